@@ -1,0 +1,144 @@
+//! Logs: append-only sequences of records, kept in batches, made durable one commit at a time.
+//!
+//! This module knows commits and batches, not what a record means: it never imports `scheduler`,
+//! `server`, `client` or `worker`.
+//!
+//! # The contract
+//!
+//! A [`Log`] (one store) holds many logs, each named by its [`LogId`](crate::protocol::LogId). Of each:
+//!
+//! ```text
+//!   trimmed │        durable: readable        │ appended: not yet readable │
+//!  ─────────┼─────────────────────────────────┼────────────────────────────┼──▶ offset
+//!         first                         durable head                 appended head
+//! ```
+//!
+//! - [`Log::append`] takes the next commit (its [`Seq`](crate::protocol::Seq) is one after the last,
+//!   its batches go on where their logs end) and moves the appended heads, of all its logs or of none.
+//! - [`Log::flush`] makes everything appended durable, and moves the durable heads to the appended ones.
+//! - Readers see what is durable, nothing else. What was readable once stays so until it is trimmed,
+//!   also after a crash; what was appended and not flushed is after a crash there whole or not at all,
+//!   and never without the commits before it.
+//! - [`Log::trim`] drops whole batches from the front. Offsets are never used again: a log that is
+//!   trimmed to nothing still knows its head.
+//! - After an error from `append` or `flush` that is not [`Error::Refused`] nobody knows what is on the
+//!   disk: the store takes no further commits until it is opened anew.
+//!
+//! One writer at a time calls `append`, `flush` and `trim`; any number of readers call the others
+//! meanwhile. Every engine passes the same conformance suite, `tests/it/conformance.rs`.
+//!
+//! A replicated engine can come later behind the same trait: a commit names its seq and epoch, and an
+//! engine that has seen another one answers [`Error::Deposed`].
+
+use crate::protocol::batch::{BadBatch, Batch, Commit};
+use crate::protocol::{Digest, Epoch, LogId, Seq};
+
+/// Where a log begins and ends for its readers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Bounds {
+    /// The offset of the first record that there is; the head when there is none.
+    pub first: u64,
+    /// The durable head: the offset after the last durable record.
+    pub head: u64,
+    /// How many elements were ever appended, up to the head.
+    pub elements: u64,
+}
+
+/// The newest durable commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Last {
+    /// Its number; 0 when there is none.
+    pub seq: Seq,
+    /// The epoch that wrote it.
+    pub epoch: Epoch,
+    /// Its digest, see [`Commit::digest`].
+    pub digest: Digest,
+}
+
+/// A store of logs. See the [module](self) for the contract.
+pub trait Log: Send + Sync + 'static {
+    /// What and where it is, in words: `sled store in ./headwater-data`.
+    fn describe(&self) -> String;
+
+    /// Begins a new epoch, durably, and answers its number: one more than the last.
+    ///
+    /// # Errors
+    /// When it cannot be made durable.
+    fn begin_epoch(&self) -> Result<Epoch, Error>;
+
+    /// Takes the next commit: all of it or nothing.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: it did not happen and the store is as before. [`Error::Deposed`]: the commit
+    /// is not the next one. Others: it may have happened.
+    fn append(&self, commit: &Commit) -> Result<(), Error>;
+
+    /// Makes everything that was appended durable.
+    ///
+    /// # Errors
+    /// It may have become durable or not.
+    fn flush(&self) -> Result<(), Error>;
+
+    /// Drops the batches of a log that end at or before `before`. The newest batch always stays.
+    ///
+    /// # Errors
+    /// It may have happened in part.
+    fn trim(&self, log: LogId, before: u64) -> Result<(), Error>;
+
+    /// The newest durable commit.
+    fn last(&self) -> Last;
+
+    /// The logs that hold anything, in order.
+    fn logs(&self) -> Vec<LogId>;
+
+    /// Where a log begins and ends; all zero for one that holds nothing.
+    fn bounds(&self, log: LogId) -> Bounds;
+
+    /// Durable batches of a log in order, from the one that holds offset `from`, or from the first
+    /// there is when that is later. At least one batch if there is any; then as many as keep their sum
+    /// under `bytes_max`. Empty at the head.
+    ///
+    /// # Errors
+    /// When the store cannot be read or a batch is damaged.
+    fn read(&self, log: LogId, from: u64, bytes_max: usize) -> Result<Vec<Batch>, Error>;
+
+    /// The durable batch that holds the element with this index, found by search; the first there is
+    /// when the element was trimmed; `None` when it is not there yet.
+    ///
+    /// # Errors
+    /// As [`Log::read`].
+    fn find_element(&self, log: LogId, index: u64) -> Result<Option<Batch>, Error>;
+}
+
+/// What can go wrong with a store, by what one can do about it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// It did not happen, and the store is as before.
+    #[error("the store refused: {0}")]
+    Refused(String),
+    /// It is not known whether it happened: open the store anew and see.
+    #[error("the store failed: {0}")]
+    Unknown(String),
+    /// The commit is not the next one: another writer has been here.
+    #[error(
+        "commit {found} of epoch {epoch} does not follow {last}: another scheduler has written, this one must stop"
+    )]
+    Deposed {
+        /// The commit that came.
+        found: Seq,
+        /// Its epoch.
+        epoch: Epoch,
+        /// The last commit in the store.
+        last: Seq,
+    },
+    /// A stored batch is damaged.
+    #[error("log {log} is damaged at offset {offset}: {why}")]
+    Damaged {
+        /// The log.
+        log: LogId,
+        /// Where.
+        offset: u64,
+        /// What is wrong.
+        why: BadBatch,
+    },
+}

@@ -1,0 +1,222 @@
+//! What clients and workers ask of the scheduler, and what it answers.
+
+use serde::{Deserialize, Serialize};
+
+use super::channel::{ChannelInfo, ChannelName, Element};
+use super::digest::Digest;
+use super::event::Receipt;
+use super::ids::{AttemptNumber, Epoch, LogId, Seq, TaskId, TaskKey};
+use super::limits::TooLarge;
+use super::payload::Payload;
+use super::session::{EndReason, WorkerInfo};
+use super::task::{Submission, TaskError, TaskInfo};
+
+/// A wish that changes something. It is decided once: sent again with the same number, it finds its
+/// first answer. It may be refused with a [`Rejection`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Run this, and hold its future. Answer: [`Answer::Submitted`].
+    Submit(Submission),
+    /// Hold a task that exists. Answer: [`Answer::Held`].
+    Hold {
+        /// The task.
+        task: TaskId,
+        /// Whether it shall stay without anyone who holds it.
+        detach: bool,
+    },
+    /// Hold these tasks no longer. Answer: [`Answer::Released`].
+    Release {
+        /// The tasks; those that are not held do not matter.
+        tasks: Vec<TaskId>,
+    },
+    /// Find this channel, or make it. Answer: [`Answer::Channel`].
+    OpenChannel {
+        /// Its name.
+        name: ChannelName,
+    },
+    /// Append these elements, all or none, in this order. Answer: [`Answer::Appended`].
+    Append {
+        /// The channel's log.
+        log: LogId,
+        /// At least one element.
+        elements: Vec<Element>,
+    },
+    /// Let this channel take no more elements. Answer: [`Answer::Stopped`]; also when it has stopped.
+    Stop {
+        /// The channel's log.
+        log: LogId,
+    },
+    /// From a worker: an attempt has a result. Answer: [`Answer::Reported`].
+    Finish {
+        /// The task.
+        task: TaskId,
+        /// The attempt.
+        attempt: AttemptNumber,
+        /// The result.
+        result: Payload,
+    },
+    /// From a worker: an attempt has failed. Answer: [`Answer::Reported`].
+    Fail {
+        /// The task.
+        task: TaskId,
+        /// The attempt.
+        attempt: AttemptNumber,
+        /// Why.
+        error: Box<TaskError>,
+    },
+}
+
+/// A question; it changes nothing. The answer is as of a moment that is durable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Query {
+    /// All channels, by name; at most [`LISTING_ROWS_MAX`](super::limits::LISTING_ROWS_MAX) after
+    /// `after`. Answer: [`Answer::Channels`].
+    Channels {
+        /// Only names after this one.
+        after: Option<ChannelName>,
+    },
+    /// One channel, `$tasks` too. Answer: [`Answer::Channel`].
+    Channel {
+        /// Its name.
+        name: ChannelName,
+    },
+    /// Tasks in the order of their submission; at most
+    /// [`LISTING_ROWS_MAX`](super::limits::LISTING_ROWS_MAX). Answer: [`Answer::Tasks`].
+    Tasks {
+        /// Only tasks submitted at this offset of the task log or later.
+        from: u64,
+    },
+    /// One task. Answer: [`Answer::Task`].
+    Task {
+        /// The task.
+        task: TaskId,
+    },
+    /// The log and the cluster at a glance. Answer: [`Answer::Overview`].
+    Overview,
+}
+
+/// What a command or a query brings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// The task is in the log, and held.
+    Submitted,
+    /// The task is held.
+    Held(TaskKey),
+    /// The tasks are released.
+    Released,
+    /// The channel.
+    Channel(ChannelInfo),
+    /// The elements are in the log.
+    Appended {
+        /// The offset of the first; the others follow without a gap.
+        first: u64,
+        /// How many there are.
+        count: u32,
+    },
+    /// The channel is stopped.
+    Stopped {
+        /// How many elements it has.
+        count: u64,
+        /// The digest of them all.
+        digest: Digest,
+    },
+    /// The report was taken, or came too late to matter.
+    Reported,
+    /// Channels.
+    Channels(Vec<ChannelInfo>),
+    /// Tasks; without their outcomes.
+    Tasks(Vec<TaskInfo>),
+    /// A task.
+    Task(TaskInfo),
+    /// The log and the cluster.
+    Overview(Overview),
+}
+
+/// The log and the cluster at a glance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overview {
+    /// The running epoch.
+    pub epoch: Epoch,
+    /// The newest commit.
+    pub seq: Seq,
+    /// The receipt of the last start.
+    pub receipt: Receipt,
+    /// Where the records are kept, in words: an engine and its place.
+    pub store: String,
+    /// The head of the task log.
+    pub tasks_head: u64,
+    /// Records in all logs.
+    pub records: u64,
+    /// Tasks waiting, for their dependencies or for a worker.
+    pub pending: u64,
+    /// Tasks running.
+    pub running: u64,
+    /// Tasks finished and kept.
+    pub finished: u64,
+    /// Tasks failed or cancelled, and kept.
+    pub failed: u64,
+    /// How many channels there are.
+    pub channels: u64,
+    /// The workers.
+    pub workers: Vec<WorkerInfo>,
+}
+
+/// Why a command, a query or a subscription is refused. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Rejection {
+    /// The session is over.
+    #[error("the session has ended because {0}: connect again to get a new one")]
+    SessionEnded(EndReason),
+    /// The session belongs to an attempt that a newer one has fenced.
+    #[error("attempt {attempt} of task {task} is over: what it still sends is refused")]
+    Fenced {
+        /// The task.
+        task: TaskId,
+        /// The attempt.
+        attempt: AttemptNumber,
+    },
+    /// The channel takes no more elements.
+    #[error("channel `{0}` is stopped at {1} elements: append to another one")]
+    ChannelStopped(ChannelName, u64),
+    /// There is no such channel.
+    #[error("there is no channel {0}: `headwater channel list` shows those there are")]
+    UnknownChannel(String),
+    /// The channel is the scheduler's own.
+    #[error("channel `{0}` is the scheduler's own: it can be read, not written")]
+    ReservedChannel(ChannelName),
+    /// There is no such task.
+    #[error("task {0} is not known: nobody kept it, or it never was; submit it again")]
+    UnknownTask(TaskId),
+    /// The name stands for a task of another function.
+    #[error("key `{key}` already names a task of `{function}`: choose another key")]
+    KeyTaken {
+        /// The name.
+        key: Box<str>,
+        /// The other task's function.
+        function: Box<str>,
+    },
+    /// A position after the end of a log.
+    #[error(
+        "offset {offset} is past the head of {name}, {head}: read from {head} or before, or from the end"
+    )]
+    PastHead {
+        /// Which log.
+        name: String,
+        /// The offset that was asked for.
+        offset: u64,
+        /// Where the log ends.
+        head: u64,
+    },
+    /// Something is over its limit.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
+    /// The message is not one that this session may send, or makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// The log can no longer be written; nothing more is accepted until a restart.
+    #[error("the log could not be written ({0}): the scheduler stops; what was acknowledged is safe")]
+    LogFailed(String),
+    /// The scheduler is on its way out.
+    #[error("the scheduler is shutting down")]
+    ShuttingDown,
+}

@@ -1,0 +1,208 @@
+//! The facts: what the logs hold. Variants are appended, never reordered; `tests/it/formats.rs` pins
+//! the bytes of each.
+
+use serde::{Deserialize, Serialize};
+
+use super::channel::{ChannelName, Element, Progress};
+use super::digest::Digest;
+use super::ids::{AttemptNumber, Epoch, LogId, Producer, Seq, SessionId, TaskId};
+use super::payload::Payload;
+use super::session::{EndReason, SessionKind};
+use super::task::{Submission, TaskError};
+
+/// A command's place in its session: the session's short number, and the command's own number in it.
+/// A command that is sent again carries the same one, and finds its first answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Origin {
+    /// The session.
+    pub producer: Producer,
+    /// The command's number in the session, growing.
+    pub number: u64,
+}
+
+/// A record of the task log (`$tasks`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TaskEvent {
+    /// The scheduler started on this store.
+    Recovered(Receipt),
+    /// A session began.
+    SessionOpened {
+        /// Its short number.
+        producer: Producer,
+        /// Its identity.
+        session: SessionId,
+        /// Whose it is.
+        kind: SessionKind,
+        /// How long it is waited for when it cannot be heard.
+        lease_ms: u64,
+    },
+    /// A session is over; what it held is released.
+    SessionEnded {
+        /// Its short number.
+        producer: Producer,
+        /// Why.
+        reason: EndReason,
+    },
+    /// A channel was made.
+    ChannelCreated {
+        /// Who asked for it.
+        origin: Origin,
+        /// Its log.
+        log: LogId,
+        /// Its name.
+        name: ChannelName,
+    },
+    /// A task was submitted, and its submitter holds it.
+    Submitted {
+        /// Who asked for it.
+        origin: Origin,
+        /// The call.
+        submission: Submission,
+    },
+    /// A session holds a task that was there already.
+    Held {
+        /// Who asked for it.
+        origin: Origin,
+        /// The task.
+        task: TaskId,
+        /// Whether it was detached by this: it now stays without anyone who holds it.
+        detached: bool,
+    },
+    /// A session holds these tasks no longer.
+    Released {
+        /// Who asked for it.
+        origin: Origin,
+        /// The tasks.
+        tasks: Vec<TaskId>,
+    },
+    /// An attempt was given to a worker.
+    Started {
+        /// The task.
+        task: TaskId,
+        /// The attempt's number.
+        attempt: AttemptNumber,
+        /// The worker's session.
+        worker: Producer,
+    },
+    /// A task has its result.
+    Finished {
+        /// The task.
+        task: TaskId,
+        /// The attempt that brought it.
+        attempt: AttemptNumber,
+        /// The result.
+        result: TaskResult,
+    },
+    /// A task has failed for good.
+    Failed {
+        /// The task.
+        task: TaskId,
+        /// Why, and in which attempt.
+        error: Box<TaskError>,
+    },
+    /// An attempt failed, and the task waits for its next one.
+    Retried {
+        /// The task.
+        task: TaskId,
+        /// The attempt that failed.
+        attempt: AttemptNumber,
+        /// Why.
+        error: Box<TaskError>,
+    },
+    /// An attempt is over without an outcome, and the task waits for its next one.
+    Requeued {
+        /// The task.
+        task: TaskId,
+        /// The attempt that is over.
+        attempt: AttemptNumber,
+        /// Why its worker's session ended.
+        reason: EndReason,
+    },
+    /// A task was cancelled.
+    Cancelled {
+        /// The task.
+        task: TaskId,
+    },
+    /// Nobody keeps the task any more: all that is known of it is gone.
+    Forgotten {
+        /// The task.
+        task: TaskId,
+    },
+}
+
+/// Where a task's result is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TaskResult {
+    /// Here.
+    Inline(Payload),
+}
+
+/// What a start of the scheduler found: the receipt of a recovery.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The epoch that begins.
+    pub epoch: Epoch,
+    /// The last durable commit that was found; 0 on a fresh store.
+    pub seq: Seq,
+    /// The digest of that commit.
+    pub digest: Digest,
+    /// Records that were folded.
+    pub records: u64,
+    /// Tasks that are known, in any state.
+    pub tasks_kept: u64,
+    /// Of these, tasks that wait for another attempt because their last one was lost with its worker.
+    pub tasks_requeued: u64,
+    /// Of these, tasks that were running: they go on if their worker comes back within its lease, and
+    /// are requeued if not.
+    pub tasks_running: u64,
+    /// Channels that are known.
+    pub channels: u64,
+    /// What is wrong with the store, in words, when something is.
+    pub damage: Option<String>,
+}
+
+/// A record of a channel's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ChannelEvent {
+    /// An element. Its index is the number of elements before it.
+    Appended {
+        /// Who appended it. All elements of one command have the same origin and follow each other.
+        origin: Origin,
+        /// The element.
+        element: Element,
+    },
+    /// What became of a future that is on the channel.
+    Progress {
+        /// The future.
+        key: super::TaskKey,
+        /// What became of it.
+        progress: Progress,
+    },
+    /// The channel takes no more elements.
+    Stopped {
+        /// Who asked for it.
+        origin: Origin,
+        /// How many elements there are.
+        count: u64,
+        /// The digest of them all.
+        digest: Digest,
+    },
+}
+
+impl ChannelEvent {
+    /// Whether the record is an element and so has an index.
+    pub fn is_element(&self) -> bool {
+        matches!(self, ChannelEvent::Appended { .. })
+    }
+}
+
+impl Digest {
+    /// The digest with one more element: its kind, and its task's id or its payload's bytes.
+    #[must_use]
+    pub fn with_element(self, element: &Element) -> Digest {
+        match element {
+            Element::Future(key) => self.with(b"future").with(&key.id.0),
+            Element::Value(payload) => self.with(b"value").with(&payload.bytes),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The bound on everything that arrives from outside, with the reason for each number.
+
+/// Most bytes of one stored batch, header included: 64 KiB. Above it sled (0.34) leaves its fast path.
+pub const BATCH_BYTES_MAX: usize = 64 * 1024;
+
+/// Most bytes of one encoded record: what fits a batch beside its header, with room to spare.
+pub const RECORD_BYTES_MAX: usize = BATCH_BYTES_MAX - 1024;
+
+/// Most bytes of one payload (a value, an argument, a result that is kept in the log): 60 KiB, so that
+/// a record always has room for what goes around it.
+pub const PAYLOAD_BYTES_MAX: usize = 60 * 1024;
+
+/// Most bytes of all arguments of one task together: a submission is one record.
+pub const ARGUMENTS_BYTES_MAX: usize = PAYLOAD_BYTES_MAX;
+
+/// Most arguments of one task.
+pub const ARGUMENTS_MAX: usize = 64;
+
+/// Most elements of one append command, so that one command cannot hold up a commit.
+pub const ELEMENTS_PER_APPEND_MAX: usize = 4096;
+
+/// Most bytes of the payloads of one append command: 1 MiB.
+pub const APPEND_BYTES_MAX: usize = 1024 * 1024;
+
+/// Most tasks named by one release or watch command.
+pub const TASKS_PER_COMMAND_MAX: usize = 1024;
+
+/// Most bytes of one frame's body: an append command and what goes around it.
+pub const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Most bytes of a frame that is over [`FRAME_BYTES_MAX`] and yet read to its end, so that the
+/// connection can go on behind it: 64 MiB. A longer one closes the connection.
+pub const FRAME_BYTES_SKIPPED_MAX: usize = 64 * 1024 * 1024;
+
+/// Most commands of one session that are not answered yet. It also bounds how many answers the
+/// scheduler remembers for each session, so that a command that is sent again finds its first answer.
+pub const IN_FLIGHT_MAX: u64 = 1024;
+
+/// Longest name of a channel, worker, function or key, in bytes.
+pub const NAME_BYTES_MAX: usize = 200;
+
+/// Longest error message, and longest cause, that is kept, in bytes; the rest is cut off and said so.
+pub const ERROR_BYTES_MAX: usize = 2 * 1024;
+
+/// Most causes of one error that are kept.
+pub const ERROR_CAUSES_MAX: usize = 16;
+
+/// Most functions that one worker may offer.
+pub const FUNCTIONS_PER_WORKER_MAX: usize = 10_000;
+
+/// Most slots of one worker.
+pub const SLOTS_PER_WORKER_MAX: u32 = 65_536;
+
+/// Most subscriptions of one connection.
+pub const SUBSCRIPTIONS_PER_CONNECTION_MAX: usize = 10_000;
+
+/// Most rows that one listing answers.
+pub const LISTING_ROWS_MAX: usize = 10_000;
+
+/// Why a thing of the user's is refused for its size.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
+#[error("{what} is {size}, over the limit of {max}: {hint}")]
+pub struct TooLarge {
+    /// What is too large, in words: `argument 2`, `value`, `frame`.
+    pub what: String,
+    /// Its size, in the unit of the limit (bytes unless `what` says otherwise).
+    pub size: u64,
+    /// The limit.
+    pub max: u64,
+    /// What to do instead.
+    pub hint: String,
+}
+
+impl TooLarge {
+    /// Refuses `size` if it is over `max`.
+    ///
+    /// # Errors
+    /// A [`TooLarge`] that names all of it.
+    pub fn check(what: impl Into<String>, size: usize, max: usize, hint: &str) -> Result<(), Self> {
+        if size <= max {
+            return Ok(());
+        }
+        Err(TooLarge { what: what.into(), size: size as u64, max: max as u64, hint: hint.to_owned() })
+    }
+}

@@ -1,0 +1,193 @@
+//! What travels between a client or worker and the server: one message a frame.
+//!
+//! A frame's `number` says what a message belongs to: a command, query or watch and its answer carry
+//! the request's number, which grows over a session; the messages of a subscription carry the number
+//! of the [`ClientMessage::Subscribe`] that opened it; others carry 0.
+
+use serde::{Deserialize, Serialize};
+
+use super::command::{Answer, Command, Query, Rejection};
+use super::ids::{AttemptNumber, Epoch, LogId, SessionId, TaskId, TaskKey};
+use super::payload::Payload;
+use super::session::Role;
+use super::task::Outcome;
+
+/// What a client or worker says first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The cluster's token, where there is one.
+    pub token: Option<String>,
+    /// The session, new or to be resumed.
+    pub session: SessionId,
+    /// Whether the session has been welcomed before. A session that is to be resumed and is over is
+    /// refused, never begun anew: what it held is gone.
+    pub resume: bool,
+    /// As whom.
+    pub role: Role,
+}
+
+/// From which record of a log to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Position {
+    /// The record at this offset.
+    Offset(u64),
+    /// The element with this index.
+    Index(u64),
+    /// What comes next.
+    End,
+}
+
+/// From a client or worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClientMessage {
+    /// The first message.
+    Hello(Hello),
+    /// A command; answered by [`ServerMessage::Answer`] once it is durable.
+    Command(Command),
+    /// A question; answered by [`ServerMessage::Answer`].
+    Query(Query),
+    /// Tell how these tasks end: one [`ServerMessage::Settled`] for each, soon or late, and
+    /// [`ServerMessage::Unknown`] for those that do not exist.
+    Watch {
+        /// The tasks.
+        tasks: Vec<TaskId>,
+    },
+    /// Begin to send a log's records.
+    Subscribe {
+        /// The log.
+        log: LogId,
+        /// From where.
+        from: Position,
+        /// How many bytes of batches may be sent before more credit comes.
+        credit_bytes: u64,
+    },
+    /// More bytes may be sent.
+    Credit {
+        /// How many more.
+        bytes: u64,
+    },
+    /// End the subscription.
+    Unsubscribe,
+    /// Nothing to say, but still here.
+    Ping,
+    /// The session is over: release what it holds.
+    Goodbye,
+}
+
+/// From the server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ServerMessage {
+    /// The hello is accepted.
+    Welcome {
+        /// The scheduler's epoch.
+        epoch: Epoch,
+        /// How long the session is waited for while it cannot be heard. Speak at least three times
+        /// in it.
+        lease_ms: u64,
+    },
+    /// The hello is refused, or the connection ends, and why. Nothing follows.
+    Closing(Closing),
+    /// What became of a command or query.
+    Answer(Result<Answer, Rejection>),
+    /// How a watched task ended.
+    Settled {
+        /// The task.
+        task: TaskId,
+        /// How.
+        outcome: Outcome,
+    },
+    /// A watched task is not known.
+    Unknown {
+        /// The task.
+        task: TaskId,
+    },
+    /// A subscription began.
+    Subscribed {
+        /// The offset of the first record that will come.
+        from: u64,
+    },
+    /// A subscription is refused.
+    SubscriptionRefused(Rejection),
+    /// Stored batches follow this message in the frame, one after the other, byte for byte. The first
+    /// may begin before the offset asked for.
+    Records,
+    /// Everything up to here, which was the head at this moment, has been sent.
+    CaughtUp {
+        /// The head.
+        head: u64,
+    },
+    /// The records from here on are gone; the next is at `first`.
+    Trimmed {
+        /// The offset that was to be sent next.
+        from: u64,
+        /// The first that there is.
+        first: u64,
+    },
+    /// To a worker: run this.
+    Assign(Assignment),
+    /// To a worker: this attempt is not wanted any more.
+    Abort {
+        /// The task.
+        task: TaskId,
+        /// The attempt.
+        attempt: AttemptNumber,
+    },
+    /// The answer to [`ClientMessage::Ping`].
+    Pong,
+}
+
+/// An attempt for a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// The task.
+    pub key: TaskKey,
+    /// The attempt.
+    pub attempt: AttemptNumber,
+    /// The function's full name.
+    pub function: Box<str>,
+    /// The function's version that the client had.
+    pub version: u32,
+    /// The arguments' values, those of futures too.
+    pub arguments: Vec<Payload>,
+}
+
+/// Why the server ends a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Closing {
+    /// The bytes were not a Headwater client's.
+    #[error("these bytes are not the Headwater protocol: {0}")]
+    NotHeadwater(String),
+    /// Another wire version.
+    #[error(
+        "wire protocol version {client} is not {server}, the scheduler's: use the same version of headwater on both sides"
+    )]
+    WireVersion {
+        /// The client's.
+        client: u16,
+        /// The scheduler's.
+        server: u16,
+    },
+    /// The token is missing or wrong.
+    #[error("the token is missing or wrong: give the scheduler's with --token-file")]
+    BadToken,
+    /// The session is over or not to be had.
+    #[error(transparent)]
+    Rejected(Rejection),
+    /// The same session connected anew.
+    #[error("the same session has connected again")]
+    Replaced,
+    /// The client did not take what was meant for it.
+    #[error("{0} bytes waited to be read: read faster, or watch fewer tasks")]
+    TooSlow(u64),
+    /// The scheduler is shutting down.
+    #[error("the scheduler is shutting down")]
+    ShuttingDown,
+}
+
+impl Closing {
+    /// Whether trying again later makes sense.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Closing::ShuttingDown | Closing::TooSlow(_))
+            || matches!(self, Closing::Rejected(Rejection::ShuttingDown | Rejection::LogFailed(_)))
+    }
+}

@@ -1,0 +1,136 @@
+//! A user's value: a codec tag and bytes. The scheduler never looks inside.
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// How a payload's bytes are to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Codec {
+    /// MessagePack with field names: readable by the shell and by other languages without the type.
+    MessagePack,
+    /// Bytes as they are.
+    Raw,
+}
+
+/// A user's value as it travels and is stored. At most
+/// [`PAYLOAD_BYTES_MAX`](super::limits::PAYLOAD_BYTES_MAX) bytes.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Payload {
+    /// How to read the bytes.
+    pub codec: Codec,
+    /// The bytes.
+    pub bytes: Bytes,
+}
+
+impl Payload {
+    /// Encodes a value as MessagePack with field names.
+    ///
+    /// # Errors
+    /// What serde says of a type that cannot be encoded (a sequence of unknown length, say).
+    pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, String> {
+        let bytes = rmp_serde::to_vec_named(value).map_err(|error| error.to_string())?;
+        Ok(Payload { codec: Codec::MessagePack, bytes: bytes.into() })
+    }
+
+    /// Wraps raw bytes.
+    pub fn raw(bytes: impl Into<Bytes>) -> Self {
+        Payload { codec: Codec::Raw, bytes: bytes.into() }
+    }
+
+    /// Decodes the value.
+    ///
+    /// # Errors
+    /// What does not fit the type, in words.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, String> {
+        match self.codec {
+            Codec::MessagePack => rmp_serde::from_slice(&self.bytes).map_err(|error| {
+                let shown: String = self.to_json().to_string().chars().take(100).collect();
+                format!("{shown} is not a {}: {error}", std::any::type_name::<T>())
+            }),
+            Codec::Raw => Err("the payload is raw bytes: read it as bytes".to_owned()),
+        }
+    }
+
+    /// The value as JSON, for people and programs that do not know its type. Raw bytes, and bytes
+    /// inside a value, become a string when they are UTF-8 and an array of numbers otherwise; numbers
+    /// that JSON cannot carry (NaN, infinities) become strings.
+    pub fn to_json(&self) -> serde_json::Value {
+        match self.codec {
+            Codec::Raw => json_of_bytes(&self.bytes),
+            Codec::MessagePack => match rmpv::decode::read_value(&mut &self.bytes[..]) {
+                Ok(value) => json_of(value),
+                Err(_) => json_of_bytes(&self.bytes),
+            },
+        }
+    }
+}
+
+impl std::fmt::Debug for Payload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.to_json())
+    }
+}
+
+fn json_of_bytes(bytes: &[u8]) -> serde_json::Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => bytes.to_vec().into(),
+    }
+}
+
+fn json_of(value: rmpv::Value) -> serde_json::Value {
+    use rmpv::Value;
+    match value {
+        Value::Nil => serde_json::Value::Null,
+        Value::Boolean(b) => b.into(),
+        Value::Integer(n) => n.as_u64().map(Into::into).or(n.as_i64().map(Into::into)).unwrap_or_default(),
+        Value::F32(x) => json_of_float(f64::from(x)),
+        Value::F64(x) => json_of_float(x),
+        Value::String(text) => json_of_bytes(text.as_bytes()),
+        Value::Binary(bytes) | Value::Ext(_, bytes) => json_of_bytes(&bytes),
+        Value::Array(items) => items.into_iter().map(json_of).collect(),
+        Value::Map(entries) => entries
+            .into_iter()
+            .map(|(key, value)| (json_key(key), json_of(value)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+    }
+}
+
+fn json_of_float(x: f64) -> serde_json::Value {
+    serde_json::Number::from_f64(x).map_or_else(|| x.to_string().into(), Into::into)
+}
+
+fn json_key(key: rmpv::Value) -> String {
+    match json_of(key) {
+        serde_json::Value::String(text) => text,
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_come_back_equal() {
+        let value = (1u8, "two".to_owned(), vec![3.0f64], Some([4i64, -5]));
+        assert_eq!(Payload::encode(&value).unwrap().decode(), Ok(value));
+    }
+
+    #[test]
+    fn any_value_has_a_json_form() {
+        let value = serde_json::json!({ "a": [1, -2, 2.5, null, true], "b": { "c": "text" } });
+        assert_eq!(Payload::encode(&value).unwrap().to_json(), value);
+        assert_eq!(Payload::encode(&f64::NAN).unwrap().to_json(), serde_json::json!("NaN"));
+        assert_eq!(Payload::raw(&b"text"[..]).to_json(), serde_json::json!("text"));
+        assert_eq!(Payload::raw(&[0xff, 0][..]).to_json(), serde_json::json!([255, 0]));
+    }
+
+    #[test]
+    fn a_wrong_type_is_an_error_in_words() {
+        let error = Payload::encode("text").unwrap().decode::<f64>().unwrap_err();
+        assert!(error.starts_with("\"text\" is not a f64: "), "{error}");
+    }
+}

@@ -1,0 +1,119 @@
+//! Sessions: who speaks to the scheduler, and for how long it is waited for.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{AttemptNumber, TaskId};
+
+/// Who a session belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SessionKind {
+    /// A program.
+    Client,
+    /// A worker.
+    Worker {
+        /// Its name. A worker that joins under the name of another takes its place.
+        name: Box<str>,
+    },
+    /// A task that is a client itself, for one attempt.
+    Attempt {
+        /// The task.
+        task: TaskId,
+        /// The attempt.
+        attempt: AttemptNumber,
+    },
+}
+
+/// Why a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EndReason {
+    /// It said goodbye.
+    Left,
+    /// It was not heard of for its lease.
+    LeaseExpired,
+    /// Another worker joined under its name.
+    Superseded,
+    /// The attempt that it belonged to is over, or a newer one has begun.
+    AttemptOver,
+}
+
+impl std::fmt::Display for EndReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            EndReason::Left => "it left",
+            EndReason::LeaseExpired => "it was not heard of for its lease",
+            EndReason::Superseded => "another worker joined under its name",
+            EndReason::AttemptOver => "the attempt that it belonged to is over",
+        })
+    }
+}
+
+/// A function as a worker offers it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FunctionOffer {
+    /// The full name: `rust:my_crate::add`.
+    pub name: Box<str>,
+    /// The version, as its author counts it.
+    pub version: u32,
+}
+
+/// An attempt that a worker knows of: it runs, or its outcome is still to be acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldAttempt {
+    /// The task.
+    pub task: TaskId,
+    /// The attempt.
+    pub attempt: AttemptNumber,
+}
+
+/// What a worker can do, told whenever it connects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerOffer {
+    /// The worker's name.
+    pub name: Box<str>,
+    /// How many attempts it runs at a time.
+    pub slots: u32,
+    /// The functions it has.
+    pub functions: Vec<FunctionOffer>,
+    /// The attempts it holds, all of them.
+    pub held: Vec<HeldAttempt>,
+}
+
+/// As whom a connection is opened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// A program.
+    Client,
+    /// A worker.
+    Worker(WorkerOffer),
+    /// A task that is a client, for one attempt. While it is open, the attempt takes no slot.
+    Attempt {
+        /// The task.
+        task: TaskId,
+        /// The attempt.
+        attempt: AttemptNumber,
+    },
+}
+
+impl Role {
+    /// The kind of session that the role opens.
+    pub fn kind(&self) -> SessionKind {
+        match self {
+            Role::Client => SessionKind::Client,
+            Role::Worker(offer) => SessionKind::Worker { name: offer.name.clone() },
+            Role::Attempt { task, attempt } => SessionKind::Attempt { task: *task, attempt: *attempt },
+        }
+    }
+}
+
+/// What the scheduler knows of a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerInfo {
+    /// Its name.
+    pub name: Box<str>,
+    /// Its slots; 0 while it is away.
+    pub slots: u32,
+    /// How many attempts are with it.
+    pub running: u32,
+    /// Whether it is connected.
+    pub connected: bool,
+}

@@ -1,0 +1,272 @@
+//! Tasks: what is submitted and what comes out.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{AttemptNumber, TaskId, TaskKey};
+use super::limits::{self, TooLarge};
+use super::payload::Payload;
+
+/// One argument of a call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Argument {
+    /// The value itself.
+    Value(Payload),
+    /// The result of another task, which this one waits for.
+    Future(TaskId),
+}
+
+/// What a client may choose for a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TaskOptions {
+    /// How many more attempts are made after one that fails. Attempts that end because their worker
+    /// went away do not count.
+    pub retries: u32,
+    /// Ready tasks of higher priority start first; within one priority, older submissions first.
+    pub priority: i32,
+    /// Whether the task stays alive without anyone who holds it.
+    pub detach: bool,
+}
+
+/// A call as a client submits it: one record, so all of it is at most
+/// [`RECORD_BYTES_MAX`](limits::RECORD_BYTES_MAX) bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submission {
+    /// The task's identity and label.
+    pub key: TaskKey,
+    /// The function's full name: `rust:my_crate::add`.
+    pub function: Box<str>,
+    /// The function's version, as its author counts it.
+    pub version: u32,
+    /// The arguments in order.
+    pub arguments: Vec<Argument>,
+    /// The options.
+    pub options: TaskOptions,
+}
+
+impl Submission {
+    /// Checks every bound on a submission.
+    ///
+    /// # Errors
+    /// [`TooLarge`] names the first that is broken.
+    pub fn check(&self) -> Result<(), TooLarge> {
+        TooLarge::check("the function's name", self.function.len(), limits::NAME_BYTES_MAX, "shorten it")?;
+        TooLarge::check("the task's name", self.key.label.len(), limits::NAME_BYTES_MAX, "shorten it")?;
+        let many = "pass them as one value or future that holds a list";
+        TooLarge::check("the number of arguments", self.arguments.len(), limits::ARGUMENTS_MAX, many)?;
+        let mut bytes = 0;
+        for (position, argument) in self.arguments.iter().enumerate() {
+            let Argument::Value(payload) = argument else { continue };
+            bytes += payload.bytes.len();
+            let hint = "pass a path or a key to where the data lie";
+            TooLarge::check(
+                format!("argument {}", position + 1),
+                payload.bytes.len(),
+                limits::PAYLOAD_BYTES_MAX,
+                hint,
+            )?;
+            TooLarge::check("all arguments together", bytes, limits::ARGUMENTS_BYTES_MAX, hint)?;
+        }
+        Ok(())
+    }
+
+    /// The tasks this one waits for, each once, in the order of the arguments.
+    pub fn dependencies(&self) -> Vec<TaskId> {
+        let mut dependencies = Vec::new();
+        for argument in &self.arguments {
+            if let Argument::Future(task) = argument
+                && !dependencies.contains(task)
+            {
+                dependencies.push(*task);
+            }
+        }
+        dependencies
+    }
+}
+
+/// How a task ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// With a result.
+    Finished(Payload),
+    /// With an error, after all its retries.
+    Failed(Box<TaskError>),
+    /// It was cancelled.
+    Cancelled,
+}
+
+/// What kind of thing went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ErrorKind {
+    /// The function returned an error.
+    Returned,
+    /// The function panicked.
+    Panicked,
+    /// An argument is not of the type that the function takes.
+    BadArguments,
+    /// The worker has no such function, or another version of it.
+    UnknownFunction,
+    /// The result could not be encoded, or is too large.
+    BadResult,
+    /// A task that this one depends on did not finish.
+    Dependency,
+}
+
+/// Why a task failed. Texts are cut at [`ERROR_BYTES_MAX`](limits::ERROR_BYTES_MAX).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskError {
+    /// What kind of thing went wrong.
+    pub kind: ErrorKind,
+    /// The error's own message.
+    pub message: String,
+    /// The messages of its causes, outermost first.
+    pub causes: Vec<String>,
+    /// The worker's name; empty when no worker was involved.
+    pub worker: Box<str>,
+    /// The attempt that failed last; 0 when none was made.
+    pub attempt: AttemptNumber,
+    /// For [`ErrorKind::Dependency`]: the way from the nearest dependency to the root cause.
+    pub path: Vec<TaskKey>,
+}
+
+/// Most tasks that [`TaskError::path`] names: the rest of a longer way is left out in the middle.
+const PATH_MAX: usize = 16;
+
+impl TaskError {
+    /// An error of an attempt, with its texts cut to their bounds.
+    pub fn new(kind: ErrorKind, message: &str, causes: Vec<String>) -> Self {
+        let causes = causes.iter().take(limits::ERROR_CAUSES_MAX).map(|cause| shortened(cause)).collect();
+        TaskError {
+            kind,
+            message: shortened(message),
+            causes,
+            worker: "".into(),
+            attempt: AttemptNumber(0),
+            path: Vec::new(),
+        }
+    }
+
+    /// The error of a task whose dependency `key` failed with `self`.
+    #[must_use]
+    pub fn of_dependent(&self, key: &TaskKey) -> TaskError {
+        let mut path = vec![key.clone()];
+        path.extend(self.path.iter().cloned());
+        if path.len() > PATH_MAX {
+            path.remove(PATH_MAX / 2);
+        }
+        TaskError { kind: ErrorKind::Dependency, path, ..self.clone() }
+    }
+}
+
+fn shortened(text: &str) -> String {
+    if text.len() <= limits::ERROR_BYTES_MAX {
+        return text.to_owned();
+    }
+    let cut = text.floor_char_boundary(limits::ERROR_BYTES_MAX);
+    format!("{}… ({} bytes more)", &text[..cut], text.len() - cut)
+}
+
+impl std::fmt::Display for TaskError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(nearest) = self.path.first() {
+            write!(f, "dependency {nearest} failed: ")?;
+        }
+        for further in self.path.iter().skip(1) {
+            write!(f, "through {further}: ")?;
+        }
+        f.write_str(&self.message)?;
+        for cause in &self.causes {
+            write!(f, ": {cause}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for TaskError {}
+
+/// Where a task stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum TaskStatus {
+    /// It waits for its dependencies, or for a worker.
+    Pending,
+    /// An attempt is with a worker.
+    Running,
+    /// It has its result.
+    Finished,
+    /// It has failed.
+    Error,
+    /// It was cancelled.
+    Cancelled,
+}
+
+impl std::fmt::Display for TaskStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            TaskStatus::Pending => "pending",
+            TaskStatus::Running => "running",
+            TaskStatus::Finished => "finished",
+            TaskStatus::Error => "error",
+            TaskStatus::Cancelled => "cancelled",
+        })
+    }
+}
+
+/// What the scheduler knows of a task without reading its log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskInfo {
+    /// The key.
+    pub key: TaskKey,
+    /// The function's full name.
+    pub function: Box<str>,
+    /// Where it stands.
+    pub status: TaskStatus,
+    /// The newest attempt; 0 before the first.
+    pub attempt: AttemptNumber,
+    /// The worker that runs it.
+    pub worker: Option<Box<str>>,
+    /// Where its submission stands in the task log.
+    pub submitted_at: u64,
+    /// What it waits for, in words, while it is pending.
+    pub waits_for: Option<String>,
+    /// Who keeps it alive, in words.
+    pub kept_by: String,
+    /// How it ended; only where one task is asked for.
+    pub outcome: Option<Outcome>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn submissions_are_bounded() {
+        let submission = |arguments| Submission {
+            key: TaskKey::named("x"),
+            function: "m::f".into(),
+            version: 1,
+            arguments,
+            options: TaskOptions::default(),
+        };
+        let value = |bytes| Argument::Value(Payload::raw(vec![0; bytes]));
+        assert_eq!(submission(vec![value(limits::PAYLOAD_BYTES_MAX)]).check(), Ok(()));
+        let error =
+            submission(vec![value(1), value(limits::PAYLOAD_BYTES_MAX + 1)]).check().unwrap_err().to_string();
+        assert!(error.starts_with("argument 2 is 61441, over the limit of 61440: "), "{error}");
+        assert!(submission(vec![value(40_000), value(40_000)]).check().is_err());
+        assert!(submission((0..65).map(|_| value(1)).collect()).check().is_err());
+    }
+
+    #[test]
+    fn an_error_names_the_way_to_its_root() {
+        let root = TaskError::new(ErrorKind::Returned, "disk on fire", vec!["spark".into()]);
+        let error = root.of_dependent(&TaskKey::named("load")).of_dependent(&TaskKey::named("clean"));
+        let text = error.to_string();
+        assert!(text.starts_with("dependency clean-") && text.contains("through load-"), "{text}");
+        assert!(text.ends_with("disk on fire: spark"), "{text}");
+    }
+
+    #[test]
+    fn long_messages_are_cut_and_say_so() {
+        let error = TaskError::new(ErrorKind::Returned, &"ü".repeat(5000), vec![]);
+        assert!(error.message.ends_with("bytes more)") && error.message.len() < limits::ERROR_BYTES_MAX + 40);
+    }
+}

@@ -1,0 +1,12 @@
+//! The versions of what is stored and of what is sent. One number each; every change has a story.
+//!
+//! | format | version | since | what changed |
+//! |---|---|---|---|
+//! | store | 1 | 0.1 | the first: see `migrations/0001/` |
+//! | wire | 1 | 0.1 | the first |
+
+/// The version of the store that this build writes. Older ones are upgraded, newer ones refused.
+pub const STORE_VERSION: u16 = 1;
+
+/// The version of the wire protocol. Both sides must speak the same one.
+pub const WIRE_VERSION: u16 = 1;

@@ -1,0 +1,115 @@
+//! What everyone but the driver has of the scheduler: a cloneable handle.
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::protocol::command::{Command, Query};
+use crate::protocol::message::{Closing, Hello, ServerMessage};
+use crate::protocol::{Epoch, TaskId};
+
+/// A connection to the scheduler, numbered from 1 in each epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// What a connection asks of the scheduler.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// A command; answered once it is durable.
+    Command(Command),
+    /// A query; answered once what it shows is durable.
+    Query(Query),
+    /// Tell how these tasks end.
+    Watch(Vec<TaskId>),
+}
+
+/// A message for a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// What it belongs to; see [`crate::protocol::message`].
+    pub number: u64,
+    /// The message.
+    pub message: ServerMessage,
+}
+
+/// A connection that the scheduler has accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connected {
+    /// Its number.
+    pub connection: ConnectionId,
+    /// The scheduler's epoch.
+    pub epoch: Epoch,
+    /// How long its session is waited for while it cannot be heard.
+    pub lease_ms: u64,
+}
+
+/// What reaches the driver.
+#[derive(Debug)]
+pub(crate) enum Call {
+    Connect {
+        hello: Box<Hello>,
+        outbox: mpsc::UnboundedSender<Outgoing>,
+        reply: oneshot::Sender<Result<Connected, Closing>>,
+    },
+    Requests {
+        connection: ConnectionId,
+        requests: Vec<(u64, Request)>,
+    },
+    Disconnect {
+        connection: ConnectionId,
+        goodbye: bool,
+    },
+    Shutdown,
+}
+
+/// The scheduler, for those who do not own it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    calls: mpsc::Sender<Call>,
+}
+
+/// The scheduler is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the scheduler has stopped")]
+pub struct Stopped;
+
+impl Handle {
+    pub(crate) fn new(calls: mpsc::Sender<Call>) -> Self {
+        Handle { calls }
+    }
+
+    /// Opens or resumes a session. Messages for it go to `outbox` from the moment this returns, and
+    /// until the driver drops it: then the connection is to be closed, after what is in the outbox.
+    ///
+    /// # Errors
+    /// Why the connection is to be closed.
+    pub async fn connect(
+        &self,
+        hello: Hello,
+        outbox: mpsc::UnboundedSender<Outgoing>,
+    ) -> Result<Connected, Closing> {
+        let (reply, answer) = oneshot::channel();
+        let call = Call::Connect { hello: Box::new(hello), outbox, reply };
+        self.calls.send(call).await.map_err(|_| Closing::ShuttingDown)?;
+        answer.await.unwrap_or(Err(Closing::ShuttingDown))
+    }
+
+    /// Hands over requests, in order, each with its number. Waits while the driver has much to do.
+    ///
+    /// # Errors
+    /// When the scheduler is gone.
+    pub async fn send(&self, connection: ConnectionId, requests: Vec<(u64, Request)>) -> Result<(), Stopped> {
+        self.calls.send(Call::Requests { connection, requests }).await.map_err(|_| Stopped)
+    }
+
+    /// Says that a connection is gone. With `goodbye`, its session is over, too; without, it has its
+    /// lease to come back.
+    pub async fn disconnect(&self, connection: ConnectionId, goodbye: bool) {
+        // A scheduler that is gone needs no farewell.
+        let _ = self.calls.send(Call::Disconnect { connection, goodbye }).await;
+    }
+
+    /// Asks the scheduler to stop in order: everything accepted so far becomes durable, everyone is
+    /// told, then the driver ends.
+    pub async fn shutdown(&self) {
+        let _ = self.calls.send(Call::Shutdown).await;
+    }
+}

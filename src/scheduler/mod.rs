@@ -1,0 +1,3 @@
+//! The scheduler.
+pub mod handle;
+pub use handle::{Connected, ConnectionId, Handle, Outgoing, Request};
