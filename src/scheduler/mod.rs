@@ -1,3 +1,11 @@
-//! The scheduler.
+//! The scheduler: a pure core, the group commit around it, and the driver that owns both.
+//!
+//! Imports `protocol` and `log`; never `server`, `client` or `worker`.
+
+pub mod core;
 pub mod handle;
+pub mod pipeline;
+pub mod recovery;
+
 pub use handle::{Connected, ConnectionId, Handle, Outgoing, Request};
+pub use pipeline::Pipeline;

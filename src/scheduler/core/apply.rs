@@ -1,0 +1,341 @@
+//! What each fact does to the state. Infallible, and the only mutator: live and replay are the same.
+//!
+//! Events of different channels, and of a channel and the task log, touch different things, or things
+//! that add up; so each log may be folded on its own, the task log first.
+
+use std::sync::Arc;
+
+use super::Event;
+use super::state::{Call, Channel, Keepers, Phase, Remembered, Session, State, Task};
+use crate::protocol::event::{Origin, TaskResult};
+use crate::protocol::limits::IN_FLIGHT_MAX;
+use crate::protocol::session::{FunctionOffer, SessionKind};
+use crate::protocol::{
+    AttemptNumber, ChannelEvent, Digest, Element, LogId, Producer, SessionId, Submission, TaskEvent, TaskId,
+};
+
+impl State {
+    /// Applies a fact.
+    pub fn apply(&mut self, event: &Event) {
+        match event {
+            Event::Task(event) => self.apply_task_event(event),
+            Event::Channel(log, event) => self.apply_channel_event(*log, event),
+        }
+    }
+
+    /// Says that a channel's log now begins at this place, since what was before it is trimmed.
+    pub fn begin_channel_at(&mut self, log: LogId, offset: u64, index: u64) {
+        if let Some(channel) = self.channels.get_mut(&log) {
+            (channel.head, channel.elements) = (offset, index);
+        }
+    }
+
+    fn apply_task_event(&mut self, event: &TaskEvent) {
+        let offset = self.tasks_head;
+        self.tasks_head += 1;
+        match event {
+            TaskEvent::Recovered(_) => {}
+            TaskEvent::SessionOpened { producer, session, kind, lease_ms } => {
+                self.open_session(*producer, *session, kind, *lease_ms);
+            }
+            TaskEvent::SessionEnded { producer, .. } => self.end_session(*producer),
+            TaskEvent::ChannelCreated { log, name, .. } => {
+                self.last_log = *log;
+                self.names.insert(name.clone(), *log);
+                let (head, elements, digest) = (0, 0, Digest::default());
+                let channel = Channel { name: name.clone(), head, elements, digest, stopped: false };
+                self.channels.insert(*log, channel);
+            }
+            TaskEvent::Submitted { origin, submission } => self.submit(offset, *origin, submission),
+            TaskEvent::Held { origin, task, detached } => {
+                self.remember(*origin, |_| Remembered::Done);
+                if *detached && let Some(task) = self.tasks.get_mut(task) {
+                    task.keepers.detached = true;
+                }
+                self.hold(origin.producer, *task);
+            }
+            TaskEvent::Released { origin, tasks } => {
+                self.remember(*origin, |_| Remembered::Done);
+                for task in tasks {
+                    self.release(origin.producer, *task);
+                }
+            }
+            TaskEvent::Started { task, attempt, worker } => self.start(*task, *attempt, *worker),
+            TaskEvent::Finished { task, result: TaskResult::Inline(result), .. } => {
+                self.settle(*task, Phase::Finished(result.clone()));
+            }
+            TaskEvent::Failed { task, error } => self.settle(*task, Phase::Failed(error.clone())),
+            TaskEvent::Cancelled { task } => self.settle(*task, Phase::Cancelled),
+            TaskEvent::Retried { task, .. } => {
+                if let Some(call) = self.tasks.get_mut(task).and_then(|task| task.call.as_mut()) {
+                    call.failures += 1;
+                }
+                self.set_phase(*task, Phase::Ready);
+            }
+            TaskEvent::Requeued { task, .. } => self.set_phase(*task, Phase::Ready),
+            TaskEvent::Forgotten { task } => self.forget(*task),
+        }
+    }
+
+    fn apply_channel_event(&mut self, log: LogId, event: &ChannelEvent) {
+        let Some(channel) = self.channels.get_mut(&log) else { return };
+        let offset = channel.head;
+        channel.head += 1;
+        match event {
+            ChannelEvent::Appended { origin, element } => {
+                channel.elements += 1;
+                channel.digest = channel.digest.with_element(element);
+                self.remember(*origin, |before| match before {
+                    Some(Remembered::Appended { first, count }) => {
+                        Remembered::Appended { first, count: count + 1 }
+                    }
+                    _ => Remembered::Appended { first: offset, count: 1 },
+                });
+                if let Element::Future(key) = element {
+                    self.keep_on_channel(key.id, log);
+                }
+            }
+            ChannelEvent::Progress { .. } => {}
+            ChannelEvent::Stopped { .. } => channel.stopped = true,
+        }
+    }
+
+    fn open_session(&mut self, producer: Producer, id: SessionId, kind: &SessionKind, lease_ms: u64) {
+        self.last_producer = producer;
+        self.producers.insert(id, producer);
+        if let SessionKind::Attempt { task, .. } = kind {
+            self.attempt_sessions.entry(*task).or_default().insert(producer);
+        }
+        let session = Session {
+            id,
+            kind: kind.clone(),
+            lease_ms,
+            holds: Default::default(),
+            running: Default::default(),
+            remembered: Default::default(),
+        };
+        self.sessions.insert(producer, session);
+    }
+
+    fn end_session(&mut self, producer: Producer) {
+        let Some(session) = self.sessions.remove(&producer) else { return };
+        self.producers.remove(&session.id);
+        self.overdue.remove(&producer);
+        if let SessionKind::Attempt { task, .. } = session.kind
+            && let Some(sessions) = self.attempt_sessions.get_mut(&task)
+        {
+            sessions.remove(&producer);
+            if sessions.is_empty() {
+                self.attempt_sessions.remove(&task);
+            }
+        }
+        for task in session.holds {
+            self.change_keepers(task, |keepers| keepers.sessions -= 1);
+        }
+    }
+
+    /// Keeps what a command brought, for the case that it is sent again: the newest
+    /// [`IN_FLIGHT_MAX`] of a session, in whatever order the logs are folded.
+    fn remember(&mut self, origin: Origin, outcome: impl FnOnce(Option<Remembered>) -> Remembered) {
+        let Some(session) = self.sessions.get_mut(&origin.producer) else { return };
+        let before = session.remembered.get(&origin.number).copied();
+        session.remembered.insert(origin.number, outcome(before));
+        if session.remembered.len() as u64 > IN_FLIGHT_MAX {
+            session.remembered.pop_first();
+        }
+    }
+
+    fn submit(&mut self, offset: u64, origin: Origin, submission: &Submission) {
+        self.remember(origin, |_| Remembered::Done);
+        let id = submission.key.id;
+        let dependencies = submission.dependencies();
+        let mut missing = 0;
+        for dependency in &dependencies {
+            let Some(task) = self.tasks.get_mut(dependency) else { continue };
+            task.keepers.dependents += 1;
+            if !matches!(task.phase, Phase::Finished(_)) {
+                missing += 1;
+            }
+            match &mut task.call {
+                Some(call) => call.waiting.push(id),
+                None if matches!(task.phase, Phase::Finished(_)) => {}
+                None => {
+                    self.doomed.insert(id);
+                }
+            }
+        }
+        let function = FunctionOffer { name: submission.function.clone(), version: submission.version };
+        let call = Call {
+            arguments: submission.arguments.clone(),
+            dependencies,
+            waiting: Vec::new(),
+            options: submission.options,
+            failures: 0,
+        };
+        let keepers = Keepers { detached: submission.options.detach, ..Keepers::default() };
+        let task = Task {
+            label: submission.key.label.clone(),
+            function: self.shared_function(function),
+            submitted_at: offset,
+            attempt: AttemptNumber(0),
+            phase: Phase::Waiting { missing },
+            call: Some(Box::new(call)),
+            keepers,
+        };
+        self.tasks.insert(id, task);
+        self.order.insert(offset, id);
+        self.counts.pending += 1;
+        self.change_keepers(id, |_| {});
+        self.hold(origin.producer, id);
+        if missing == 0 {
+            self.set_phase(id, Phase::Ready);
+        }
+    }
+
+    /// One allocation for all ready tasks of a function.
+    fn shared_function(&self, function: FunctionOffer) -> Arc<FunctionOffer> {
+        match self.ready.get_key_value(&function) {
+            Some((shared, _)) => shared.clone(),
+            None => Arc::new(function),
+        }
+    }
+
+    fn hold(&mut self, producer: Producer, task: TaskId) {
+        if !self.tasks.contains_key(&task) {
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(&producer) else { return };
+        if session.holds.insert(task) {
+            self.change_keepers(task, |keepers| keepers.sessions += 1);
+        }
+    }
+
+    fn release(&mut self, producer: Producer, task: TaskId) {
+        let Some(session) = self.sessions.get_mut(&producer) else { return };
+        if session.holds.remove(&task) {
+            self.change_keepers(task, |keepers| keepers.sessions -= 1);
+        }
+    }
+
+    fn keep_on_channel(&mut self, task: TaskId, log: LogId) {
+        self.change_keepers(task, |keepers| {
+            match keepers.channels.binary_search_by_key(&log, |(log, _)| *log) {
+                Ok(at) => keepers.channels[at].1 += 1,
+                Err(at) => keepers.channels.insert(at, (log, 1)),
+            }
+        });
+    }
+
+    fn change_keepers(&mut self, id: TaskId, change: impl FnOnce(&mut Keepers)) {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        change(&mut task.keepers);
+        if task.keepers.any() {
+            self.unkept.remove(&id);
+        } else {
+            self.unkept.insert(id);
+        }
+    }
+
+    fn start(&mut self, id: TaskId, attempt: AttemptNumber, worker: Producer) {
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.attempt = attempt;
+        }
+        self.set_phase(id, Phase::Running { worker });
+    }
+
+    /// Moves a task to its end: its call is no longer needed, its dependencies no longer kept by it,
+    /// and those that wait for it learn of it.
+    fn settle(&mut self, id: TaskId, phase: Phase) {
+        let finished = matches!(phase, Phase::Finished(_));
+        self.set_phase(id, phase);
+        let Some(call) = self.tasks.get_mut(&id).and_then(|task| task.call.take()) else { return };
+        self.leave_dependencies(&call);
+        for waiting in call.waiting {
+            if !finished {
+                self.doomed.insert(waiting);
+                continue;
+            }
+            let Some(task) = self.tasks.get_mut(&waiting) else { continue };
+            if let Phase::Waiting { missing } = &mut task.phase {
+                *missing -= 1;
+                if *missing == 0 {
+                    self.set_phase(waiting, Phase::Ready);
+                }
+            }
+        }
+    }
+
+    fn leave_dependencies(&mut self, call: &Call) {
+        for dependency in &call.dependencies {
+            self.change_keepers(*dependency, |keepers| keepers.dependents -= 1);
+        }
+    }
+
+    fn forget(&mut self, id: TaskId) {
+        // The phase is left first, so that no index still names the task.
+        self.set_phase(id, Phase::Cancelled);
+        let Some(task) = self.tasks.remove(&id) else { return };
+        self.counts.failed -= 1;
+        self.order.remove(&task.submitted_at);
+        self.unkept.remove(&id);
+        let Some(call) = task.call else { return };
+        for dependency in &call.dependencies {
+            if let Some(call) = self.tasks.get_mut(dependency).and_then(|task| task.call.as_mut()) {
+                call.waiting.retain(|waiting| *waiting != id);
+            }
+        }
+        self.leave_dependencies(&call);
+    }
+
+    /// Moves a task to another phase, and the indexes with it.
+    fn set_phase(&mut self, id: TaskId, phase: Phase) {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        let before = std::mem::replace(&mut task.phase, phase);
+        *self.counts.of(&before) -= 1;
+        *self.counts.of(&task.phase) += 1;
+        let turn = task.turn(id);
+        match before {
+            Phase::Waiting { .. } => {
+                self.doomed.remove(&id);
+            }
+            Phase::Ready => {
+                if let Some(turns) = self.ready.get_mut(&task.function) {
+                    turns.remove(&turn);
+                    if turns.is_empty() {
+                        self.ready.remove(&task.function);
+                    }
+                }
+            }
+            Phase::Running { worker } => {
+                if let Some(session) = self.sessions.get_mut(&worker) {
+                    session.running.remove(&id);
+                }
+                self.overdue.extend(self.attempt_sessions.get(&id).into_iter().flatten());
+            }
+            Phase::Finished(_) | Phase::Failed(_) | Phase::Cancelled => {}
+        }
+        match &task.phase {
+            Phase::Ready => {
+                self.ready.entry(task.function.clone()).or_default().insert(turn);
+            }
+            Phase::Running { worker } => {
+                if let Some(session) = self.sessions.get_mut(worker) {
+                    session.running.insert(id);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl super::Counts {
+    /// The count that a phase belongs to.
+    pub(super) fn of(&mut self, phase: &Phase) -> &mut u64 {
+        match phase {
+            Phase::Waiting { .. } | Phase::Ready => &mut self.pending,
+            Phase::Running { .. } => &mut self.running,
+            Phase::Finished(_) => &mut self.finished,
+            Phase::Failed(_) | Phase::Cancelled => &mut self.failed,
+        }
+    }
+}

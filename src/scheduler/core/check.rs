@@ -1,0 +1,164 @@
+//! The invariants of the state, checked after every step of the simulator and of the scenarios. Each
+//! index is compared with what it follows from.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::Core;
+use super::state::{Counts, Phase, State};
+use crate::protocol::limits::IN_FLIGHT_MAX;
+use crate::protocol::session::SessionKind;
+use crate::protocol::{LogId, Producer, TaskId};
+
+impl Core {
+    /// Panics, with what is wrong, unless everything that must be true between steps is.
+    pub fn check(&self) {
+        self.state.check();
+        self.presence.check(&self.state);
+    }
+}
+
+impl State {
+    /// Panics, with what is wrong, unless every invariant holds.
+    pub fn check(&self) {
+        self.check_keepers();
+        self.check_phases();
+        self.check_sessions();
+        self.check_channels();
+    }
+
+    fn check_keepers(&self) {
+        let mut sessions: HashMap<TaskId, u32> = HashMap::new();
+        for task in self.sessions.values().flat_map(|session| &session.holds) {
+            *sessions.entry(*task).or_default() += 1;
+        }
+        let mut dependents: HashMap<TaskId, u32> = HashMap::new();
+        for call in self.tasks.values().filter_map(|task| task.call.as_ref()) {
+            for dependency in &call.dependencies {
+                *dependents.entry(*dependency).or_default() += 1;
+            }
+        }
+        for (id, task) in &self.tasks {
+            assert_eq!(
+                task.keepers.sessions,
+                sessions.remove(id).unwrap_or(0),
+                "{id}: sessions that hold it"
+            );
+            assert_eq!(
+                task.keepers.dependents,
+                dependents.remove(id).unwrap_or(0),
+                "{id}: tasks that need it"
+            );
+            assert_eq!(self.unkept.contains(id), !task.keepers.any(), "{id}: unkept");
+            for (log, elements) in &task.keepers.channels {
+                assert!(*elements > 0 && *elements <= self.channels[log].elements, "{id}: elements on {log}");
+            }
+        }
+        assert!(
+            sessions.is_empty() && dependents.is_empty(),
+            "unknown tasks held {sessions:?} or needed {dependents:?}"
+        );
+        assert!(self.unkept.iter().all(|id| self.tasks.contains_key(id)), "unkept and unknown");
+    }
+
+    fn check_phases(&self) {
+        let (mut counts, mut order, mut ready, mut doomed) =
+            (Counts::default(), BTreeMap::new(), 0, BTreeSet::new());
+        for (id, task) in &self.tasks {
+            *counts.of(&task.phase) += 1;
+            order.insert(task.submitted_at, *id);
+            assert_eq!(
+                task.phase.is_settled(),
+                task.call.is_none(),
+                "{id}: settled tasks have no call, others do"
+            );
+            match &task.phase {
+                Phase::Waiting { missing } => {
+                    let call = task.call.as_ref().expect("checked above");
+                    let phase = |dependency: &TaskId| &self.tasks[dependency].phase;
+                    let unfinished =
+                        call.dependencies.iter().filter(|d| !matches!(phase(d), Phase::Finished(_)));
+                    assert_eq!(*missing as usize, unfinished.count(), "{id}: dependencies that it waits for");
+                    assert!(*missing > 0, "{id} waits for nothing");
+                    if call
+                        .dependencies
+                        .iter()
+                        .any(|d| matches!(phase(d), Phase::Failed(_) | Phase::Cancelled))
+                    {
+                        doomed.insert(*id);
+                    }
+                }
+                Phase::Ready => {
+                    ready += 1;
+                    assert!(
+                        self.ready[&task.function].contains(&task.turn(*id)),
+                        "{id} is ready and has no turn"
+                    );
+                }
+                Phase::Running { worker } => {
+                    assert!(self.sessions[worker].running.contains(id), "{id}: its worker does not have it");
+                    assert!(task.attempt.0 > 0, "{id} runs without an attempt");
+                }
+                _ => {}
+            }
+            for waiting in task.call.iter().flat_map(|call| &call.waiting) {
+                let other = self.tasks[waiting].call.as_ref().expect("a task that waits has its call");
+                assert!(other.dependencies.contains(id), "{waiting} is said to wait for {id}");
+            }
+        }
+        assert_eq!(self.counts, counts);
+        assert_eq!(self.order, order);
+        assert_eq!(self.doomed, doomed);
+        assert_eq!(
+            self.ready.values().map(BTreeSet::len).sum::<usize>(),
+            ready,
+            "turns of tasks that are not ready"
+        );
+        assert!(self.ready.values().all(|turns| !turns.is_empty()), "an empty set of turns");
+    }
+
+    fn check_sessions(&self) {
+        let mut attempts: HashMap<TaskId, BTreeSet<Producer>> = HashMap::new();
+        let mut overdue = BTreeSet::new();
+        for (producer, session) in &self.sessions {
+            assert!(*producer <= self.last_producer);
+            assert_eq!(
+                self.producers.get(&session.id),
+                Some(producer),
+                "session {} under its identity",
+                session.id
+            );
+            assert!(session.remembered.len() as u64 <= IN_FLIGHT_MAX, "too much remembered of {producer:?}");
+            for task in &session.running {
+                assert!(
+                    matches!(self.tasks[task].phase, Phase::Running { worker } if worker == *producer),
+                    "{task} does not run"
+                );
+            }
+            match session.kind {
+                SessionKind::Attempt { task, attempt } => {
+                    attempts.entry(task).or_default().insert(*producer);
+                    let current = self.tasks.get(&task).is_some_and(|task| {
+                        task.attempt == attempt && matches!(task.phase, Phase::Running { .. })
+                    });
+                    if !current {
+                        overdue.insert(*producer);
+                    }
+                }
+                SessionKind::Worker { .. } => {}
+                SessionKind::Client => assert!(session.running.is_empty(), "a client that runs tasks"),
+            }
+        }
+        assert_eq!(self.sessions.len(), self.producers.len());
+        assert_eq!(self.attempt_sessions, attempts);
+        assert_eq!(self.overdue, overdue);
+    }
+
+    fn check_channels(&self) {
+        assert_eq!(self.names.len(), self.channels.len());
+        for (name, log) in &self.names {
+            let channel = &self.channels[log];
+            assert!(channel.name == *name && *log <= self.last_log && *log != LogId::TASKS);
+            assert!(channel.elements <= channel.head);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Appending elements to a channel.
+
+use super::{Decision, Event, Rejection, State, channel};
+use crate::protocol::channel::Progress;
+use crate::protocol::command::Answer;
+use crate::protocol::event::Origin;
+use crate::protocol::limits::{APPEND_BYTES_MAX, ELEMENTS_PER_APPEND_MAX, PAYLOAD_BYTES_MAX, TooLarge};
+use crate::protocol::{ChannelEvent, Element, LogId, TaskId, TaskKey};
+use crate::scheduler::core::Phase;
+
+/// Appends all of them or none. A future that runs already or has ended is followed, after the last
+/// element, by a record that says so.
+pub(super) fn decide(state: &State, origin: Origin, log: LogId, elements: Vec<Element>) -> Decision {
+    let channel = channel::writable(state, log)?;
+    if channel.stopped {
+        return Err(Rejection::ChannelStopped(channel.name.clone(), channel.elements));
+    }
+    check_sizes(&elements)?;
+    let answer = Answer::Appended { first: channel.head, count: elements.len() as u32 };
+    let mut events = Vec::with_capacity(elements.len());
+    let mut progress = Vec::new();
+    let mut seen: Vec<TaskId> = Vec::new();
+    for element in elements {
+        if let Element::Future(key) = &element
+            && !seen.contains(&key.id)
+        {
+            seen.push(key.id);
+            progress.extend(progress_so_far(state, key)?.map(|event| Event::Channel(log, event)));
+        }
+        events.push(Event::Channel(log, ChannelEvent::Appended { origin, element }));
+    }
+    events.append(&mut progress);
+    Ok((events, answer))
+}
+
+fn check_sizes(elements: &[Element]) -> Result<(), Rejection> {
+    if elements.is_empty() {
+        return Err(Rejection::Invalid("an append needs at least one element".to_owned()));
+    }
+    TooLarge::check(
+        "the number of elements",
+        elements.len(),
+        ELEMENTS_PER_APPEND_MAX,
+        "append fewer at a time",
+    )?;
+    let mut bytes = 0;
+    for element in elements {
+        let Element::Value(payload) = element else { continue };
+        let hint = "append a path or a key to where the data lie";
+        TooLarge::check("the value", payload.bytes.len(), PAYLOAD_BYTES_MAX, hint)?;
+        bytes += payload.bytes.len();
+        TooLarge::check("all values together", bytes, APPEND_BYTES_MAX, "append fewer at a time")?;
+    }
+    Ok(())
+}
+
+fn progress_so_far(state: &State, key: &TaskKey) -> Result<Option<ChannelEvent>, Rejection> {
+    let task = state.tasks.get(&key.id).ok_or(Rejection::UnknownTask(key.id))?;
+    let progress = match &task.phase {
+        Phase::Waiting { .. } | Phase::Ready => return Ok(None),
+        Phase::Running { worker } => {
+            Progress::Started { attempt: task.attempt, worker: state.worker_name(*worker) }
+        }
+        Phase::Finished(result) => Progress::Finished { result: result.clone() },
+        Phase::Failed(error) => Progress::Failed { error: error.clone() },
+        Phase::Cancelled => Progress::Cancelled,
+    };
+    Ok(Some(ChannelEvent::Progress { key: key.clone(), progress }))
+}

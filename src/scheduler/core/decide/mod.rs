@@ -1,0 +1,99 @@
+//! What a command means in a state: events, or a rejection. Nothing here changes anything.
+//!
+//! One file for each kind of command. A command that was carried out before, and comes again because
+//! its answer was lost, is given its first answer.
+
+mod append;
+mod channel;
+mod hold;
+mod report;
+mod session;
+mod submit;
+
+pub(super) use session::{end_session, hello};
+
+use super::query;
+use super::state::{Phase, Remembered, Session, State};
+use super::{Entry, Event};
+use crate::protocol::channel::Progress;
+use crate::protocol::command::{Answer, Command, Rejection};
+use crate::protocol::event::Origin;
+use crate::protocol::limits::{IN_FLIGHT_MAX, TASKS_PER_COMMAND_MAX, TooLarge};
+use crate::protocol::session::{EndReason, SessionKind};
+use crate::protocol::{ChannelEvent, TaskId};
+
+/// What a decision brings.
+pub(super) type Decision = Result<(Vec<Event>, Answer), Rejection>;
+
+/// Decides a command of a session.
+pub(super) fn command(state: &State, origin: Origin, command: Command) -> Decision {
+    let session =
+        state.sessions.get(&origin.producer).ok_or(Rejection::SessionEnded(EndReason::LeaseExpired))?;
+    if let Some(answer) = first_answer(state, session, origin, &command)? {
+        return Ok((Vec::new(), answer));
+    }
+    if let SessionKind::Attempt { task, attempt } = session.kind {
+        let current = state
+            .tasks
+            .get(&task)
+            .is_some_and(|task| task.attempt == attempt && matches!(task.phase, Phase::Running { .. }));
+        if !current {
+            return Err(Rejection::Fenced { task, attempt });
+        }
+    }
+    match command {
+        Command::Submit(submission) => submit::decide(state, origin, submission),
+        Command::Hold { task, detach } => hold::hold(state, origin, task, detach),
+        Command::Release { tasks } => {
+            let hint = "release the others with another command";
+            TooLarge::check("the number of tasks", tasks.len(), TASKS_PER_COMMAND_MAX, hint)?;
+            Ok(hold::release(origin, tasks))
+        }
+        Command::OpenChannel { name } => channel::open(state, origin, name),
+        Command::Append { log, elements } => append::decide(state, origin, log, elements),
+        Command::Stop { log } => channel::stop(state, origin, log),
+        Command::Finish { task, attempt, result } => {
+            report::finish(state, origin.producer, task, attempt, result)
+        }
+        Command::Fail { task, attempt, error } => report::fail(state, origin.producer, task, attempt, error),
+    }
+}
+
+/// The answer that a command was given before, if it was carried out.
+fn first_answer(
+    state: &State,
+    session: &Session,
+    origin: Origin,
+    command: &Command,
+) -> Result<Option<Answer>, Rejection> {
+    let Some(remembered) = session.remembered.get(&origin.number) else {
+        let full = session.remembered.len() as u64 == IN_FLIGHT_MAX;
+        return match session.remembered.first_key_value() {
+            Some((oldest, _)) if full && origin.number < *oldest => Err(Rejection::Invalid(format!(
+                "command {} is older than the last {IN_FLIGHT_MAX} of its session: what it brought is no longer remembered",
+                origin.number
+            ))),
+            _ => Ok(None),
+        };
+    };
+    Ok(Some(match (remembered, command) {
+        (Remembered::Appended { first, count }, Command::Append { .. }) => {
+            Answer::Appended { first: *first, count: *count }
+        }
+        (Remembered::Done, Command::Submit(_)) => Answer::Submitted,
+        (Remembered::Done, Command::Release { .. }) => Answer::Released,
+        (Remembered::Done, Command::Hold { task, .. }) => {
+            Answer::Held(state.key_of(*task).ok_or(Rejection::UnknownTask(*task))?)
+        }
+        _ => return Err(Rejection::Invalid(format!("number {} was another command's", origin.number))),
+    }))
+}
+
+/// Adds a record of a task's progress for each channel that it is on.
+pub(super) fn record_progress(state: &State, id: TaskId, progress: &Progress, events: &mut Vec<Event>) {
+    let (Some(task), Some(key)) = (state.tasks.get(&id), state.key_of(id)) else { return };
+    for (log, _) in &task.keepers.channels {
+        let event = ChannelEvent::Progress { key: key.clone(), progress: progress.clone() };
+        events.push(Event::Channel(*log, event));
+    }
+}

@@ -1,0 +1,93 @@
+//! The beginning and the end of sessions.
+
+use super::{Entry, Event, Phase, Rejection, State};
+use crate::protocol::limits::{FUNCTIONS_PER_WORKER_MAX, NAME_BYTES_MAX, SLOTS_PER_WORKER_MAX, TooLarge};
+use crate::protocol::message::Hello;
+use crate::protocol::session::{EndReason, Role, SessionKind};
+use crate::protocol::{Producer, TaskEvent};
+use crate::scheduler::core::Settings;
+
+/// Finds the session of a hello, or begins it.
+pub(in crate::scheduler::core) fn hello(
+    state: &State,
+    settings: &Settings,
+    hello: &Hello,
+) -> Result<Entry, Rejection> {
+    check(state, &hello.role)?;
+    let kind = hello.role.kind();
+    if let Some(producer) = state.producers.get(&hello.session) {
+        let session = &state.sessions[producer];
+        if session.kind != kind {
+            return Err(Rejection::Invalid("the session was opened in another role".to_owned()));
+        }
+        return Ok(Entry { producer: *producer, lease_ms: session.lease_ms, events: Vec::new() });
+    }
+    let namesake = namesake(state, &kind);
+    if hello.resume {
+        let superseded = namesake.is_some();
+        let reason = if superseded { EndReason::Superseded } else { EndReason::LeaseExpired };
+        return Err(Rejection::SessionEnded(reason));
+    }
+    let mut events = Vec::new();
+    if let Some(before) = namesake {
+        events = end_session(state, before, EndReason::Superseded);
+    }
+    let producer = Producer(state.last_producer.0 + 1);
+    let lease_ms = match kind {
+        SessionKind::Worker { .. } => settings.worker_lease_ms,
+        _ => settings.client_lease_ms,
+    };
+    events.push(Event::Task(TaskEvent::SessionOpened { producer, session: hello.session, kind, lease_ms }));
+    Ok(Entry { producer, lease_ms, events })
+}
+
+fn check(state: &State, role: &Role) -> Result<(), Rejection> {
+    match role {
+        Role::Client => Ok(()),
+        Role::Worker(offer) => {
+            TooLarge::check("the worker's name", offer.name.len(), NAME_BYTES_MAX, "shorten it")?;
+            let hint = "split them over several workers";
+            TooLarge::check(
+                "the number of functions",
+                offer.functions.len(),
+                FUNCTIONS_PER_WORKER_MAX,
+                hint,
+            )?;
+            TooLarge::check(
+                "the number of slots",
+                offer.slots as usize,
+                SLOTS_PER_WORKER_MAX as usize,
+                hint,
+            )?;
+            Ok(())
+        }
+        Role::Attempt { task, attempt } => {
+            let current = state
+                .tasks
+                .get(task)
+                .is_some_and(|task| task.attempt == *attempt && matches!(task.phase, Phase::Running { .. }));
+            if current { Ok(()) } else { Err(Rejection::Fenced { task: *task, attempt: *attempt }) }
+        }
+    }
+}
+
+/// The worker's session that has this name.
+fn namesake(state: &State, kind: &SessionKind) -> Option<Producer> {
+    let SessionKind::Worker { .. } = kind else { return None };
+    state.sessions.iter().find(|(_, session)| session.kind == *kind).map(|(producer, _)| *producer)
+}
+
+/// Ends a session: what it ran waits for another attempt.
+pub(in crate::scheduler::core) fn end_session(
+    state: &State,
+    producer: Producer,
+    reason: EndReason,
+) -> Vec<Event> {
+    let Some(session) = state.sessions.get(&producer) else { return Vec::new() };
+    let mut events = vec![Event::Task(TaskEvent::SessionEnded { producer, reason })];
+    for task in &session.running {
+        let attempt = state.tasks[task].attempt;
+        events.push(Event::Task(TaskEvent::Requeued { task: *task, attempt, reason }));
+    }
+    events
+}

@@ -1,0 +1,24 @@
+//! Submitting a task.
+
+use super::{Decision, Event, Rejection, State};
+use crate::protocol::command::Answer;
+use crate::protocol::event::Origin;
+use crate::protocol::{Submission, TaskEvent};
+
+/// Enters a task, or holds the one that has its key.
+pub(super) fn decide(state: &State, origin: Origin, submission: Submission) -> Decision {
+    submission.check()?;
+    if let Some(task) = state.tasks.get(&submission.key.id) {
+        if task.function.name != submission.function {
+            let (key, function) = (submission.key.label, task.function.name.clone());
+            return Err(Rejection::KeyTaken { key, function });
+        }
+        let held = TaskEvent::Held { origin, task: submission.key.id, detached: submission.options.detach };
+        return Ok((vec![Event::Task(held)], Answer::Submitted));
+    }
+    if let Some(unknown) = submission.dependencies().into_iter().find(|task| !state.tasks.contains_key(task))
+    {
+        return Err(Rejection::UnknownTask(unknown));
+    }
+    Ok((vec![Event::Task(TaskEvent::Submitted { origin, submission })], Answer::Submitted))
+}

@@ -1,0 +1,156 @@
+//! Instructions to the edge, read off from facts, and after a reconnect off the state. Never stored.
+
+use super::presence::Presence;
+use super::state::{Phase, State, Task};
+use super::{Event, Output};
+use crate::protocol::command::Rejection;
+use crate::protocol::event::TaskResult;
+use crate::protocol::message::{Assignment, Closing, ServerMessage};
+use crate::protocol::session::Role;
+use crate::protocol::task::{Argument, Outcome};
+use crate::protocol::{AttemptNumber, Payload, Producer, TaskEvent, TaskId, TaskKey, TimeMs};
+use crate::scheduler::handle::ConnectionId;
+
+/// An instruction to the edge, to be carried out once the commit that it came with is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// The connection's hello is accepted.
+    Accept {
+        /// The connection.
+        connection: ConnectionId,
+        /// How long its session is waited for.
+        lease_ms: TimeMs,
+    },
+    /// Send a message.
+    Send {
+        /// To whom.
+        connection: ConnectionId,
+        /// What it belongs to.
+        number: u64,
+        /// The message.
+        message: ServerMessage,
+    },
+    /// End a connection.
+    Close {
+        /// Which.
+        connection: ConnectionId,
+        /// What to say.
+        why: Closing,
+    },
+}
+
+/// What a fact means for the edge. `state` and `presence` are as they were before it.
+pub(super) fn of(state: &State, presence: &Presence, event: &Event, effects: &mut Vec<Effect>) {
+    let Event::Task(event) = event else { return };
+    match event {
+        TaskEvent::Started { task, attempt, worker } => {
+            effects.extend(assignment(state, presence, *task, *attempt, *worker));
+        }
+        TaskEvent::Finished { task, result: TaskResult::Inline(result), .. } => {
+            settled(presence, *task, &Outcome::Finished(result.clone()), effects);
+        }
+        TaskEvent::Failed { task, error } => {
+            settled(presence, *task, &Outcome::Failed(error.clone()), effects)
+        }
+        TaskEvent::Cancelled { task } => {
+            effects.extend(abort(state, presence, *task));
+            settled(presence, *task, &Outcome::Cancelled, effects);
+        }
+        TaskEvent::Forgotten { task } => {
+            effects.extend(abort(state, presence, *task));
+            for connection in presence.watchers(*task) {
+                effects.push(send(*connection, ServerMessage::Unknown { task: *task }));
+            }
+        }
+        TaskEvent::SessionEnded { producer, reason } => {
+            if let Some(connection) = presence.connection_of(*producer) {
+                let why = Closing::Rejected(Rejection::SessionEnded(*reason));
+                effects.push(Effect::Close { connection, why });
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What a worker that is connected again has to hear: attempts that it should have and does not know
+/// of, and attempts that it has and should not.
+pub(super) fn reattach(
+    state: &State,
+    connection: ConnectionId,
+    producer: Producer,
+    role: &Role,
+    out: &mut Output,
+) {
+    let (Role::Worker(offer), Some(session)) = (role, state.sessions.get(&producer)) else { return };
+    for held in &offer.held {
+        let wanted = session.running.contains(&held.task)
+            && state.tasks.get(&held.task).is_some_and(|task| task.attempt == held.attempt);
+        if !wanted {
+            out.effects
+                .push(send(connection, ServerMessage::Abort { task: held.task, attempt: held.attempt }));
+        }
+    }
+    for id in &session.running {
+        let Some(task) = state.tasks.get(id) else { continue };
+        let known = offer.held.iter().any(|held| held.task == *id && held.attempt == task.attempt);
+        if !known {
+            out.effects.extend(assign(state, connection, *id, task, task.attempt));
+        }
+    }
+}
+
+fn send(connection: ConnectionId, message: ServerMessage) -> Effect {
+    Effect::Send { connection, number: 0, message }
+}
+
+fn settled(presence: &Presence, task: TaskId, outcome: &Outcome, effects: &mut Vec<Effect>) {
+    for connection in presence.watchers(task) {
+        effects.push(send(*connection, ServerMessage::Settled { task, outcome: outcome.clone() }));
+    }
+}
+
+fn assignment(
+    state: &State,
+    presence: &Presence,
+    id: TaskId,
+    attempt: AttemptNumber,
+    worker: Producer,
+) -> Option<Effect> {
+    assign(state, presence.connection_of(worker)?, id, state.tasks.get(&id)?, attempt)
+}
+
+fn assign(
+    state: &State,
+    connection: ConnectionId,
+    id: TaskId,
+    task: &Task,
+    attempt: AttemptNumber,
+) -> Option<Effect> {
+    let call = task.call.as_ref()?;
+    let arguments: Option<Vec<Payload>> =
+        call.arguments.iter().map(|argument| value_of(state, argument)).collect();
+    let assignment = Assignment {
+        key: TaskKey { id, label: task.label.clone() },
+        attempt,
+        function: task.function.name.clone(),
+        version: task.function.version,
+        arguments: arguments?,
+    };
+    Some(send(connection, ServerMessage::Assign(assignment)))
+}
+
+fn value_of(state: &State, argument: &Argument) -> Option<Payload> {
+    match argument {
+        Argument::Value(payload) => Some(payload.clone()),
+        Argument::Future(task) => match &state.tasks.get(task)?.phase {
+            Phase::Finished(result) => Some(result.clone()),
+            _ => None,
+        },
+    }
+}
+
+fn abort(state: &State, presence: &Presence, id: TaskId) -> Option<Effect> {
+    let task = state.tasks.get(&id)?;
+    let Phase::Running { worker } = task.phase else { return None };
+    Some(send(presence.connection_of(worker)?, ServerMessage::Abort { task: id, attempt: task.attempt }))
+}

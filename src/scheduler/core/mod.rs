@@ -1,0 +1,270 @@
+//! The scheduler's core: what a command means, and what follows from it. Pure: no async, clock,
+//! randomness, socket, file or log line; time and identities arrive as arguments.
+//!
+//! ```text
+//!            decide                    apply
+//!  request ────────▶ events ──┬──────────────────▶ State ──▶ upkeep ──▶ more events …
+//!                             └─▶ effects ◀── Presence
+//! ```
+//!
+//! - [`State`] is nothing but a fold over the logs: [`State::apply`] is its only mutator, the same live
+//!   and in replay. Folding the task log first and then each channel's log gives the same state as
+//!   the order in which it all happened.
+//! - [`Presence`] is who is connected, what workers offer, who waits for which task: it belongs to no
+//!   log and is empty after a start.
+//! - `decide` reads both and answers with events or a rejection. It never changes anything itself.
+//! - `upkeep` runs after every step until nothing follows any more: sessions of attempts that are over
+//!   end, dependents of failed tasks fail, tasks that nobody keeps are forgotten, ready tasks start.
+//! - [`Effect`]s are instructions to the edge. They are not carried out here; the
+//!   [`Pipeline`](super::Pipeline) releases them once the commit that they depend on is durable.
+//!
+//! Never imported here: tokio, tracing, `log`, `server`, `client`.
+
+mod apply;
+mod check;
+mod decide;
+mod effect;
+mod presence;
+mod query;
+mod state;
+mod upkeep;
+
+pub use effect::Effect;
+pub use presence::{Presence, Worker};
+pub use state::{Call, Channel, Counts, Phase, Remembered, Session, State, Task};
+
+use super::handle::{ConnectionId, Request};
+use crate::protocol::command::{Answer, Rejection};
+use crate::protocol::event::{Origin, Receipt};
+use crate::protocol::message::{Closing, Hello, ServerMessage};
+use crate::protocol::session::EndReason;
+use crate::protocol::{ChannelEvent, Epoch, LogId, Producer, Seq, TaskEvent, TimeMs};
+
+/// A fact for one of the logs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// For the task log.
+    Task(TaskEvent),
+    /// For a channel's log.
+    Channel(LogId, ChannelEvent),
+}
+
+impl Event {
+    /// The log it belongs to.
+    pub fn log(&self) -> LogId {
+        match self {
+            Event::Task(_) => LogId::TASKS,
+            Event::Channel(log, _) => *log,
+        }
+    }
+}
+
+/// An event and the place in its log that it took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// The offset in its log.
+    pub offset: u64,
+    /// The elements in its log before it.
+    pub index: u64,
+    /// The event.
+    pub event: Event,
+}
+
+/// What one step of the core brought, in order.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Facts to be made durable together.
+    pub events: Vec<Placed>,
+    /// What is to be done once they are.
+    pub effects: Vec<Effect>,
+}
+
+/// What the core's owner may choose.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// How long a client that cannot be heard is waited for.
+    pub client_lease_ms: u64,
+    /// How long a worker that cannot be heard is waited for.
+    pub worker_lease_ms: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { client_lease_ms: 30_000, worker_lease_ms: 10_000 }
+    }
+}
+
+/// The state, who is there, and the rules.
+#[derive(Debug)]
+pub struct Core {
+    state: State,
+    presence: Presence,
+    settings: Settings,
+    facts: LogFacts,
+    more_upkeep: bool,
+}
+
+/// What the log knows and the state does not, for those who ask.
+#[derive(Debug, Clone, Default)]
+pub struct LogFacts {
+    /// The running epoch.
+    pub epoch: Epoch,
+    /// The newest commit.
+    pub seq: Seq,
+    /// The receipt of this start.
+    pub receipt: Receipt,
+    /// Where the records are kept, in words.
+    pub store: String,
+}
+
+impl Core {
+    /// A core that goes on from a state, with nobody connected yet: everyone who has a session has
+    /// its lease from `now` on to come back.
+    pub fn new(state: State, settings: Settings, facts: LogFacts, now: TimeMs) -> Self {
+        let mut presence = Presence::default();
+        for (producer, session) in &state.sessions {
+            presence.await_return(*producer, now + session.lease_ms);
+        }
+        Core { state, presence, settings, facts, more_upkeep: false }
+    }
+
+    /// The state.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Who is there.
+    pub fn presence(&self) -> &Presence {
+        &self.presence
+    }
+
+    /// What the log knows; its owner keeps it true.
+    pub fn facts_mut(&mut self) -> &mut LogFacts {
+        &mut self.facts
+    }
+
+    /// Enters the receipt of a start.
+    pub fn recovered(&mut self, out: &mut Output) {
+        self.emit(Event::Task(TaskEvent::Recovered(self.facts.receipt.clone())), out);
+        self.upkeep(out);
+    }
+
+    /// A connection says hello. It is answered with [`Effect::Accept`] or [`Effect::Close`].
+    pub fn connect(&mut self, connection: ConnectionId, hello: &Hello, out: &mut Output) {
+        match decide::hello(&self.state, &self.settings, hello) {
+            Ok(entry) => {
+                self.emit_all(entry.events, out);
+                if let Some(old) = self.presence.arrive(connection, entry.producer, &hello.role) {
+                    out.effects.push(Effect::Close { connection: old, why: Closing::Replaced });
+                }
+                out.effects.push(Effect::Accept { connection, lease_ms: entry.lease_ms });
+                effect::reattach(&self.state, connection, entry.producer, &hello.role, out);
+            }
+            Err(rejection) => {
+                out.effects.push(Effect::Close { connection, why: Closing::Rejected(rejection) });
+            }
+        }
+        self.upkeep(out);
+    }
+
+    /// A connection asks for something. Requests of connections that are gone are ignored.
+    pub fn request(&mut self, connection: ConnectionId, number: u64, request: Request, out: &mut Output) {
+        let Some(producer) = self.presence.session_of(connection) else { return };
+        match request {
+            Request::Command(command) => {
+                let origin = Origin { producer, number };
+                let answer = decide::command(&self.state, origin, command).map(|(events, answer)| {
+                    self.emit_all(events, out);
+                    answer
+                });
+                self.answer(connection, number, answer, out);
+                self.upkeep(out);
+            }
+            Request::Query(query) => {
+                let answer = query::answer(&self.state, &self.presence, &self.facts, query);
+                self.answer(connection, number, answer, out);
+            }
+            Request::Watch(tasks) => {
+                for task in tasks {
+                    if let Some(message) = self.presence.watch(&self.state, connection, task) {
+                        out.effects.push(Effect::Send { connection, number: 0, message });
+                    }
+                }
+            }
+        }
+    }
+
+    /// A connection is gone. With `goodbye`, its session is over.
+    pub fn disconnect(&mut self, now: TimeMs, connection: ConnectionId, goodbye: bool, out: &mut Output) {
+        let Some(producer) = self.presence.depart(connection) else { return };
+        let Some(session) = self.state.sessions.get(&producer) else { return };
+        if goodbye {
+            self.emit_all(decide::end_session(&self.state, producer, EndReason::Left), out);
+        } else {
+            self.presence.await_return(producer, now + session.lease_ms);
+        }
+        self.upkeep(out);
+    }
+
+    /// Lets time pass: sessions whose lease is over end.
+    pub fn tick(&mut self, now: TimeMs, out: &mut Output) {
+        while let Some(producer) = self.presence.pop_expired(now) {
+            self.emit_all(decide::end_session(&self.state, producer, EndReason::LeaseExpired), out);
+        }
+        self.upkeep(out);
+    }
+
+    /// When [`Core::tick`] has something to do next.
+    pub fn next_deadline(&self) -> Option<TimeMs> {
+        self.presence.next_deadline()
+    }
+
+    /// Whether upkeep has more to do than it did in the last step: call [`Core::tick`] again soon.
+    pub fn has_more_upkeep(&self) -> bool {
+        self.more_upkeep
+    }
+
+    fn answer(
+        &self,
+        connection: ConnectionId,
+        number: u64,
+        answer: Result<Answer, Rejection>,
+        out: &mut Output,
+    ) {
+        out.effects.push(Effect::Send { connection, number, message: ServerMessage::Answer(answer) });
+    }
+
+    fn upkeep(&mut self, out: &mut Output) {
+        for _ in 0..upkeep::STEPS_MAX {
+            let events = upkeep::next(&self.state, &self.presence);
+            self.more_upkeep = !events.is_empty();
+            if !self.more_upkeep {
+                return;
+            }
+            self.emit_all(events, out);
+        }
+    }
+
+    fn emit_all(&mut self, events: Vec<Event>, out: &mut Output) {
+        for event in events {
+            self.emit(event, out);
+        }
+    }
+
+    /// The one place where a fact comes into being: what it means for the edge is read off before it
+    /// is applied, since some facts remove what they speak of.
+    fn emit(&mut self, event: Event, out: &mut Output) {
+        effect::of(&self.state, &self.presence, &event, &mut out.effects);
+        self.presence.observe(&event);
+        let (offset, index) = self.state.head_of(event.log());
+        self.state.apply(&event);
+        out.events.push(Placed { offset, index, event });
+    }
+}
+
+/// A session as [`decide::hello`] found or made it.
+struct Entry {
+    producer: Producer,
+    lease_ms: u64,
+    events: Vec<Event>,
+}

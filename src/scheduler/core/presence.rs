@@ -1,0 +1,207 @@
+//! Who is there: connections, workers' offers, who waits for which task, whose lease runs. Volatile: it
+//! belongs to no log, and is empty after a start.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::state::State;
+use super::{Event, Phase};
+use crate::protocol::message::ServerMessage;
+use crate::protocol::session::{FunctionOffer, Role, SessionKind};
+use crate::protocol::{Producer, TaskEvent, TaskId, TimeMs};
+use crate::scheduler::handle::ConnectionId;
+
+/// A connected worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Worker {
+    /// How many attempts it runs at a time, not counting those that are clients themselves.
+    pub slots: u32,
+    /// What it can run.
+    pub functions: BTreeSet<FunctionOffer>,
+}
+
+/// Who is there.
+#[derive(Debug, Default)]
+pub struct Presence {
+    sessions: HashMap<ConnectionId, Producer>,
+    connections: BTreeMap<Producer, ConnectionId>,
+    workers: BTreeMap<Producer, Worker>,
+    /// Tasks whose newest attempt is connected as a client: they take no slot.
+    yielded: HashMap<TaskId, Producer>,
+    watchers: HashMap<TaskId, Vec<ConnectionId>>,
+    leases: BTreeSet<(TimeMs, Producer)>,
+    lease_ends: HashMap<Producer, TimeMs>,
+}
+
+impl Presence {
+    /// The session of a connection, while it is the session's newest.
+    pub fn session_of(&self, connection: ConnectionId) -> Option<Producer> {
+        self.sessions.get(&connection).copied()
+    }
+
+    /// The connection of a session.
+    pub fn connection_of(&self, producer: Producer) -> Option<ConnectionId> {
+        self.connections.get(&producer).copied()
+    }
+
+    /// The connected workers.
+    pub fn workers(&self) -> &BTreeMap<Producer, Worker> {
+        &self.workers
+    }
+
+    /// Slots of a worker that are free.
+    pub fn free_slots(&self, state: &State, producer: Producer) -> u32 {
+        let (Some(worker), Some(session)) = (self.workers.get(&producer), state.sessions.get(&producer))
+        else {
+            return 0;
+        };
+        let taken = session.running.iter().filter(|task| !self.yielded.contains_key(task)).count();
+        worker.slots.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX))
+    }
+
+    /// A session is connected. Answers its connection before, if it had one.
+    pub(super) fn arrive(
+        &mut self,
+        connection: ConnectionId,
+        producer: Producer,
+        role: &Role,
+    ) -> Option<ConnectionId> {
+        let before = self.connections.insert(producer, connection);
+        if let Some(before) = before {
+            self.sessions.remove(&before);
+        }
+        self.sessions.insert(connection, producer);
+        self.end_wait(producer);
+        match role {
+            Role::Client => {}
+            Role::Worker(offer) => {
+                let functions = offer.functions.iter().cloned().collect();
+                self.workers.insert(producer, Worker { slots: offer.slots, functions });
+            }
+            Role::Attempt { task, .. } => {
+                self.yielded.insert(*task, producer);
+            }
+        }
+        before
+    }
+
+    /// A connection is gone. Answers its session, if it was the session's newest.
+    pub(super) fn depart(&mut self, connection: ConnectionId) -> Option<Producer> {
+        let producer = self.sessions.remove(&connection)?;
+        self.connections.remove(&producer);
+        self.workers.remove(&producer);
+        Some(producer)
+    }
+
+    /// Begins a session's lease.
+    pub(super) fn await_return(&mut self, producer: Producer, until: TimeMs) {
+        self.end_wait(producer);
+        self.leases.insert((until, producer));
+        self.lease_ends.insert(producer, until);
+    }
+
+    fn end_wait(&mut self, producer: Producer) {
+        if let Some(until) = self.lease_ends.remove(&producer) {
+            self.leases.remove(&(until, producer));
+        }
+    }
+
+    /// The next session whose lease is over.
+    pub(super) fn pop_expired(&mut self, now: TimeMs) -> Option<Producer> {
+        let (until, producer) = *self.leases.first()?;
+        if until > now {
+            return None;
+        }
+        self.end_wait(producer);
+        Some(producer)
+    }
+
+    /// When the next lease is over.
+    pub fn next_deadline(&self) -> Option<TimeMs> {
+        self.leases.first().map(|(until, _)| *until)
+    }
+
+    /// Notes who waits for a task; answers at once when there is nothing to wait for.
+    pub(super) fn watch(
+        &mut self,
+        state: &State,
+        connection: ConnectionId,
+        id: TaskId,
+    ) -> Option<ServerMessage> {
+        let Some(task) = state.tasks.get(&id) else { return Some(ServerMessage::Unknown { task: id }) };
+        if let Some(outcome) = task.phase.outcome() {
+            return Some(ServerMessage::Settled { task: id, outcome });
+        }
+        let watchers = self.watchers.entry(id).or_default();
+        watchers.retain(|other| *other != connection && self.sessions.contains_key(other));
+        watchers.push(connection);
+        None
+    }
+
+    /// Who waits for a task.
+    pub(super) fn watchers(&self, task: TaskId) -> &[ConnectionId] {
+        self.watchers.get(&task).map_or(&[], Vec::as_slice)
+    }
+
+    /// Follows a fact.
+    pub(super) fn observe(&mut self, event: &Event) {
+        let Event::Task(event) = event else { return };
+        match event {
+            TaskEvent::SessionEnded { producer, .. } => {
+                self.end_wait(*producer);
+                self.workers.remove(producer);
+                self.yielded.retain(|_, session| session != producer);
+                if let Some(connection) = self.connections.remove(producer) {
+                    self.sessions.remove(&connection);
+                }
+            }
+            TaskEvent::Finished { task, .. }
+            | TaskEvent::Failed { task, .. }
+            | TaskEvent::Cancelled { task }
+            | TaskEvent::Forgotten { task } => {
+                self.watchers.remove(task);
+            }
+            _ => {}
+        }
+    }
+
+    /// What must be true between steps.
+    pub(super) fn check(&self, state: &State) {
+        for (connection, producer) in &self.sessions {
+            assert_eq!(
+                self.connections.get(producer),
+                Some(connection),
+                "a connection that its session does not know"
+            );
+            assert!(
+                state.sessions.contains_key(producer),
+                "connection {connection:?} of a session that is over"
+            );
+        }
+        assert_eq!(self.sessions.len(), self.connections.len());
+        for producer in state.sessions.keys() {
+            let connected = self.connections.contains_key(producer);
+            assert_ne!(
+                connected,
+                self.lease_ends.contains_key(producer),
+                "{producer:?}: connected, or its lease runs"
+            );
+        }
+        for producer in self.workers.keys() {
+            assert!(
+                self.connections.contains_key(producer),
+                "worker {producer:?} offers and is not connected"
+            );
+        }
+        for (task, producer) in &self.yielded {
+            let session = state
+                .sessions
+                .get(producer)
+                .unwrap_or_else(|| panic!("{task} yielded to a session that is over"));
+            assert!(matches!(session.kind, SessionKind::Attempt { task: own, .. } if own == *task));
+            assert!(
+                state.tasks.get(task).is_some_and(|task| matches!(task.phase, Phase::Running { .. })),
+                "{task} yielded and does not run"
+            );
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! What the logs add up to.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::protocol::session::{FunctionOffer, SessionKind};
+use crate::protocol::task::{Argument, Outcome, TaskOptions, TaskStatus};
+use crate::protocol::{
+    AttemptNumber, ChannelName, Digest, LogId, Payload, Producer, SessionId, TaskError, TaskId, TaskKey,
+};
+
+/// The fold over all logs. Only [`State::apply`] changes it.
+///
+/// The fields from `ready` on are indexes: each follows from the others, and [`State::check`] says how.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct State {
+    /// Records in the task log.
+    pub tasks_head: u64,
+    /// Every task that someone keeps.
+    pub tasks: HashMap<TaskId, Task>,
+    /// Every channel.
+    pub channels: BTreeMap<LogId, Channel>,
+    /// Every session that is not over.
+    pub sessions: BTreeMap<Producer, Session>,
+    /// How many sessions there ever were: the newest one's number.
+    pub last_producer: Producer,
+    /// How many channels there ever were: the newest one's log.
+    pub last_log: LogId,
+
+    /// Channels by name.
+    pub names: BTreeMap<ChannelName, LogId>,
+    /// Sessions by identity.
+    pub producers: HashMap<SessionId, Producer>,
+    /// Tasks in the order of their submission.
+    pub order: BTreeMap<u64, TaskId>,
+    /// Tasks that could start now, by function; no empty sets.
+    pub ready: BTreeMap<Arc<FunctionOffer>, BTreeSet<Turn>>,
+    /// Tasks that nobody keeps: to be forgotten.
+    pub unkept: BTreeSet<TaskId>,
+    /// Waiting tasks with a dependency that did not finish: to be failed.
+    pub doomed: BTreeSet<TaskId>,
+    /// Sessions that tasks opened as clients, by task.
+    pub attempt_sessions: HashMap<TaskId, BTreeSet<Producer>>,
+    /// Those of them whose attempt is over: to be ended.
+    pub overdue: BTreeSet<Producer>,
+    /// How many tasks there are in each phase.
+    pub counts: Counts,
+}
+
+/// A ready task's turn: higher priority first, then the older submission.
+pub type Turn = (Reverse<i32>, u64, TaskId);
+
+/// How many tasks there are in each phase.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Waiting or ready.
+    pub pending: u64,
+    /// With a worker.
+    pub running: u64,
+    /// With a result.
+    pub finished: u64,
+    /// Failed or cancelled.
+    pub failed: u64,
+}
+
+/// A task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// Its label; with its id it is the key.
+    pub label: Box<str>,
+    /// What it calls.
+    pub function: Arc<FunctionOffer>,
+    /// The offset of its submission in the task log.
+    pub submitted_at: u64,
+    /// The newest attempt; 0 before the first.
+    pub attempt: AttemptNumber,
+    /// Where it stands.
+    pub phase: Phase,
+    /// How to call it; gone once it is settled.
+    pub call: Option<Box<Call>>,
+    /// Who keeps it.
+    pub keepers: Keepers,
+}
+
+/// What keeps a task known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Keepers {
+    /// How many sessions hold it.
+    pub sessions: u32,
+    /// How many unsettled tasks depend on it.
+    pub dependents: u32,
+    /// How many elements name it, by channel, in order of their logs.
+    pub channels: Vec<(LogId, u64)>,
+    /// Whether it stays without anyone.
+    pub detached: bool,
+}
+
+impl Keepers {
+    /// Whether there is any.
+    pub fn any(&self) -> bool {
+        self.sessions > 0 || self.dependents > 0 || !self.channels.is_empty() || self.detached
+    }
+}
+
+/// How to call a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// The arguments.
+    pub arguments: Vec<Argument>,
+    /// The tasks among them, each once.
+    pub dependencies: Vec<TaskId>,
+    /// Unsettled tasks that wait for this one.
+    pub waiting: Vec<TaskId>,
+    /// What the client chose.
+    pub options: TaskOptions,
+    /// Attempts that failed so far.
+    pub failures: u32,
+}
+
+/// Where a task stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    /// So many of its dependencies have not finished.
+    Waiting {
+        /// How many.
+        missing: u32,
+    },
+    /// It could start.
+    Ready,
+    /// Its newest attempt is with this worker.
+    Running {
+        /// The worker's session.
+        worker: Producer,
+    },
+    /// It has its result.
+    Finished(Payload),
+    /// It has failed.
+    Failed(Box<TaskError>),
+    /// It was cancelled.
+    Cancelled,
+}
+
+impl Phase {
+    /// How the task ended, if it did.
+    pub fn outcome(&self) -> Option<Outcome> {
+        match self {
+            Phase::Finished(result) => Some(Outcome::Finished(result.clone())),
+            Phase::Failed(error) => Some(Outcome::Failed(error.clone())),
+            Phase::Cancelled => Some(Outcome::Cancelled),
+            _ => None,
+        }
+    }
+
+    /// Whether the task has ended.
+    pub fn is_settled(&self) -> bool {
+        matches!(self, Phase::Finished(_) | Phase::Failed(_) | Phase::Cancelled)
+    }
+
+    /// The phase in the words of the protocol.
+    pub fn status(&self) -> TaskStatus {
+        match self {
+            Phase::Waiting { .. } | Phase::Ready => TaskStatus::Pending,
+            Phase::Running { .. } => TaskStatus::Running,
+            Phase::Finished(_) => TaskStatus::Finished,
+            Phase::Failed(_) => TaskStatus::Error,
+            Phase::Cancelled => TaskStatus::Cancelled,
+        }
+    }
+}
+
+/// A channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Channel {
+    /// Its name.
+    pub name: ChannelName,
+    /// The offset after its last record.
+    pub head: u64,
+    /// How many elements it ever had.
+    pub elements: u64,
+    /// The digest of its elements.
+    pub digest: Digest,
+    /// Whether it takes no more.
+    pub stopped: bool,
+}
+
+/// A session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// Its identity.
+    pub id: SessionId,
+    /// Whose it is.
+    pub kind: SessionKind,
+    /// How long it is waited for.
+    pub lease_ms: u64,
+    /// The tasks it holds.
+    pub holds: HashSet<TaskId>,
+    /// The tasks whose newest attempt is with it, if it is a worker's.
+    pub running: BTreeSet<TaskId>,
+    /// What its newest commands brought, by number; at most
+    /// [`IN_FLIGHT_MAX`](crate::protocol::limits::IN_FLIGHT_MAX), the newest.
+    pub remembered: BTreeMap<u64, Remembered>,
+}
+
+/// What a command brought, as far as it cannot be seen from the rest of the state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remembered {
+    /// It was done.
+    Done,
+    /// It appended elements.
+    Appended {
+        /// The offset of the first.
+        first: u64,
+        /// How many.
+        count: u32,
+    },
+}
+
+impl State {
+    /// The head of a log, and how many elements it has.
+    pub fn head_of(&self, log: LogId) -> (u64, u64) {
+        match self.channels.get(&log) {
+            Some(channel) => (channel.head, channel.elements),
+            None if log == LogId::TASKS => (self.tasks_head, 0),
+            None => (0, 0),
+        }
+    }
+
+    /// A task's full key.
+    pub fn key_of(&self, id: TaskId) -> Option<TaskKey> {
+        self.tasks.get(&id).map(|task| TaskKey { id, label: task.label.clone() })
+    }
+
+    /// The name of a worker's session.
+    pub fn worker_name(&self, worker: Producer) -> Box<str> {
+        match self.sessions.get(&worker).map(|session| &session.kind) {
+            Some(SessionKind::Worker { name }) => name.clone(),
+            _ => "".into(),
+        }
+    }
+
+    /// Records in all logs.
+    pub fn records(&self) -> u64 {
+        self.tasks_head + self.channels.values().map(|channel| channel.head).sum::<u64>()
+    }
+}
+
+impl Task {
+    /// A ready task's turn.
+    pub fn turn(&self, id: TaskId) -> Turn {
+        let priority = self.call.as_ref().map_or(0, |call| call.options.priority);
+        (Reverse(priority), self.submitted_at, id)
+    }
+}

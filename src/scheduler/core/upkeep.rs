@@ -1,0 +1,78 @@
+//! What follows by itself, one rule at a time, until nothing does. Each rule reads an index that the
+//! state keeps, so that looking for work costs nothing when there is none.
+
+use super::Event;
+use super::decide;
+use super::presence::Presence;
+use super::state::{Phase, State};
+use crate::protocol::channel::Progress;
+use crate::protocol::session::EndReason;
+use crate::protocol::task::{ErrorKind, TaskError};
+use crate::protocol::{AttemptNumber, Producer, TaskEvent, TaskId};
+
+/// Most rules applied in one step, so that one command with many consequences (a client that held a
+/// million tasks leaves) does not make one huge commit; the driver comes back for the rest.
+pub(super) const STEPS_MAX: usize = 4096;
+
+/// What follows next; empty when nothing does.
+pub(super) fn next(state: &State, presence: &Presence) -> Vec<Event> {
+    if let Some(producer) = state.overdue.first() {
+        return decide::end_session(state, *producer, EndReason::AttemptOver);
+    }
+    if let Some(task) = state.doomed.first() {
+        return fail_dependent(state, *task);
+    }
+    if let Some(task) = state.unkept.first() {
+        return vec![Event::Task(TaskEvent::Forgotten { task: *task })];
+    }
+    start(state, presence).unwrap_or_default()
+}
+
+fn fail_dependent(state: &State, id: TaskId) -> Vec<Event> {
+    let call = state.tasks[&id].call.as_ref().expect("a task that waits has its call");
+    let error = call.dependencies.iter().find_map(|dependency| {
+        let key = state.key_of(*dependency)?;
+        match &state.tasks.get(dependency)?.phase {
+            Phase::Failed(error) => Some(error.of_dependent(&key)),
+            Phase::Cancelled => {
+                Some(TaskError::new(ErrorKind::Dependency, "it was cancelled", vec![]).of_dependent(&key))
+            }
+            _ => None,
+        }
+    });
+    let error = Box::new(error.expect("a doomed task has a dependency that did not finish"));
+    let mut events = vec![Event::Task(TaskEvent::Failed { task: id, error: error.clone() })];
+    decide::record_progress(state, id, &Progress::Failed { error }, &mut events);
+    events
+}
+
+/// Gives the ready task whose turn is first, of those that any connected worker with a free slot can
+/// run, to the worker with the most free slots.
+fn start(state: &State, presence: &Presence) -> Option<Vec<Event>> {
+    if state.ready.is_empty() {
+        return None;
+    }
+    let free: Vec<(u32, Producer)> = presence
+        .workers()
+        .keys()
+        .map(|producer| (presence.free_slots(state, *producer), *producer))
+        .filter(|(slots, _)| *slots > 0)
+        .collect();
+    if free.is_empty() {
+        return None;
+    }
+    let candidates = state.ready.iter().filter_map(|(function, turns)| {
+        let offers = |producer: &Producer| presence.workers()[producer].functions.contains(function.as_ref());
+        let best = free
+            .iter()
+            .filter(|(_, producer)| offers(producer))
+            .max_by_key(|(slots, producer)| (*slots, std::cmp::Reverse(*producer)))?;
+        Some((turns.first()?, best.1))
+    });
+    let ((_, _, id), worker) = candidates.min()?;
+    let attempt = AttemptNumber(state.tasks[id].attempt.0 + 1);
+    let mut events = vec![Event::Task(TaskEvent::Started { task: *id, attempt, worker })];
+    let progress = Progress::Started { attempt, worker: state.worker_name(worker) };
+    decide::record_progress(state, *id, &progress, &mut events);
+    Some(events)
+}

@@ -1,0 +1,4 @@
+//! The whole system without a socket, a clock or a disk.
+
+mod scenarios;
+mod transcript;

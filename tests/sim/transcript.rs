@@ -1,0 +1,114 @@
+//! Facts and effects as short lines that people can read.
+
+use headwater::protocol::channel::Progress;
+use headwater::protocol::message::ServerMessage;
+use headwater::protocol::session::SessionKind;
+use headwater::protocol::task::Outcome;
+use headwater::protocol::{ChannelEvent, Element, TaskEvent, TaskId};
+use headwater::scheduler::core::{Effect, Event, State};
+
+/// A task in a few letters: its label where the state knows it.
+pub fn task(state: &State, id: TaskId) -> String {
+    match state.tasks.get(&id) {
+        Some(task) => task.label.to_string(),
+        None => id.to_string()[..6].to_owned(),
+    }
+}
+
+/// An event in a line. `state` is any state that knows the names.
+pub fn event(state: &State, event: &Event) -> String {
+    match event {
+        Event::Task(event) => task_event(state, event),
+        Event::Channel(log, event) => {
+            let name =
+                state.channels.get(log).map_or_else(|| log.to_string(), |channel| channel.name.to_string());
+            format!("{name}: {}", channel_event(event))
+        }
+    }
+}
+
+fn task_event(state: &State, event: &TaskEvent) -> String {
+    let name = |id: &TaskId| task(state, *id);
+    match event {
+        TaskEvent::Recovered(receipt) => format!("recovered epoch {} after {}", receipt.epoch, receipt.seq),
+        TaskEvent::SessionOpened { producer, kind, .. } => match kind {
+            SessionKind::Client => format!("session {producer} of a client"),
+            SessionKind::Worker { name } => format!("session {producer} of worker {name}"),
+            SessionKind::Attempt { task, attempt } => {
+                format!("session {producer} of attempt {attempt} at {}", name(task))
+            }
+        },
+        TaskEvent::SessionEnded { producer, reason } => format!("session {producer} ended: {reason}"),
+        TaskEvent::ChannelCreated { name, log, .. } => format!("channel {name} is log {log}"),
+        TaskEvent::Submitted { submission, .. } => format!("submitted {}", submission.key.label),
+        TaskEvent::Held { task, origin, .. } => format!("held {} by {}", name(task), origin.producer),
+        TaskEvent::Released { tasks, origin } => {
+            format!(
+                "released {} by {}",
+                tasks.iter().map(name).collect::<Vec<_>>().join(" "),
+                origin.producer
+            )
+        }
+        TaskEvent::Started { task, attempt, worker } => {
+            format!("started {} attempt {attempt} on {worker}", name(task))
+        }
+        TaskEvent::Finished { task, attempt, .. } => format!("finished {} attempt {attempt}", name(task)),
+        TaskEvent::Failed { task, error } => format!("failed {}: {error}", name(task)),
+        TaskEvent::Retried { task, attempt, .. } => format!("retried {} after attempt {attempt}", name(task)),
+        TaskEvent::Requeued { task, attempt, .. } => {
+            format!("requeued {} after attempt {attempt}", name(task))
+        }
+        TaskEvent::Cancelled { task } => format!("cancelled {}", name(task)),
+        TaskEvent::Forgotten { task } => format!("forgotten {}", name(task)),
+    }
+}
+
+fn channel_event(event: &ChannelEvent) -> String {
+    match event {
+        ChannelEvent::Appended { element: Element::Future(key), .. } => format!("future {}", key.label),
+        ChannelEvent::Appended { element: Element::Value(payload), .. } => format!("value {payload:?}"),
+        ChannelEvent::Progress { key, progress } => match progress {
+            Progress::Started { attempt, worker } => {
+                format!("{} started, attempt {attempt} on {worker}", key.label)
+            }
+            Progress::Finished { result } => format!("{} finished with {result:?}", key.label),
+            Progress::Failed { error } => format!("{} failed: {error}", key.label),
+            Progress::Cancelled => format!("{} cancelled", key.label),
+        },
+        ChannelEvent::Stopped { count, .. } => format!("stopped at {count}"),
+    }
+}
+
+/// An effect in a line.
+pub fn effect(state: &State, effect: &Effect) -> String {
+    match effect {
+        Effect::Accept { connection, .. } => format!("accept {}", connection.0),
+        Effect::Close { connection, why } => format!("close {}: {why}", connection.0),
+        Effect::Send { connection, message, .. } => {
+            format!("to {}: {}", connection.0, server_message(state, message))
+        }
+    }
+}
+
+fn server_message(state: &State, message: &ServerMessage) -> String {
+    match message {
+        ServerMessage::Answer(Err(rejection)) => format!("refused: {rejection}"),
+        ServerMessage::Answer(Ok(answer)) => {
+            let text = format!("{answer:?}");
+            text.split(['(', '{']).next().unwrap_or_default().trim().to_lowercase()
+        }
+        ServerMessage::Settled { task: id, outcome } => match outcome {
+            Outcome::Finished(result) => format!("{} finished with {result:?}", task(state, *id)),
+            Outcome::Failed(error) => format!("{} failed: {error}", task(state, *id)),
+            Outcome::Cancelled => format!("{} cancelled", task(state, *id)),
+        },
+        ServerMessage::Unknown { task: id } => format!("unknown {}", task(state, *id)),
+        ServerMessage::Assign(assignment) => {
+            let arguments: Vec<String> =
+                assignment.arguments.iter().map(|argument| format!("{argument:?}")).collect();
+            format!("run {} attempt {} ({})", assignment.key.label, assignment.attempt, arguments.join(", "))
+        }
+        ServerMessage::Abort { task: id, attempt } => format!("abort {} attempt {attempt}", task(state, *id)),
+        other => format!("{other:?}"),
+    }
+}
