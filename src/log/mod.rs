@@ -19,16 +19,34 @@
 //! - Readers see what is durable, nothing else. What was readable once stays so until it is trimmed,
 //!   also after a crash; what was appended and not flushed is after a crash there whole or not at all,
 //!   and never without the commits before it.
-//! - [`Log::trim`] drops whole batches from the front. Offsets are never used again: a log that is
-//!   trimmed to nothing still knows its head.
-//! - After an error from `append` or `flush` that is not [`Error::Refused`] nobody knows what is on the
-//!   disk: the store takes no further commits until it is opened anew.
+//! - [`Log::trim`] drops whole durable batches from the front, durably. Offsets are never used again:
+//!   those of a log's newest durable commit always stay, so that it knows its head.
+//! - After an error from a writing call that is not [`Error::Refused`] nobody knows what is on the disk:
+//!   the store takes no further commits until it is opened anew.
+//! - A log whose middle is gone says so ([`Error::Missing`]); no reader is led over a gap.
 //!
 //! One writer at a time calls `append`, `flush` and `trim`; any number of readers call the others
 //! meanwhile. Every engine passes the same conformance suite, `tests/it/conformance.rs`.
 //!
 //! A replicated engine can come later behind the same trait: a commit names its seq and epoch, and an
 //! engine that has seen another one answers [`Error::Deposed`].
+
+pub mod faulty;
+mod heads;
+pub mod memory;
+
+mod head;
+pub mod open;
+pub mod sled;
+mod upgrade;
+
+pub mod reader;
+
+pub use faulty::Faulty;
+pub use memory::Memory;
+pub use open::{OpenError, Opened};
+pub use reader::Reader;
+pub use sled::{SledLog, SledOptions};
 
 use crate::protocol::batch::{BadBatch, Batch, Commit};
 use crate::protocol::{Digest, Epoch, LogId, Seq};
@@ -69,8 +87,10 @@ pub trait Log: Send + Sync + 'static {
     /// Takes the next commit: all of it or nothing.
     ///
     /// # Errors
-    /// [`Error::Refused`]: it did not happen and the store is as before. [`Error::Deposed`]: the commit
-    /// is not the next one. Others: it may have happened.
+    /// [`Error::Refused`]: it did not happen and the store is as before; also for a commit that makes no
+    /// sense in itself (empty, or with batches that do not go on where their logs end).
+    /// [`Error::Deposed`]: the commit's seq is not the next one, or its epoch is not the one that began
+    /// last. Others: it may have happened.
     fn append(&self, commit: &Commit) -> Result<(), Error>;
 
     /// Makes everything that was appended durable.
@@ -79,7 +99,8 @@ pub trait Log: Send + Sync + 'static {
     /// It may have become durable or not.
     fn flush(&self) -> Result<(), Error>;
 
-    /// Drops the batches of a log that end at or before `before`. The newest batch always stays.
+    /// Drops the durable batches of a log that end at or before `before`, durably. Those of its newest
+    /// durable commit always stay.
     ///
     /// # Errors
     /// It may have happened in part.
@@ -140,5 +161,15 @@ pub enum Error {
         offset: u64,
         /// What is wrong.
         why: BadBatch,
+    },
+    /// Batches that were stored are not there.
+    #[error("log {log} has lost its records from {from} to {to}: restore a backup, or read on from {to}")]
+    Missing {
+        /// The log.
+        log: LogId,
+        /// The first offset that is missing.
+        from: u64,
+        /// The first offset after it that is there; the head when none is.
+        to: u64,
     },
 }

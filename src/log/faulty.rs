@@ -1,0 +1,181 @@
+//! A log that fails as disks do: a wrapper around another engine, for tests and the simulator.
+//!
+//! A fault is one of *did it happen?* × *was it reported?*, see [`Fault`]. It is put in line for an
+//! operation with [`Faulty::inject`], or comes by chance from a seed ([`Faulty::seeded`]). After an
+//! error that is not a refusal the wrapper takes no more commits, as the contract asks; what a new
+//! start would find is in the engine inside ([`Faulty::into_inner`]).
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use fastrand::Rng;
+
+use super::{Bounds, Error, Last, Log};
+use crate::protocol::batch::{Batch, Commit};
+use crate::protocol::{Epoch, LogId};
+
+/// A writing call of a [`Log`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// [`Log::begin_epoch`].
+    BeginEpoch,
+    /// [`Log::append`].
+    Append,
+    /// [`Log::flush`].
+    Flush,
+    /// [`Log::trim`].
+    Trim,
+}
+
+/// What goes wrong with one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The disk is full: it does not happen, and this is known ([`Error::Refused`]).
+    DiskFull,
+    /// It does not happen, and nobody knows ([`Error::Unknown`]).
+    NotDone,
+    /// It happens, and nobody knows ([`Error::Unknown`]).
+    DoneUnreported,
+    /// It breaks off in the middle ([`Error::Unknown`]). A commit is all or nothing, so it is there
+    /// afterwards or it is not: chance decides.
+    Torn,
+    /// It does not happen, and is reported as done: the disk lies. Later commits are then deposed, or
+    /// what was acknowledged is gone after a crash. An epoch cannot be lied about: there it is as
+    /// [`Fault::NotDone`].
+    Forgotten,
+}
+
+const FAULTS: [Fault; 4] = [Fault::DiskFull, Fault::NotDone, Fault::DoneUnreported, Fault::Torn];
+
+/// A log with faults.
+#[derive(Debug)]
+pub struct Faulty<L> {
+    inner: L,
+    plan: Mutex<Plan>,
+}
+
+#[derive(Debug)]
+struct Plan {
+    injected: VecDeque<(Operation, Fault)>,
+    random: Rng,
+    /// One of how many calls fails by chance; none when 0.
+    one_in: u32,
+    failed: Option<Error>,
+}
+
+impl<L: Log> Faulty<L> {
+    /// No faults but those that are injected.
+    pub fn new(inner: L) -> Self {
+        Faulty::seeded(inner, 0, 0)
+    }
+
+    /// One writing call in `one_in` fails, in any way but [`Fault::Forgotten`]; none when it is 0.
+    pub fn seeded(inner: L, seed: u64, one_in: u32) -> Self {
+        let plan = Plan { injected: VecDeque::new(), random: Rng::with_seed(seed), one_in, failed: None };
+        Faulty { inner, plan: Mutex::new(plan) }
+    }
+
+    /// Lets the next call of this operation that has no fault in line yet meet this one.
+    pub fn inject(&self, operation: Operation, fault: Fault) {
+        self.plan().injected.push_back((operation, fault));
+    }
+
+    /// The engine inside.
+    pub fn inner(&self) -> &L {
+        &self.inner
+    }
+
+    /// The engine inside, to open it anew.
+    pub fn into_inner(self) -> L {
+        self.inner
+    }
+
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does it, or what its fault makes of it. `lie` is what to report for what was not done.
+    fn write<T>(
+        &self,
+        operation: Operation,
+        lie: Option<T>,
+        action: impl FnOnce(&L) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut plan = self.plan();
+        if let Some(error) = &plan.failed {
+            return Err(Error::Unknown(format!("after {error}: open the store anew")));
+        }
+        let lost = |why: &str| Err(Error::Unknown(format!("{operation:?} {why}")));
+        let done = match (plan.next_fault(operation), lie) {
+            (None, _) => action(&self.inner),
+            (Some(Fault::DiskFull), _) => Err(Error::Refused("the disk is full: free some space".to_owned())),
+            (Some(Fault::Forgotten), Some(lie)) => Ok(lie),
+            (Some(Fault::NotDone | Fault::Forgotten), _) => lost("failed"),
+            (Some(Fault::DoneUnreported), _) => action(&self.inner).and_then(|_| lost("failed")),
+            (Some(Fault::Torn), _) if plan.random.bool() => {
+                action(&self.inner).and_then(|_| lost("broke off"))
+            }
+            (Some(Fault::Torn), _) => lost("broke off"),
+        };
+        if let Err(error) = &done
+            && !matches!(error, Error::Refused(_))
+        {
+            plan.failed = Some(error.clone());
+        }
+        done
+    }
+}
+
+impl Plan {
+    fn next_fault(&mut self, operation: Operation) -> Option<Fault> {
+        if let Some(at) = self.injected.iter().position(|(injected, _)| *injected == operation) {
+            return self.injected.remove(at).map(|(_, fault)| fault);
+        }
+        if self.one_in == 0 || self.random.u32(0..self.one_in) != 0 {
+            return None;
+        }
+        self.random.choice(FAULTS)
+    }
+}
+
+impl<L: Log> Log for Faulty<L> {
+    fn describe(&self) -> String {
+        format!("faulty {}", self.inner.describe())
+    }
+
+    fn begin_epoch(&self) -> Result<Epoch, Error> {
+        self.write(Operation::BeginEpoch, None, L::begin_epoch)
+    }
+
+    fn append(&self, commit: &Commit) -> Result<(), Error> {
+        self.write(Operation::Append, Some(()), |inner| inner.append(commit))
+    }
+
+    fn flush(&self) -> Result<(), Error> {
+        self.write(Operation::Flush, Some(()), L::flush)
+    }
+
+    fn trim(&self, log: LogId, before: u64) -> Result<(), Error> {
+        self.write(Operation::Trim, Some(()), |inner| inner.trim(log, before))
+    }
+
+    fn last(&self) -> Last {
+        self.inner.last()
+    }
+
+    fn logs(&self) -> Vec<LogId> {
+        self.inner.logs()
+    }
+
+    fn bounds(&self, log: LogId) -> Bounds {
+        self.inner.bounds(log)
+    }
+
+    fn read(&self, log: LogId, from: u64, bytes_max: usize) -> Result<Vec<Batch>, Error> {
+        self.inner.read(log, from, bytes_max)
+    }
+
+    fn find_element(&self, log: LogId, index: u64) -> Result<Option<Batch>, Error> {
+        self.inner.find_element(log, index)
+    }
+}

@@ -1,0 +1,170 @@
+//! What everyone who reads logs holds: the newest batches from memory, the others from the store, and
+//! a way to wait for more.
+//!
+//! The newest batches of all logs are kept once for all readers, so that those who follow the tail
+//! leave the disk alone. It is not a queue: nobody's reading changes it, and nobody is waited for.
+//!
+//! Invariants: only durable batches are here; what is here of one log is dense; a watched head never
+//! goes back. Every answer begins where it was asked to, so one that is put together from memory and
+//! store over several calls has no gap.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use tokio::sync::watch;
+
+use super::{Bounds, Error, Log};
+use crate::protocol::LogId;
+use crate::protocol::batch::{Batch, Commit};
+
+/// Most bytes of batches that are kept in memory for readers of the tail: 16 MiB, the newest fraction
+/// of a second at full speed, and hours of a quiet log.
+pub const RECENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Under how many watched logs it is not worth to look for those that nobody watches.
+const WATCHED_MIN: usize = 64;
+
+/// Reads logs. Cheap to clone; clones share what they keep.
+#[derive(Clone)]
+pub struct Reader {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    log: Arc<dyn Log>,
+    recent: RwLock<Recent>,
+    watched: Mutex<Watched>,
+}
+
+/// The newest batches of all logs, the oldest of which go first.
+#[derive(Default)]
+struct Recent {
+    logs: BTreeMap<LogId, VecDeque<Batch>>,
+    /// The log of each batch, in the order of their coming.
+    order: VecDeque<LogId>,
+    bytes: usize,
+}
+
+#[derive(Default)]
+struct Watched {
+    heads: HashMap<LogId, watch::Sender<u64>>,
+    /// When there are this many, those that nobody watches are let go.
+    sweep_at: usize,
+}
+
+impl Reader {
+    /// A reader of this store.
+    pub fn new(log: Arc<dyn Log>) -> Self {
+        let shared = Shared { log, recent: RwLock::default(), watched: Mutex::default() };
+        Reader { shared: Arc::new(shared) }
+    }
+
+    /// As [`Log::bounds`].
+    pub fn bounds(&self, log: LogId) -> Bounds {
+        self.shared.log.bounds(log)
+    }
+
+    /// As [`Log::read`]. It may read from the disk.
+    ///
+    /// # Errors
+    /// As [`Log::read`].
+    pub fn read(&self, log: LogId, from: u64, bytes_max: usize) -> Result<Vec<Batch>, Error> {
+        let recent = self.shared.recent.read().unwrap_or_else(PoisonError::into_inner);
+        let batches = recent.read(log, from, bytes_max);
+        drop(recent);
+        if batches.is_empty() { self.shared.log.read(log, from, bytes_max) } else { Ok(batches) }
+    }
+
+    /// As [`Log::find_element`]. It may read from the disk.
+    ///
+    /// # Errors
+    /// As [`Log::find_element`].
+    pub fn find_element(&self, log: LogId, index: u64) -> Result<Option<Batch>, Error> {
+        self.shared.log.find_element(log, index)
+    }
+
+    /// The head of a log, now and whenever it moves.
+    pub fn head(&self, log: LogId) -> watch::Receiver<u64> {
+        let mut watched = self.watched();
+        if !watched.heads.contains_key(&log) && watched.heads.len() >= watched.sweep_at {
+            watched.heads.retain(|_, head| head.receiver_count() > 0);
+            watched.sweep_at = WATCHED_MIN.max(2 * watched.heads.len());
+        }
+        // What is published later finds the entry; what was published before is in the bounds.
+        let head = || watch::Sender::new(self.bounds(log).head);
+        watched.heads.entry(log).or_insert_with(head).subscribe()
+    }
+
+    /// Shows a commit to those who follow the tail. The writer calls this for each commit, in order,
+    /// once it is durable.
+    pub fn publish(&self, commit: &Commit) {
+        let mut recent = self.shared.recent.write().unwrap_or_else(PoisonError::into_inner);
+        for batch in &commit.batches {
+            recent.push(batch);
+        }
+        drop(recent);
+        let watched = self.watched();
+        for (at, batch) in commit.batches.iter().enumerate() {
+            let header = batch.header();
+            // Only the last batch of each log: one wake-up a commit.
+            if commit.batches.get(at + 1).is_some_and(|next| next.header().log == header.log) {
+                continue;
+            }
+            if let Some(head) = watched.heads.get(&header.log) {
+                head.send_if_modified(|head| {
+                    let moved = header.end_offset() > *head;
+                    *head = header.end_offset().max(*head);
+                    moved
+                });
+            }
+        }
+    }
+
+    fn watched(&self) -> MutexGuard<'_, Watched> {
+        self.shared.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Recent {
+    fn push(&mut self, batch: &Batch) {
+        let log = batch.header().log;
+        let batches = self.logs.entry(log).or_default();
+        if batches.back().is_some_and(|last| last.header().end_offset() != batch.header().base_offset) {
+            // Commits were left out. Better nothing than a gap.
+            self.bytes -= batches.iter().map(|batch| batch.bytes().len()).sum::<usize>();
+            batches.clear();
+            self.order.retain(|other| *other != log);
+        }
+        batches.push_back(batch.clone());
+        self.order.push_back(log);
+        self.bytes += batch.bytes().len();
+        while self.bytes > RECENT_BYTES_MAX {
+            self.pop();
+        }
+    }
+
+    fn pop(&mut self) {
+        let Some(log) = self.order.pop_front() else { return };
+        let Some(batches) = self.logs.get_mut(&log) else { return };
+        self.bytes -= batches.pop_front().map_or(0, |batch| batch.bytes().len());
+        if batches.is_empty() {
+            self.logs.remove(&log);
+        }
+    }
+
+    /// Batches of a log from the one that holds `from`; none when that one is not here.
+    fn read(&self, log: LogId, from: u64, bytes_max: usize) -> Vec<Batch> {
+        let Some(batches) = self.logs.get(&log) else { return Vec::new() };
+        if batches.front().is_none_or(|first| first.header().base_offset > from) {
+            return Vec::new();
+        }
+        let start = batches.partition_point(|batch| batch.header().end_offset() <= from);
+        let mut bytes = 0;
+        let fits = |batch: &&Batch| {
+            let is_first = bytes == 0;
+            bytes += batch.bytes().len();
+            is_first || bytes <= bytes_max
+        };
+        batches.range(start..).take_while(fits).cloned().collect()
+    }
+}

@@ -1,0 +1,500 @@
+//! The engine on disk: logs in a sled store. The only file that names the crate.
+//!
+//! # The directory
+//!
+//! | | |
+//! |---|---|
+//! | `lock` | locked for as long as the store is open |
+//! | `store/` | sled's own files |
+//! | `head` | the last durable commit, see `head.rs` |
+//!
+//! sled holds two trees. `batches`: key = log id (u32, big-endian) and base offset (u64, big-endian),
+//! value = one batch as it stands in [`crate::protocol::batch`]. `meta`: `version` → the store's version
+//! (u16), `epoch` → the last epoch (u64), both little-endian. A commit is one `apply_batch` on `batches`
+//! (sled makes that atomic) and one flush.
+//!
+//! # What sled 0.34.7 does, and what is done about it
+//!
+//! - Its `flush` on Linux ends in `sync_file_range` (`src/pagecache/iobuf.rs`, `write_to_log`), which
+//!   makes neither the file's metadata nor the disk's own cache durable. So each flush is followed by
+//!   `sync_data` on a handle of ours to the same file, `store/db`.
+//! - A page over a quarter of a segment goes to a file of its own in `store/blobs/`, which is never
+//!   fsynced. Measured: with its 512 KiB segments values of 32 KiB did; with 8 MiB ones batches of up to
+//!   [`BATCH_BYTES_MAX`](crate::protocol::limits::BATCH_BYTES_MAX) never do. A test holds that.
+//! - It panics on some damage, and opens cleanly and shorter on other (see `head.rs`). So nothing calls
+//!   it but under [`guarded`], every batch is checked when it is read, and offsets must be dense.
+//! - What it reads when it opens may still be only in the system's cache, when the process before was
+//!   killed. So its file is fsynced first: what readers see is durable from the start.
+
+use std::fs::{self, File};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use bytes::Bytes;
+use sled::{Db, IVec, Mode, Tree};
+
+use super::head::{Found, HeadFile};
+use super::heads::{End, Heads};
+use super::open::behind;
+use super::{Bounds, Error, Last, Log, OpenError, Opened, upgrade};
+use crate::protocol::batch::{BadBatch, Batch, Commit};
+use crate::protocol::version::STORE_VERSION;
+use crate::protocol::{Epoch, LogId};
+
+/// 8 MiB: see the module's doc. It is fixed for the life of a store.
+const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
+
+/// How many batches one trim takes out at a time, to bound its memory.
+const TRIM_STEP: usize = 1024;
+
+/// How a store is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SledOptions {
+    /// Most bytes that sled keeps in memory. Its own default is over 1 GiB.
+    pub cache_bytes: u64,
+}
+
+impl Default for SledOptions {
+    /// 64 MiB of cache.
+    fn default() -> Self {
+        SledOptions { cache_bytes: 64 * 1024 * 1024 }
+    }
+}
+
+/// A store of logs in a directory.
+#[derive(Debug)]
+pub struct SledLog {
+    dir: PathBuf,
+    db: Db,
+    batches: Tree,
+    meta: Tree,
+    heads: RwLock<Heads>,
+    writer: Mutex<Writer>,
+    // The last field, so that it is let go after sled has closed its files.
+    _lock: File,
+}
+
+#[derive(Debug)]
+struct Writer {
+    /// sled's file, to fsync it.
+    data: File,
+    head: HeadFile,
+    /// Why the store takes no more commits, when it does not.
+    failed: Option<Error>,
+}
+
+impl SledLog {
+    /// Opens the store in this directory, or makes one.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(dir: &Path, options: SledOptions) -> Result<(SledLog, Opened), OpenError> {
+        let refused = |why: io::Error| OpenError::Io { dir: dir.to_owned(), why };
+        let failed = |failure: Failure| failure.of_open(dir);
+        fs::create_dir_all(dir).map_err(refused)?;
+        let lock = hold(dir)?;
+        let (head, found) = HeadFile::open(&dir.join("head")).map_err(refused)?;
+        let known = match found {
+            Found::Newer(found) => return Err(OpenError::NewerFormat { found, ours: STORE_VERSION }),
+            Found::Nothing => Last::default(),
+            Found::Last(last) => last,
+        };
+        let store = dir.join("store");
+        if let Ok(data) = File::open(store.join("db")) {
+            data.sync_all().map_err(refused)?;
+        }
+        let (db, batches, meta) = guarded(|| open_trees(&store, options)).map_err(failed)?;
+        let version = guarded(|| read_number(&meta, "version")).map_err(failed)?;
+        if let Some(version) = version {
+            upgrade::check(dir, version.try_into().unwrap_or(u16::MAX))?;
+        }
+        let heads = guarded(|| find_heads(&batches, &meta, known)).map_err(failed)?;
+        let last = heads.last();
+        if version.is_none() {
+            // A store that was made and never used, or what damage has left of one.
+            if last.seq.0 > 0 {
+                return Err(failed(Failure::Broken("it does not say its version".to_owned())));
+            }
+            guarded(|| meta.insert("version", &STORE_VERSION.to_le_bytes())).map_err(failed)?;
+            guarded(|| db.flush()).map_err(failed)?;
+        }
+        let data = sync_files(dir, &store).map_err(refused)?;
+        let opened = Opened { fresh: last.seq.0 == 0 && known.seq.0 == 0, damage: behind(last, known) };
+        let writer = Mutex::new(Writer { data, head, failed: None });
+        let heads = RwLock::new(heads);
+        Ok((SledLog { dir: dir.to_owned(), db, batches, meta, heads, writer, _lock: lock }, opened))
+    }
+
+    /// As [`Log::read`], of what is before `head`.
+    fn read_before(&self, log: LogId, from: u64, head: u64, bytes_max: usize) -> Result<Vec<Batch>, Failure> {
+        let start = self.batches.range(key(log, 0)..=key(log, from)).next_back().transpose()?;
+        let start = start.map_or(from, |(key, _)| offset_of(&key));
+        let mut found = Vec::new();
+        let (mut next, mut bytes) = (from, 0);
+        for entry in self.batches.range(key(log, start)..key(log, head)) {
+            let (key, value) = entry?;
+            let batch = decode(log, offset_of(&key), &value)?;
+            let header = *batch.header();
+            bytes += value.len();
+            if header.end_offset() <= next {
+                continue;
+            }
+            if !found.is_empty() && (header.base_offset > next || bytes > bytes_max) {
+                return Ok(found);
+            }
+            // What is not there has been trimmed meanwhile, or it is lost.
+            if header.base_offset > next && header.base_offset > self.bounds(log).first {
+                return Err(Error::Missing { log, from: next, to: header.base_offset }.into());
+            }
+            next = header.end_offset();
+            found.push(batch);
+        }
+        if found.is_empty() { Err(Error::Missing { log, from, to: head }.into()) } else { Ok(found) }
+    }
+
+    fn heads(&self) -> RwLockReadGuard<'_, Heads> {
+        self.heads.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn heads_mut(&self) -> RwLockWriteGuard<'_, Heads> {
+        self.heads.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something that writes, unless something that wrote has failed.
+    fn write<T>(&self, action: impl FnOnce(&mut Writer) -> Result<T, Error>) -> Result<T, Error> {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = &writer.failed {
+            return Err(Error::Unknown(format!("after {error}: open the store anew")));
+        }
+        let done = action(&mut writer);
+        if let Err(error) = &done
+            && !matches!(error, Error::Refused(_))
+        {
+            writer.failed = Some(error.clone());
+        }
+        done
+    }
+
+    /// Makes everything that sled has durable.
+    fn sync(&self, writer: &Writer) -> Result<(), Error> {
+        guarded(|| self.db.flush()).map_err(|failure| failure.of(&self.dir))?;
+        writer.data.sync_data().map_err(|error| Failure::from(error).of(&self.dir))
+    }
+}
+
+impl Drop for SledLog {
+    fn drop(&mut self) {
+        // The file may be behind; nothing is lost when it is.
+        let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let _ = writer.head.sync();
+    }
+}
+
+impl Log for SledLog {
+    fn describe(&self) -> String {
+        format!("sled store in {}", self.dir.display())
+    }
+
+    fn begin_epoch(&self) -> Result<Epoch, Error> {
+        self.write(|writer| {
+            let epoch = Epoch(self.heads().epoch().0 + 1);
+            guarded(|| self.meta.insert("epoch", &epoch.0.to_le_bytes()))
+                .map_err(|failure| failure.of(&self.dir))?;
+            self.sync(writer)?;
+            self.heads_mut().begin_epoch(epoch);
+            Ok(epoch)
+        })
+    }
+
+    fn append(&self, commit: &Commit) -> Result<(), Error> {
+        self.write(|_| {
+            self.heads().check(commit)?;
+            let mut batches = sled::Batch::default();
+            for batch in &commit.batches {
+                let header = batch.header();
+                batches.insert(&key(header.log, header.base_offset), batch.bytes().as_ref());
+            }
+            guarded(|| self.batches.apply_batch(batches)).map_err(|failure| failure.of(&self.dir))?;
+            self.heads_mut().append(commit);
+            Ok(())
+        })
+    }
+
+    fn flush(&self) -> Result<(), Error> {
+        self.write(|writer| {
+            self.sync(writer)?;
+            let last = self.heads().appended();
+            if last != self.heads().last() {
+                writer.head.write(last).map_err(|error| Failure::from(error).of(&self.dir))?;
+            }
+            self.heads_mut().flush();
+            Ok(())
+        })
+    }
+
+    fn trim(&self, log: LogId, before: u64) -> Result<(), Error> {
+        self.write(|writer| {
+            let end = self.heads().trim_end(log, before);
+            loop {
+                // A batch ends where the next one begins, so one key more than are taken out.
+                let step = || {
+                    let keys = self.batches.range(key(log, 0)..=key(log, end)).keys();
+                    keys.take(TRIM_STEP + 1).collect::<sled::Result<Vec<IVec>>>()
+                };
+                let keys = guarded(step).map_err(|failure| failure.of(&self.dir))?;
+                let [gone @ .., first] = &keys[..] else { break };
+                if gone.is_empty() {
+                    break;
+                }
+                let mut batches = sled::Batch::default();
+                gone.iter().for_each(|key| batches.remove(key));
+                // First the head, so that a reader who no longer finds a batch knows why.
+                self.heads_mut().trim(log, offset_of(first));
+                guarded(|| self.batches.apply_batch(batches)).map_err(|failure| failure.of(&self.dir))?;
+            }
+            self.sync(writer)
+        })
+    }
+
+    fn last(&self) -> Last {
+        self.heads().last()
+    }
+
+    fn logs(&self) -> Vec<LogId> {
+        self.heads().logs()
+    }
+
+    fn bounds(&self, log: LogId) -> Bounds {
+        self.heads().bounds(log)
+    }
+
+    fn read(&self, log: LogId, from: u64, bytes_max: usize) -> Result<Vec<Batch>, Error> {
+        let bounds = self.bounds(log);
+        if from >= bounds.head {
+            return Ok(Vec::new());
+        }
+        let read = || self.read_before(log, from.max(bounds.first), bounds.head, bytes_max);
+        guarded(read).map_err(|failure| failure.of(&self.dir))
+    }
+
+    fn find_element(&self, log: LogId, index: u64) -> Result<Option<Batch>, Error> {
+        let bounds = self.bounds(log);
+        if index >= bounds.elements {
+            return Ok(None);
+        }
+        // The element is in [low, high), unless it was trimmed.
+        let (mut low, mut high) = (bounds.first, bounds.head);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let batch = self.read(log, middle, 0)?.swap_remove(0);
+            let header = batch.header();
+            if index >= header.end_index() {
+                low = header.end_offset();
+            } else if index >= header.base_index || header.base_offset <= low || header.base_offset > middle {
+                return Ok(Some(batch));
+            } else {
+                high = header.base_offset;
+            }
+        }
+        Err(Error::Missing { log, from: low, to: high })
+    }
+}
+
+/// Holds the directory's lock.
+fn hold(dir: &Path) -> Result<File, OpenError> {
+    let refused = |why: io::Error| OpenError::Io { dir: dir.to_owned(), why };
+    let lock =
+        File::options().write(true).create(true).truncate(false).open(dir.join("lock")).map_err(refused)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(fs::TryLockError::WouldBlock) => Err(OpenError::HeldByAnotherProcess { dir: dir.to_owned() }),
+        Err(fs::TryLockError::Error(why)) => Err(refused(why)),
+    }
+}
+
+fn open_trees(store: &Path, options: SledOptions) -> sled::Result<(Db, Tree, Tree)> {
+    let db = sled::Config::new()
+        .path(store)
+        .cache_capacity(options.cache_bytes)
+        .mode(Mode::HighThroughput)
+        .segment_size(SEGMENT_BYTES)
+        .use_compression(false)
+        .flush_every_ms(None)
+        .open()?;
+    let batches = db.open_tree("batches")?;
+    let meta = db.open_tree("meta")?;
+    Ok((db, batches, meta))
+}
+
+/// Makes sled's files and the names of all files durable; answers sled's file.
+fn sync_files(dir: &Path, store: &Path) -> io::Result<File> {
+    let data = File::options().write(true).open(store.join("db"))?;
+    data.sync_all()?;
+    File::open(store.join("conf"))?.sync_all()?;
+    File::open(store)?.sync_all()?;
+    File::open(dir)?.sync_all()?;
+    if let Some(parent) = dir.canonicalize()?.parent() {
+        File::open(parent)?.sync_all()?;
+    }
+    Ok(data)
+}
+
+/// Finds where all logs begin and end, by their first and last keys, and the newest commit.
+fn find_heads(batches: &Tree, meta: &Tree, known: Last) -> Result<Heads, Failure> {
+    let mut heads = Heads::default();
+    let mut newest: Vec<Batch> = Vec::new();
+    let mut at = key(LogId(0), 0);
+    while let Some((first, _)) = batches.range(at..).next().transpose()? {
+        let log = log_of(&first);
+        let commit = last_commit(batches, log)?;
+        let (Some(base), Some(last)) = (commit.first(), commit.last()) else { break };
+        let end = End {
+            commit_base: base.header().base_offset,
+            offset: last.header().end_offset(),
+            elements: last.header().end_index(),
+        };
+        heads.found_log(log, offset_of(&first), end);
+        let newest_seq = newest.first().map(|batch| batch.header().seq);
+        if newest_seq < Some(last.header().seq) {
+            newest = commit;
+        } else if newest_seq == Some(last.header().seq) {
+            newest.extend(commit);
+        }
+        // No batch can begin there.
+        at = key(log, u64::MAX);
+    }
+    let last = newest.first().map_or(Last::default(), |batch| Last {
+        seq: batch.header().seq,
+        epoch: batch.header().epoch,
+        digest: Commit::digest(&newest),
+    });
+    let epoch = read_number(meta, "epoch")?.unwrap_or(0);
+    heads.found_last(last, Epoch(epoch).max(last.epoch).max(known.epoch));
+    Ok(heads)
+}
+
+/// The batches of the newest commit on a log.
+fn last_commit(batches: &Tree, log: LogId) -> Result<Vec<Batch>, Failure> {
+    let mut commit: Vec<Batch> = Vec::new();
+    for entry in batches.range(key(log, 0)..=key(log, u64::MAX)).rev() {
+        let (key, value) = entry?;
+        let batch = decode(log, offset_of(&key), &value)?;
+        if commit.last().is_some_and(|later| later.header().seq != batch.header().seq) {
+            break;
+        }
+        commit.push(batch);
+    }
+    commit.reverse();
+    Ok(commit)
+}
+
+fn read_number(meta: &Tree, name: &str) -> sled::Result<Option<u64>> {
+    let value = meta.get(name)?;
+    Ok(value.map(|value| value.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))))
+}
+
+fn key(log: LogId, offset: u64) -> [u8; 12] {
+    let mut key = [0; 12];
+    key[..4].copy_from_slice(&log.0.to_be_bytes());
+    key[4..].copy_from_slice(&offset.to_be_bytes());
+    key
+}
+
+fn log_of(key: &[u8]) -> LogId {
+    LogId(key.iter().take(4).fold(0, |log, byte| log << 8 | u32::from(*byte)))
+}
+
+fn offset_of(key: &[u8]) -> u64 {
+    key.iter().skip(4).fold(0, |offset, byte| offset << 8 | u64::from(*byte))
+}
+
+/// Reads a stored value, which must be the batch that its key names.
+fn decode(log: LogId, offset: u64, value: &[u8]) -> Result<Batch, Error> {
+    let damaged = |why: BadBatch| Error::Damaged { log, offset, why };
+    let batch = Batch::read(Bytes::copy_from_slice(value)).map_err(damaged)?;
+    if (batch.header().log, batch.header().base_offset) != (log, offset) {
+        return Err(damaged(BadBatch::NotABatch(value.len())));
+    }
+    Ok(batch)
+}
+
+/// How a call of sled failed.
+enum Failure {
+    Io(io::Error),
+    /// It found damage, or panicked.
+    Broken(String),
+    /// It gave back what is not right.
+    Log(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Log(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Failure::Io(error)
+    }
+}
+
+impl From<sled::Error> for Failure {
+    fn from(error: sled::Error) -> Self {
+        match error {
+            sled::Error::Io(error) => Failure::Io(error),
+            other => Failure::Broken(other.to_string()),
+        }
+    }
+}
+
+impl Failure {
+    fn of_open(self, dir: &Path) -> OpenError {
+        let dir = dir.to_owned();
+        match self {
+            Failure::Io(why) => OpenError::Io { dir, why },
+            Failure::Broken(why) => OpenError::Damaged { dir, why },
+            Failure::Log(error) => OpenError::Damaged { dir, why: error.to_string() },
+        }
+    }
+
+    fn of(self, dir: &Path) -> Error {
+        let dir = dir.display();
+        Error::Unknown(match self {
+            Failure::Io(error) if error.kind() == io::ErrorKind::StorageFull => format!(
+                "the disk of {dir} is full: free some space and start again; what was acknowledged is safe"
+            ),
+            Failure::Io(error) => format!("{dir}: {error}"),
+            Failure::Broken(why) => format!("{dir}: {why}"),
+            Failure::Log(error) => return error,
+        })
+    }
+}
+
+/// Calls sled, and turns its panics into errors. The panic's own message still goes to stderr.
+fn guarded<T, E: Into<Failure>>(call: impl FnOnce() -> Result<T, E>) -> Result<T, Failure> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(Into::into),
+        Err(panic) => {
+            let message = panic.downcast_ref::<String>().map(String::as_str);
+            let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no words");
+            Err(Failure::Broken(format!("sled panicked: {message}")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_named_also_behind_sleds_own_error() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        for failure in [Failure::from(full()), Failure::from(sled::Error::Io(full()).clone())] {
+            let words = failure.of(Path::new("dir")).to_string();
+            assert!(words.contains("the disk of dir is full: free some space"), "{words}");
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Tests of Headwater from the outside, in one binary.
+
+mod conformance;
+mod engines;
