@@ -7,5 +7,9 @@ pub mod handle;
 pub mod pipeline;
 pub mod recovery;
 
+mod driver;
+mod writer;
+
+pub use driver::{Scheduler, start};
 pub use handle::{Connected, ConnectionId, Handle, Outgoing, Request};
 pub use pipeline::Pipeline;

@@ -1,0 +1,248 @@
+//! The driver: the one owner of the core. It turns the pipeline's crank: takes calls, hands commits to
+//! the writer, carries out effects once they may leave. Short and boring by design; everything that
+//! needs thought is in the core, where it can be simulated.
+//!
+//! ```text
+//!   Handle ──calls──▶ driver ──commit──▶ writer thread: append, flush, publish
+//!   outboxes ◀─effects── driver ◀──durable seq──┘
+//! ```
+//!
+//! What it costs: one task does all deciding, so decisions use one core at most. What it buys: no lock
+//! around state, and one order of all things.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::core::{Core, Effect, LogFacts, Settings};
+use super::handle::{Call, Connected, ConnectionId, Handle, Outgoing};
+use super::writer::{self, Written};
+use super::{Pipeline, recovery};
+use crate::log::{Error, Log, Reader};
+use crate::protocol::command::Rejection;
+use crate::protocol::event::Receipt;
+use crate::protocol::message::{Closing, ServerMessage};
+use crate::protocol::{Epoch, Seq, TimeMs};
+
+/// Most calls that wait for the driver; then those who call wait too. Each is at most the requests of
+/// one read of a socket.
+const CALLS_WAITING_MAX: usize = 256;
+
+/// Most records of an open commit: while there are more, no further calls are taken. At about 150 bytes
+/// each, 10 MB, which a disk takes in well under a second.
+const OPEN_RECORDS_MAX: usize = 65_536;
+
+/// A scheduler that runs.
+#[derive(Debug)]
+pub struct Scheduler {
+    /// How to reach it.
+    pub handle: Handle,
+    /// What its start found.
+    pub receipt: Receipt,
+    /// The driver; ends after [`Handle::shutdown`], or with the error of a write that failed.
+    pub driver: JoinHandle<Result<(), Error>>,
+}
+
+/// Recovers the state from a store and starts the driver and its writer. `damage` is what opening the
+/// store found wrong with it. Must be called inside a tokio runtime.
+///
+/// # Errors
+/// When the store cannot be read or written.
+pub fn start(
+    log: Arc<dyn Log>,
+    reader: Reader,
+    settings: Settings,
+    damage: Option<String>,
+) -> Result<Scheduler, Error> {
+    let last = log.last();
+    let state = recovery::fold(log.as_ref())?;
+    let epoch = log.begin_epoch()?;
+    let requeued = state.ready.values().flatten().filter(|(_, _, id)| state.tasks[id].attempt.0 > 0);
+    let receipt = Receipt {
+        epoch,
+        seq: last.seq,
+        digest: last.digest,
+        records: state.records(),
+        tasks_kept: state.tasks.len() as u64,
+        tasks_requeued: requeued.count() as u64,
+        tasks_running: state.counts.running,
+        channels: state.channels.len() as u64,
+        damage,
+    };
+    let facts = LogFacts { epoch, seq: last.seq, receipt: receipt.clone(), store: log.describe() };
+    let core = Core::new(state, settings, facts, now());
+    let (calls, waiting_calls) = mpsc::channel(CALLS_WAITING_MAX);
+    let (commits, written) = writer::spawn(log, reader);
+    let driver = Driver {
+        pipeline: Pipeline::new(core, epoch, last.seq),
+        epoch,
+        calls: waiting_calls,
+        commits,
+        written,
+        connections: 0,
+        arriving: HashMap::new(),
+        outboxes: HashMap::new(),
+    };
+    Ok(Scheduler { handle: Handle::new(calls), receipt, driver: tokio::spawn(driver.run()) })
+}
+
+/// The scheduler's clock.
+fn now() -> TimeMs {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+type Arriving = (mpsc::UnboundedSender<Outgoing>, oneshot::Sender<Result<Connected, Closing>>);
+
+struct Driver {
+    pipeline: Pipeline,
+    epoch: Epoch,
+    calls: mpsc::Receiver<Call>,
+    commits: writer::Commits,
+    written: mpsc::UnboundedReceiver<Written>,
+    connections: u64,
+    arriving: HashMap<ConnectionId, Arriving>,
+    outboxes: HashMap<ConnectionId, mpsc::UnboundedSender<Outgoing>>,
+}
+
+impl Driver {
+    async fn run(mut self) -> Result<(), Error> {
+        self.pipeline.recovered();
+        let ended = self.serve().await;
+        let why = match &ended {
+            Ok(()) => Closing::ShuttingDown,
+            Err(error) => {
+                let why = Rejection::LogFailed(error.to_string());
+                tracing::error!(%error, "the log cannot be written: the scheduler stops");
+                self.refuse_waiting(&why);
+                Closing::Rejected(why)
+            }
+        };
+        for (_, outbox) in self.outboxes.drain() {
+            // A connection that has gone meanwhile needs no farewell.
+            let _ = outbox.send(Outgoing { number: 0, message: ServerMessage::Closing(why.clone()) });
+        }
+        ended
+    }
+
+    /// Serves until it is asked to stop and all is durable, or a write fails.
+    async fn serve(&mut self) -> Result<(), Error> {
+        let mut stopping = false;
+        loop {
+            while let Some(effect) = self.pipeline.next_effect() {
+                self.carry_out(effect);
+            }
+            if let Some(commit) = self.pipeline.next_commit(now()) {
+                self.commits.send(commit);
+            }
+            if stopping && !self.pipeline.is_committing() && self.pipeline.open_records() == 0 {
+                return Ok(());
+            }
+            let full = self.pipeline.open_records() >= OPEN_RECORDS_MAX;
+            let deadline = self.until_deadline();
+            tokio::select! {
+                biased;
+                written = self.written.recv() => {
+                    let written = written.unwrap_or(Err(Error::Unknown("the writer's thread is gone".to_owned())));
+                    self.pipeline.committed(written?);
+                }
+                call = self.calls.recv(), if !full && !stopping => match call {
+                    Some(call) => stopping = self.take(call) || self.take_all_there_are(),
+                    None => stopping = true,
+                },
+                () = tokio::time::sleep(deadline), if !full => self.pipeline.tick(now()),
+            }
+        }
+    }
+
+    fn until_deadline(&self) -> Duration {
+        if self.pipeline.core().has_more_upkeep() {
+            return Duration::ZERO;
+        }
+        let deadline = self.pipeline.core().next_deadline().unwrap_or(u64::MAX);
+        // An hour is as good as for ever, and no overflow of the timer's.
+        Duration::from_millis(deadline.saturating_sub(now()).min(3_600_000))
+    }
+
+    /// Takes the calls that wait, so that they share a commit. Says whether one was to stop.
+    fn take_all_there_are(&mut self) -> bool {
+        while self.pipeline.open_records() < OPEN_RECORDS_MAX {
+            let Ok(call) = self.calls.try_recv() else { break };
+            if self.take(call) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Takes a call. Says whether it was to stop.
+    fn take(&mut self, call: Call) -> bool {
+        match call {
+            Call::Connect { hello, outbox, reply } => {
+                self.connections += 1;
+                let connection = ConnectionId(self.connections);
+                self.arriving.insert(connection, (outbox, reply));
+                self.pipeline.connect(connection, &hello);
+            }
+            Call::Requests { connection, requests } => {
+                for (number, request) in requests {
+                    self.pipeline.request(connection, number, request);
+                }
+            }
+            Call::Disconnect { connection, goodbye } => {
+                self.outboxes.remove(&connection);
+                self.pipeline.disconnect(now(), connection, goodbye);
+            }
+            Call::Shutdown => return true,
+        }
+        false
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Accept { connection, lease_ms } => {
+                let Some((outbox, reply)) = self.arriving.remove(&connection) else { return };
+                let connected = Connected { connection, epoch: self.epoch, lease_ms };
+                if reply.send(Ok(connected)).is_ok() {
+                    self.outboxes.insert(connection, outbox);
+                } else {
+                    self.pipeline.disconnect(now(), connection, false);
+                }
+            }
+            Effect::Send { connection, number, message } => {
+                if let Some(outbox) = self.outboxes.get(&connection) {
+                    // It may be gone, and will say so itself.
+                    let _ = outbox.send(Outgoing { number, message });
+                }
+            }
+            Effect::Close { connection, why } => {
+                if let Some((_, reply)) = self.arriving.remove(&connection) {
+                    let _ = reply.send(Err(why));
+                } else if let Some(outbox) = self.outboxes.remove(&connection) {
+                    let _ = outbox.send(Outgoing { number: 0, message: ServerMessage::Closing(why) });
+                }
+            }
+        }
+    }
+
+    /// Tells everyone whose command waits for the log that it failed: nobody knows what became of it
+    /// until the log is opened again.
+    fn refuse_waiting(&mut self, why: &Rejection) {
+        self.pipeline.committed(Seq(u64::MAX));
+        while let Some(effect) = self.pipeline.next_effect() {
+            match effect {
+                Effect::Send { connection, number, message: ServerMessage::Answer(_) } => {
+                    let message = ServerMessage::Answer(Err(why.clone()));
+                    self.carry_out(Effect::Send { connection, number, message });
+                }
+                Effect::Accept { connection, .. } => {
+                    self.carry_out(Effect::Close { connection, why: Closing::Rejected(why.clone()) });
+                }
+                Effect::Send { .. } | Effect::Close { .. } => {}
+            }
+        }
+    }
+}

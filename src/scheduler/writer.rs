@@ -1,0 +1,45 @@
+//! The writer's thread: the only place that writes to the log. It makes one commit durable at a time,
+//! shows it to the readers, and says so. After a failure it takes no more.
+
+use std::sync::{Arc, mpsc as std_mpsc};
+
+use tokio::sync::mpsc;
+
+use crate::log::{Error, Log, Reader};
+use crate::protocol::Seq;
+use crate::protocol::batch::Commit;
+
+/// What became of a commit.
+pub(super) type Written = Result<Seq, Error>;
+
+/// The way to the writer. Dropping it ends the thread, once the commit in its hands is done.
+#[derive(Debug)]
+pub(super) struct Commits(std_mpsc::Sender<Commit>);
+
+impl Commits {
+    /// Hands over a commit. There is never more than one under way: the pipeline sees to that.
+    pub fn send(&self, commit: Commit) {
+        // A thread that is gone has dropped its end of `Written`, which the driver sees.
+        let _ = self.0.send(commit);
+    }
+}
+
+/// Starts the writer's thread.
+pub(super) fn spawn(log: Arc<dyn Log>, reader: Reader) -> (Commits, mpsc::UnboundedReceiver<Written>) {
+    let (commits, waiting) = std_mpsc::channel::<Commit>();
+    let (done, written) = mpsc::unbounded_channel();
+    let write = move || {
+        for commit in waiting {
+            let result = log.append(&commit).and_then(|()| log.flush());
+            if result.is_ok() {
+                reader.publish(&commit);
+            }
+            let failed = result.is_err();
+            if done.send(result.map(|()| commit.seq)).is_err() || failed {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new().name("log-writer".to_owned()).spawn(write).expect("a thread can be started");
+    (Commits(commits), written)
+}
