@@ -84,8 +84,10 @@ mod task;
 /// fn add(a: f64, b: f64) -> f64 { a + b }
 /// ```
 ///
-/// Two tasks of one name cannot be told apart, so a task inside of another function needs a name that
-/// is the only one in its module. A library whose tasks are wanted but which is not otherwise used is
+/// A task's path begins with its crate: one in a program's `main.rs` is known to that program alone,
+/// so tasks that several programs submit or run belong into a library. Two tasks of one name cannot be
+/// told apart, so a task inside of another function needs a name that is the only one in its module. A
+/// library whose tasks are wanted but which is not otherwise used is
 /// left out by the linker: `use my_tasks as _;` keeps it in.
 ///
 /// # Errors

@@ -31,8 +31,9 @@ impl Decoder {
     /// [`ErrorKind::BadArguments`] when there are more or fewer.
     pub fn new(function: &'static str, arguments: Vec<Payload>, count: usize) -> Result<Self, TaskError> {
         if arguments.len() != count {
+            let plural = if count == 1 { "" } else { "s" };
             let message = format!(
-                "`{}` takes {count} arguments, not {}: build client and worker from the same code, and \
+                "`{}` takes {count} argument{plural}, not {}: build client and worker from the same code, and \
                  count up its `#[task(version = …)]` when its parameters change",
                 TaskKey::label_of(function),
                 arguments.len(),
@@ -254,7 +255,7 @@ mod tests {
             let error = call(parse, arguments).unwrap_err();
             assert_eq!(error.kind, ErrorKind::BadArguments);
             assert!(
-                error.message.starts_with(&format!("`parse` takes 1 arguments, not {count}: ")),
+                error.message.starts_with(&format!("`parse` takes 1 argument, not {count}: ")),
                 "{error}"
             );
         }
