@@ -24,9 +24,12 @@ pub async fn run(registered: &Registered, arguments: Vec<Payload>) -> Result<Pay
             let attempt = tokio::task::spawn_blocking(move || caught(|| function(arguments)));
             match attempt.await {
                 Ok(outcome) => outcome.flatten(),
-                // Panics are caught within, so the runtime is shutting down and never began it: there is
-                // no outcome to tell, and the task goes to another worker when this one's session ends.
-                Err(_) => std::future::pending().await,
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    // The runtime is shutting down and never began it: there is no outcome to tell, and
+                    // the task goes to another worker when this one's session ends.
+                    Err(_) => std::future::pending().await,
+                },
             }
         }
         Run::Async(function) => {
