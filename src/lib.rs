@@ -7,6 +7,8 @@ pub mod log;
 pub mod protocol;
 #[cfg(feature = "scheduler")]
 pub mod scheduler;
+#[cfg(feature = "scheduler")]
+pub mod server;
 
 // So that the code that `#[task]` writes works in this crate too.
 extern crate self as headwater;

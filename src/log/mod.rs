@@ -30,6 +30,8 @@
 //! A replicated engine can come later behind the same trait: a commit names its seq and epoch, and an
 //! engine that has seen another one answers [`Error::Deposed`].
 
+pub mod reader;
+
 use crate::protocol::batch::{BadBatch, Batch, Commit};
 use crate::protocol::{Digest, Epoch, LogId, Seq};
 
