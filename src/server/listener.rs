@@ -241,6 +241,18 @@ mod tests {
         let (0, ServerMessage::Closing(Closing::NotHeadwater(_))) = stranger.message().await else {
             panic!()
         };
+        assert_eq!(stranger.receive().await, None, "the connection is closed, not torn down");
+
+        let mut broken = TestClient::new(TcpStream::connect(address).await.unwrap());
+        broken.greet().await;
+        broken.send(0, &hello(None)).await;
+        let (_, _broken_outbox) = driver.accept().await;
+        assert!(matches!(broken.message().await, (0, ServerMessage::Welcome { .. })));
+        broken.stream.write_all(&vec![b'x'; 1 << 20]).await.unwrap();
+        broken.stream.shutdown().await.unwrap();
+        let (0, ServerMessage::Closing(Closing::NotHeadwater(_))) = broken.message().await else { panic!() };
+        assert_eq!(broken.receive().await, None, "the connection is closed, not torn down");
+        assert_eq!(driver.disconnected().await, (2, false));
 
         client.send(1, &ClientMessage::Ping).await;
         assert_eq!(client.message().await, (1, ServerMessage::Pong));

@@ -427,7 +427,7 @@ mod tests {
             ends.congested.wait_for(|congested| *congested).await.unwrap();
             let mut sink = vec![0; 1 << 20];
             while *ends.congested.borrow_and_update() {
-                peer.read(&mut sink).await.unwrap();
+                assert_ne!(peer.read(&mut sink).await.unwrap(), 0);
             }
         };
         tokio::select! {

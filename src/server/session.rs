@@ -175,15 +175,11 @@ impl Session {
 
     async fn take(&mut self, frame: &Frame, requests: &mut Vec<(u64, Request)>) -> Result<(), End> {
         let number = frame.number;
-        let message = match frame.decode() {
-            Ok((message, behind)) if behind.is_empty() => message,
-            Ok((_, behind)) => {
-                let why = format!("{} bytes follow a message that ends before them", behind.len());
-                return Ok(self.refuse(number, Rejection::Invalid(why)).await);
-            }
+        let message = match whole_message(frame) {
+            Ok(message) => message,
             Err(why) => {
-                let why = format!("the message does not decode: {why}");
-                return Ok(self.refuse(number, Rejection::Invalid(why)).await);
+                self.refuse(number, Rejection::Invalid(why)).await;
+                return Ok(());
             }
         };
         match message {
@@ -248,6 +244,15 @@ impl Session {
     async fn reply(&self, number: u64, message: ServerMessage) {
         // An outbox that is gone takes the session with it.
         let _ = self.replies.send(Outgoing { number, message }).await;
+    }
+}
+
+/// The message in a frame, which holds nothing else.
+fn whole_message(frame: &Frame) -> Result<ClientMessage, String> {
+    match frame.decode() {
+        Ok((message, behind)) if behind.is_empty() => Ok(message),
+        Ok((_, behind)) => Err(format!("{} bytes follow a message that ends before them", behind.len())),
+        Err(why) => Err(format!("the message does not decode: {why}")),
     }
 }
 

@@ -38,6 +38,7 @@ pub struct Subscription {
 
 /// What to do next for a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made, never kept")]
 pub enum Step {
     /// Send this message with these batches behind it, then step again.
     Send(ServerMessage, Vec<Bytes>),
