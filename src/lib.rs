@@ -2,12 +2,16 @@
 
 // The way of the data: `protocol ← log ← scheduler ← server ← cli` and
 // `protocol ← client ← worker ← cli`; `tests/it/tidy.rs` holds the directions.
-pub mod client;
+pub mod protocol;
+
 #[cfg(feature = "scheduler")]
 pub mod log;
-pub mod protocol;
 #[cfg(feature = "scheduler")]
 pub mod scheduler;
+#[cfg(feature = "scheduler")]
+pub mod server;
+
+pub mod client;
 pub mod worker;
 
 pub use headwater_macros::task;

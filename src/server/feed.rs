@@ -1,0 +1,163 @@
+//! What runs a [`Subscription`]: a task of its own, which reads the log and hands pieces to the outbox.
+//!
+//! Nothing is ever kept for a reader: a batch is read only when there is a place for it in the outbox.
+//! So any number of subscriptions of a peer that takes nothing cost no more than that outbox.
+
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinHandle;
+
+use super::outbox::Piece;
+use super::subscription::{Step, Subscription};
+use crate::log::reader::Reader;
+use crate::protocol::LogId;
+use crate::protocol::command::Rejection;
+use crate::protocol::message::{Position, ServerMessage};
+
+/// Most reads of the log that are going on for subscriptions at one time: 16. More would only make a
+/// disk seek, and each holds a thread.
+pub(super) const READS_AT_ONCE_MAX: usize = 16;
+
+/// A way to the logs that all feeds share.
+#[derive(Clone)]
+pub(super) struct Source {
+    reader: Reader,
+    reads: Arc<Semaphore>,
+}
+
+impl Source {
+    pub fn new(reader: Reader) -> Self {
+        Source { reader, reads: Arc::new(Semaphore::new(READS_AT_ONCE_MAX)) }
+    }
+
+    /// Reads on a thread that may wait for a disk. `None` when the runtime is going down.
+    async fn read<T: Send + 'static>(&self, read: impl FnOnce(&Reader) -> T + Send + 'static) -> Option<T> {
+        let permit = Arc::clone(&self.reads).acquire_owned().await.ok()?;
+        let reader = self.reader.clone();
+        let reading = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            read(&reader)
+        });
+        reading.await.ok()
+    }
+}
+
+/// What a client asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    /// The number that all messages of the subscription carry.
+    pub number: u64,
+    pub log: LogId,
+    pub from: Position,
+    pub credit_bytes: u64,
+}
+
+/// A running subscription. Dropped, it ends.
+#[derive(Debug)]
+pub(super) struct Feed {
+    /// All credit that ever came after the first.
+    credit_bytes: watch::Sender<u64>,
+    task: JoinHandle<()>,
+}
+
+impl Feed {
+    /// Begins to send what is wanted to `pieces`.
+    pub fn start(wanted: Wanted, source: Source, pieces: mpsc::Sender<Piece>) -> Feed {
+        let (credit_bytes, credit) = watch::channel(0);
+        let task = tokio::spawn(async move {
+            // There is nobody left to tell when the outbox is gone.
+            let _ = run(wanted, source, credit, pieces).await;
+        });
+        Feed { credit_bytes, task }
+    }
+
+    /// Lets this many more bytes be sent.
+    pub fn add_credit(&self, bytes: u64) {
+        self.credit_bytes.send_modify(|all| *all = all.saturating_add(bytes));
+    }
+
+    /// Whether it has ended by itself, after a refusal.
+    pub fn is_over(&self) -> bool {
+        self.task.is_finished()
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Runs until the subscription is refused (`Some`) or whoever is to be told is gone (`None`).
+async fn run(
+    wanted: Wanted,
+    source: Source,
+    mut credit: watch::Receiver<u64>,
+    pieces: mpsc::Sender<Piece>,
+) -> Option<()> {
+    let Wanted { number, log, from, credit_bytes } = wanted;
+    let piece = |message, batches| Piece { number, message, batches };
+    let refused = |rejection: Rejection| piece(ServerMessage::SubscriptionRefused(rejection), Vec::new());
+
+    let slot = pieces.reserve().await.ok()?;
+    let opened = source.read(move |reader| {
+        let bounds = reader.bounds(log);
+        Subscription::open(log, from, credit_bytes, bounds, |index| reader.find_element(log, index))
+    });
+    let mut subscription = match opened.await? {
+        Ok((subscription, subscribed)) => {
+            slot.send(piece(subscribed, Vec::new()));
+            subscription
+        }
+        Err(rejection) => {
+            slot.send(refused(rejection));
+            return Some(());
+        }
+    };
+    let mut head = source.reader.head(log);
+    let mut credit_taken = 0;
+    loop {
+        // First the place, then the read: so there is never more read than there are places.
+        let slot = pieces.reserve().await.ok()?;
+        let credit_given = *credit.borrow_and_update();
+        subscription.add_credit(credit_given - credit_taken);
+        credit_taken = credit_given;
+        let (stepped, step) = step(subscription, &source).await?;
+        subscription = stepped;
+        match step {
+            Ok(Step::Send(message, batches)) => slot.send(piece(message, batches)),
+            Ok(Step::WaitForCredit) => {
+                drop(slot);
+                credit.changed().await.ok()?;
+            }
+            Ok(Step::WaitForHead) => {
+                drop(slot);
+                // It looks at the head before it waits: a move after the step's look is not missed.
+                head.wait_for(|head| *head > subscription.next_offset()).await.ok()?;
+            }
+            Err(rejection) => {
+                slot.send(refused(rejection));
+                return Some(());
+            }
+        }
+    }
+}
+
+/// Makes a step; on another thread if it reads.
+async fn step(
+    mut subscription: Subscription,
+    source: &Source,
+) -> Option<(Subscription, Result<Step, Rejection>)> {
+    let log = subscription.log();
+    let bounds = source.reader.bounds(log);
+    if subscription.will_read(bounds) {
+        let read = move |reader: &Reader| {
+            let step = subscription.step(bounds, |from, bytes_max| reader.read(log, from, bytes_max));
+            (subscription, step)
+        };
+        return source.read(read).await;
+    }
+    let step = subscription.step(bounds, |from, bytes_max| source.reader.read(log, from, bytes_max));
+    Some((subscription, step))
+}

@@ -1,0 +1,127 @@
+//! How a connection begins: the preambles, the hello, the token. Nothing of the scheduler is asked yet.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+
+use crate::protocol::frame::{self, Frame, FrameReader, PREAMBLE_BYTES};
+use crate::protocol::message::{ClientMessage, Closing, Hello};
+use crate::protocol::version::WIRE_VERSION;
+
+/// How long a connection may take to say hello: 10 s, much for a slow network, little for one who only
+/// holds a place.
+pub(super) const HANDSHAKE_MS_MAX: u64 = 10_000;
+
+/// Bytes that a buffer for reading has room for, when it is empty.
+pub(super) const READ_BUFFER_BYTES: usize = 32 * 1024;
+
+/// Why there is no session.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The peer went away before it said hello.
+    Gone,
+    /// The peer is to be told this.
+    Closing(Closing),
+}
+
+/// Exchanges the preambles and takes the client's hello. What arrived behind it is in the reader.
+pub(super) async fn greet<R, W>(
+    reader: &mut R,
+    writer: &mut W,
+    token: Option<&str>,
+) -> Result<(Hello, FrameReader), Refusal>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let greeting = async {
+        writer.write_all(&frame::preamble()).await.map_err(|_| Refusal::Gone)?;
+        writer.flush().await.map_err(|_| Refusal::Gone)?;
+        read_preamble(reader).await?;
+        let mut frames = FrameReader::default();
+        let first = read_first_frame(reader, &mut frames).await?;
+        Ok((check_hello(&first, token)?, frames))
+    };
+    let late = || Refusal::Closing(not_headwater(format!("no hello within {HANDSHAKE_MS_MAX} ms")));
+    timeout(Duration::from_millis(HANDSHAKE_MS_MAX), greeting).await.unwrap_or_else(|_| Err(late()))
+}
+
+async fn read_preamble(reader: &mut (impl AsyncRead + Unpin)) -> Result<(), Refusal> {
+    let mut preamble = [0; PREAMBLE_BYTES];
+    reader.read_exact(&mut preamble).await.map_err(|_| Refusal::Gone)?;
+    match frame::version_of(preamble) {
+        Some(WIRE_VERSION) => Ok(()),
+        Some(client) => Err(Refusal::Closing(Closing::WireVersion { client, server: WIRE_VERSION })),
+        None => {
+            let begin = preamble.escape_ascii();
+            Err(Refusal::Closing(not_headwater(format!("they begin with `{begin}`"))))
+        }
+    }
+}
+
+async fn read_first_frame(
+    reader: &mut (impl AsyncRead + Unpin),
+    frames: &mut FrameReader,
+) -> Result<Frame, Refusal> {
+    loop {
+        let frame = frames.next_frame().map_err(|bad| Refusal::Closing(not_headwater(bad.to_string())))?;
+        if let Some(frame) = frame {
+            return Ok(frame);
+        }
+        if !matches!(fill(reader, frames).await, Ok(1..)) {
+            return Err(Refusal::Gone);
+        }
+    }
+}
+
+fn check_hello(first: &Frame, token: Option<&str>) -> Result<Hello, Refusal> {
+    let mut hello = match first.decode() {
+        Ok((ClientMessage::Hello(hello), behind)) if behind.is_empty() => hello,
+        Ok(_) => return Err(Refusal::Closing(not_headwater("the first message is no hello".into()))),
+        Err(why) => {
+            return Err(Refusal::Closing(not_headwater(format!("the hello does not decode: {why}"))));
+        }
+    };
+    // The secret goes no further than here.
+    let given = hello.token.take().unwrap_or_default();
+    match token {
+        Some(token) if !equal(token.as_bytes(), given.as_bytes()) => Err(Refusal::Closing(Closing::BadToken)),
+        _ => Ok(hello),
+    }
+}
+
+/// Whether two secrets are equal, in a time that does not tell where they differ.
+fn equal(one: &[u8], other: &[u8]) -> bool {
+    let differences = one.iter().zip(other).fold(0, |seen, (a, b)| std::hint::black_box(seen | (a ^ b)));
+    differences == 0 && one.len() == other.len()
+}
+
+pub(super) fn not_headwater(why: String) -> Closing {
+    Closing::NotHeadwater(why)
+}
+
+/// Reads what there is into the reader's buffer, and answers how many bytes; 0 at the end.
+pub(super) async fn fill(
+    reader: &mut (impl AsyncRead + Unpin),
+    frames: &mut FrameReader,
+) -> std::io::Result<usize> {
+    let buffer = frames.buffer();
+    if buffer.capacity() == buffer.len() {
+        buffer.reserve(READ_BUFFER_BYTES);
+    }
+    reader.read_buf(buffer).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_equal_only_when_all_of_them_is() {
+        assert!(equal(b"secret", b"secret"));
+        for other in [&b""[..], b"secre", b"secret2", b"Secret", b"secreT"] {
+            assert!(!equal(b"secret", other) && !equal(other, b"secret"));
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The server: sockets on one side, calls on the scheduler's [`Handle`](crate::scheduler::Handle) and
+//! reads of the logs on the other.
+//!
+//! ```text
+//!             frames                  requests
+//!  socket ───────────────▶ session ───────────────▶ driver
+//!    ▲                        │ subscribe, credit     │
+//!    │                        ▼                       │
+//!    │       replies     one feed for each            │
+//!    │     ┌───────────  subscription, reads the log  │
+//!    │     │                  │ pieces, at most 8     │ answers, assignments, outcomes
+//!    └── outbox ◀─────────────┴───────────────────────┘
+//! ```
+//!
+//! It is *not* where anything is decided: it knows no task and no channel, only what a frame is and who
+//! gets it.
+//!
+//! Invariants:
+//! - A connection costs a bounded amount of memory, whatever its peer does or leaves undone. Readers
+//!   pull: a batch is read only once there is room for it on its way out.
+//! - One connection's trouble is its own: nobody waits for a peer but its own session.
+//! - What the driver says goes out before what a subscription reads.
+//! - Every connection that the driver was told of is also told as gone, once.
+//!
+//! The transport is named in `listener` only. This module never imports `client` or `worker`.
+
+mod listener;
+mod session;
+
+mod handshake;
+mod outbox;
+
+mod feed;
+pub mod subscription;
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;
+
+pub use listener::{BindError, Options, Server};
+pub use subscription::{Step, Subscription};

@@ -1,0 +1,330 @@
+//! One connection, from its first byte to its last.
+//!
+//! The session reads frames and does with each what it asks for; everything that goes out goes through
+//! the [`Outbox`]. Both run in one task, so that neither outlives the other.
+
+use std::collections::HashMap;
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+
+use super::feed::{Feed, Source, Wanted};
+use super::handshake::{self, Refusal, fill};
+use super::outbox::{Ended, Outbox, PIECES_MAX, Piece, REPLIES_MAX, Sources};
+use crate::protocol::command::Rejection;
+use crate::protocol::frame::{self, BadFrame, Frame, FrameReader};
+use crate::protocol::limits::{SUBSCRIPTIONS_PER_CONNECTION_MAX, TASKS_PER_COMMAND_MAX, TooLarge};
+use crate::protocol::message::{ClientMessage, Closing, ServerMessage};
+use crate::scheduler::{Connected, ConnectionId, Handle, Outgoing, Request};
+
+/// How long a connection that ends may take to send what is left and to be closed by its peer: 5 s.
+pub(super) const FLUSH_MS_MAX: u64 = 5_000;
+
+/// What all sessions share.
+pub(super) struct Shared {
+    pub handle: Handle,
+    pub source: Source,
+    pub token: Option<String>,
+}
+
+/// Why a session's connection ends.
+#[derive(Debug)]
+enum End {
+    /// The client said goodbye.
+    Goodbye,
+    /// The peer closed the connection or it broke.
+    Left(io::Error),
+    /// The peer was silent for its lease.
+    Silent(u64),
+    /// The driver let it go.
+    Released,
+    /// The peer is to be told why.
+    Closing(Closing),
+}
+
+/// Serves one connection. Ends early once `stop` is true.
+pub(super) async fn serve<R, W>(
+    mut reader: R,
+    mut writer: W,
+    shared: &Shared,
+    mut stop: watch::Receiver<bool>,
+) where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let greeted = tokio::select! {
+        greeted = handshake::greet(&mut reader, &mut writer, shared.token.as_deref()) => greeted,
+        () = stopped(&mut stop) => Err(Refusal::Closing(Closing::ShuttingDown)),
+    };
+    let (hello, mut frames) = match greeted {
+        Ok(greeted) => greeted,
+        Err(Refusal::Gone) => return tracing::debug!("the peer left before it said hello"),
+        Err(Refusal::Closing(closing)) => return turn_away(reader, writer, closing).await,
+    };
+    tracing::Span::current().record("session", tracing::field::display(hello.session));
+    let (outbox_sender, driver) = mpsc::unbounded_channel();
+    // Not to be given up half-way: the driver would keep a connection that nobody ends.
+    let connected = match shared.handle.connect(hello, outbox_sender).await {
+        Ok(connected) => connected,
+        Err(closing) => return turn_away(reader, writer, closing).await,
+    };
+    tracing::debug!(connection = connected.connection.0, "connected");
+    let (mut session, mut outbox) = begin(connected, writer, driver, shared);
+    let end = tokio::select! {
+        end = session.read(&mut reader, &mut frames) => end,
+        ended = outbox.run() => ended.into(),
+        () = stopped(&mut stop) => End::Closing(Closing::ShuttingDown),
+    };
+    drop(session);
+    finish(end, connected.connection, &shared.handle, reader, outbox).await;
+}
+
+fn begin<W: AsyncWrite + Unpin>(
+    connected: Connected,
+    writer: W,
+    driver: mpsc::UnboundedReceiver<Outgoing>,
+    shared: &Shared,
+) -> (Session, Outbox<W>) {
+    let Connected { connection, epoch, lease_ms } = connected;
+    let (replies, replies_receiver) = mpsc::channel(REPLIES_MAX);
+    let (pieces, pieces_receiver) = mpsc::channel(PIECES_MAX);
+    let (congested_sender, congested) = watch::channel(false);
+    let sources = Sources { driver, replies: replies_receiver, pieces: pieces_receiver };
+    let mut outbox = Outbox::new(writer, sources, Duration::from_millis(lease_ms), congested_sender);
+    outbox.put(Outgoing { number: 0, message: ServerMessage::Welcome { epoch, lease_ms } });
+    let session = Session {
+        connection,
+        lease_ms,
+        handle: shared.handle.clone(),
+        source: shared.source.clone(),
+        replies,
+        pieces,
+        congested,
+        feeds: HashMap::new(),
+    };
+    (session, outbox)
+}
+
+/// The reading side of a connection that the driver has accepted.
+struct Session {
+    connection: ConnectionId,
+    lease_ms: u64,
+    handle: Handle,
+    source: Source,
+    replies: mpsc::Sender<Outgoing>,
+    pieces: mpsc::Sender<Piece>,
+    congested: watch::Receiver<bool>,
+    /// The subscriptions by number.
+    feeds: HashMap<u64, Feed>,
+}
+
+impl Session {
+    async fn read(&mut self, reader: &mut (impl AsyncRead + Unpin), frames: &mut FrameReader) -> End {
+        loop {
+            // The buffer first: the client may have sent more with its hello.
+            let mut requests = Vec::new();
+            let end = self.take_frames(frames, &mut requests).await.err();
+            if !requests.is_empty() && self.handle.send(self.connection, requests).await.is_err() {
+                return End::Closing(Closing::ShuttingDown);
+            }
+            if let Some(end) = end {
+                return end;
+            }
+            if let Err(end) = self.fill(reader, frames).await {
+                return end;
+            }
+        }
+    }
+
+    /// Waits for more bytes; no longer than the lease, while they are wanted.
+    async fn fill(
+        &mut self,
+        reader: &mut (impl AsyncRead + Unpin),
+        frames: &mut FrameReader,
+    ) -> Result<(), End> {
+        // An outbox that is gone takes the session with it.
+        let _ = self.congested.wait_for(|congested| !congested).await;
+        match timeout(Duration::from_millis(self.lease_ms), fill(reader, frames)).await {
+            Ok(Ok(0)) => Err(End::Left(io::ErrorKind::UnexpectedEof.into())),
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(End::Left(error)),
+            Err(_) => Err(End::Silent(self.lease_ms)),
+        }
+    }
+
+    /// Takes all frames that are there. What is for the driver goes to `requests`, in order.
+    async fn take_frames(
+        &mut self,
+        frames: &mut FrameReader,
+        requests: &mut Vec<(u64, Request)>,
+    ) -> Result<(), End> {
+        loop {
+            match frames.next_frame() {
+                Ok(Some(frame)) => self.take(&frame, requests).await?,
+                Ok(None) => return Ok(()),
+                Err(BadFrame::TooLarge(error, number)) => {
+                    self.refuse(number, Rejection::TooLarge(error)).await;
+                }
+                Err(bad) => return Err(End::Closing(handshake::not_headwater(bad.to_string()))),
+            }
+        }
+    }
+
+    async fn take(&mut self, frame: &Frame, requests: &mut Vec<(u64, Request)>) -> Result<(), End> {
+        let number = frame.number;
+        let message = match whole_message(frame) {
+            Ok(message) => message,
+            Err(why) => {
+                self.refuse(number, Rejection::Invalid(why)).await;
+                return Ok(());
+            }
+        };
+        match message {
+            ClientMessage::Command(command) => requests.push((number, Request::Command(command))),
+            ClientMessage::Query(query) => requests.push((number, Request::Query(query))),
+            ClientMessage::Watch { tasks } => {
+                let hint = "watch the others with a message of their own";
+                match TooLarge::check("the number of tasks", tasks.len(), TASKS_PER_COMMAND_MAX, hint) {
+                    Ok(()) => requests.push((number, Request::Watch(tasks))),
+                    Err(error) => self.refuse(number, Rejection::TooLarge(error)).await,
+                }
+            }
+            ClientMessage::Subscribe { log, from, credit_bytes } => {
+                self.subscribe(Wanted { number, log, from, credit_bytes }).await;
+            }
+            // Credit for a subscription that has just ended crosses the news of it.
+            ClientMessage::Credit { bytes } => {
+                if let Some(feed) = self.feeds.get(&number) {
+                    feed.add_credit(bytes);
+                }
+            }
+            ClientMessage::Unsubscribe => drop(self.feeds.remove(&number)),
+            ClientMessage::Ping => self.reply(number, ServerMessage::Pong).await,
+            ClientMessage::Goodbye => return Err(End::Goodbye),
+            ClientMessage::Hello(_) => {
+                let why = "a connection has one hello: open another one".to_owned();
+                self.refuse(number, Rejection::Invalid(why)).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn subscribe(&mut self, wanted: Wanted) {
+        if self.feeds.len() >= SUBSCRIPTIONS_PER_CONNECTION_MAX {
+            self.feeds.retain(|_, feed| !feed.is_over());
+        }
+        let allowed = if self.feeds.remove(&wanted.number).is_some() {
+            Err(Rejection::Invalid(format!("subscription {} was there already: it ends", wanted.number)))
+        } else {
+            let (count, max) = (self.feeds.len() + 1, SUBSCRIPTIONS_PER_CONNECTION_MAX);
+            TooLarge::check("the number of subscriptions", count, max, "end some").map_err(Into::into)
+        };
+        match allowed {
+            Ok(()) => {
+                let feed = Feed::start(wanted, self.source.clone(), self.pieces.clone());
+                self.feeds.insert(wanted.number, feed);
+            }
+            Err(rejection) => {
+                self.reply(wanted.number, ServerMessage::SubscriptionRefused(rejection)).await;
+            }
+        }
+    }
+
+    /// Answers a frame that reaches no driver. A frame without a number cannot be answered.
+    async fn refuse(&self, number: u64, rejection: Rejection) {
+        tracing::debug!(number, %rejection, "refused");
+        if number != 0 {
+            self.reply(number, ServerMessage::Answer(Err(rejection))).await;
+        }
+    }
+
+    async fn reply(&self, number: u64, message: ServerMessage) {
+        // An outbox that is gone takes the session with it.
+        let _ = self.replies.send(Outgoing { number, message }).await;
+    }
+}
+
+/// The message in a frame, which holds nothing else.
+fn whole_message(frame: &Frame) -> Result<ClientMessage, String> {
+    match frame.decode() {
+        Ok((message, behind)) if behind.is_empty() => Ok(message),
+        Ok((_, behind)) => Err(format!("{} bytes follow a message that ends before them", behind.len())),
+        Err(why) => Err(format!("the message does not decode: {why}")),
+    }
+}
+
+impl From<Ended> for End {
+    fn from(ended: Ended) -> End {
+        match ended {
+            Ended::Released => End::Released,
+            Ended::Gone(error) => End::Left(error),
+            Ended::TooSlow(bytes) => End::Closing(Closing::TooSlow(bytes)),
+        }
+    }
+}
+
+/// Tells the driver, then the peer, each as the end demands.
+async fn finish<R, W>(end: End, connection: ConnectionId, handle: &Handle, reader: R, mut outbox: Outbox<W>)
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    match &end {
+        End::Closing(Closing::ShuttingDown) | End::Goodbye | End::Released => {
+            tracing::debug!(?end, "the connection ends");
+        }
+        End::Left(error) => tracing::debug!(%error, "the peer left without a goodbye"),
+        End::Silent(lease_ms) => tracing::warn!(lease_ms, "the peer was silent for its lease"),
+        End::Closing(closing) => tracing::warn!(reason = %closing, "the connection is closed"),
+    }
+    handle.disconnect(connection, matches!(end, End::Goodbye)).await;
+    let farewell = async {
+        let closing = match end {
+            End::Left(_) | End::Silent(_) => return Ok(()),
+            End::Closing(closing) => Some(closing),
+            End::Released => None,
+            End::Goodbye => {
+                // Until the driver has said its last.
+                outbox.run().await;
+                None
+            }
+        };
+        outbox.finish(closing).await?;
+        linger(reader).await
+    };
+    // A peer that is gone, or takes nothing, needs no farewell.
+    let _ = timeout(Duration::from_millis(FLUSH_MS_MAX), farewell).await;
+}
+
+/// Says to a peer why there is no session for it.
+async fn turn_away<R, W>(reader: R, mut writer: W, closing: Closing)
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    tracing::warn!(reason = %closing, "the connection is refused");
+    let mut bytes = Vec::new();
+    frame::encode(&mut bytes, 0, &ServerMessage::Closing(closing)).expect("a closing is small");
+    let farewell = async {
+        writer.write_all(&bytes).await?;
+        writer.flush().await?;
+        writer.shutdown().await?;
+        linger(reader).await
+    };
+    let _ = timeout(Duration::from_millis(FLUSH_MS_MAX), farewell).await;
+}
+
+/// Reads on until the peer closes: closing a socket with bytes unread would tear down what was sent last.
+async fn linger(mut reader: impl AsyncRead + Unpin) -> io::Result<()> {
+    let mut sink = vec![0; handshake::READ_BUFFER_BYTES];
+    while reader.read(&mut sink).await? > 0 {}
+    Ok(())
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // A sender that is gone means the same.
+    let _ = stop.wait_for(|stop| *stop).await;
+}

@@ -1,0 +1,335 @@
+//! The cursor of one reader in one log. Pure: no socket, no clock, no task; `feed` drives it in the
+//! server, and a simulator can drive it just as well.
+//!
+//! What it sends, in order: `Trimmed` when the records asked for are gone, then every record from there
+//! on, once, in the log's own batches, with one `CaughtUp` where it first reached the head.
+//!
+//! ```text
+//!             next                     head
+//!   ──────────▶│◀── to be sent, as far ──▶│
+//!     sent     │    as credit goes        │  nothing yet: wait for the head
+//! ```
+//!
+//! A batch is never cut: when the reader begins inside one, all of it is sent, and the reader skips what
+//! it did not ask for. So credit is a threshold, not a cap: any credit at all lets one batch through, and
+//! may fall below zero by what that read brought.
+
+use bytes::Bytes;
+
+use crate::log::{self, Bounds};
+use crate::protocol::LogId;
+use crate::protocol::batch::Batch;
+use crate::protocol::channel::TASKS_CHANNEL;
+use crate::protocol::command::Rejection;
+use crate::protocol::message::{Position, ServerMessage};
+
+/// Most bytes that one step reads, when there is more than one batch: 256 KiB, so that a long history
+/// goes out in few reads, and other subscriptions of the same connection get their turn between them.
+pub const READ_BYTES_MAX: usize = 256 * 1024;
+
+/// A reader's place in a log, and how much it may still be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscription {
+    log: LogId,
+    next: u64,
+    credit_bytes: i64,
+    told_caught_up: bool,
+}
+
+/// What to do next for a subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made, never kept")]
+pub enum Step {
+    /// Send this message with these batches behind it, then step again.
+    Send(ServerMessage, Vec<Bytes>),
+    /// Nothing until there is more credit.
+    WaitForCredit,
+    /// Nothing until the head is past [`Subscription::next_offset`].
+    WaitForHead,
+}
+
+impl Subscription {
+    /// Begins to read `log`, and gives the message to send first. `bounds` are the log's, taken before
+    /// `find_element` looks: as [`Log::find_element`](crate::log::Log::find_element) for this log.
+    ///
+    /// # Errors
+    /// [`Rejection::PastHead`] for an offset that is not there yet; [`Rejection::Invalid`] when the log
+    /// cannot be read.
+    pub fn open(
+        log: LogId,
+        from: Position,
+        credit_bytes: u64,
+        bounds: Bounds,
+        find_element: impl FnOnce(u64) -> Result<Option<Batch>, log::Error>,
+    ) -> Result<(Self, ServerMessage), Rejection> {
+        let next = match from {
+            Position::Offset(offset) if offset > bounds.head => {
+                return Err(Rejection::PastHead { name: name(log), offset, head: bounds.head });
+            }
+            Position::Offset(offset) => offset,
+            Position::End => bounds.head,
+            Position::Index(index) => match find_element(index).map_err(unreadable)? {
+                Some(batch) if batch.header().base_index <= index => batch.header().base_offset,
+                // The element was trimmed. Its offset was at least its index, and less than the first
+                // there is: so the next step announces what is gone.
+                Some(_) => index,
+                // The element is yet to come, at the head or later; the reader counts on from there.
+                None => bounds.head,
+            },
+        };
+        let mut subscription = Subscription { log, next, credit_bytes: 0, told_caught_up: false };
+        subscription.add_credit(credit_bytes);
+        Ok((subscription, ServerMessage::Subscribed { from: next }))
+    }
+
+    /// The log.
+    pub fn log(&self) -> LogId {
+        self.log
+    }
+
+    /// The offset of the record that is to be sent next.
+    pub fn next_offset(&self) -> u64 {
+        self.next
+    }
+
+    /// Lets this many more bytes be sent.
+    pub fn add_credit(&mut self, bytes: u64) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.credit_bytes = self.credit_bytes.saturating_add(bytes);
+    }
+
+    /// Whether the next step, with these bounds, will read the log: it may then wait for a disk.
+    pub fn will_read(&self, bounds: Bounds) -> bool {
+        bounds.first <= self.next && self.next < bounds.head && self.credit_bytes > 0
+    }
+
+    /// What to do next. `bounds` are the log's, taken after the last step; `read` is as
+    /// [`Log::read`](crate::log::Log::read) for this log.
+    ///
+    /// # Errors
+    /// [`Rejection::Invalid`] when the log cannot be read: the subscription is over.
+    pub fn step(
+        &mut self,
+        bounds: Bounds,
+        read: impl FnOnce(u64, usize) -> Result<Vec<Batch>, log::Error>,
+    ) -> Result<Step, Rejection> {
+        if self.next < bounds.first {
+            return Ok(self.skip_trimmed(bounds.first));
+        }
+        if self.next == bounds.head && !self.told_caught_up {
+            self.told_caught_up = true;
+            return Ok(Step::Send(ServerMessage::CaughtUp { head: bounds.head }, Vec::new()));
+        }
+        if self.next >= bounds.head {
+            return Ok(Step::WaitForHead);
+        }
+        let Ok(credit_bytes @ 1..) = usize::try_from(self.credit_bytes) else {
+            return Ok(Step::WaitForCredit);
+        };
+        let batches = read(self.next, credit_bytes.min(READ_BYTES_MAX)).map_err(unreadable)?;
+        self.send(batches, bounds.head)
+    }
+
+    fn send(&mut self, batches: Vec<Batch>, head: u64) -> Result<Step, Rejection> {
+        match batches.first().map(|batch| batch.header().base_offset) {
+            // It was trimmed after its bounds were taken.
+            Some(first) if first > self.next => return Ok(self.skip_trimmed(first)),
+            Some(_) => {}
+            None => {
+                let (log, next) = (self.log, self.next);
+                let why = format!("log {log} gave nothing at offset {next}, though its head is {head}");
+                return Err(unreadable(log::Error::Unknown(why)));
+            }
+        }
+        let mut sent = Vec::with_capacity(batches.len());
+        for batch in batches {
+            // Were one missing in between, the next step would begin there and announce it.
+            if batch.header().base_offset > self.next {
+                break;
+            }
+            self.next = batch.header().end_offset();
+            self.credit_bytes -= batch.bytes().len() as i64;
+            sent.push(batch.bytes().clone());
+        }
+        Ok(Step::Send(ServerMessage::Records, sent))
+    }
+
+    fn skip_trimmed(&mut self, first: u64) -> Step {
+        let from = std::mem::replace(&mut self.next, first);
+        Step::Send(ServerMessage::Trimmed { from, first }, Vec::new())
+    }
+}
+
+/// A log as a refusal names it. The client, who knows its channel, can name it better.
+fn name(log: LogId) -> String {
+    if log == LogId::TASKS { TASKS_CHANNEL.to_owned() } else { format!("log {log}") }
+}
+
+fn unreadable(error: log::Error) -> Rejection {
+    Rejection::Invalid(format!("the records cannot be read: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Log;
+    use crate::server::fixture::TestLog;
+
+    const LOG: LogId = LogId(3);
+
+    /// Batches of 2, 3 and 1 records; the second and fourth record are no elements.
+    fn log() -> TestLog {
+        let log = TestLog::default();
+        log.append(LOG, &[("a", true), ("progress", false)]);
+        log.append(LOG, &[("b", true), ("progress", false), ("c", true)]);
+        log.append(LOG, &[("d", true)]);
+        log
+    }
+
+    fn open(log: &TestLog, from: Position, credit_bytes: u64) -> Result<Subscription, Rejection> {
+        let bounds = log.bounds(LOG);
+        let (subscription, message) =
+            Subscription::open(LOG, from, credit_bytes, bounds, |index| log.find_element(LOG, index))?;
+        assert_eq!(message, ServerMessage::Subscribed { from: subscription.next_offset() });
+        Ok(subscription)
+    }
+
+    fn step(subscription: &mut Subscription, log: &TestLog) -> Step {
+        let bounds = log.bounds(LOG);
+        let will_read = subscription.will_read(bounds);
+        let mut has_read = false;
+        let step = subscription.step(bounds, |from, bytes_max| {
+            has_read = true;
+            log.read(LOG, from, bytes_max)
+        });
+        assert_eq!(will_read, has_read);
+        step.unwrap()
+    }
+
+    /// The base offsets of the batches that are sent until there is something to wait for, the other
+    /// messages between them, and the wait.
+    fn run(subscription: &mut Subscription, log: &TestLog) -> (Vec<String>, Step) {
+        let mut seen = Vec::new();
+        loop {
+            match step(subscription, log) {
+                Step::Send(ServerMessage::Records, batches) => {
+                    let batches = batches.into_iter().map(|bytes| Batch::read(bytes).unwrap());
+                    seen.extend(batches.map(|batch| batch.header().base_offset.to_string()));
+                }
+                Step::Send(message, _) => seen.push(format!("{message:?}")),
+                wait => return (seen, wait),
+            }
+        }
+    }
+
+    #[test]
+    fn history_then_caught_up_then_the_tail() {
+        let log = log();
+        let mut subscription = open(&log, Position::Offset(0), 1 << 20).unwrap();
+        let (seen, wait) = run(&mut subscription, &log);
+        assert_eq!((seen.join(" "), wait), ("0 2 5 CaughtUp { head: 6 }".into(), Step::WaitForHead));
+        log.append(LOG, &[("e", true)]);
+        let (seen, wait) = run(&mut subscription, &log);
+        assert_eq!((seen.join(" "), wait), ("6".into(), Step::WaitForHead), "caught up is said once");
+    }
+
+    #[test]
+    fn a_batch_that_holds_the_first_record_is_sent_whole() {
+        let log = log();
+        let mut subscription = open(&log, Position::Offset(3), 1 << 20).unwrap();
+        assert_eq!(subscription.next_offset(), 3);
+        assert_eq!(run(&mut subscription, &log).0.join(" "), "2 5 CaughtUp { head: 6 }");
+    }
+
+    #[test]
+    fn positions_are_resolved() {
+        let log = log();
+        let from = |position| open(&log, position, 1).map(|subscription| subscription.next_offset());
+        assert_eq!(from(Position::End), Ok(6));
+        assert_eq!(from(Position::Offset(6)), Ok(6));
+        assert_eq!(from(Position::Index(0)), Ok(0));
+        assert_eq!(from(Position::Index(2)), Ok(2), "element c is in the batch that begins at 2");
+        assert_eq!(from(Position::Index(3)), Ok(5));
+        assert_eq!(from(Position::Index(4)), Ok(6), "it is yet to come");
+        assert_eq!(
+            from(Position::Offset(7)),
+            Err(Rejection::PastHead { name: "log 3".into(), offset: 7, head: 6 })
+        );
+        let tasks = Subscription::open(LogId::TASKS, Position::Offset(1), 1, Bounds::default(), |_| Ok(None));
+        assert!(tasks.unwrap_err().to_string().contains("past the head of $tasks, 0"));
+    }
+
+    #[test]
+    fn an_empty_log_is_caught_up_at_once() {
+        let log = TestLog::default();
+        for from in [Position::Offset(0), Position::Index(0), Position::Index(9), Position::End] {
+            let mut subscription = open(&log, from, 0).unwrap();
+            assert_eq!(run(&mut subscription, &log).0, ["CaughtUp { head: 0 }"]);
+        }
+    }
+
+    #[test]
+    fn credit_lets_one_batch_through_and_then_is_paid_back() {
+        let log = log();
+        let sizes: Vec<u64> =
+            log.read(LOG, 0, usize::MAX).unwrap().iter().map(|batch| batch.bytes().len() as u64).collect();
+        let mut subscription = open(&log, Position::Offset(0), 1).unwrap();
+        assert_eq!(run(&mut subscription, &log), (vec!["0".into()], Step::WaitForCredit));
+        subscription.add_credit(sizes[0] - 1);
+        assert_eq!(run(&mut subscription, &log), (vec![], Step::WaitForCredit), "the debt is paid, no more");
+        subscription.add_credit(sizes[1] + 1);
+        assert_eq!(
+            run(&mut subscription, &log),
+            (vec!["2".into(), "5".into(), "CaughtUp { head: 6 }".into()], Step::WaitForHead)
+        );
+    }
+
+    #[test]
+    fn one_step_reads_a_bounded_amount() {
+        let log = TestLog::default();
+        let record = "x".repeat(50_000);
+        for _ in 0..10 {
+            log.append(LOG, &[(&record, true)]);
+        }
+        let mut subscription = open(&log, Position::Offset(0), u64::MAX).unwrap();
+        let Step::Send(ServerMessage::Records, batches) = step(&mut subscription, &log) else { panic!() };
+        assert_eq!(batches.len(), 5);
+        subscription.add_credit(u64::MAX);
+        assert_eq!(run(&mut subscription, &log).0.len(), 6);
+    }
+
+    #[test]
+    fn what_is_trimmed_is_announced() {
+        let log = log();
+        let mut reader = open(&log, Position::Offset(0), 1 << 20).unwrap();
+        log.trim_to(LOG, 5);
+        let announced = "Trimmed { from: 0, first: 5 } 5 CaughtUp { head: 6 }";
+        assert_eq!(run(&mut reader, &log).0.join(" "), announced);
+        let mut late = open(&log, Position::Offset(2), 1 << 20).unwrap();
+        assert_eq!(run(&mut late, &log).0[0], "Trimmed { from: 2, first: 5 }");
+        let mut by_index = open(&log, Position::Index(1), 1 << 20).unwrap();
+        assert_eq!(run(&mut by_index, &log).0[0], "Trimmed { from: 1, first: 5 }");
+    }
+
+    #[test]
+    fn what_is_trimmed_between_bounds_and_read_is_announced_too() {
+        let log = log();
+        let mut subscription = open(&log, Position::Offset(0), 1 << 20).unwrap();
+        let bounds = log.bounds(LOG);
+        log.trim_to(LOG, 2);
+        let step = subscription.step(bounds, |from, bytes_max| log.read(LOG, from, bytes_max));
+        assert_eq!(step, Ok(Step::Send(ServerMessage::Trimmed { from: 0, first: 2 }, vec![])));
+        assert_eq!(run(&mut subscription, &log).0.join(" "), "2 5 CaughtUp { head: 6 }");
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_read_ends_the_subscription_with_the_reason() {
+        let log = log();
+        let mut subscription = open(&log, Position::Offset(0), 1).unwrap();
+        let error = log::Error::Unknown("the disk is gone".into());
+        let step = subscription.step(log.bounds(LOG), |_, _| Err(error));
+        assert!(step.unwrap_err().to_string().contains("the disk is gone"));
+        let step = subscription.step(log.bounds(LOG), |_, _| Ok(vec![]));
+        assert!(step.unwrap_err().to_string().contains("gave nothing at offset 0, though its head is 6"));
+    }
+}
