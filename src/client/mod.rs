@@ -1,0 +1,4 @@
+//! The client.
+
+pub mod function;
+pub mod future;
