@@ -257,8 +257,7 @@ impl Link {
     /// Begins to read a log. Answers the subscription's number.
     pub fn subscribe(&mut self, log: LogId, from: Position) -> u64 {
         let number = self.next_number();
-        let subscription =
-            Subscription { log, from, next: None, caught_up: false, unconsumed: 0, owed: 0 };
+        let subscription = Subscription { log, from, next: None, caught_up: false, unconsumed: 0, owed: 0 };
         if self.phase == Phase::Up {
             self.outgoing.push_back((number, subscription.message()));
         }
@@ -506,7 +505,11 @@ mod tests {
         for number in &numbers[..5] {
             receive(&mut link, *number, ServerMessage::Answer(Ok(Answer::Released)));
         }
-        assert_eq!(sent(&mut link), [&numbers[IN_FLIGHT_MAX as usize..], &[0]].concat(), "the watch goes last");
+        assert_eq!(
+            sent(&mut link),
+            [&numbers[IN_FLIGHT_MAX as usize..], &[0]].concat(),
+            "the watch goes last"
+        );
     }
 
     #[test]
@@ -533,16 +536,25 @@ mod tests {
         reconnect(&mut link);
         let again = link.next_outgoing();
         let from = Position::End;
-        assert_eq!(again, Some((number, ClientMessage::Subscribe { log: LogId(1), from, credit_bytes: CREDIT_BYTES })));
+        assert_eq!(
+            again,
+            Some((number, ClientMessage::Subscribe { log: LogId(1), from, credit_bytes: CREDIT_BYTES }))
+        );
         receive(&mut link, number, ServerMessage::Subscribed { from: 10 });
         let got = batch(8, 4);
         let bytes = got.bytes().len() as u64;
         link.receive(number, ServerMessage::Records, got.bytes().clone()).unwrap();
-        assert_eq!(link.next_delivery(), Some(Delivery::Records { subscription: number, batch: got.clone(), from: 10 }));
+        assert_eq!(
+            link.next_delivery(),
+            Some(Delivery::Records { subscription: number, batch: got.clone(), from: 10 })
+        );
         reconnect(&mut link);
         let from = Position::Offset(12);
         let credit_bytes = CREDIT_BYTES - bytes;
-        assert_eq!(link.next_outgoing(), Some((number, ClientMessage::Subscribe { log: LogId(1), from, credit_bytes })));
+        assert_eq!(
+            link.next_outgoing(),
+            Some((number, ClientMessage::Subscribe { log: LogId(1), from, credit_bytes }))
+        );
         link.receive(number, ServerMessage::Records, got.bytes().clone()).unwrap();
         assert_eq!(link.next_delivery(), None, "what was read already does not come again");
         let error = link.receive(number, ServerMessage::Records, batch(13, 1).bytes().clone()).unwrap_err();
