@@ -10,7 +10,8 @@
 //!
 //! sled holds two trees. `batches`: key = log id (u32, big-endian) and base offset (u64, big-endian),
 //! value = one batch as it stands in [`crate::protocol::batch`]. `meta`: `version` → the store's version
-//! (u16), `epoch` → the last epoch (u64), both little-endian. A commit is one `apply_batch` on `batches`
+//! (u16), `epoch` → the last epoch (u64), and for each log that was trimmed `first` and its id (u32,
+//! big-endian) → its first offset (u64). Values are little-endian. A commit is one `apply_batch` on `batches`
 //! (sled makes that atomic) and one flush.
 //!
 //! # What sled 0.34.7 does, and what is done about it
@@ -23,6 +24,8 @@
 //!   [`BATCH_BYTES_MAX`](crate::protocol::limits::BATCH_BYTES_MAX) never do. A test holds that.
 //! - It panics on some damage, and opens cleanly and shorter on other (see `head.rs`). So nothing calls
 //!   it but under [`guarded`], every batch is checked when it is read, and offsets must be dense.
+//! - Its background threads may hold its file for a moment after it was closed, locked. Our own lock
+//!   says that nobody else has the store, so `open` waits for that moment to pass.
 //! - What it reads when it opens may still be only in the system's cache, when the process before was
 //!   killed. So its file is fsynced first: what readers see is durable from the start.
 
@@ -31,6 +34,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use bytes::Bytes;
 use sled::{Db, IVec, Mode, Tree};
@@ -48,6 +52,10 @@ const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
 
 /// How many batches one trim takes out at a time, to bound its memory.
 const TRIM_STEP: usize = 1024;
+
+/// How long sled is waited for to let its file go, 5 s in all: longer than any write of its takes.
+const UNLOCK_TRIES_MAX: u32 = 500;
+const UNLOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// How a store is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,10 +111,11 @@ impl SledLog {
         };
         let store = dir.join("store");
         if let Ok(data) = File::open(store.join("db")) {
+            await_unlock(dir, &data)?;
             data.sync_all().map_err(refused)?;
         }
         let (db, batches, meta) = guarded(|| open_trees(&store, options)).map_err(failed)?;
-        let version = guarded(|| read_number(&meta, "version")).map_err(failed)?;
+        let version = guarded(|| read_number(&meta, b"version")).map_err(failed)?;
         if let Some(version) = version {
             upgrade::check(dir, version.try_into().unwrap_or(u16::MAX))?;
         }
@@ -250,9 +259,14 @@ impl Log for SledLog {
                 }
                 let mut batches = sled::Batch::default();
                 gone.iter().for_each(|key| batches.remove(key));
-                // First the head, so that a reader who no longer finds a batch knows why.
-                self.heads_mut().trim(log, offset_of(first));
-                guarded(|| self.batches.apply_batch(batches)).map_err(|failure| failure.of(&self.dir))?;
+                // First say so, then do it: who no longer finds a batch must know why, after a crash too.
+                let first = offset_of(first);
+                self.heads_mut().trim(log, first);
+                let take_out = || {
+                    self.meta.insert(first_key(log), &first.to_le_bytes())?;
+                    self.batches.apply_batch(batches)
+                };
+                guarded(take_out).map_err(|failure| failure.of(&self.dir))?;
             }
             self.sync(writer)
         })
@@ -314,6 +328,18 @@ fn hold(dir: &Path) -> Result<File, OpenError> {
     }
 }
 
+/// Waits until sled's own lock on its file is free.
+fn await_unlock(dir: &Path, data: &File) -> Result<(), OpenError> {
+    for _ in 0..UNLOCK_TRIES_MAX {
+        match data.try_lock() {
+            Ok(()) => return data.unlock().map_err(|why| OpenError::Io { dir: dir.to_owned(), why }),
+            Err(fs::TryLockError::WouldBlock) => std::thread::sleep(UNLOCK_PAUSE),
+            Err(fs::TryLockError::Error(why)) => return Err(OpenError::Io { dir: dir.to_owned(), why }),
+        }
+    }
+    Err(OpenError::HeldByAnotherProcess { dir: dir.to_owned() })
+}
+
 fn open_trees(store: &Path, options: SledOptions) -> sled::Result<(Db, Tree, Tree)> {
     let db = sled::Config::new()
         .path(store)
@@ -355,7 +381,8 @@ fn find_heads(batches: &Tree, meta: &Tree, known: Last) -> Result<Heads, Failure
             offset: last.header().end_offset(),
             elements: last.header().end_index(),
         };
-        heads.found_log(log, offset_of(&first), end);
+        // What is missing before the first batch and was not trimmed is lost, and found so by readers.
+        heads.found_log(log, read_number(meta, &first_key(log))?.unwrap_or(0), end);
         let newest_seq = newest.first().map(|batch| batch.header().seq);
         if newest_seq < Some(last.header().seq) {
             newest = commit;
@@ -370,7 +397,7 @@ fn find_heads(batches: &Tree, meta: &Tree, known: Last) -> Result<Heads, Failure
         epoch: batch.header().epoch,
         digest: Commit::digest(&newest),
     });
-    let epoch = read_number(meta, "epoch")?.unwrap_or(0);
+    let epoch = read_number(meta, b"epoch")?.unwrap_or(0);
     heads.found_last(last, Epoch(epoch).max(last.epoch).max(known.epoch));
     Ok(heads)
 }
@@ -390,7 +417,7 @@ fn last_commit(batches: &Tree, log: LogId) -> Result<Vec<Batch>, Failure> {
     Ok(commit)
 }
 
-fn read_number(meta: &Tree, name: &str) -> sled::Result<Option<u64>> {
+fn read_number(meta: &Tree, name: &[u8]) -> sled::Result<Option<u64>> {
     let value = meta.get(name)?;
     Ok(value.map(|value| value.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))))
 }
@@ -399,6 +426,12 @@ fn key(log: LogId, offset: u64) -> [u8; 12] {
     let mut key = [0; 12];
     key[..4].copy_from_slice(&log.0.to_be_bytes());
     key[4..].copy_from_slice(&offset.to_be_bytes());
+    key
+}
+
+fn first_key(log: LogId) -> [u8; 9] {
+    let mut key = *b"first\0\0\0\0";
+    key[5..].copy_from_slice(&log.0.to_be_bytes());
     key
 }
 
@@ -495,6 +528,17 @@ mod tests {
         for failure in [Failure::from(full()), Failure::from(sled::Error::Io(full()).clone())] {
             let words = failure.of(Path::new("dir")).to_string();
             assert!(words.contains("the disk of dir is full: free some space"), "{words}");
+        }
+    }
+
+    #[test]
+    fn a_store_that_says_it_is_newer_is_refused_and_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || SledLog::open(dir.path(), SledOptions::default());
+        open().unwrap().0.meta.insert("version", &3u16.to_le_bytes()).unwrap();
+        for _ in 0..2 {
+            let error = open().err().unwrap().to_string();
+            assert!(error.starts_with("store version 3 is newer than 1: run a newer headwater"), "{error}");
         }
     }
 }

@@ -2,3 +2,4 @@
 
 mod conformance;
 mod engines;
+mod sled_store;
