@@ -31,14 +31,19 @@
 //! A replicated engine can come later behind the same trait: a commit names its seq and epoch, and an
 //! engine that has seen another one answers [`Error::Deposed`].
 
-pub mod faulty;
 mod heads;
 pub mod memory;
 
-mod head;
+pub mod faulty;
+
 pub mod open;
-pub mod sled;
+
+mod directory;
+mod failure;
+mod head;
 mod upgrade;
+
+pub mod sled;
 
 pub mod reader;
 

@@ -29,20 +29,19 @@
 //! - What it reads when it opens may still be only in the system's cache, when the process before was
 //!   killed. So its file is fsynced first: what readers see is durable from the start.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::Duration;
 
 use bytes::Bytes;
 use sled::{Db, IVec, Mode, Tree};
 
+use super::failure::{Failure, guarded};
 use super::head::{Found, HeadFile};
 use super::heads::{End, Heads};
 use super::open::behind;
-use super::{Bounds, Error, Last, Log, OpenError, Opened, upgrade};
+use super::{Bounds, Error, Last, Log, OpenError, Opened, directory, upgrade};
 use crate::protocol::batch::{BadBatch, Batch, Commit};
 use crate::protocol::version::STORE_VERSION;
 use crate::protocol::{Epoch, LogId};
@@ -52,10 +51,6 @@ const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
 
 /// How many batches one trim takes out at a time, to bound its memory.
 const TRIM_STEP: usize = 1024;
-
-/// How long sled is waited for to let its file go, 5 s in all: longer than any write of its takes.
-const UNLOCK_TRIES_MAX: u32 = 500;
-const UNLOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// How a store is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,8 +96,7 @@ impl SledLog {
     pub fn open(dir: &Path, options: SledOptions) -> Result<(SledLog, Opened), OpenError> {
         let refused = |why: io::Error| OpenError::Io { dir: dir.to_owned(), why };
         let failed = |failure: Failure| failure.of_open(dir);
-        fs::create_dir_all(dir).map_err(refused)?;
-        let lock = hold(dir)?;
+        let lock = directory::hold(dir)?;
         let (head, found) = HeadFile::open(&dir.join("head")).map_err(refused)?;
         let known = match found {
             Found::Newer(found) => return Err(OpenError::NewerFormat { found, ours: STORE_VERSION }),
@@ -111,7 +105,7 @@ impl SledLog {
         };
         let store = dir.join("store");
         if let Ok(data) = File::open(store.join("db")) {
-            await_unlock(dir, &data)?;
+            directory::await_unlock(dir, &data)?;
             data.sync_all().map_err(refused)?;
         }
         let (db, batches, meta) = guarded(|| open_trees(&store, options)).map_err(failed)?;
@@ -129,7 +123,7 @@ impl SledLog {
             guarded(|| meta.insert("version", &STORE_VERSION.to_le_bytes())).map_err(failed)?;
             guarded(|| db.flush()).map_err(failed)?;
         }
-        let data = sync_files(dir, &store).map_err(refused)?;
+        let data = directory::sync_files(dir, &store).map_err(refused)?;
         let opened = Opened { fresh: last.seq.0 == 0 && known.seq.0 == 0, damage: behind(last, known) };
         let writer = Mutex::new(Writer { data, head, failed: None });
         let heads = RwLock::new(heads);
@@ -153,8 +147,7 @@ impl SledLog {
             if !found.is_empty() && (header.base_offset > next || bytes > bytes_max) {
                 return Ok(found);
             }
-            // What is not there has been trimmed meanwhile, or it is lost.
-            if header.base_offset > next && header.base_offset > self.bounds(log).first {
+            if header.base_offset > next {
                 return Err(Error::Missing { log, from: next, to: header.base_offset }.into());
             }
             next = header.end_offset();
@@ -186,10 +179,15 @@ impl SledLog {
         done
     }
 
+    /// Calls sled.
+    fn call<T, E: Into<Failure>>(&self, call: impl FnOnce() -> Result<T, E>) -> Result<T, Error> {
+        guarded(call).map_err(|failure| failure.of(&self.dir))
+    }
+
     /// Makes everything that sled has durable.
     fn sync(&self, writer: &Writer) -> Result<(), Error> {
-        guarded(|| self.db.flush()).map_err(|failure| failure.of(&self.dir))?;
-        writer.data.sync_data().map_err(|error| Failure::from(error).of(&self.dir))
+        self.call(|| self.db.flush())?;
+        self.call(|| writer.data.sync_data())
     }
 }
 
@@ -209,8 +207,7 @@ impl Log for SledLog {
     fn begin_epoch(&self) -> Result<Epoch, Error> {
         self.write(|writer| {
             let epoch = Epoch(self.heads().epoch().0 + 1);
-            guarded(|| self.meta.insert("epoch", &epoch.0.to_le_bytes()))
-                .map_err(|failure| failure.of(&self.dir))?;
+            self.call(|| self.meta.insert("epoch", &epoch.0.to_le_bytes()))?;
             self.sync(writer)?;
             self.heads_mut().begin_epoch(epoch);
             Ok(epoch)
@@ -225,7 +222,7 @@ impl Log for SledLog {
                 let header = batch.header();
                 batches.insert(&key(header.log, header.base_offset), batch.bytes().as_ref());
             }
-            guarded(|| self.batches.apply_batch(batches)).map_err(|failure| failure.of(&self.dir))?;
+            self.call(|| self.batches.apply_batch(batches))?;
             self.heads_mut().append(commit);
             Ok(())
         })
@@ -236,7 +233,7 @@ impl Log for SledLog {
             self.sync(writer)?;
             let last = self.heads().appended();
             if last != self.heads().last() {
-                writer.head.write(last).map_err(|error| Failure::from(error).of(&self.dir))?;
+                self.call(|| writer.head.write(last))?;
             }
             self.heads_mut().flush();
             Ok(())
@@ -252,7 +249,7 @@ impl Log for SledLog {
                     let keys = self.batches.range(key(log, 0)..=key(log, end)).keys();
                     keys.take(TRIM_STEP + 1).collect::<sled::Result<Vec<IVec>>>()
                 };
-                let keys = guarded(step).map_err(|failure| failure.of(&self.dir))?;
+                let keys = self.call(step)?;
                 let [gone @ .., first] = &keys[..] else { break };
                 if gone.is_empty() {
                     break;
@@ -266,7 +263,7 @@ impl Log for SledLog {
                     self.meta.insert(first_key(log), &first.to_le_bytes())?;
                     self.batches.apply_batch(batches)
                 };
-                guarded(take_out).map_err(|failure| failure.of(&self.dir))?;
+                self.call(take_out)?;
             }
             self.sync(writer)
         })
@@ -285,12 +282,18 @@ impl Log for SledLog {
     }
 
     fn read(&self, log: LogId, from: u64, bytes_max: usize) -> Result<Vec<Batch>, Error> {
-        let bounds = self.bounds(log);
-        if from >= bounds.head {
-            return Ok(Vec::new());
+        loop {
+            let Bounds { first, head, .. } = self.bounds(log);
+            if from >= head {
+                return Ok(Vec::new());
+            }
+            let from = from.max(first);
+            match self.call(|| self.read_before(log, from, head, bytes_max)) {
+                // Not lost, but trimmed meanwhile.
+                Err(Error::Missing { .. }) if self.bounds(log).first > from => {}
+                read => return read,
+            }
         }
-        let read = || self.read_before(log, from.max(bounds.first), bounds.head, bytes_max);
-        guarded(read).map_err(|failure| failure.of(&self.dir))
     }
 
     fn find_element(&self, log: LogId, index: u64) -> Result<Option<Batch>, Error> {
@@ -316,30 +319,6 @@ impl Log for SledLog {
     }
 }
 
-/// Holds the directory's lock.
-fn hold(dir: &Path) -> Result<File, OpenError> {
-    let refused = |why: io::Error| OpenError::Io { dir: dir.to_owned(), why };
-    let lock =
-        File::options().write(true).create(true).truncate(false).open(dir.join("lock")).map_err(refused)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(fs::TryLockError::WouldBlock) => Err(OpenError::HeldByAnotherProcess { dir: dir.to_owned() }),
-        Err(fs::TryLockError::Error(why)) => Err(refused(why)),
-    }
-}
-
-/// Waits until sled's own lock on its file is free.
-fn await_unlock(dir: &Path, data: &File) -> Result<(), OpenError> {
-    for _ in 0..UNLOCK_TRIES_MAX {
-        match data.try_lock() {
-            Ok(()) => return data.unlock().map_err(|why| OpenError::Io { dir: dir.to_owned(), why }),
-            Err(fs::TryLockError::WouldBlock) => std::thread::sleep(UNLOCK_PAUSE),
-            Err(fs::TryLockError::Error(why)) => return Err(OpenError::Io { dir: dir.to_owned(), why }),
-        }
-    }
-    Err(OpenError::HeldByAnotherProcess { dir: dir.to_owned() })
-}
-
 fn open_trees(store: &Path, options: SledOptions) -> sled::Result<(Db, Tree, Tree)> {
     let db = sled::Config::new()
         .path(store)
@@ -352,19 +331,6 @@ fn open_trees(store: &Path, options: SledOptions) -> sled::Result<(Db, Tree, Tre
     let batches = db.open_tree("batches")?;
     let meta = db.open_tree("meta")?;
     Ok((db, batches, meta))
-}
-
-/// Makes sled's files and the names of all files durable; answers sled's file.
-fn sync_files(dir: &Path, store: &Path) -> io::Result<File> {
-    let data = File::options().write(true).open(store.join("db"))?;
-    data.sync_all()?;
-    File::open(store.join("conf"))?.sync_all()?;
-    File::open(store)?.sync_all()?;
-    File::open(dir)?.sync_all()?;
-    if let Some(parent) = dir.canonicalize()?.parent() {
-        File::open(parent)?.sync_all()?;
-    }
-    Ok(data)
 }
 
 /// Finds where all logs begin and end, by their first and last keys, and the newest commit.
@@ -453,67 +419,11 @@ fn decode(log: LogId, offset: u64, value: &[u8]) -> Result<Batch, Error> {
     Ok(batch)
 }
 
-/// How a call of sled failed.
-enum Failure {
-    Io(io::Error),
-    /// It found damage, or panicked.
-    Broken(String),
-    /// It gave back what is not right.
-    Log(Error),
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Failure::Log(error)
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Failure::Io(error)
-    }
-}
-
 impl From<sled::Error> for Failure {
     fn from(error: sled::Error) -> Self {
         match error {
             sled::Error::Io(error) => Failure::Io(error),
             other => Failure::Broken(other.to_string()),
-        }
-    }
-}
-
-impl Failure {
-    fn of_open(self, dir: &Path) -> OpenError {
-        let dir = dir.to_owned();
-        match self {
-            Failure::Io(why) => OpenError::Io { dir, why },
-            Failure::Broken(why) => OpenError::Damaged { dir, why },
-            Failure::Log(error) => OpenError::Damaged { dir, why: error.to_string() },
-        }
-    }
-
-    fn of(self, dir: &Path) -> Error {
-        let dir = dir.display();
-        Error::Unknown(match self {
-            Failure::Io(error) if error.kind() == io::ErrorKind::StorageFull => format!(
-                "the disk of {dir} is full: free some space and start again; what was acknowledged is safe"
-            ),
-            Failure::Io(error) => format!("{dir}: {error}"),
-            Failure::Broken(why) => format!("{dir}: {why}"),
-            Failure::Log(error) => return error,
-        })
-    }
-}
-
-/// Calls sled, and turns its panics into errors. The panic's own message still goes to stderr.
-fn guarded<T, E: Into<Failure>>(call: impl FnOnce() -> Result<T, E>) -> Result<T, Failure> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(Into::into),
-        Err(panic) => {
-            let message = panic.downcast_ref::<String>().map(String::as_str);
-            let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no words");
-            Err(Failure::Broken(format!("sled panicked: {message}")))
         }
     }
 }

@@ -197,7 +197,8 @@ fn damage_is_an_error_or_a_note_and_never_silence() {
     let records = read_all(&log, 1, 0);
     drop(log);
     let used = used(good.path());
-    let seed = std::env::var("HEADWATER_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
+    let seed =
+        std::env::var("HEADWATER_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
     eprintln!("HEADWATER_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let mut noticed = 0;
