@@ -22,7 +22,7 @@
 //! - [`Log::trim`] drops whole durable batches from the front, durably. Offsets are never used again:
 //!   those of a log's newest durable commit always stay, so that it knows its head.
 //! - After an error from a writing call that is not [`Error::Refused`] nobody knows what is on the disk:
-//!   the store takes no further commits until it is opened anew.
+//!   the store takes no further commits until it is opened anew, and may refuse to be read, too.
 //! - A log whose middle is gone says so ([`Error::Missing`]); no reader is led over a gap.
 //!
 //! One writer at a time calls `append`, `flush` and `trim`; any number of readers call the others
@@ -177,4 +177,15 @@ pub enum Error {
         /// The first offset after it that is there; the head when none is.
         to: u64,
     },
+}
+
+impl Error {
+    /// What the calls that follow this error get, until the store is opened anew.
+    fn afterwards(&self) -> Error {
+        let why = match self {
+            Error::Unknown(why) => why.clone(),
+            other => other.to_string(),
+        };
+        Error::Unknown(format!("{why}; open the store anew"))
+    }
 }

@@ -168,7 +168,7 @@ impl SledLog {
     fn write<T>(&self, action: impl FnOnce(&mut Writer) -> Result<T, Error>) -> Result<T, Error> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(error) = &writer.failed {
-            return Err(Error::Unknown(format!("after {error}: open the store anew")));
+            return Err(error.afterwards());
         }
         let done = action(&mut writer);
         if let Err(error) = &done
