@@ -5,7 +5,7 @@
 //!
 //! # The contract
 //!
-//! A [`Log`] (one store) holds many logs, each named by its [`LogId`](crate::protocol::LogId). Of each:
+//! A [`Log`] (one store) holds many logs, each named by its [`LogId`]. Of each:
 //!
 //! ```text
 //!   trimmed │        durable: readable        │ appended: not yet readable │
@@ -13,7 +13,7 @@
 //!         first                         durable head                 appended head
 //! ```
 //!
-//! - [`Log::append`] takes the next commit (its [`Seq`](crate::protocol::Seq) is one after the last,
+//! - [`Log::append`] takes the next commit (its [`Seq`] is one after the last,
 //!   its batches go on where their logs end) and moves the appended heads, of all its logs or of none.
 //! - [`Log::flush`] makes everything appended durable, and moves the durable heads to the appended ones.
 //! - Readers see what is durable, nothing else. What was readable once stays so until it is trimmed,

@@ -23,7 +23,7 @@
 //!   fsynced. Measured: with its 512 KiB segments values of 32 KiB did; with 8 MiB ones batches of up to
 //!   [`BATCH_BYTES_MAX`](crate::protocol::limits::BATCH_BYTES_MAX) never do. A test holds that.
 //! - It panics on some damage, and opens cleanly and shorter on other (see `head.rs`). So nothing calls
-//!   it but under [`guarded`], every batch is checked when it is read, and offsets must be dense.
+//!   it but under `guarded`, every batch is checked when it is read, and offsets must be dense.
 //! - Its background threads may hold its file for a moment after it was closed, locked. Our own lock
 //!   says that nobody else has the store, so `open` waits for that moment to pass.
 //! - What it reads when it opens may still be only in the system's cache, when the process before was
@@ -138,7 +138,11 @@ impl SledLog {
         let (mut next, mut bytes) = (from, 0);
         for entry in self.batches.range(key(log, start)..key(log, head)) {
             let (key, value) = entry?;
-            let batch = decode(log, offset_of(&key), &value)?;
+            let batch = match decode(log, offset_of(&key), &value) {
+                // First what is whole; the next read begins with what is not.
+                Err(_) if !found.is_empty() => return Ok(found),
+                batch => batch?,
+            };
             let header = *batch.header();
             bytes += value.len();
             if header.end_offset() <= next {
@@ -431,6 +435,8 @@ impl From<sled::Error> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::Seq;
+    use crate::protocol::batch::OpenBatch;
 
     #[test]
     fn a_full_disk_is_named_also_behind_sleds_own_error() {
@@ -450,5 +456,32 @@ mod tests {
             let error = open().err().unwrap().to_string();
             assert!(error.starts_with("store version 3 is newer than 1: run a newer headwater"), "{error}");
         }
+    }
+
+    #[test]
+    fn batches_that_are_gone_or_others_are_named_and_the_rest_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, _) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
+        let epoch = log.begin_epoch().unwrap();
+        for at in 0..6 {
+            let mut open = OpenBatch::new(LogId(1), at, at);
+            assert!(open.push(&"record", true));
+            let batches = vec![open.seal(Seq(at + 1), epoch, 0)];
+            log.append(&Commit { seq: Seq(at + 1), epoch, batches }).unwrap();
+        }
+        log.flush().unwrap();
+        let first = log.batches.remove(key(LogId(1), 0)).unwrap().unwrap();
+        log.batches.remove(key(LogId(1), 3)).unwrap();
+        log.batches.insert(key(LogId(1), 5), first).unwrap();
+        let read = |from| {
+            let batches = log.read(LogId(1), from, usize::MAX)?;
+            Ok(batches.iter().map(|batch| batch.header().base_offset).collect::<Vec<_>>())
+        };
+        assert!(matches!(read(0), Err(Error::Missing { log: LogId(1), from: 0, to: 1 })));
+        assert_eq!(read(1).unwrap(), [1, 2]);
+        assert!(matches!(read(3), Err(Error::Missing { log: LogId(1), from: 3, to: 4 })));
+        assert_eq!(read(4).unwrap(), [4]);
+        assert!(matches!(read(5), Err(Error::Damaged { log: LogId(1), offset: 5, .. })));
+        assert!(matches!(log.find_element(LogId(1), 3), Err(Error::Missing { from: 3, .. })));
     }
 }
