@@ -1,4 +1,9 @@
 //! Tests of Headwater from the outside, in one binary.
+#![allow(clippy::unwrap_used)]
 
 mod conformance;
 mod engines;
+mod faults;
+mod formats;
+mod log_reader;
+mod sled_store;
