@@ -13,7 +13,7 @@ use headwater::scheduler::{ConnectionId, Pipeline, Request, recovery};
 use headwater::server::{Step, Subscription};
 
 use crate::network::{Heard, Network, Wire};
-use crate::transcript;
+use crate::transcript::{self, Told};
 
 /// Leases in simulated milliseconds: short, so that they end within a run.
 pub const SETTINGS: Settings = Settings { client_lease_ms: 400, worker_lease_ms: 200 };
@@ -45,10 +45,10 @@ enum Writing {
 
 impl Server {
     /// Starts on what the log holds.
-    pub fn start(log: &Memory, now: TimeMs, told: &mut Vec<String>) -> Self {
+    pub fn start(log: &Memory, now: TimeMs, told: &mut Told) -> Self {
         let last = log.last();
         let state = recovery::fold(log).expect("the log can be read");
-        state.check_recovered();
+        state.check();
         let epoch = log.begin_epoch().expect("the log can be written");
         told.push(format!("scheduler starts: epoch {epoch} after commit {}", last.seq));
         let receipt = Receipt { epoch, seq: last.seq, digest: last.digest, ..Receipt::default() };
@@ -102,7 +102,7 @@ impl Server {
     }
 
     /// Carries out what may leave.
-    pub fn release(&mut self, network: &mut Network, now: TimeMs, told: &mut Vec<String>) {
+    pub fn release(&mut self, network: &mut Network, now: TimeMs, told: &mut Told) {
         while let Some(effect) = self.pipeline.next_effect() {
             told.push(format!("  → {}", transcript::effect(self.pipeline.core().state(), &effect)));
             let wire_of = |connection: ConnectionId| {
@@ -219,16 +219,5 @@ impl Server {
             Step::Send(message, behind) => network.send_to_client(wire, *number, &message, &behind),
             Step::WaitForCredit | Step::WaitForHead => {}
         }
-    }
-}
-
-/// What is true of a state as it comes out of a log: the same as live, but for upkeep that was under way.
-trait Recovered {
-    fn check_recovered(&self);
-}
-
-impl Recovered for headwater::scheduler::core::State {
-    fn check_recovered(&self) {
-        self.check();
     }
 }

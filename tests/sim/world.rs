@@ -13,7 +13,7 @@ use headwater::scheduler::recovery;
 
 use crate::network::Network;
 use crate::server::Server;
-use crate::transcript;
+use crate::transcript::{self, Told};
 use crate::workers::{COUNT_TO, Worker};
 use crate::workload::{Client, Shadow, mark};
 
@@ -33,12 +33,12 @@ pub struct World {
     shadow: Shadow,
     crashes: u32,
     /// What happened, for people.
-    pub told: Vec<String>,
+    told: Told,
 }
 
-/// Runs a seed. Answers its transcript.
-pub fn run(seed: u64) -> Vec<String> {
-    let mut world = World::new(seed);
+/// Runs a seed. Answers its transcript; prints it, too, when it is to be told aloud.
+pub fn run(seed: u64, aloud: bool) -> Vec<String> {
+    let mut world = World::new(seed, Told { lines: Vec::new(), aloud });
     for step in 0..STORM_STEPS {
         world.step(true);
         if step % 8 == 0 {
@@ -47,13 +47,13 @@ pub fn run(seed: u64) -> Vec<String> {
     }
     world.heal();
     world.audit();
-    world.told
+    world.told.lines
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, mut told: Told) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let mut told = vec![format!("seed {seed}")];
+        told.push(format!("seed {seed}"));
         let log = Memory::new();
         let server = Some(Server::start(&log, 0, &mut told));
         let mut clients: Vec<Client> = (0..3).map(|_| Client::new(&mut rng)).collect();
@@ -91,7 +91,7 @@ impl World {
         self.serve(|server, now, network, told| server.release(network, now, told));
     }
 
-    fn serve(&mut self, act: impl FnOnce(&mut Server, TimeMs, &mut Network, &mut Vec<String>)) {
+    fn serve(&mut self, act: impl FnOnce(&mut Server, TimeMs, &mut Network, &mut Told)) {
         if let Some(server) = &mut self.server {
             act(server, self.now, &mut self.network, &mut self.told);
         }
