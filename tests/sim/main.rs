@@ -6,6 +6,7 @@
 //! its transcript.
 
 mod network;
+mod pipeline;
 mod scenarios;
 mod server;
 mod transcript;

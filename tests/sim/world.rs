@@ -2,11 +2,10 @@
 //! moved by one seed. First things go wrong for a while; then everything is let heal, and what was
 //! promised is checked from outside.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
 use headwater::log::{Log, Memory};
-use headwater::protocol::event::TaskResult;
 use headwater::protocol::{ChannelEvent, Digest, Element, LogId, TaskEvent, TimeMs};
 use headwater::scheduler::core::{Event, State};
 use headwater::scheduler::recovery;
@@ -308,15 +307,24 @@ impl World {
         ));
     }
 
-    /// Each outcome is in the task log once, and is what its watchers heard.
+    /// Each outcome is in the task log once, of the newest attempt, and is what its watchers heard.
     fn audit_outcomes(&mut self, state: &State) {
-        let mut ended = BTreeSet::new();
+        let (mut ended, mut newest) = (BTreeSet::new(), BTreeMap::new());
         for batch in self.log.read(LogId::TASKS, 0, usize::MAX).expect("the log can be read") {
             for record in batch.records::<TaskEvent>() {
                 let event = record.expect("records decode").1;
                 match &event {
-                    TaskEvent::Finished { task, result: TaskResult::Inline(_), .. }
-                    | TaskEvent::Failed { task, .. } => {
+                    TaskEvent::Started { task, attempt, .. } => {
+                        newest.insert(*task, *attempt);
+                    }
+                    TaskEvent::Retried { task, attempt, .. } | TaskEvent::Requeued { task, attempt, .. } => {
+                        assert_eq!(newest.get(task), Some(attempt), "an older attempt of {task} counted");
+                    }
+                    TaskEvent::Finished { task, attempt, .. } => {
+                        assert_eq!(newest.get(task), Some(attempt), "an older attempt of {task} counted");
+                        assert!(ended.insert(*task), "{task} ended twice");
+                    }
+                    TaskEvent::Failed { task, .. } => {
                         assert!(ended.insert(*task), "{task} ended twice");
                     }
                     // What is forgotten may be submitted again.
