@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use super::function::EncodeError;
 use super::link::ProtocolError;
 use crate::protocol::channel::BadChannelName;
 use crate::protocol::command::Rejection;
 use crate::protocol::limits::TooLarge;
 use crate::protocol::message::Closing;
-use crate::protocol::{TaskError, TaskKey};
+use crate::protocol::{ChannelName, TaskError, TaskKey};
 
 /// A `Result` with an [`enum@Error`], for clients and for task functions alike.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -60,6 +61,21 @@ pub enum Error {
         what: Box<str>,
         /// What does not fit.
         why: Box<str>,
+    },
+    /// An argument that cannot be encoded.
+    #[error(transparent)]
+    Argument(#[from] EncodeError),
+    /// Records of a channel are gone; reading it as elements goes on behind them.
+    #[error(
+        "the records of channel `{channel}` from {from} up to {first} are gone: reading goes on at {first}"
+    )]
+    Trimmed {
+        /// The channel.
+        channel: ChannelName,
+        /// The offset that was to be read next.
+        from: u64,
+        /// The offset of the next record.
+        first: u64,
     },
     /// A function that is no task.
     #[error("{function} is no task: write #[task] above it, and pass it by its name. {}", registered(.tasks))]

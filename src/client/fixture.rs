@@ -8,11 +8,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::connection::{Connection, Options};
+use super::future::TaskFuture;
+use super::handle::Client;
 use crate::protocol::batch::OpenBatch;
 use crate::protocol::command::{Answer, Command, Query};
 use crate::protocol::frame::{self, FrameReader};
 use crate::protocol::message::{ClientMessage, Hello, ServerMessage};
-use crate::protocol::{ChannelEvent, Epoch, LogId, Seq};
+use crate::protocol::{ChannelEvent, Epoch, LogId, Seq, TaskId, TaskKey};
 
 /// A test that hangs fails instead.
 const HANG: Duration = Duration::from_secs(20);
@@ -117,6 +119,11 @@ impl Peer {
             other => panic!("{other:?} instead of a query"),
         }
     }
+}
+
+/// The future of a task, of a client that was never connected.
+pub(super) fn future<T>(id: TaskId) -> TaskFuture<T> {
+    TaskFuture::new(TaskKey::unique("f", id.0), Client::over(Connection::unconnected()), None)
 }
 
 macro_rules! assert_matches {

@@ -199,6 +199,14 @@ impl Connection {
         let _ = closed.await;
     }
 
+    #[cfg(test)]
+    pub(super) fn unconnected() -> Self {
+        let (calls, _) = mpsc::unbounded_channel();
+        let session = SessionId([0; 16]);
+        let (ended, last_subscription, epoch) = Default::default();
+        Connection { shared: Arc::new(Shared { calls, ended, session, last_subscription, epoch }) }
+    }
+
     fn reply<T>(&self) -> (oneshot::Sender<Result<T>>, Reply<T>) {
         let (sender, answer) = oneshot::channel();
         (sender, Reply { answer, ended: self.shared.ended.clone() })
