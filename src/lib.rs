@@ -14,6 +14,8 @@ pub mod server;
 pub mod client;
 pub mod worker;
 
+pub use client::blocking;
+pub use client::{Channel, Client, Error, Item, Offset, Result, StreamExt, TaskFuture};
 pub use headwater_macros::task;
 
 /// For the code that `#[task]` writes, and nobody else.

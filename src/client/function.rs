@@ -162,14 +162,14 @@ impl IntoArgument<String> for &str {
 
 impl<T: Value> IntoArgument<T> for TaskFuture<T> {
     fn add_to(self, encoded: &mut Encoded) -> Result<(), EncodeError> {
-        encoded.add_future(self.id, self);
+        encoded.add_future(self.id(), self);
         Ok(())
     }
 }
 
 impl<T: Value> IntoArgument<T> for &TaskFuture<T> {
     fn add_to(self, encoded: &mut Encoded) -> Result<(), EncodeError> {
-        encoded.add_future(self.id, self.clone());
+        encoded.add_future(self.id(), self.clone());
         Ok(())
     }
 }
@@ -299,9 +299,8 @@ pub fn registered_of<F: 'static>(_function: &F) -> Option<&'static Registered> {
 
 #[cfg(test)]
 mod tests {
-    use std::marker::PhantomData;
-
     use super::*;
+    use crate::client::fixture;
     use crate::task;
 
     #[task]
@@ -351,7 +350,7 @@ mod tests {
         F: TaskFn<P, T, M>,
         A: Arguments<P>,
     {
-        let future = TaskFuture { id: TaskId([9; 16]), result: PhantomData };
+        let future = fixture::future(TaskId([9; 16]));
         (registered_of(&function), arguments.encode().unwrap(), future)
     }
 
@@ -422,12 +421,12 @@ mod tests {
 
     #[test]
     fn futures_are_passed_by_their_task_and_kept() {
-        let future: TaskFuture<f64> = TaskFuture { id: TaskId([1; 16]), result: PhantomData };
+        let future: TaskFuture<f64> = fixture::future(TaskId([1; 16]));
         let encoded = submit(add, (&future, 2.0)).1;
-        assert_eq!(encoded.arguments, [Argument::Future(future.id), value(2.0)]);
+        assert_eq!(encoded.arguments, [Argument::Future(future.id()), value(2.0)]);
         assert_eq!(encoded.kept.len(), 1);
         let encoded = submit(add, (future.clone(), &future)).1;
-        assert_eq!(encoded.arguments, [Argument::Future(future.id), Argument::Future(future.id)]);
+        assert_eq!(encoded.arguments, [Argument::Future(future.id()), Argument::Future(future.id())]);
         assert!(encoded.kept.iter().all(|kept| kept.is::<TaskFuture<f64>>()));
         assert_eq!(encoded.kept.len(), 2);
     }

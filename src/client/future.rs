@@ -1,18 +1,133 @@
 //! The typed handle to a task's outcome.
 
+use std::fmt;
 use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
 
-use crate::protocol::TaskId;
+use serde::de::DeserializeOwned;
+
+use super::connection::Reply;
+use super::error::{Error, Result};
+use super::handle::{Client, wrong_answer};
+use super::holds::Hold;
+use crate::protocol::command::{Answer, Command, Query};
+use crate::protocol::task::{TaskInfo, TaskStatus};
+use crate::protocol::{Outcome, TaskId, TaskKey};
 
 /// A task's outcome, soon or late, of type `T`.
-#[derive(Debug)]
+///
+/// Await it, by value or by reference, as often as you like: it brings the result, or the error that
+/// the task failed with ([`Error::Task`]). It can also be passed as an argument to another task, and
+/// appended to a channel.
+///
+/// While a future that was submitted or looked up exists, in any clone, the client holds its task: the
+/// scheduler keeps it. A future that was read from a channel holds nothing: the channel keeps its task.
+/// A client that ends without dropping its futures holds them for its lease.
 pub struct TaskFuture<T> {
-    pub(crate) id: TaskId,
-    pub(crate) result: PhantomData<fn() -> T>,
+    key: TaskKey,
+    client: Client,
+    hold: Option<Arc<Hold>>,
+    result: PhantomData<fn() -> T>,
+}
+
+impl<T> TaskFuture<T> {
+    pub(super) fn new(key: TaskKey, client: Client, hold: Option<Arc<Hold>>) -> Self {
+        TaskFuture { key, client, hold, result: PhantomData }
+    }
+
+    /// The task's key.
+    pub fn key(&self) -> &TaskKey {
+        &self.key
+    }
+
+    /// The task's identity.
+    pub fn id(&self) -> TaskId {
+        self.key.id
+    }
+
+    /// Where the task stands now.
+    ///
+    /// # Errors
+    /// When the task is not known, or the session is over.
+    pub async fn status(&self) -> Result<TaskStatus> {
+        Ok(self.info().await?.status)
+    }
+
+    /// What the scheduler knows of the task.
+    ///
+    /// # Errors
+    /// As [`Self::status`].
+    pub async fn info(&self) -> Result<TaskInfo> {
+        match self.client.query(Query::Task { task: self.key.id }).await? {
+            Answer::Task(info) => Ok(info),
+            _ => Err(wrong_answer("a question for a task")),
+        }
+    }
+
+    /// Waits until the task has ended, and says how, without decoding its result.
+    ///
+    /// # Errors
+    /// When the task is not known, or the session is over.
+    pub async fn outcome(&self) -> Result<Outcome> {
+        self.watch().await
+    }
+
+    /// Lets the task stay when nobody holds it any more.
+    ///
+    /// # Errors
+    /// As [`Self::status`].
+    pub async fn detach(&self) -> Result<()> {
+        // A future that holds nothing holds the task while this is on its way, no longer.
+        let command = Command::Hold { task: self.key.id, detach: true };
+        let (_hold, reply) = self.client.holds().hold(self.key.id, command);
+        reply.await?;
+        Ok(())
+    }
+
+    fn watch(&self) -> Reply<Outcome> {
+        self.client.connection().watch(self.key.id)
+    }
 }
 
 impl<T> Clone for TaskFuture<T> {
     fn clone(&self) -> Self {
-        TaskFuture { id: self.id, result: PhantomData }
+        TaskFuture::new(self.key.clone(), self.client.clone(), self.hold.clone())
+    }
+}
+
+impl<T> fmt::Debug for TaskFuture<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TaskFuture({})", self.key)
+    }
+}
+
+impl<T: DeserializeOwned + 'static> IntoFuture for TaskFuture<T> {
+    type Output = Result<T>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let watch = self.watch();
+        // The future, and with it its hold, lives until its outcome is here.
+        Box::pin(async move { result(watch.await?, &self.key) })
+    }
+}
+
+impl<T: DeserializeOwned + 'static> IntoFuture for &TaskFuture<T> {
+    type Output = Result<T>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        self.clone().into_future()
+    }
+}
+
+fn result<T: DeserializeOwned>(outcome: Outcome, key: &TaskKey) -> Result<T> {
+    match outcome {
+        Outcome::Finished(payload) => {
+            payload.decode().map_err(|why| Error::decode(format!("result of {key}"), why))
+        }
+        Outcome::Failed(error) => Err(Error::Task(error)),
+        Outcome::Cancelled => Err(Error::Cancelled(key.clone())),
     }
 }

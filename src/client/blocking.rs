@@ -1,0 +1,396 @@
+//! The client for synchronous code: the same calls, which wait, and iterators for streams.
+//!
+//! Each [`Client`] runs its connection on a thread of its own. None of this may be used inside async
+//! code, where waiting would hold up others: tokio panics with "Cannot start a runtime from within a
+//! runtime". Use [`crate::client`] there.
+//!
+//! ```no_run
+//! use headwater::client::{Result, blocking::Client};
+//! use headwater::task;
+//!
+//! #[task(pure)]
+//! fn add(a: f64, b: f64) -> f64 { a + b }
+//!
+//! fn main() -> Result<()> {
+//!     let client = Client::connect("127.0.0.1:8786")?;
+//!     let three = client.submit(add, (1.0, 2.0)).send()?;
+//!     let sums = client.channel::<f64>("sums")?;
+//!     sums.append(&three)?;
+//!     for future in sums.futures() {
+//!         println!("{}", future?.wait()?);
+//!     }
+//!     Ok(())
+//! }
+//! ```
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::runtime::{self, Runtime};
+
+use super::error::{Error, Result};
+use super::function::{Arguments, EncodeError, Encoded, IntoArgument, TaskFn, Value};
+use super::reading::{Item, Offset};
+use crate::protocol::channel::ChannelInfo;
+use crate::protocol::command::{Answer, Query};
+use crate::protocol::task::{TaskInfo, TaskStatus};
+use crate::protocol::{Outcome, TaskKey};
+
+/// The client and the thread that it runs on.
+struct Shared {
+    client: super::Client,
+    /// Taken when this is dropped.
+    runtime: Option<Runtime>,
+}
+
+impl Shared {
+    fn wait<F: Future>(&self, work: F) -> F::Output {
+        self.runtime.as_ref().expect("it is there until the drop").block_on(work)
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.client.fmt(f)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let Some(runtime) = self.runtime.take() else { return };
+        // Inside async code nothing may wait: then the session ends with its lease.
+        if runtime::Handle::try_current().is_err() {
+            runtime.block_on(self.client.close());
+        }
+        runtime.shutdown_background();
+    }
+}
+
+/// As [`super::Client`]. When the last clone, channel, future and iterator of it is dropped, it waits
+/// for the answers to all commands so far and ends the session.
+#[derive(Debug, Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+impl Client {
+    /// As [`super::Client::connect`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn connect(address: impl Into<String>) -> Result<Client> {
+        Client::connect_with(super::Client::builder(), address)
+    }
+
+    /// As [`super::Builder::connect`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn connect_with(builder: super::Builder, address: impl Into<String>) -> Result<Client> {
+        let runtime = runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("headwater-client")
+            .enable_all()
+            .build()
+            .map_err(Error::other)?;
+        let client = runtime.block_on(builder.connect(address))?;
+        Ok(Client { shared: Arc::new(Shared { client, runtime: Some(runtime) }) })
+    }
+
+    /// As [`super::Client::channel`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn channel<T>(&self, name: &str) -> Result<Channel<T>> {
+        let channel = self.shared.wait(self.shared.client.channel(name))?;
+        Ok(Channel { channel, shared: self.shared.clone() })
+    }
+
+    /// As [`super::Client::existing_channel`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn existing_channel<T>(&self, name: &str) -> Result<Channel<T>> {
+        let channel = self.shared.wait(self.shared.client.existing_channel(name))?;
+        Ok(Channel { channel, shared: self.shared.clone() })
+    }
+
+    /// As [`super::Client::submit`]; [`Submit::send`] submits it.
+    pub fn submit<F, P, T, M, A>(&self, function: F, arguments: A) -> Submit<T>
+    where
+        F: TaskFn<P, T, M>,
+        A: Arguments<P>,
+    {
+        Submit { submit: self.shared.client.submit(function, arguments), shared: self.shared.clone() }
+    }
+
+    /// As [`super::Client::future`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn future<T>(&self, key: &TaskKey) -> Result<TaskFuture<T>> {
+        let future = self.shared.wait(self.shared.client.future(key))?;
+        Ok(TaskFuture { future, shared: self.shared.clone() })
+    }
+
+    /// As [`super::Client::query`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn query(&self, query: Query) -> Result<Answer> {
+        self.shared.wait(self.shared.client.query(query))
+    }
+
+    /// As [`super::Client::close`].
+    pub fn close(&self) {
+        self.shared.wait(self.shared.client.close());
+    }
+}
+
+/// As [`super::Submit`].
+#[must_use = "a call is submitted by `send`"]
+#[derive(Debug)]
+pub struct Submit<T> {
+    submit: super::Submit<T>,
+    shared: Arc<Shared>,
+}
+
+impl<T: 'static> Submit<T> {
+    /// As [`super::Submit::key`].
+    pub fn key(self, name: impl Into<Box<str>>) -> Self {
+        Submit { submit: self.submit.key(name), ..self }
+    }
+
+    /// As [`super::Submit::retries`].
+    pub fn retries(self, retries: u32) -> Self {
+        Submit { submit: self.submit.retries(retries), ..self }
+    }
+
+    /// As [`super::Submit::priority`].
+    pub fn priority(self, priority: i32) -> Self {
+        Submit { submit: self.submit.priority(priority), ..self }
+    }
+
+    /// As [`super::Submit::detach`].
+    pub fn detach(self) -> Self {
+        Submit { submit: self.submit.detach(), ..self }
+    }
+
+    /// Submits the call.
+    ///
+    /// # Errors
+    /// As awaiting [`super::Submit`].
+    pub fn send(self) -> Result<TaskFuture<T>> {
+        let future = self.shared.wait(self.submit.into_future())?;
+        Ok(TaskFuture { future, shared: self.shared })
+    }
+}
+
+/// As [`super::TaskFuture`].
+#[derive(Debug)]
+pub struct TaskFuture<T> {
+    // Dropped before what it needs.
+    future: super::TaskFuture<T>,
+    shared: Arc<Shared>,
+}
+
+impl<T> Clone for TaskFuture<T> {
+    fn clone(&self) -> Self {
+        TaskFuture { future: self.future.clone(), shared: self.shared.clone() }
+    }
+}
+
+impl<T> TaskFuture<T> {
+    /// The task's key.
+    pub fn key(&self) -> &TaskKey {
+        self.future.key()
+    }
+
+    /// As [`super::TaskFuture::status`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn status(&self) -> Result<TaskStatus> {
+        self.shared.wait(self.future.status())
+    }
+
+    /// As [`super::TaskFuture::info`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn info(&self) -> Result<TaskInfo> {
+        self.shared.wait(self.future.info())
+    }
+
+    /// As [`super::TaskFuture::outcome`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn outcome(&self) -> Result<Outcome> {
+        self.shared.wait(self.future.outcome())
+    }
+}
+
+impl<T: DeserializeOwned + 'static> TaskFuture<T> {
+    /// Waits for the result.
+    ///
+    /// # Errors
+    /// As awaiting [`super::TaskFuture`].
+    pub fn wait(&self) -> Result<T> {
+        self.shared.wait(self.future.clone().into_future())
+    }
+}
+
+impl<T: Value> IntoArgument<T> for TaskFuture<T> {
+    fn add_to(self, encoded: &mut Encoded) -> Result<(), EncodeError> {
+        (&self.future).add_to(encoded)
+    }
+}
+
+impl<T: Value> IntoArgument<T> for &TaskFuture<T> {
+    fn add_to(self, encoded: &mut Encoded) -> Result<(), EncodeError> {
+        (&self.future).add_to(encoded)
+    }
+}
+
+/// As [`super::Channel`].
+#[derive(Debug, Clone)]
+pub struct Channel<T> {
+    channel: super::Channel<T>,
+    shared: Arc<Shared>,
+}
+
+impl<T> Channel<T> {
+    /// The name.
+    pub fn name(&self) -> &str {
+        self.channel.name()
+    }
+
+    /// Appends a future, and gives its offset: it is durable then.
+    ///
+    /// # Errors
+    /// As [`super::Channel::append`].
+    pub fn append(&self, future: &TaskFuture<T>) -> Result<u64> {
+        self.shared.wait(self.channel.append(&future.future))
+    }
+
+    /// As [`super::Channel::stop`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn stop(&self) -> Result<u64> {
+        self.shared.wait(self.channel.stop())
+    }
+
+    /// As [`super::Channel::info`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn info(&self) -> Result<ChannelInfo> {
+        self.shared.wait(self.channel.info())
+    }
+
+    /// As [`super::Channel::len`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn len(&self) -> Result<u64> {
+        self.shared.wait(self.channel.len())
+    }
+
+    /// As [`super::Channel::is_empty`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn is_empty(&self) -> Result<bool> {
+        self.shared.wait(self.channel.is_empty())
+    }
+
+    /// The futures that are on the channel now, each with where its task stands.
+    ///
+    /// # Errors
+    /// As [`super::Channel::statuses`].
+    pub fn statuses(&self) -> Result<Vec<(TaskFuture<T>, TaskStatus)>> {
+        let entries = self.shared.wait(self.channel.statuses())?;
+        let shared = &self.shared;
+        Ok(entries
+            .into_iter()
+            .map(|entry| (TaskFuture { future: entry.future, shared: shared.clone() }, entry.status))
+            .collect())
+    }
+
+    /// To read from somewhere else than the start.
+    pub fn from(&self, from: Offset) -> Reading<T> {
+        Reading { reading: self.channel.from(from), shared: self.shared.clone() }
+    }
+
+    /// All futures, from the start.
+    pub fn futures(&self) -> impl Iterator<Item = Result<TaskFuture<T>>> + use<T> {
+        self.from(Offset::Start).futures()
+    }
+}
+
+impl<T: Serialize> Channel<T> {
+    /// Appends a value, and gives its offset: it is durable then.
+    ///
+    /// # Errors
+    /// As [`super::Channel::append_value`].
+    pub fn append_value(&self, value: &T) -> Result<u64> {
+        self.shared.wait(self.channel.append_value(value))
+    }
+
+    /// As [`super::Channel::append_values`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn append_values<'a>(&self, values: impl IntoIterator<Item = &'a T>) -> Result<Range<u64>>
+    where
+        T: 'a,
+    {
+        self.shared.wait(self.channel.append_values(values))
+    }
+}
+
+impl<T: DeserializeOwned> Channel<T> {
+    /// All values, from the start.
+    pub fn values(&self) -> impl Iterator<Item = Result<T>> + use<T> {
+        self.from(Offset::Start).values()
+    }
+}
+
+/// As [`super::Reading`], with iterators that wait for what comes.
+#[derive(Debug, Clone)]
+pub struct Reading<T> {
+    reading: super::Reading<T>,
+    shared: Arc<Shared>,
+}
+
+impl<T> Reading<T> {
+    /// As [`super::Reading::futures`].
+    pub fn futures(&self) -> impl Iterator<Item = Result<TaskFuture<T>>> + use<T> {
+        let shared = self.shared.clone();
+        iterate(self.reading.futures(), &self.shared)
+            .map(move |future| Ok(TaskFuture { future: future?, shared: shared.clone() }))
+    }
+
+    /// As [`super::Reading::records`].
+    pub fn records(&self) -> impl Iterator<Item = Result<Item>> + use<T> {
+        iterate(self.reading.records(), &self.shared)
+    }
+}
+
+impl<T: DeserializeOwned> Reading<T> {
+    /// As [`super::Reading::values`].
+    pub fn values(&self) -> impl Iterator<Item = Result<T>> + use<T> {
+        iterate(self.reading.values(), &self.shared)
+    }
+}
+
+fn iterate<S: Stream + Unpin>(mut stream: S, shared: &Arc<Shared>) -> impl Iterator<Item = S::Item> + use<S> {
+    let shared = shared.clone();
+    std::iter::from_fn(move || shared.wait(stream.next()))
+}

@@ -1,0 +1,260 @@
+//! Channels: a changing stream of futures and values, shared between clients, kept for ever.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::pin::Pin;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::elements::{Futures, Values};
+use super::error::{Error, Result};
+use super::future::TaskFuture;
+use super::handle::{Client, wrong_answer};
+use super::reading::{Item, Offset, Records};
+use crate::protocol::channel::{ChannelInfo, Progress};
+use crate::protocol::command::{Answer, Command, Query};
+use crate::protocol::task::TaskStatus;
+use crate::protocol::{ChannelEvent, ChannelName, Element, LogId, Payload, TimeMs};
+
+/// A channel whose futures bring, and whose values are, of type `T`. Cheap to clone.
+///
+/// `T` is what this program reads it as; nothing checks that others append the same.
+pub struct Channel<T> {
+    client: Client,
+    name: ChannelName,
+    log: LogId,
+    element: PhantomData<fn() -> T>,
+}
+
+/// A future on a channel, and what has become of it.
+#[derive(Debug, Clone)]
+pub struct Entry<T> {
+    /// Its place among the elements.
+    pub index: u64,
+    /// The offset of the record that appended it.
+    pub offset: u64,
+    /// When it was appended.
+    pub time_ms: TimeMs,
+    /// The future.
+    pub future: TaskFuture<T>,
+    /// Where its task stands, as far as the channel's records say.
+    pub status: TaskStatus,
+}
+
+impl<T> Channel<T> {
+    pub(super) fn new(client: Client, name: ChannelName, log: LogId) -> Self {
+        Channel { client, name, log, element: PhantomData }
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    /// The number of its log.
+    pub fn log(&self) -> LogId {
+        self.log
+    }
+
+    /// Appends a future, and brings its offset once it is durable.
+    ///
+    /// It has its place in this client's order when this returns: several appends may be on their way,
+    /// and keep their order. The channel keeps the task from then on.
+    pub fn append(&self, future: &TaskFuture<T>) -> impl Future<Output = Result<u64>> + Send + use<T> {
+        self.append_one(Ok(Element::Future(future.key().clone())))
+    }
+
+    fn append_one(&self, element: Result<Element>) -> impl Future<Output = Result<u64>> + Send + use<T> {
+        let appended = self.append_all(element.map(|element| vec![element]));
+        async move { Ok(appended.await?.start) }
+    }
+
+    fn append_all(
+        &self,
+        elements: Result<Vec<Element>>,
+    ) -> impl Future<Output = Result<Range<u64>>> + Send + 'static + use<T> {
+        let log = self.log;
+        let reply =
+            elements.map(|elements| self.client.connection().command(Command::Append { log, elements }));
+        async move {
+            match reply?.await? {
+                Answer::Appended { first, count } => Ok(first..first + u64::from(count)),
+                _ => Err(wrong_answer("an append")),
+            }
+        }
+    }
+
+    /// Lets the channel take no more elements, and brings how many it has. Readers of its futures and
+    /// values come to an end.
+    ///
+    /// # Errors
+    /// When the session is over.
+    pub async fn stop(&self) -> Result<u64> {
+        match self.client.connection().command(Command::Stop { log: self.log }).await? {
+            Answer::Stopped { count, .. } => Ok(count),
+            _ => Err(wrong_answer("a stop")),
+        }
+    }
+
+    /// What the scheduler knows of the channel.
+    ///
+    /// # Errors
+    /// When the session is over.
+    pub async fn info(&self) -> Result<ChannelInfo> {
+        match self.client.query(Query::Channel { name: self.name.clone() }).await? {
+            Answer::Channel(info) => Ok(info),
+            _ => Err(wrong_answer("a question for a channel")),
+        }
+    }
+
+    /// How many elements were ever appended.
+    ///
+    /// # Errors
+    /// When the session is over.
+    pub async fn len(&self) -> Result<u64> {
+        Ok(self.info().await?.elements)
+    }
+
+    /// Whether nothing was ever appended.
+    ///
+    /// # Errors
+    /// When the session is over.
+    pub async fn is_empty(&self) -> Result<bool> {
+        Ok(self.len().await? == 0)
+    }
+
+    /// To read from somewhere else than the start.
+    pub fn from(&self, from: Offset) -> Reading<T> {
+        Reading { channel: self.clone(), from }
+    }
+
+    /// To read from the element with this index, counted from 0.
+    pub fn elements_from(&self, index: u64) -> Reading<T> {
+        self.from(Offset::Index(index))
+    }
+
+    /// All futures, from the start: see [`Reading::futures`].
+    pub fn futures(&self) -> Futures<T> {
+        self.from(Offset::Start).futures()
+    }
+
+    /// All records, from the start: see [`Reading::records`].
+    pub fn records(&self) -> Records<ChannelEvent> {
+        self.from(Offset::Start).records()
+    }
+
+    /// The futures that are on the channel now, and where their tasks stand.
+    ///
+    /// # Errors
+    /// When the channel cannot be read, or its beginning is gone.
+    pub async fn statuses(&self) -> Result<Vec<Entry<T>>> {
+        let mut records = self.records();
+        let (mut entries, mut statuses) = (Vec::new(), HashMap::new());
+        while let Some(item) = records.next().await {
+            let record = match item? {
+                Item::Record(record) => record,
+                Item::CaughtUp { .. } => break,
+                Item::Trimmed { from, first } => {
+                    return Err(Error::Trimmed { channel: self.name.clone(), from, first });
+                }
+            };
+            match (record.event, record.index) {
+                (ChannelEvent::Appended { element: Element::Future(key), .. }, Some(index)) => {
+                    let future = TaskFuture::new(key, self.client.clone(), None);
+                    let (offset, time_ms) = (record.offset, record.time_ms);
+                    entries.push(Entry { index, offset, time_ms, future, status: TaskStatus::Pending });
+                }
+                (ChannelEvent::Progress { key, progress }, _) => {
+                    statuses.insert(key.id, status_of(&progress));
+                }
+                _ => {}
+            }
+        }
+        for entry in &mut entries {
+            entry.status = statuses.get(&entry.future.id()).copied().unwrap_or(entry.status);
+        }
+        Ok(entries)
+    }
+}
+
+impl<T: Serialize> Channel<T> {
+    /// Appends a value, and brings its offset once it is durable. As [`Self::append`] otherwise.
+    pub fn append_value(&self, value: &T) -> impl Future<Output = Result<u64>> + Send + use<T> {
+        self.append_one(element(value))
+    }
+
+    /// Appends several values, all or none, next to each other, and brings their offsets. As
+    /// [`Self::append`] otherwise.
+    pub fn append_values<'a>(
+        &self,
+        values: impl IntoIterator<Item = &'a T>,
+    ) -> Pin<Box<dyn Future<Output = Result<Range<u64>>> + Send>>
+    where
+        T: 'a,
+    {
+        let elements: Result<Vec<Element>> = values.into_iter().map(element).collect();
+        Box::pin(self.append_all(elements))
+    }
+}
+
+impl<T: DeserializeOwned> Channel<T> {
+    /// All values, from the start: see [`Reading::values`].
+    pub fn values(&self) -> Values<T> {
+        self.from(Offset::Start).values()
+    }
+}
+
+impl<T> Clone for Channel<T> {
+    fn clone(&self) -> Self {
+        Channel::new(self.client.clone(), self.name.clone(), self.log)
+    }
+}
+
+impl<T> fmt::Debug for Channel<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Channel({}, log {})", self.name, self.log)
+    }
+}
+
+/// Where to read a channel from: [`Channel::from`]. Reading begins when a stream is made of it.
+#[derive(Debug, Clone)]
+pub struct Reading<T> {
+    channel: Channel<T>,
+    from: Offset,
+}
+
+impl<T> Reading<T> {
+    /// The futures in order; values are left out. Ends where the channel was stopped.
+    pub fn futures(&self) -> Futures<T> {
+        Futures::new(&self.channel.client, &self.channel.name, self.records())
+    }
+
+    /// All records in order, with the marker where history ends. It never ends by itself: progress of
+    /// futures may follow after the channel was stopped.
+    pub fn records(&self) -> Records<ChannelEvent> {
+        Records::new(self.channel.client.connection(), self.channel.log, self.from)
+    }
+}
+
+impl<T: DeserializeOwned> Reading<T> {
+    /// The values in order; futures are left out. Ends where the channel was stopped.
+    pub fn values(&self) -> Values<T> {
+        Values::new(&self.channel.client, &self.channel.name, self.records())
+    }
+}
+
+fn element<T: Serialize>(value: &T) -> Result<Element> {
+    Payload::encode(value).map(Element::Value).map_err(|why| Error::encode("value", why))
+}
+
+fn status_of(progress: &Progress) -> TaskStatus {
+    match progress {
+        Progress::Started { .. } => TaskStatus::Running,
+        Progress::Finished { .. } => TaskStatus::Finished,
+        Progress::Failed { .. } => TaskStatus::Error,
+        Progress::Cancelled => TaskStatus::Cancelled,
+    }
+}

@@ -1,0 +1,58 @@
+//! The bounds on what a client sends, checked before it is sent: the caller hears of it at once, and
+//! every message fits its frame.
+
+use crate::protocol::Payload;
+use crate::protocol::channel::Element;
+use crate::protocol::command::Command;
+use crate::protocol::limits::{self, TooLarge};
+use crate::protocol::session::Role;
+
+const APPEND_LESS: &str = "append them in several calls";
+
+pub(super) fn check_command(command: &Command) -> Result<(), TooLarge> {
+    match command {
+        Command::Submit(submission) => submission.check(),
+        Command::Append { elements, .. } => check_elements(elements),
+        Command::Finish { result, .. } => check_payload("the result", result),
+        Command::Release { tasks } => TooLarge::check(
+            "the number of tasks to release",
+            tasks.len(),
+            limits::TASKS_PER_COMMAND_MAX,
+            "release them in several commands",
+        ),
+        Command::Hold { .. } | Command::OpenChannel { .. } | Command::Stop { .. } | Command::Fail { .. } => {
+            Ok(())
+        }
+    }
+}
+
+fn check_elements(elements: &[Element]) -> Result<(), TooLarge> {
+    let max = limits::ELEMENTS_PER_APPEND_MAX;
+    TooLarge::check("the number of elements", elements.len(), max, APPEND_LESS)?;
+    let mut bytes = 0;
+    for element in elements {
+        if let Element::Value(payload) = element {
+            check_payload("the value", payload)?;
+            bytes += payload.bytes.len();
+        }
+    }
+    TooLarge::check("all values together", bytes, limits::APPEND_BYTES_MAX, APPEND_LESS)
+}
+
+fn check_payload(what: &str, payload: &Payload) -> Result<(), TooLarge> {
+    let hint = "keep it elsewhere, and pass a path or a key to it";
+    TooLarge::check(what, payload.bytes.len(), limits::PAYLOAD_BYTES_MAX, hint)
+}
+
+pub(super) fn check_role(role: &Role) -> Result<(), TooLarge> {
+    let Role::Worker(offer) = role else { return Ok(()) };
+    TooLarge::check("the worker's name", offer.name.len(), limits::NAME_BYTES_MAX, "shorten it")?;
+    let (slots, slots_max) = (offer.slots as usize, limits::SLOTS_PER_WORKER_MAX as usize);
+    TooLarge::check("the number of slots", slots, slots_max, "start more workers")?;
+    let max = limits::FUNCTIONS_PER_WORKER_MAX;
+    TooLarge::check("the number of functions", offer.functions.len(), max, "offer fewer")?;
+    for function in &offer.functions {
+        TooLarge::check("a function's name", function.name.len(), limits::NAME_BYTES_MAX, "shorten it")?;
+    }
+    Ok(())
+}

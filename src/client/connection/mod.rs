@@ -1,0 +1,236 @@
+//! A session over TCP: it reconnects by itself, and what was asked is sent again until it is answered.
+//!
+//! [`Connection`] is a handle. An actor, one task for each connection, owns the socket and the
+//! [`Link`](super::link::Link); handles send it calls, in order, without waiting:
+//!
+//! ```text
+//!   Connection ──calls──▶ actor: link ──frames──▶ transport ──▶ scheduler
+//!   Reply, Subscription ◀──deliveries──┘ ◀──frames──┘
+//! ```
+//!
+//! A call takes its place in the order of the session when it is made, not when its answer is first
+//! polled. How much is asked at once is bounded by what the caller does not wait for; of a
+//! subscription's records no more than a window is kept here.
+//!
+//! When the last handle is dropped, the actor waits for the answers to all commands, says goodbye, and
+//! closes: at most [`LEAVE_MS_MAX`] later. A program that ends its runtime before that should
+//! [`close`](Connection::close), or its session lives on for its lease.
+//!
+//! This module never imports `log`, `scheduler` or `server`.
+
+mod actor;
+mod bounds;
+mod subscription;
+#[cfg(test)]
+mod tests;
+mod transport;
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use self::actor::{Actor, Call};
+use super::error::{Error, Result};
+use super::link::Link;
+use crate::protocol::command::{Answer, Command, Query};
+use crate::protocol::message::{Assignment, Position};
+use crate::protocol::session::Role;
+use crate::protocol::{AttemptNumber, Epoch, LogId, Outcome, SessionId, TaskId};
+
+pub use self::subscription::{ReadItem, Subscription};
+
+/// How long a connection that leaves waits for answers and for its goodbye to be read: 5 s.
+pub const LEAVE_MS_MAX: u64 = 5_000;
+
+/// How to connect.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where the scheduler listens: `host:port`.
+    pub address: String,
+    /// As whom.
+    pub role: Role,
+    /// The cluster's token, where there is one.
+    pub token: Option<String>,
+    /// How long to try until the first welcome. After it, a connection that is lost is made again for
+    /// as long as it takes.
+    pub connect_timeout: Duration,
+}
+
+impl Options {
+    /// A client's, without a token, with a timeout of 10 s.
+    pub fn new(address: impl Into<String>) -> Self {
+        let connect_timeout = Duration::from_secs(10);
+        Options { address: address.into(), role: Role::Client, token: None, connect_timeout }
+    }
+}
+
+/// For a worker, in order of their coming.
+#[derive(Debug, Clone)]
+pub enum WorkerMessage {
+    /// Run this.
+    Assign(Assignment),
+    /// This attempt is not wanted any more.
+    Abort {
+        /// The task.
+        task: TaskId,
+        /// The attempt.
+        attempt: AttemptNumber,
+    },
+    /// The session is over; nothing follows.
+    Closed(Error),
+}
+
+/// A handle to a session. Cheap to clone. See the [module](self).
+#[derive(Debug, Clone)]
+pub struct Connection {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    calls: mpsc::UnboundedSender<Call>,
+    ended: Ended,
+    session: SessionId,
+    last_subscription: AtomicU64,
+    epoch: Arc<AtomicU64>,
+}
+
+/// Why the actor ended, once it has.
+type Ended = Arc<OnceLock<Error>>;
+
+impl Connection {
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// [`Error::Connect`] when there was no welcome within the timeout; [`Error::Closed`] when the
+    /// scheduler refuses the session; [`Error::TooLarge`] for a role that is over its limits.
+    pub async fn open(options: Options) -> Result<Self> {
+        Ok(Self::open_as_worker(options).await?.0)
+    }
+
+    /// Opens a session, and gives what comes for its worker.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_as_worker(options: Options) -> Result<(Self, mpsc::UnboundedReceiver<WorkerMessage>)> {
+        bounds::check_role(&options.role)?;
+        let session = SessionId(Uuid::now_v7().into_bytes());
+        let link = Link::new(session, options.role, options.token);
+        let (calls, called) = mpsc::unbounded_channel();
+        let (inbox, messages) = mpsc::unbounded_channel();
+        let (ready, is_ready) = oneshot::channel();
+        let (ended, epoch) = (Ended::default(), Arc::new(AtomicU64::new(0)));
+        let actor = Actor::new(link, called, inbox, ready, ended.clone(), epoch.clone());
+        tokio::spawn(actor.run(options.address.into(), options.connect_timeout));
+        let shared = Shared { calls, ended, session, last_subscription: AtomicU64::new(0), epoch };
+        is_ready.await.map_err(|_| Error::Stopped)??;
+        Ok((Connection { shared: Arc::new(shared) }, messages))
+    }
+
+    /// The session.
+    pub fn session(&self) -> SessionId {
+        self.shared.session
+    }
+
+    /// The scheduler's epoch, as of the last welcome.
+    pub fn epoch(&self) -> Epoch {
+        Epoch(self.shared.epoch.load(Ordering::Relaxed))
+    }
+
+    /// Why the session is over, if it is.
+    pub fn ended(&self) -> Option<Error> {
+        self.shared.ended.get().cloned()
+    }
+
+    /// Asks for a command. It has its place in the session's order when this returns.
+    ///
+    /// The reply may bring [`Error::Rejected`], [`Error::TooLarge`] (nothing was sent), or why the
+    /// session ended. If it is dropped, the command is carried out all the same.
+    pub fn command(&self, command: Command) -> Reply<Answer> {
+        let (sender, reply) = self.reply();
+        match bounds::check_command(&command) {
+            Ok(()) => self.call(Call::Command(command, sender)),
+            // Its receiver is here.
+            Err(error) => drop(sender.send(Err(error.into()))),
+        }
+        reply
+    }
+
+    /// Asks a query, behind the commands before it.
+    pub fn query(&self, query: Query) -> Reply<Answer> {
+        let (sender, reply) = self.reply();
+        self.call(Call::Query(query, sender));
+        reply
+    }
+
+    /// Asks how a task ends. All who wait for one task share one request.
+    ///
+    /// The reply may bring [`Rejection::UnknownTask`](crate::protocol::command::Rejection::UnknownTask).
+    pub fn watch(&self, task: TaskId) -> Reply<Outcome> {
+        let (sender, reply) = self.reply();
+        self.call(Call::Watch(task, sender));
+        reply
+    }
+
+    /// Holds a task no longer. Several that follow each other become one command.
+    pub fn release(&self, task: TaskId) {
+        self.call(Call::Release(task));
+    }
+
+    /// Begins to read a log.
+    pub fn subscribe(&self, log: LogId, from: Position) -> Subscription {
+        let id = self.shared.last_subscription.fetch_add(1, Ordering::Relaxed) + 1;
+        let (items, received) = mpsc::unbounded_channel();
+        self.call(Call::Subscribe { id, log, from, items });
+        Subscription::new(self.clone(), id, received)
+    }
+
+    /// Waits for the answers to all commands so far, says goodbye, and closes; at most
+    /// [`LEAVE_MS_MAX`] later it is done. What is asked afterwards fails with [`Error::Stopped`].
+    pub async fn close(&self) {
+        let (sender, closed) = oneshot::channel();
+        self.call(Call::Close(sender));
+        // The actor drops it when it ends, or has ended.
+        let _ = closed.await;
+    }
+
+    #[cfg(test)]
+    pub(super) fn unconnected() -> Self {
+        let (calls, _) = mpsc::unbounded_channel();
+        let session = SessionId([0; 16]);
+        let (ended, last_subscription, epoch) = Default::default();
+        Connection { shared: Arc::new(Shared { calls, ended, session, last_subscription, epoch }) }
+    }
+
+    fn reply<T>(&self) -> (oneshot::Sender<Result<T>>, Reply<T>) {
+        let (sender, answer) = oneshot::channel();
+        (sender, Reply { answer, ended: self.shared.ended.clone() })
+    }
+
+    fn call(&self, call: Call) {
+        // An actor that has ended drops the call, and with it the sender of its reply.
+        let _ = self.shared.calls.send(call);
+    }
+}
+
+/// The answer to a request, soon or late.
+#[derive(Debug)]
+#[must_use = "the request is on its way, but its answer is not known"]
+pub struct Reply<T> {
+    answer: oneshot::Receiver<Result<T>>,
+    ended: Ended,
+}
+
+impl<T> Future for Reply<T> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
+        let answer = ready!(Pin::new(&mut self.answer).poll(context));
+        Poll::Ready(answer.unwrap_or_else(|_| Err(self.ended.get().cloned().unwrap_or(Error::Stopped))))
+    }
+}

@@ -1,0 +1,235 @@
+//! The client's handle: what a program has of a cluster.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::channel::Channel;
+use super::connection::{Connection, Options, Reply};
+use super::error::{Error, Result};
+use super::function::{Arguments, Registered, TaskFn, registered_of};
+use super::future::TaskFuture;
+use super::holds::Holds;
+use super::link::ProtocolError;
+use super::reading::{Offset, Records};
+use super::submit::{Submission, Submit};
+use crate::protocol::command::{Answer, Command, Overview, Query};
+use crate::protocol::session::Role;
+use crate::protocol::task::TaskOptions;
+use crate::protocol::{ChannelName, LogId, TaskEvent, TaskKey};
+
+/// A program's session with a cluster. Cheap to clone; the session ends when the last clone, channel,
+/// future and stream of it is dropped, or at [`Client::close`].
+///
+/// When the scheduler cannot be reached, calls wait until it can: nothing is lost, and nothing is
+/// carried out twice.
+#[derive(Debug, Clone)]
+pub struct Client {
+    holds: Arc<Holds>,
+}
+
+impl Client {
+    /// Connects to the scheduler at `address` (`host:port`), without a token.
+    ///
+    /// # Errors
+    /// [`Error::Connect`] when it cannot be reached for 10 s; [`Error::Closed`] when it refuses.
+    pub async fn connect(address: impl Into<String>) -> Result<Client> {
+        Client::builder().connect(address).await
+    }
+
+    /// To connect with a token or another timeout.
+    pub fn builder() -> Builder {
+        Builder { options: Options::new(""), token_file: None }
+    }
+
+    /// A client over a connection that is there.
+    pub fn over(connection: Connection) -> Client {
+        Client { holds: Arc::new(Holds::new(connection)) }
+    }
+
+    /// The channel of this name. It is made when it is not there.
+    ///
+    /// # Errors
+    /// [`Error::BadName`]; [`Error::Rejected`] for a name that is the scheduler's own.
+    pub async fn channel<T>(&self, name: &str) -> Result<Channel<T>> {
+        let name = ChannelName::new(name)?;
+        self.channel_of(self.connection().command(Command::OpenChannel { name })).await
+    }
+
+    /// The channel of this name, which must be there.
+    ///
+    /// # Errors
+    /// [`Error::BadName`]; [`Error::Rejected`] when there is no such channel.
+    pub async fn existing_channel<T>(&self, name: &str) -> Result<Channel<T>> {
+        let name = ChannelName::new(name)?;
+        self.channel_of(self.query(Query::Channel { name })).await
+    }
+
+    async fn channel_of<T>(&self, reply: Reply<Answer>) -> Result<Channel<T>> {
+        match reply.await? {
+            Answer::Channel(info) => Ok(Channel::new(self.clone(), info.name, info.log)),
+            _ => Err(wrong_answer("the opening of a channel")),
+        }
+    }
+
+    /// Calls a function with `#[task]` on the cluster. The call is submitted when what this returns is
+    /// awaited; before that, options can be set.
+    ///
+    /// ```no_run
+    /// # use headwater::{task, client::{Client, Result}};
+    /// #[task(pure)]
+    /// fn add(a: f64, b: f64) -> f64 { a + b }
+    ///
+    /// # async fn example(client: Client) -> Result<()> {
+    /// let three = client.submit(add, (1.0, 2.0)).await?;
+    /// let five = client.submit(add, (&three, 2.0)).retries(3).await?;
+    /// assert_eq!(five.await?, 5.0);
+    /// # Ok(()) }
+    /// ```
+    pub fn submit<F, P, T, M, A>(&self, function: F, arguments: A) -> Submit<T>
+    where
+        F: TaskFn<P, T, M>,
+        A: Arguments<P>,
+    {
+        Submit::new(self.clone(), typed_submission(&function, arguments))
+    }
+
+    /// Submits a call whose arguments are encoded already. It has its place in the session's order when
+    /// this returns.
+    pub fn submit_encoded<T>(
+        &self,
+        submission: Submission,
+    ) -> impl Future<Output = Result<TaskFuture<T>>> + Send + use<T> {
+        submission.send(self)
+    }
+
+    /// The future of a task that somebody has submitted, held from now on.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] when the task is not known.
+    pub async fn future<T>(&self, key: &TaskKey) -> Result<TaskFuture<T>> {
+        let (hold, reply) = self.holds.hold(key.id, Command::Hold { task: key.id, detach: false });
+        match reply.await? {
+            Answer::Held(key) => Ok(TaskFuture::new(key, self.clone(), Some(hold))),
+            _ => Err(wrong_answer("a hold")),
+        }
+    }
+
+    /// Asks a [`Query`]: the listings that the command line shows.
+    pub fn query(&self, query: Query) -> Reply<Answer> {
+        self.connection().query(query)
+    }
+
+    /// The log and the cluster at a glance.
+    ///
+    /// # Errors
+    /// When the session is over.
+    pub async fn overview(&self) -> Result<Overview> {
+        match self.query(Query::Overview).await? {
+            Answer::Overview(overview) => Ok(overview),
+            _ => Err(wrong_answer("the question for an overview")),
+        }
+    }
+
+    /// Reads the task log, `$tasks`: all that ever happened to tasks, sessions and channels. Its records
+    /// have no index: [`Offset::Index`] reads from its beginning.
+    pub fn task_log(&self, from: Offset) -> Records<TaskEvent> {
+        let from = if let Offset::Index(_) = from { Offset::Start } else { from };
+        Records::new(self.connection(), LogId::TASKS, from)
+    }
+
+    /// The connection.
+    pub fn connection(&self) -> &Connection {
+        self.holds.connection()
+    }
+
+    /// Waits for the answers to all commands so far, and ends the session, for all its clones. What it
+    /// held is released. A program should call it before it ends.
+    pub async fn close(&self) {
+        self.connection().close().await;
+    }
+
+    pub(super) fn holds(&self) -> &Arc<Holds> {
+        &self.holds
+    }
+}
+
+/// How to connect: [`Client::builder`].
+#[derive(Debug, Clone)]
+pub struct Builder {
+    options: Options,
+    token_file: Option<PathBuf>,
+}
+
+impl Builder {
+    /// The cluster's token.
+    #[must_use]
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.options.token = Some(token.into());
+        self
+    }
+
+    /// The file that holds the cluster's token. White space around it does not count.
+    #[must_use]
+    pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.token_file = Some(path.into());
+        self
+    }
+
+    /// How long to try to reach the scheduler at first; 10 s unless told.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.options.connect_timeout = timeout;
+        self
+    }
+
+    /// As whom: [`Role::Attempt`] for a task that is a client.
+    #[must_use]
+    pub fn role(mut self, role: Role) -> Self {
+        self.options.role = role;
+        self
+    }
+
+    /// Connects to the scheduler at `address` (`host:port`).
+    ///
+    /// # Errors
+    /// As [`Client::connect`]; also [`Error::Connect`] when the token's file cannot be read.
+    pub async fn connect(mut self, address: impl Into<String>) -> Result<Client> {
+        self.options.address = address.into();
+        if let Some(path) = &self.token_file {
+            let token = std::fs::read_to_string(path).map_err(|error| {
+                let why = format!("the token file {} cannot be read: {error}", path.display());
+                Error::connect(&self.options.address, why)
+            })?;
+            self.options.token = Some(token.trim().to_owned());
+        }
+        Ok(Client::over(Connection::open(self.options).await?))
+    }
+}
+
+fn typed_submission<F, P, T, M, A>(function: &F, arguments: A) -> Result<Submission>
+where
+    F: TaskFn<P, T, M>,
+    A: Arguments<P>,
+{
+    let Some(registered) = registered_of(function) else {
+        let mut tasks: Vec<Box<str>> = Registered::all().map(|known| known.name.into()).collect();
+        tasks.sort_unstable();
+        return Err(Error::NotATask { function: std::any::type_name::<F>().into(), tasks });
+    };
+    let encoded = arguments.encode()?;
+    Ok(Submission {
+        function: registered.name.into(),
+        version: registered.version,
+        is_pure: registered.pure,
+        arguments: encoded.arguments,
+        options: TaskOptions::default(),
+        name: None,
+        kept: encoded.kept,
+    })
+}
+
+/// The scheduler answered with something else than what was asked for.
+pub(super) fn wrong_answer(to: &'static str) -> Error {
+    ProtocolError::Unexpected { what: "an answer of another kind", when: to }.into()
+}

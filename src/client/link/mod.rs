@@ -1,0 +1,485 @@
+//! The client's side of a session, without a socket: what to send next, and what the messages that
+//! arrive mean. Pure: no clock, no randomness, no async. [`super::connection`] drives it over TCP, a
+//! simulator drives it without.
+//!
+//! A [`Link`] outlives connections. What was asked and is not answered is kept, in one map by number:
+//!
+//! ```text
+//!     answered, gone │ sent on this connection │ not sent on it yet
+//!   ─────────────────┼─────────────────────────┼───────────────────▶ number
+//!                    │ at most IN_FLIGHT_MAX   next_to_send
+//!                      commands of these
+//! ```
+//!
+//! Invariants:
+//! - Requests go out in the order in which they were made; a new connection begins again with the
+//!   oldest that is unanswered, under the same number, so that the scheduler decides each once.
+//! - What is delivered of a subscription has no gap and no repeat, across any number of connections;
+//!   a range that was trimmed is delivered as such.
+//! - A worker's attempts are in [`Role::Worker`]'s list from the assignment until the scheduler has
+//!   acknowledged their report or aborted them, so that each hello tells the truth.
+//!
+//! It never imports `log`, `scheduler` or `server`.
+
+mod delivery;
+mod intake;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+
+use self::intake::Intake;
+use crate::protocol::command::{Answer, Command, Query, Rejection};
+use crate::protocol::limits::{IN_FLIGHT_MAX, TASKS_PER_COMMAND_MAX};
+use crate::protocol::message::{ClientMessage, Closing, Hello, Position, ServerMessage};
+use crate::protocol::session::{HeldAttempt, Role};
+use crate::protocol::{LogId, SessionId, TaskId};
+
+pub use self::delivery::{Delivery, ProtocolError};
+pub use self::intake::CREDIT_BYTES;
+
+/// Where the session stands with its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// There is none.
+    Down,
+    /// It is new, and the hello is to be sent.
+    HelloDue,
+    /// The hello is sent; nothing else goes out until the welcome.
+    HelloSent,
+    /// Open.
+    Up,
+    /// Goodbye was sent.
+    Left,
+    /// The session is over for good.
+    Over,
+}
+
+/// What stays until it is answered, or until it is not wanted any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Request {
+    Command(Command),
+    Query(Query),
+    Watch(TaskId),
+    Subscribe,
+}
+
+/// The client's side of a session. See the [module](self).
+///
+/// Every method may be called at any time. Once the session is over ([`Link::is_closed`]) or goodbye was
+/// said ([`Link::has_left`]) nothing goes out any more and nothing is answered.
+#[derive(Debug)]
+pub struct Link {
+    session: SessionId,
+    role: Role,
+    token: Option<String>,
+    state: State,
+    was_welcomed: bool,
+    is_leaving: bool,
+    last_number: u64,
+    requests: BTreeMap<u64, Request>,
+    watched: BTreeMap<TaskId, u64>,
+    intakes: BTreeMap<u64, Intake>,
+    deliveries: VecDeque<Delivery>,
+    // Of this connection only:
+    next_to_send: u64,
+    commands_in_flight: u64,
+    credit_due: BTreeSet<u64>,
+    unsubscribed: VecDeque<u64>,
+    is_ping_due: bool,
+}
+
+impl Link {
+    /// A session that has not been opened yet. `session` is a fresh UUID v7.
+    pub fn new(session: SessionId, role: Role, token: Option<String>) -> Self {
+        Link {
+            session,
+            role,
+            token,
+            state: State::Down,
+            was_welcomed: false,
+            is_leaving: false,
+            last_number: 0,
+            requests: BTreeMap::new(),
+            watched: BTreeMap::new(),
+            intakes: BTreeMap::new(),
+            deliveries: VecDeque::new(),
+            next_to_send: 0,
+            commands_in_flight: 0,
+            credit_due: BTreeSet::new(),
+            unsubscribed: VecDeque::new(),
+            is_ping_due: false,
+        }
+    }
+
+    /// As whom the session is open.
+    pub fn role(&self) -> &Role {
+        &self.role
+    }
+
+    /// A worker's attempts, as the next hello shall tell them. The link keeps the list itself; this is
+    /// for a worker that knows better, because it lost one.
+    pub fn set_held(&mut self, held: Vec<HeldAttempt>) {
+        if let Role::Worker(offer) = &mut self.role {
+            offer.held = held;
+        }
+    }
+
+    /// A new connection is there. Messages of an older one must not arrive after this.
+    pub fn connected(&mut self) {
+        self.disconnected();
+        if self.state == State::Down {
+            self.state = State::HelloDue;
+        }
+    }
+
+    /// The connection is gone.
+    pub fn disconnected(&mut self) {
+        self.next_to_send = 0;
+        self.commands_in_flight = 0;
+        self.credit_due.clear();
+        self.unsubscribed.clear();
+        self.is_ping_due = false;
+        if !matches!(self.state, State::Left | State::Over) {
+            self.state = State::Down;
+        }
+    }
+
+    /// Whether the session is open on a connection.
+    pub fn is_up(&self) -> bool {
+        self.state == State::Up
+    }
+
+    /// Whether the session was ever welcomed.
+    pub fn was_welcomed(&self) -> bool {
+        self.was_welcomed
+    }
+
+    /// Whether the session is over for good.
+    pub fn is_closed(&self) -> bool {
+        self.state == State::Over
+    }
+
+    /// Whether goodbye has been said.
+    pub fn has_left(&self) -> bool {
+        self.state == State::Left
+    }
+
+    /// How many commands and queries have no answer yet.
+    pub fn unanswered(&self) -> usize {
+        let is_asked = |request: &&Request| matches!(request, Request::Command(_) | Request::Query(_));
+        self.requests.values().filter(is_asked).count()
+    }
+
+    /// Asks for a command, and gives its number. It is answered once, by a [`Delivery::Answer`].
+    pub fn command(&mut self, command: Command) -> u64 {
+        self.request(Request::Command(command))
+    }
+
+    /// Asks a query, and gives its number. It is answered once, by a [`Delivery::Answer`].
+    pub fn query(&mut self, query: Query) -> u64 {
+        self.request(Request::Query(query))
+    }
+
+    /// Asks how a task ends: one [`Delivery::Settled`] or [`Delivery::Unknown`], however often it is
+    /// watched before that.
+    pub fn watch(&mut self, task: TaskId) {
+        if !self.watched.contains_key(&task) {
+            let number = self.request(Request::Watch(task));
+            self.watched.insert(task, number);
+        }
+    }
+
+    /// Begins to read a log, and gives the subscription's number.
+    pub fn subscribe(&mut self, log: LogId, from: Position) -> u64 {
+        let number = self.request(Request::Subscribe);
+        self.intakes.insert(number, Intake::new(log, from));
+        number
+    }
+
+    /// Says that this many bytes of a subscription's batches are done with, so that as many may follow.
+    pub fn consumed(&mut self, subscription: u64, bytes: u64) {
+        if let Some(intake) = self.intakes.get_mut(&subscription)
+            && intake.consume(bytes)
+            && subscription < self.next_to_send
+        {
+            self.credit_due.insert(subscription);
+        }
+    }
+
+    /// Ends a subscription.
+    pub fn unsubscribe(&mut self, subscription: u64) {
+        if self.forget_subscription(subscription) && subscription < self.next_to_send {
+            self.unsubscribed.push_back(subscription);
+        }
+    }
+
+    /// Ends the session as soon as all commands are answered.
+    pub fn goodbye(&mut self) {
+        self.is_leaving = true;
+    }
+
+    /// Lets the scheduler know that the session is alive, when it is open.
+    pub fn ping(&mut self) {
+        self.is_ping_due = self.state == State::Up;
+    }
+
+    /// What to send next, with the number of its frame. `None`: nothing for now.
+    pub fn next_outgoing(&mut self) -> Option<(u64, ClientMessage)> {
+        match self.state {
+            State::HelloDue => {
+                self.state = State::HelloSent;
+                let hello = Hello {
+                    token: self.token.clone(),
+                    session: self.session,
+                    resume: self.was_welcomed,
+                    role: self.role.clone(),
+                };
+                Some((0, ClientMessage::Hello(hello)))
+            }
+            State::Up => self.next_while_up(),
+            State::Down | State::HelloSent | State::Left | State::Over => None,
+        }
+    }
+
+    /// Takes a message from the server: its frame's number, and the bytes that stood behind it.
+    ///
+    /// # Errors
+    /// [`ProtocolError`]. If it is of one subscription, that one is over and the session goes on; after
+    /// any other the connection is of no use.
+    pub fn receive(
+        &mut self,
+        number: u64,
+        message: ServerMessage,
+        batches: Bytes,
+    ) -> Result<(), ProtocolError> {
+        if !batches.is_empty() && message != ServerMessage::Records {
+            return Err(ProtocolError::Undecodable(format!("{} bytes too many", batches.len())));
+        }
+        match (self.state, message) {
+            (State::Over, _) => Ok(()),
+            (State::Down, message) => Err(ProtocolError::unexpected(&message, "without a connection")),
+            (_, ServerMessage::Closing(closing)) => {
+                self.close(closing);
+                Ok(())
+            }
+            (State::HelloSent, ServerMessage::Welcome { epoch, lease_ms }) => {
+                (self.state, self.was_welcomed) = (State::Up, true);
+                self.deliveries.push_back(Delivery::Welcome { epoch, lease_ms });
+                Ok(())
+            }
+            (State::HelloDue | State::HelloSent, message) => {
+                Err(ProtocolError::unexpected(&message, "before the welcome"))
+            }
+            (State::Up | State::Left, message) => {
+                let received = self.receive_while_up(number, message, batches);
+                if let Err(error) = &received
+                    && let Some(subscription) = error.subscription()
+                {
+                    self.unsubscribe(subscription);
+                }
+                received
+            }
+        }
+    }
+
+    /// What the messages have brought, in order.
+    pub fn next_delivery(&mut self) -> Option<Delivery> {
+        self.deliveries.pop_front()
+    }
+
+    fn request(&mut self, request: Request) -> u64 {
+        self.last_number += 1;
+        self.requests.insert(self.last_number, request);
+        self.last_number
+    }
+
+    fn forget_subscription(&mut self, subscription: u64) -> bool {
+        self.credit_due.remove(&subscription);
+        self.requests.remove(&subscription);
+        self.intakes.remove(&subscription).is_some()
+    }
+
+    fn close(&mut self, closing: Closing) {
+        self.disconnected();
+        if !closing.is_temporary() {
+            self.state = State::Over;
+            self.requests.clear();
+            self.watched.clear();
+            self.intakes.clear();
+            self.deliveries.push_back(Delivery::Closed(closing));
+        }
+    }
+
+    fn next_while_up(&mut self) -> Option<(u64, ClientMessage)> {
+        if std::mem::take(&mut self.is_ping_due) {
+            return Some((0, ClientMessage::Ping));
+        }
+        while let Some(subscription) = self.credit_due.pop_first() {
+            if let Some(intake) = self.intakes.get_mut(&subscription) {
+                return Some((subscription, ClientMessage::Credit { bytes: intake.take_credit() }));
+            }
+        }
+        if let Some(subscription) = self.unsubscribed.pop_front() {
+            return Some((subscription, ClientMessage::Unsubscribe));
+        }
+        match self.requests.range(self.next_to_send..).next() {
+            Some((&number, _)) => self.send_request(number).map(|message| (number, message)),
+            None if self.is_leaving && self.commands_in_flight == 0 => {
+                self.state = State::Left;
+                Some((0, ClientMessage::Goodbye))
+            }
+            None => None,
+        }
+    }
+
+    fn send_request(&mut self, number: u64) -> Option<ClientMessage> {
+        let message = match self.requests.get(&number)? {
+            Request::Command(_) if self.commands_in_flight == IN_FLIGHT_MAX => return None,
+            Request::Command(command) => {
+                self.commands_in_flight += 1;
+                ClientMessage::Command(command.clone())
+            }
+            Request::Query(query) => ClientMessage::Query(query.clone()),
+            Request::Subscribe => self.intakes.get_mut(&number)?.open(),
+            Request::Watch(_) => return Some(self.send_watches(number)),
+        };
+        self.next_to_send = number + 1;
+        Some(message)
+    }
+
+    /// Watches that follow each other go out as one message.
+    fn send_watches(&mut self, first: u64) -> ClientMessage {
+        let mut tasks = Vec::new();
+        for (&number, request) in self.requests.range(first..).take(TASKS_PER_COMMAND_MAX) {
+            let Request::Watch(task) = request else { break };
+            tasks.push(*task);
+            self.next_to_send = number + 1;
+        }
+        ClientMessage::Watch { tasks }
+    }
+
+    fn receive_while_up(
+        &mut self,
+        number: u64,
+        message: ServerMessage,
+        batches: Bytes,
+    ) -> Result<(), ProtocolError> {
+        match message {
+            ServerMessage::Answer(answer) => return self.receive_answer(number, answer),
+            ServerMessage::Settled { task, outcome } => {
+                if self.unwatch(task) {
+                    self.deliveries.push_back(Delivery::Settled { task, outcome });
+                }
+            }
+            ServerMessage::Unknown { task } => {
+                if self.unwatch(task) {
+                    self.deliveries.push_back(Delivery::Unknown { task });
+                }
+            }
+            ServerMessage::Assign(assignment) => {
+                let Role::Worker(offer) = &mut self.role else {
+                    return Err(ProtocolError::Unexpected {
+                        what: "an assignment",
+                        when: "to one who is no worker",
+                    });
+                };
+                offer.held.push(HeldAttempt { task: assignment.key.id, attempt: assignment.attempt });
+                self.deliveries.push_back(Delivery::Assign(assignment));
+            }
+            ServerMessage::Abort { task, attempt } => {
+                self.let_go(HeldAttempt { task, attempt });
+                self.deliveries.push_back(Delivery::Abort { task, attempt });
+            }
+            ServerMessage::Pong => {}
+            message @ (ServerMessage::Welcome { .. } | ServerMessage::Closing(_)) => {
+                return Err(ProtocolError::unexpected(&message, "while the session was open"));
+            }
+            message => return self.receive_of_subscription(number, message, batches),
+        }
+        Ok(())
+    }
+
+    fn receive_answer(
+        &mut self,
+        number: u64,
+        answer: Result<Answer, Rejection>,
+    ) -> Result<(), ProtocolError> {
+        if number == 0 || number > self.last_number {
+            return Err(ProtocolError::UnknownNumber(number));
+        }
+        // Nothing was decided: the next connection asks again.
+        if answer == Err(Rejection::ShuttingDown) {
+            return Ok(());
+        }
+        // A command that was sent again while its first sending was still being decided may be answered
+        // twice; the second answer finds nothing.
+        match self.requests.get(&number) {
+            Some(Request::Command(command)) => {
+                if let Command::Finish { task, attempt, .. } | Command::Fail { task, attempt, .. } = command {
+                    self.let_go(HeldAttempt { task: *task, attempt: *attempt });
+                }
+                if number < self.next_to_send {
+                    self.commands_in_flight -= 1;
+                }
+            }
+            Some(Request::Query(_)) => {}
+            Some(Request::Watch(_) | Request::Subscribe) => {
+                return Err(ProtocolError::Unexpected {
+                    what: "an answer",
+                    when: "to a watch or subscription",
+                });
+            }
+            None => return Ok(()),
+        }
+        self.requests.remove(&number);
+        self.deliveries.push_back(Delivery::Answer { number, answer });
+        Ok(())
+    }
+
+    fn receive_of_subscription(
+        &mut self,
+        subscription: u64,
+        message: ServerMessage,
+        batches: Bytes,
+    ) -> Result<(), ProtocolError> {
+        let Some(intake) = self.intakes.get_mut(&subscription) else {
+            // It was unsubscribed while this was on its way.
+            let was_used = subscription != 0 && subscription <= self.last_number;
+            return if was_used { Ok(()) } else { Err(ProtocolError::UnknownNumber(subscription)) };
+        };
+        let deliveries = &mut self.deliveries;
+        match message {
+            ServerMessage::Subscribed { from } => intake.begin(subscription, from, deliveries),
+            ServerMessage::Trimmed { first, .. } => intake.skip_to(subscription, first, deliveries)?,
+            ServerMessage::CaughtUp { head } => intake.caught_up(subscription, head, deliveries)?,
+            ServerMessage::Records => {
+                if intake.take_batches(subscription, batches, deliveries)? {
+                    self.credit_due.insert(subscription);
+                }
+            }
+            ServerMessage::SubscriptionRefused(Rejection::ShuttingDown) => {}
+            ServerMessage::SubscriptionRefused(rejection) => {
+                self.forget_subscription(subscription);
+                self.deliveries.push_back(Delivery::SubscriptionRefused { subscription, rejection });
+            }
+            message => return Err(ProtocolError::unexpected(&message, "for a subscription")),
+        }
+        Ok(())
+    }
+
+    fn unwatch(&mut self, task: TaskId) -> bool {
+        match self.watched.remove(&task) {
+            Some(number) => self.requests.remove(&number).is_some(),
+            None => false,
+        }
+    }
+
+    fn let_go(&mut self, attempt: HeldAttempt) {
+        if let Role::Worker(offer) = &mut self.role {
+            offer.held.retain(|held| *held != attempt);
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Submitting a call.
+
+use std::any::Any;
+use std::fmt;
+use std::marker::PhantomData;
+use std::pin::Pin;
+
+use uuid::Uuid;
+
+use super::error::{Error, Result};
+use super::future::TaskFuture;
+use super::handle::{Client, wrong_answer};
+use crate::protocol::command::{Answer, Command};
+use crate::protocol::task::{Argument, TaskOptions};
+use crate::protocol::{self, TaskKey};
+
+/// A call with its arguments encoded.
+pub struct Submission {
+    /// The function's full name: `rust:my_crate::add`.
+    pub function: Box<str>,
+    /// The function's version.
+    pub version: u32,
+    /// Whether the same call is always the same task.
+    pub is_pure: bool,
+    /// The arguments in order.
+    pub arguments: Vec<Argument>,
+    /// The options.
+    pub options: TaskOptions,
+    /// The name that the task is to have, when the user gives one.
+    pub name: Option<Box<str>>,
+    /// What must not be dropped before the submission is acknowledged: the futures among the arguments.
+    pub kept: Vec<Box<dyn Any + Send>>,
+}
+
+impl fmt::Debug for Submission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Submission({}{:?})", self.function, self.arguments)
+    }
+}
+
+impl Submission {
+    /// The key: of its name if it has one, of the call if the function is pure, else like no other.
+    fn key(&self) -> TaskKey {
+        let label = TaskKey::label_of(&self.function);
+        if let Some(name) = &self.name {
+            return TaskKey::named(name);
+        }
+        if !self.is_pure {
+            return TaskKey::unique(label, Uuid::now_v7().into_bytes());
+        }
+        let arguments =
+            postcard::to_stdvec(&self.arguments).expect("arguments hold nothing that postcard cannot carry");
+        TaskKey::pure(label, &self.function, self.version, &arguments)
+    }
+
+    pub(super) fn send<T>(
+        self,
+        client: &Client,
+    ) -> impl Future<Output = Result<TaskFuture<T>>> + Send + use<T> {
+        let key = self.key();
+        let submission = protocol::Submission {
+            key: key.clone(),
+            function: self.function,
+            version: self.version,
+            arguments: self.arguments,
+            options: self.options,
+        };
+        let sent = submission.check().map_err(Error::from).map(|()| {
+            let (hold, reply) = client.holds().hold(key.id, Command::Submit(submission));
+            (hold, reply, client.clone())
+        });
+        let kept = self.kept;
+        async move {
+            let (hold, reply, client) = sent?;
+            let answer = reply.await;
+            drop(kept);
+            match answer? {
+                Answer::Submitted => Ok(TaskFuture::new(key, client, Some(hold))),
+                _ => Err(wrong_answer("a submission")),
+            }
+        }
+    }
+}
+
+/// A call that is about to be submitted: when it is awaited.
+#[must_use = "a call is submitted when it is awaited"]
+#[derive(Debug)]
+pub struct Submit<T> {
+    client: Client,
+    submission: Result<Submission>,
+    result: PhantomData<fn() -> T>,
+}
+
+impl<T> Submit<T> {
+    /// A call, or why it cannot be submitted, which awaiting it will say.
+    pub fn new(client: Client, submission: Result<Submission>) -> Self {
+        Submit { client, submission, result: PhantomData }
+    }
+
+    /// The name that the task is to have. Submitting under a name that is taken gives the future of the
+    /// task that has it, if it is of the same function.
+    pub fn key(self, name: impl Into<Box<str>>) -> Self {
+        self.with(|submission| submission.name = Some(name.into()))
+    }
+
+    /// How many more attempts are made after one that fails.
+    pub fn retries(self, retries: u32) -> Self {
+        self.with(|submission| submission.options.retries = retries)
+    }
+
+    /// Ready tasks of higher priority start first; 0 unless told.
+    pub fn priority(self, priority: i32) -> Self {
+        self.with(|submission| submission.options.priority = priority)
+    }
+
+    /// Lets the task stay when nobody holds it.
+    pub fn detach(self) -> Self {
+        self.with(|submission| submission.options.detach = true)
+    }
+
+    fn with(mut self, set: impl FnOnce(&mut Submission)) -> Self {
+        if let Ok(submission) = &mut self.submission {
+            set(submission);
+        }
+        self
+    }
+}
+
+impl<T: 'static> IntoFuture for Submit<T> {
+    type Output = Result<TaskFuture<T>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Result<TaskFuture<T>>> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let sent = self.submission.map(|submission| submission.send(&self.client));
+        Box::pin(async move { sent?.await })
+    }
+}
