@@ -8,4 +8,5 @@ mod faults;
 mod formats;
 mod log_reader;
 mod sled_store;
+mod refusals;
 mod tidy;
