@@ -103,7 +103,7 @@ impl<L: Log> Faulty<L> {
     ) -> Result<T, Error> {
         let mut plan = self.plan();
         if let Some(error) = &plan.failed {
-            return Err(Error::Unknown(format!("after {error}: open the store anew")));
+            return Err(error.afterwards());
         }
         let lost = |why: &str| Err(Error::Unknown(format!("{operation:?} {why}")));
         let done = match (plan.next_fault(operation), lie) {

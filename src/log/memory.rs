@@ -79,7 +79,7 @@ impl Inner {
     fn check_not_failed(&self) -> Result<(), Error> {
         match &self.failed {
             None => Ok(()),
-            Some(error) => Err(Error::Unknown(format!("after {error}: open the store anew"))),
+            Some(error) => Err(error.afterwards()),
         }
     }
 

@@ -5,7 +5,7 @@
 //!
 //! # The contract
 //!
-//! A [`Log`] (one store) holds many logs, each named by its [`LogId`](crate::protocol::LogId). Of each:
+//! A [`Log`] (one store) holds many logs, each named by its [`LogId`]. Of each:
 //!
 //! ```text
 //!   trimmed │        durable: readable        │ appended: not yet readable │
@@ -13,7 +13,7 @@
 //!         first                         durable head                 appended head
 //! ```
 //!
-//! - [`Log::append`] takes the next commit (its [`Seq`](crate::protocol::Seq) is one after the last,
+//! - [`Log::append`] takes the next commit (its [`Seq`] is one after the last,
 //!   its batches go on where their logs end) and moves the appended heads, of all its logs or of none.
 //! - [`Log::flush`] makes everything appended durable, and moves the durable heads to the appended ones.
 //! - Readers see what is durable, nothing else. What was readable once stays so until it is trimmed,
@@ -22,7 +22,7 @@
 //! - [`Log::trim`] drops whole durable batches from the front, durably. Offsets are never used again:
 //!   those of a log's newest durable commit always stay, so that it knows its head.
 //! - After an error from a writing call that is not [`Error::Refused`] nobody knows what is on the disk:
-//!   the store takes no further commits until it is opened anew.
+//!   the store takes no further commits until it is opened anew, and may refuse to be read, too.
 //! - A log whose middle is gone says so ([`Error::Missing`]); no reader is led over a gap.
 //!
 //! One writer at a time calls `append`, `flush` and `trim`; any number of readers call the others
@@ -31,14 +31,19 @@
 //! A replicated engine can come later behind the same trait: a commit names its seq and epoch, and an
 //! engine that has seen another one answers [`Error::Deposed`].
 
-pub mod faulty;
 mod heads;
 pub mod memory;
 
-mod head;
+pub mod faulty;
+
 pub mod open;
-pub mod sled;
+
+mod directory;
+mod failure;
+mod head;
 mod upgrade;
+
+pub mod sled;
 
 pub mod reader;
 
@@ -172,4 +177,15 @@ pub enum Error {
         /// The first offset after it that is there; the head when none is.
         to: u64,
     },
+}
+
+impl Error {
+    /// What the calls that follow this error get, until the store is opened anew.
+    fn afterwards(&self) -> Error {
+        let why = match self {
+            Error::Unknown(why) => why.clone(),
+            other => other.to_string(),
+        };
+        Error::Unknown(format!("{why}; open the store anew"))
+    }
 }

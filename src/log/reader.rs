@@ -113,7 +113,9 @@ impl Reader {
             if let Some(head) = watched.heads.get(&header.log) {
                 head.send_if_modified(|head| {
                     let moved = header.end_offset() > *head;
-                    *head = header.end_offset().max(*head);
+                    if moved {
+                        *head = header.end_offset();
+                    }
                     moved
                 });
             }

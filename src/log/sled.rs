@@ -10,7 +10,8 @@
 //!
 //! sled holds two trees. `batches`: key = log id (u32, big-endian) and base offset (u64, big-endian),
 //! value = one batch as it stands in [`crate::protocol::batch`]. `meta`: `version` → the store's version
-//! (u16), `epoch` → the last epoch (u64), both little-endian. A commit is one `apply_batch` on `batches`
+//! (u16), `epoch` → the last epoch (u64), and for each log that was trimmed `first` and its id (u32,
+//! big-endian) → its first offset (u64). Values are little-endian. A commit is one `apply_batch` on `batches`
 //! (sled makes that atomic) and one flush.
 //!
 //! # What sled 0.34.7 does, and what is done about it
@@ -22,23 +23,25 @@
 //!   fsynced. Measured: with its 512 KiB segments values of 32 KiB did; with 8 MiB ones batches of up to
 //!   [`BATCH_BYTES_MAX`](crate::protocol::limits::BATCH_BYTES_MAX) never do. A test holds that.
 //! - It panics on some damage, and opens cleanly and shorter on other (see `head.rs`). So nothing calls
-//!   it but under [`guarded`], every batch is checked when it is read, and offsets must be dense.
+//!   it but under `guarded`, every batch is checked when it is read, and offsets must be dense.
+//! - Its background threads may hold its file for a moment after it was closed, locked. Our own lock
+//!   says that nobody else has the store, so `open` waits for that moment to pass.
 //! - What it reads when it opens may still be only in the system's cache, when the process before was
 //!   killed. So its file is fsynced first: what readers see is durable from the start.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 use sled::{Db, IVec, Mode, Tree};
 
+use super::failure::{Failure, guarded};
 use super::head::{Found, HeadFile};
 use super::heads::{End, Heads};
 use super::open::behind;
-use super::{Bounds, Error, Last, Log, OpenError, Opened, upgrade};
+use super::{Bounds, Error, Last, Log, OpenError, Opened, directory, upgrade};
 use crate::protocol::batch::{BadBatch, Batch, Commit};
 use crate::protocol::version::STORE_VERSION;
 use crate::protocol::{Epoch, LogId};
@@ -93,8 +96,7 @@ impl SledLog {
     pub fn open(dir: &Path, options: SledOptions) -> Result<(SledLog, Opened), OpenError> {
         let refused = |why: io::Error| OpenError::Io { dir: dir.to_owned(), why };
         let failed = |failure: Failure| failure.of_open(dir);
-        fs::create_dir_all(dir).map_err(refused)?;
-        let lock = hold(dir)?;
+        let lock = directory::hold(dir)?;
         let (head, found) = HeadFile::open(&dir.join("head")).map_err(refused)?;
         let known = match found {
             Found::Newer(found) => return Err(OpenError::NewerFormat { found, ours: STORE_VERSION }),
@@ -103,10 +105,11 @@ impl SledLog {
         };
         let store = dir.join("store");
         if let Ok(data) = File::open(store.join("db")) {
+            directory::await_unlock(dir, &data)?;
             data.sync_all().map_err(refused)?;
         }
         let (db, batches, meta) = guarded(|| open_trees(&store, options)).map_err(failed)?;
-        let version = guarded(|| read_number(&meta, "version")).map_err(failed)?;
+        let version = guarded(|| read_number(&meta, b"version")).map_err(failed)?;
         if let Some(version) = version {
             upgrade::check(dir, version.try_into().unwrap_or(u16::MAX))?;
         }
@@ -120,7 +123,7 @@ impl SledLog {
             guarded(|| meta.insert("version", &STORE_VERSION.to_le_bytes())).map_err(failed)?;
             guarded(|| db.flush()).map_err(failed)?;
         }
-        let data = sync_files(dir, &store).map_err(refused)?;
+        let data = directory::sync_files(dir, &store).map_err(refused)?;
         let opened = Opened { fresh: last.seq.0 == 0 && known.seq.0 == 0, damage: behind(last, known) };
         let writer = Mutex::new(Writer { data, head, failed: None });
         let heads = RwLock::new(heads);
@@ -135,7 +138,11 @@ impl SledLog {
         let (mut next, mut bytes) = (from, 0);
         for entry in self.batches.range(key(log, start)..key(log, head)) {
             let (key, value) = entry?;
-            let batch = decode(log, offset_of(&key), &value)?;
+            let batch = match decode(log, offset_of(&key), &value) {
+                // First what is whole; the next read begins with what is not.
+                Err(_) if !found.is_empty() => return Ok(found),
+                batch => batch?,
+            };
             let header = *batch.header();
             bytes += value.len();
             if header.end_offset() <= next {
@@ -144,8 +151,7 @@ impl SledLog {
             if !found.is_empty() && (header.base_offset > next || bytes > bytes_max) {
                 return Ok(found);
             }
-            // What is not there has been trimmed meanwhile, or it is lost.
-            if header.base_offset > next && header.base_offset > self.bounds(log).first {
+            if header.base_offset > next {
                 return Err(Error::Missing { log, from: next, to: header.base_offset }.into());
             }
             next = header.end_offset();
@@ -166,7 +172,7 @@ impl SledLog {
     fn write<T>(&self, action: impl FnOnce(&mut Writer) -> Result<T, Error>) -> Result<T, Error> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(error) = &writer.failed {
-            return Err(Error::Unknown(format!("after {error}: open the store anew")));
+            return Err(error.afterwards());
         }
         let done = action(&mut writer);
         if let Err(error) = &done
@@ -177,10 +183,15 @@ impl SledLog {
         done
     }
 
+    /// Calls sled.
+    fn call<T, E: Into<Failure>>(&self, call: impl FnOnce() -> Result<T, E>) -> Result<T, Error> {
+        guarded(call).map_err(|failure| failure.of(&self.dir))
+    }
+
     /// Makes everything that sled has durable.
     fn sync(&self, writer: &Writer) -> Result<(), Error> {
-        guarded(|| self.db.flush()).map_err(|failure| failure.of(&self.dir))?;
-        writer.data.sync_data().map_err(|error| Failure::from(error).of(&self.dir))
+        self.call(|| self.db.flush())?;
+        self.call(|| writer.data.sync_data())
     }
 }
 
@@ -200,8 +211,7 @@ impl Log for SledLog {
     fn begin_epoch(&self) -> Result<Epoch, Error> {
         self.write(|writer| {
             let epoch = Epoch(self.heads().epoch().0 + 1);
-            guarded(|| self.meta.insert("epoch", &epoch.0.to_le_bytes()))
-                .map_err(|failure| failure.of(&self.dir))?;
+            self.call(|| self.meta.insert("epoch", &epoch.0.to_le_bytes()))?;
             self.sync(writer)?;
             self.heads_mut().begin_epoch(epoch);
             Ok(epoch)
@@ -216,7 +226,7 @@ impl Log for SledLog {
                 let header = batch.header();
                 batches.insert(&key(header.log, header.base_offset), batch.bytes().as_ref());
             }
-            guarded(|| self.batches.apply_batch(batches)).map_err(|failure| failure.of(&self.dir))?;
+            self.call(|| self.batches.apply_batch(batches))?;
             self.heads_mut().append(commit);
             Ok(())
         })
@@ -227,7 +237,7 @@ impl Log for SledLog {
             self.sync(writer)?;
             let last = self.heads().appended();
             if last != self.heads().last() {
-                writer.head.write(last).map_err(|error| Failure::from(error).of(&self.dir))?;
+                self.call(|| writer.head.write(last))?;
             }
             self.heads_mut().flush();
             Ok(())
@@ -243,16 +253,21 @@ impl Log for SledLog {
                     let keys = self.batches.range(key(log, 0)..=key(log, end)).keys();
                     keys.take(TRIM_STEP + 1).collect::<sled::Result<Vec<IVec>>>()
                 };
-                let keys = guarded(step).map_err(|failure| failure.of(&self.dir))?;
+                let keys = self.call(step)?;
                 let [gone @ .., first] = &keys[..] else { break };
                 if gone.is_empty() {
                     break;
                 }
                 let mut batches = sled::Batch::default();
                 gone.iter().for_each(|key| batches.remove(key));
-                // First the head, so that a reader who no longer finds a batch knows why.
-                self.heads_mut().trim(log, offset_of(first));
-                guarded(|| self.batches.apply_batch(batches)).map_err(|failure| failure.of(&self.dir))?;
+                // First say so, then do it: who no longer finds a batch must know why, after a crash too.
+                let first = offset_of(first);
+                self.heads_mut().trim(log, first);
+                let take_out = || {
+                    self.meta.insert(first_key(log), &first.to_le_bytes())?;
+                    self.batches.apply_batch(batches)
+                };
+                self.call(take_out)?;
             }
             self.sync(writer)
         })
@@ -271,12 +286,18 @@ impl Log for SledLog {
     }
 
     fn read(&self, log: LogId, from: u64, bytes_max: usize) -> Result<Vec<Batch>, Error> {
-        let bounds = self.bounds(log);
-        if from >= bounds.head {
-            return Ok(Vec::new());
+        loop {
+            let Bounds { first, head, .. } = self.bounds(log);
+            if from >= head {
+                return Ok(Vec::new());
+            }
+            let from = from.max(first);
+            match self.call(|| self.read_before(log, from, head, bytes_max)) {
+                // Not lost, but trimmed meanwhile.
+                Err(Error::Missing { .. }) if self.bounds(log).first > from => {}
+                read => return read,
+            }
         }
-        let read = || self.read_before(log, from.max(bounds.first), bounds.head, bytes_max);
-        guarded(read).map_err(|failure| failure.of(&self.dir))
     }
 
     fn find_element(&self, log: LogId, index: u64) -> Result<Option<Batch>, Error> {
@@ -302,18 +323,6 @@ impl Log for SledLog {
     }
 }
 
-/// Holds the directory's lock.
-fn hold(dir: &Path) -> Result<File, OpenError> {
-    let refused = |why: io::Error| OpenError::Io { dir: dir.to_owned(), why };
-    let lock =
-        File::options().write(true).create(true).truncate(false).open(dir.join("lock")).map_err(refused)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(fs::TryLockError::WouldBlock) => Err(OpenError::HeldByAnotherProcess { dir: dir.to_owned() }),
-        Err(fs::TryLockError::Error(why)) => Err(refused(why)),
-    }
-}
-
 fn open_trees(store: &Path, options: SledOptions) -> sled::Result<(Db, Tree, Tree)> {
     let db = sled::Config::new()
         .path(store)
@@ -326,19 +335,6 @@ fn open_trees(store: &Path, options: SledOptions) -> sled::Result<(Db, Tree, Tre
     let batches = db.open_tree("batches")?;
     let meta = db.open_tree("meta")?;
     Ok((db, batches, meta))
-}
-
-/// Makes sled's files and the names of all files durable; answers sled's file.
-fn sync_files(dir: &Path, store: &Path) -> io::Result<File> {
-    let data = File::options().write(true).open(store.join("db"))?;
-    data.sync_all()?;
-    File::open(store.join("conf"))?.sync_all()?;
-    File::open(store)?.sync_all()?;
-    File::open(dir)?.sync_all()?;
-    if let Some(parent) = dir.canonicalize()?.parent() {
-        File::open(parent)?.sync_all()?;
-    }
-    Ok(data)
 }
 
 /// Finds where all logs begin and end, by their first and last keys, and the newest commit.
@@ -355,7 +351,8 @@ fn find_heads(batches: &Tree, meta: &Tree, known: Last) -> Result<Heads, Failure
             offset: last.header().end_offset(),
             elements: last.header().end_index(),
         };
-        heads.found_log(log, offset_of(&first), end);
+        // What is missing before the first batch and was not trimmed is lost, and found so by readers.
+        heads.found_log(log, read_number(meta, &first_key(log))?.unwrap_or(0), end);
         let newest_seq = newest.first().map(|batch| batch.header().seq);
         if newest_seq < Some(last.header().seq) {
             newest = commit;
@@ -370,7 +367,7 @@ fn find_heads(batches: &Tree, meta: &Tree, known: Last) -> Result<Heads, Failure
         epoch: batch.header().epoch,
         digest: Commit::digest(&newest),
     });
-    let epoch = read_number(meta, "epoch")?.unwrap_or(0);
+    let epoch = read_number(meta, b"epoch")?.unwrap_or(0);
     heads.found_last(last, Epoch(epoch).max(last.epoch).max(known.epoch));
     Ok(heads)
 }
@@ -390,7 +387,7 @@ fn last_commit(batches: &Tree, log: LogId) -> Result<Vec<Batch>, Failure> {
     Ok(commit)
 }
 
-fn read_number(meta: &Tree, name: &str) -> sled::Result<Option<u64>> {
+fn read_number(meta: &Tree, name: &[u8]) -> sled::Result<Option<u64>> {
     let value = meta.get(name)?;
     Ok(value.map(|value| value.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))))
 }
@@ -399,6 +396,12 @@ fn key(log: LogId, offset: u64) -> [u8; 12] {
     let mut key = [0; 12];
     key[..4].copy_from_slice(&log.0.to_be_bytes());
     key[4..].copy_from_slice(&offset.to_be_bytes());
+    key
+}
+
+fn first_key(log: LogId) -> [u8; 9] {
+    let mut key = *b"first\0\0\0\0";
+    key[5..].copy_from_slice(&log.0.to_be_bytes());
     key
 }
 
@@ -420,27 +423,6 @@ fn decode(log: LogId, offset: u64, value: &[u8]) -> Result<Batch, Error> {
     Ok(batch)
 }
 
-/// How a call of sled failed.
-enum Failure {
-    Io(io::Error),
-    /// It found damage, or panicked.
-    Broken(String),
-    /// It gave back what is not right.
-    Log(Error),
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Failure::Log(error)
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Failure::Io(error)
-    }
-}
-
 impl From<sled::Error> for Failure {
     fn from(error: sled::Error) -> Self {
         match error {
@@ -450,44 +432,11 @@ impl From<sled::Error> for Failure {
     }
 }
 
-impl Failure {
-    fn of_open(self, dir: &Path) -> OpenError {
-        let dir = dir.to_owned();
-        match self {
-            Failure::Io(why) => OpenError::Io { dir, why },
-            Failure::Broken(why) => OpenError::Damaged { dir, why },
-            Failure::Log(error) => OpenError::Damaged { dir, why: error.to_string() },
-        }
-    }
-
-    fn of(self, dir: &Path) -> Error {
-        let dir = dir.display();
-        Error::Unknown(match self {
-            Failure::Io(error) if error.kind() == io::ErrorKind::StorageFull => format!(
-                "the disk of {dir} is full: free some space and start again; what was acknowledged is safe"
-            ),
-            Failure::Io(error) => format!("{dir}: {error}"),
-            Failure::Broken(why) => format!("{dir}: {why}"),
-            Failure::Log(error) => return error,
-        })
-    }
-}
-
-/// Calls sled, and turns its panics into errors. The panic's own message still goes to stderr.
-fn guarded<T, E: Into<Failure>>(call: impl FnOnce() -> Result<T, E>) -> Result<T, Failure> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(Into::into),
-        Err(panic) => {
-            let message = panic.downcast_ref::<String>().map(String::as_str);
-            let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no words");
-            Err(Failure::Broken(format!("sled panicked: {message}")))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::Seq;
+    use crate::protocol::batch::OpenBatch;
 
     #[test]
     fn a_full_disk_is_named_also_behind_sleds_own_error() {
@@ -496,5 +445,43 @@ mod tests {
             let words = failure.of(Path::new("dir")).to_string();
             assert!(words.contains("the disk of dir is full: free some space"), "{words}");
         }
+    }
+
+    #[test]
+    fn a_store_that_says_it_is_newer_is_refused_and_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || SledLog::open(dir.path(), SledOptions::default());
+        open().unwrap().0.meta.insert("version", &3u16.to_le_bytes()).unwrap();
+        for _ in 0..2 {
+            let error = open().err().unwrap().to_string();
+            assert!(error.starts_with("store version 3 is newer than 1: run a newer headwater"), "{error}");
+        }
+    }
+
+    #[test]
+    fn batches_that_are_gone_or_others_are_named_and_the_rest_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, _) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
+        let epoch = log.begin_epoch().unwrap();
+        for at in 0..6 {
+            let mut open = OpenBatch::new(LogId(1), at, at);
+            assert!(open.push(&"record", true));
+            let batches = vec![open.seal(Seq(at + 1), epoch, 0)];
+            log.append(&Commit { seq: Seq(at + 1), epoch, batches }).unwrap();
+        }
+        log.flush().unwrap();
+        let first = log.batches.remove(key(LogId(1), 0)).unwrap().unwrap();
+        log.batches.remove(key(LogId(1), 3)).unwrap();
+        log.batches.insert(key(LogId(1), 5), first).unwrap();
+        let read = |from| {
+            let batches = log.read(LogId(1), from, usize::MAX)?;
+            Ok(batches.iter().map(|batch| batch.header().base_offset).collect::<Vec<_>>())
+        };
+        assert!(matches!(read(0), Err(Error::Missing { log: LogId(1), from: 0, to: 1 })));
+        assert_eq!(read(1).unwrap(), [1, 2]);
+        assert!(matches!(read(3), Err(Error::Missing { log: LogId(1), from: 3, to: 4 })));
+        assert_eq!(read(4).unwrap(), [4]);
+        assert!(matches!(read(5), Err(Error::Damaged { log: LogId(1), offset: 5, .. })));
+        assert!(matches!(log.find_element(LogId(1), 3), Err(Error::Missing { from: 3, .. })));
     }
 }

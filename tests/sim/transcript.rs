@@ -7,6 +7,25 @@ use headwater::protocol::task::Outcome;
 use headwater::protocol::{ChannelEvent, Element, TaskEvent, TaskId};
 use headwater::scheduler::core::{Effect, Event, State};
 
+/// What happened, line by line.
+#[derive(Default)]
+pub struct Told {
+    /// The lines.
+    pub lines: Vec<String>,
+    /// Whether each is printed as it comes, so that it is seen before a panic.
+    pub aloud: bool,
+}
+
+impl Told {
+    /// Adds a line.
+    pub fn push(&mut self, line: String) {
+        if self.aloud {
+            println!("{line}");
+        }
+        self.lines.push(line);
+    }
+}
+
 /// A task in a few letters: its label where the state knows it.
 pub fn task(state: &State, id: TaskId) -> String {
     match state.tasks.get(&id) {

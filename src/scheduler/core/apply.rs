@@ -249,7 +249,7 @@ impl State {
         let finished = matches!(phase, Phase::Finished(_));
         self.set_phase(id, phase);
         let Some(call) = self.tasks.get_mut(&id).and_then(|task| task.call.take()) else { return };
-        self.leave_dependencies(&call);
+        self.leave_dependencies(id, &call);
         for waiting in call.waiting {
             if !finished {
                 self.doomed.insert(waiting);
@@ -265,8 +265,12 @@ impl State {
         }
     }
 
-    fn leave_dependencies(&mut self, call: &Call) {
+    /// A task needs its dependencies no longer, and those that have not ended need not tell it.
+    fn leave_dependencies(&mut self, id: TaskId, call: &Call) {
         for dependency in &call.dependencies {
+            if let Some(call) = self.tasks.get_mut(dependency).and_then(|task| task.call.as_mut()) {
+                call.waiting.retain(|waiting| *waiting != id);
+            }
             self.change_keepers(*dependency, |keepers| keepers.dependents -= 1);
         }
     }
@@ -278,13 +282,9 @@ impl State {
         self.counts.failed -= 1;
         self.order.remove(&task.submitted_at);
         self.unkept.remove(&id);
-        let Some(call) = task.call else { return };
-        for dependency in &call.dependencies {
-            if let Some(call) = self.tasks.get_mut(dependency).and_then(|task| task.call.as_mut()) {
-                call.waiting.retain(|waiting| *waiting != id);
-            }
+        if let Some(call) = task.call {
+            self.leave_dependencies(id, &call);
         }
-        self.leave_dependencies(&call);
     }
 
     /// Moves a task to another phase, and the indexes with it.

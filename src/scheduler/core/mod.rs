@@ -123,7 +123,7 @@ impl Core {
     pub fn new(state: State, settings: Settings, facts: LogFacts, now: TimeMs) -> Self {
         let mut presence = Presence::default();
         for (producer, session) in &state.sessions {
-            presence.await_return(*producer, now + session.lease_ms);
+            presence.await_return(*producer, session, now);
         }
         Core { state, presence, settings, facts, more_upkeep: false }
     }
@@ -201,7 +201,7 @@ impl Core {
         if goodbye {
             self.emit_all(decide::end_session(&self.state, producer, EndReason::Left), out);
         } else {
-            self.presence.await_return(producer, now + session.lease_ms);
+            self.presence.await_return(producer, session, now);
         }
         self.upkeep(out);
     }

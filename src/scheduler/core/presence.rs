@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::state::State;
+use super::state::{Session, State};
 use super::{Event, Phase};
 use crate::protocol::message::ServerMessage;
 use crate::protocol::session::{FunctionOffer, Role, SessionKind};
@@ -92,11 +92,15 @@ impl Presence {
         Some(producer)
     }
 
-    /// Begins a session's lease.
-    pub(super) fn await_return(&mut self, producer: Producer, until: TimeMs) {
+    /// Begins a session's lease. An attempt's session has none: it lives as long as the attempt, which
+    /// ends with its worker's lease at the latest.
+    pub(super) fn await_return(&mut self, producer: Producer, session: &Session, now: TimeMs) {
         self.end_wait(producer);
-        self.leases.insert((until, producer));
-        self.lease_ends.insert(producer, until);
+        if !matches!(session.kind, SessionKind::Attempt { .. }) {
+            let until = now + session.lease_ms;
+            self.leases.insert((until, producer));
+            self.lease_ends.insert(producer, until);
+        }
     }
 
     fn end_wait(&mut self, producer: Producer) {
@@ -178,8 +182,12 @@ impl Presence {
             );
         }
         assert_eq!(self.sessions.len(), self.connections.len());
-        for producer in state.sessions.keys() {
+        for (producer, session) in &state.sessions {
             let connected = self.connections.contains_key(producer);
+            if matches!(session.kind, SessionKind::Attempt { .. }) {
+                assert!(!self.lease_ends.contains_key(producer), "{producer:?}: a lease of an attempt's");
+                continue;
+            }
             assert_ne!(
                 connected,
                 self.lease_ends.contains_key(producer),

@@ -1,0 +1,158 @@
+//! What is stored: the events, all that is in them, and what identifies tasks and histories.
+
+use headwater::protocol::channel::Progress;
+use headwater::protocol::event::{Origin, Receipt, TaskResult};
+use headwater::protocol::session::{EndReason, SessionKind};
+use headwater::protocol::task::{Argument, ErrorKind, TaskOptions};
+use headwater::protocol::{
+    AttemptNumber, ChannelEvent, ChannelName, Codec, Digest, Element, Epoch, LogId, Payload, Producer, Seq,
+    SessionId, Submission, TaskError, TaskEvent, TaskId, TaskKey,
+};
+
+use super::{Lines, variants};
+
+pub const TASK: TaskId = TaskId([0xa7; 16]);
+pub const ATTEMPT: AttemptNumber = AttemptNumber(3);
+
+pub fn key() -> TaskKey {
+    TaskKey { id: TASK, label: "add".into() }
+}
+
+pub fn payload() -> Payload {
+    Payload::encode(&(1.5, "text")).unwrap()
+}
+
+pub fn name() -> ChannelName {
+    ChannelName::new("größe/a-1").unwrap()
+}
+
+pub fn submission() -> Submission {
+    Submission {
+        key: key(),
+        function: "rust:m::add".into(),
+        version: 2,
+        arguments: vec![Argument::Value(payload()), Argument::Future(TaskId([1; 16]))],
+        options: TaskOptions { retries: 300, priority: -5, detach: true },
+    }
+}
+
+pub fn error() -> Box<TaskError> {
+    Box::new(TaskError {
+        kind: ErrorKind::Panicked,
+        message: "disk on fire".to_owned(),
+        causes: vec!["spark".to_owned(), "match".to_owned()],
+        worker: "w1".into(),
+        attempt: ATTEMPT,
+        path: vec![key()],
+    })
+}
+
+pub fn receipt() -> Receipt {
+    Receipt {
+        epoch: Epoch(4),
+        seq: Seq(1000),
+        digest: Digest(0x0123_4567_89ab_cdef),
+        records: 70_000,
+        tasks_kept: 12,
+        tasks_requeued: 2,
+        tasks_running: 1,
+        channels: 3,
+        damage: Some("a page is gone".to_owned()),
+    }
+}
+
+const ORIGIN: Origin = Origin { producer: Producer(5), number: 300 };
+
+/// One of each record of the task log. Those of version 1 are in the stored fixture, in this order.
+pub fn task_events(lines: &mut Lines) {
+    variants!(lines, TaskEvent {
+        Recovered = TaskEvent::Recovered(receipt()),
+        SessionOpened = TaskEvent::SessionOpened {
+            producer: Producer(5),
+            session: SessionId([0x51; 16]),
+            kind: SessionKind::Client,
+            lease_ms: 30_000,
+        },
+        SessionEnded = TaskEvent::SessionEnded { producer: Producer(5), reason: EndReason::LeaseExpired },
+        ChannelCreated = TaskEvent::ChannelCreated { origin: ORIGIN, log: LogId(7), name: name() },
+        Submitted = TaskEvent::Submitted { origin: ORIGIN, submission: submission() },
+        Held = TaskEvent::Held { origin: ORIGIN, task: TASK, detached: true },
+        Released = TaskEvent::Released { origin: ORIGIN, tasks: vec![TASK, TaskId([1; 16])] },
+        Started = TaskEvent::Started { task: TASK, attempt: ATTEMPT, worker: Producer(6) },
+        Finished = TaskEvent::Finished {
+            task: TASK,
+            attempt: ATTEMPT,
+            result: TaskResult::Inline(payload()),
+        },
+        Failed = TaskEvent::Failed { task: TASK, error: error() },
+        Retried = TaskEvent::Retried { task: TASK, attempt: ATTEMPT, error: error() },
+        Requeued = TaskEvent::Requeued { task: TASK, attempt: ATTEMPT, reason: EndReason::Left },
+        Cancelled = TaskEvent::Cancelled { task: TASK },
+        Forgotten = TaskEvent::Forgotten { task: TASK },
+    });
+}
+
+/// One of each record of a channel.
+pub fn channel_events(lines: &mut Lines) {
+    variants!(lines, ChannelEvent {
+        Appended = ChannelEvent::Appended { origin: ORIGIN, element: Element::Future(key()) },
+        Progress = ChannelEvent::Progress { key: key(), progress: Progress::Finished { result: payload() } },
+        Stopped = ChannelEvent::Stopped { origin: ORIGIN, count: 99, digest: Digest(7) },
+    });
+}
+
+fn parts(lines: &mut Lines) {
+    variants!(lines, Element {
+        Future = Element::Future(key()),
+        Value = Element::Value(payload()),
+    });
+    variants!(lines, Progress {
+        Started = Progress::Started { attempt: ATTEMPT, worker: "w1".into() },
+        Finished = Progress::Finished { result: payload() },
+        Failed = Progress::Failed { error: error() },
+        Cancelled = Progress::Cancelled,
+    });
+    variants!(lines, SessionKind {
+        Client = SessionKind::Client,
+        Worker = SessionKind::Worker { name: "w1".into() },
+        Attempt = SessionKind::Attempt { task: TASK, attempt: ATTEMPT },
+    });
+    variants!(lines, EndReason {
+        Left = EndReason::Left,
+        LeaseExpired = EndReason::LeaseExpired,
+        Superseded = EndReason::Superseded,
+        AttemptOver = EndReason::AttemptOver,
+    });
+    variants!(lines, TaskResult {
+        Inline = TaskResult::Inline(payload()),
+    });
+    variants!(lines, Argument {
+        Value = Argument::Value(payload()),
+        Future = Argument::Future(TASK),
+    });
+    variants!(lines, ErrorKind {
+        Returned = ErrorKind::Returned,
+        Panicked = ErrorKind::Panicked,
+        BadArguments = ErrorKind::BadArguments,
+        UnknownFunction = ErrorKind::UnknownFunction,
+        BadResult = ErrorKind::BadResult,
+        Dependency = ErrorKind::Dependency,
+    });
+    variants!(lines, Codec {
+        MessagePack = Codec::MessagePack,
+        Raw = Codec::Raw,
+    });
+}
+
+#[test]
+fn facts_are_stored_as_version_1_does() {
+    let mut lines = Lines::default();
+    task_events(&mut lines);
+    channel_events(&mut lines);
+    parts(&mut lines);
+    lines.add("TaskKey.named", &TaskKey::named("nightly"));
+    lines.add("TaskKey.pure", &TaskKey::pure("add", "rust:m::add", 2, b"arguments"));
+    let digest = Digest::default().with(b"piece").with_element(&Element::Future(key()));
+    lines.add("Digest", &digest.with_element(&Element::Value(payload())));
+    lines.check(include_str!("../../../migrations/0001/facts.txt"));
+}

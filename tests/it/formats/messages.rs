@@ -1,0 +1,202 @@
+//! What is sent: the messages, and all that is in them and not in the facts.
+
+use headwater::protocol::channel::ChannelInfo;
+use headwater::protocol::command::{Answer, Command, Overview, Query, Rejection};
+use headwater::protocol::limits::TooLarge;
+use headwater::protocol::message::{Assignment, ClientMessage, Closing, Hello, Position, ServerMessage};
+use headwater::protocol::session::{EndReason, FunctionOffer, HeldAttempt, Role, WorkerInfo, WorkerOffer};
+use headwater::protocol::task::{TaskInfo, TaskStatus};
+use headwater::protocol::{Digest, Element, Epoch, LogId, Outcome, Seq, SessionId};
+
+use super::facts::{ATTEMPT, TASK, error, key, name, payload, receipt, submission};
+use super::{Lines, variants};
+
+const LOG: LogId = LogId(7);
+
+fn hello() -> Hello {
+    Hello {
+        token: Some("secret".to_owned()),
+        session: SessionId([0x51; 16]),
+        resume: true,
+        role: Role::Client,
+    }
+}
+
+fn channel() -> ChannelInfo {
+    ChannelInfo { name: name(), log: LOG, head: 300, elements: 100, stopped: true, digest: Digest(7) }
+}
+
+fn task() -> TaskInfo {
+    TaskInfo {
+        key: key(),
+        function: "rust:m::add".into(),
+        status: TaskStatus::Running,
+        attempt: ATTEMPT,
+        worker: Some("w1".into()),
+        submitted_at: 1000,
+        waits_for: Some("a worker".to_owned()),
+        kept_by: "channel a".to_owned(),
+        outcome: Some(Outcome::Cancelled),
+    }
+}
+
+fn overview() -> Overview {
+    let worker = WorkerInfo { name: "w1".into(), slots: 4, running: 2, connected: true };
+    Overview {
+        epoch: Epoch(4),
+        seq: Seq(1001),
+        receipt: receipt(),
+        store: "sled store in here".to_owned(),
+        tasks_head: 900,
+        records: 70_001,
+        pending: 1,
+        running: 2,
+        finished: 3,
+        failed: 4,
+        channels: 5,
+        workers: vec![worker],
+    }
+}
+
+fn offer() -> WorkerOffer {
+    WorkerOffer {
+        name: "w1".into(),
+        slots: 4,
+        functions: vec![FunctionOffer { name: "rust:m::add".into(), version: 2 }],
+        held: vec![HeldAttempt { task: TASK, attempt: ATTEMPT }],
+    }
+}
+
+fn assignment() -> Assignment {
+    Assignment {
+        key: key(),
+        attempt: ATTEMPT,
+        function: "rust:m::add".into(),
+        version: 2,
+        arguments: vec![payload()],
+    }
+}
+
+fn too_large() -> TooLarge {
+    TooLarge { what: "value".to_owned(), size: 70_000, max: 61_440, hint: "less".to_owned() }
+}
+
+fn of_clients(lines: &mut Lines) {
+    variants!(lines, ClientMessage {
+        Hello = ClientMessage::Hello(hello()),
+        Command = ClientMessage::Command(Command::Stop { log: LOG }),
+        Query = ClientMessage::Query(Query::Overview),
+        Watch = ClientMessage::Watch { tasks: vec![TASK] },
+        Subscribe = ClientMessage::Subscribe { log: LOG, from: Position::Offset(300), credit_bytes: 70_000 },
+        Credit = ClientMessage::Credit { bytes: 70_000 },
+        Unsubscribe = ClientMessage::Unsubscribe,
+        Ping = ClientMessage::Ping,
+        Goodbye = ClientMessage::Goodbye,
+    });
+    variants!(lines, Role {
+        Client = Role::Client,
+        Worker = Role::Worker(offer()),
+        Attempt = Role::Attempt { task: TASK, attempt: ATTEMPT },
+    });
+    variants!(lines, Position {
+        Offset = Position::Offset(300),
+        Index = Position::Index(300),
+        End = Position::End,
+    });
+    variants!(lines, Command {
+        Submit = Command::Submit(submission()),
+        Hold = Command::Hold { task: TASK, detach: true },
+        Release = Command::Release { tasks: vec![TASK] },
+        OpenChannel = Command::OpenChannel { name: name() },
+        Append = Command::Append { log: LOG, elements: vec![Element::Value(payload()), Element::Future(key())] },
+        Stop = Command::Stop { log: LOG },
+        Finish = Command::Finish { task: TASK, attempt: ATTEMPT, result: payload() },
+        Fail = Command::Fail { task: TASK, attempt: ATTEMPT, error: error() },
+    });
+    variants!(lines, Query {
+        Channels = Query::Channels { after: Some(name()) },
+        Channel = Query::Channel { name: name() },
+        Tasks = Query::Tasks { from: 300 },
+        Task = Query::Task { task: TASK },
+        Overview = Query::Overview,
+    });
+}
+
+fn of_the_server(lines: &mut Lines) {
+    variants!(lines, ServerMessage {
+        Welcome = ServerMessage::Welcome { epoch: Epoch(4), lease_ms: 30_000 },
+        Closing = ServerMessage::Closing(Closing::BadToken),
+        Answer = ServerMessage::Answer(Ok(Answer::Submitted)),
+        Settled = ServerMessage::Settled { task: TASK, outcome: Outcome::Finished(payload()) },
+        Unknown = ServerMessage::Unknown { task: TASK },
+        Subscribed = ServerMessage::Subscribed { from: 300 },
+        SubscriptionRefused = ServerMessage::SubscriptionRefused(Rejection::ShuttingDown),
+        Records = ServerMessage::Records,
+        CaughtUp = ServerMessage::CaughtUp { head: 300 },
+        Trimmed = ServerMessage::Trimmed { from: 3, first: 300 },
+        Assign = ServerMessage::Assign(assignment()),
+        Abort = ServerMessage::Abort { task: TASK, attempt: ATTEMPT },
+        Pong = ServerMessage::Pong,
+    });
+    lines.add("ServerMessage::Answer.Err", &ServerMessage::Answer(Err(Rejection::ShuttingDown)));
+    variants!(lines, Answer {
+        Submitted = Answer::Submitted,
+        Held = Answer::Held(key()),
+        Released = Answer::Released,
+        Channel = Answer::Channel(channel()),
+        Appended = Answer::Appended { first: 300, count: 2 },
+        Stopped = Answer::Stopped { count: 99, digest: Digest(7) },
+        Reported = Answer::Reported,
+        Channels = Answer::Channels(vec![channel()]),
+        Tasks = Answer::Tasks(vec![task()]),
+        Task = Answer::Task(task()),
+        Overview = Answer::Overview(overview()),
+    });
+    variants!(lines, Outcome {
+        Finished = Outcome::Finished(payload()),
+        Failed = Outcome::Failed(error()),
+        Cancelled = Outcome::Cancelled,
+    });
+    variants!(lines, TaskStatus {
+        Pending = TaskStatus::Pending,
+        Running = TaskStatus::Running,
+        Finished = TaskStatus::Finished,
+        Error = TaskStatus::Error,
+        Cancelled = TaskStatus::Cancelled,
+    });
+}
+
+fn refusals(lines: &mut Lines) {
+    variants!(lines, Rejection {
+        SessionEnded = Rejection::SessionEnded(EndReason::Left),
+        Fenced = Rejection::Fenced { task: TASK, attempt: ATTEMPT },
+        ChannelStopped = Rejection::ChannelStopped(name(), 99),
+        UnknownChannel = Rejection::UnknownChannel("a".to_owned()),
+        ReservedChannel = Rejection::ReservedChannel(name()),
+        UnknownTask = Rejection::UnknownTask(TASK),
+        KeyTaken = Rejection::KeyTaken { key: "nightly".into(), function: "rust:m::add".into() },
+        PastHead = Rejection::PastHead { name: "channel a".to_owned(), offset: 301, head: 300 },
+        TooLarge = Rejection::TooLarge(too_large()),
+        Invalid = Rejection::Invalid("nonsense".to_owned()),
+        LogFailed = Rejection::LogFailed("the disk is full".to_owned()),
+        ShuttingDown = Rejection::ShuttingDown,
+    });
+    variants!(lines, Closing {
+        NotHeadwater = Closing::NotHeadwater("checksum".to_owned()),
+        WireVersion = Closing::WireVersion { client: 2, server: 1 },
+        BadToken = Closing::BadToken,
+        Rejected = Closing::Rejected(Rejection::ShuttingDown),
+        Replaced = Closing::Replaced,
+        TooSlow = Closing::TooSlow(70_000),
+        ShuttingDown = Closing::ShuttingDown,
+    });
+}
+
+#[test]
+fn messages_are_sent_as_wire_version_1_does() {
+    let mut lines = Lines::default();
+    of_clients(&mut lines);
+    of_the_server(&mut lines);
+    refusals(&mut lines);
+    lines.check(include_str!("../../../migrations/0001/messages.txt"));
+}

@@ -1,0 +1,106 @@
+//! The stored fixture: a store that version 1 wrote, which must open and read the same for ever.
+
+use std::fs;
+use std::path::Path;
+
+use headwater::log::{Bounds, Log, SledLog, SledOptions};
+use headwater::protocol::batch::{Commit, OpenBatch};
+use headwater::protocol::{ChannelEvent, Epoch, LogId, Seq, TaskEvent};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Lines;
+use super::facts::{channel_events, task_events};
+use crate::engines::copy_dir;
+
+const CHANNEL: LogId = LogId(7);
+const TRIMMED: LogId = LogId(8);
+
+/// The records of a golden file whose names begin with `prefix`, in order.
+fn golden<T: DeserializeOwned>(lines: &Lines, prefix: &str) -> Vec<T> {
+    let of_prefix = lines.0.lines().filter(|line| line.starts_with(prefix));
+    let hex = of_prefix.map(|line| line.split_once(' ').unwrap().1);
+    let bytes = |hex: &str| -> Vec<u8> {
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+    };
+    hex.map(|hex| postcard::from_bytes(&bytes(hex)).unwrap()).collect()
+}
+
+fn examples() -> (Vec<TaskEvent>, Vec<ChannelEvent>) {
+    let mut lines = Lines::default();
+    task_events(&mut lines);
+    channel_events(&mut lines);
+    (golden(&lines, "TaskEvent::"), golden(&lines, "ChannelEvent::"))
+}
+
+fn records<T: DeserializeOwned>(log: &SledLog, id: LogId) -> Vec<T> {
+    let batches = log.read(id, 0, usize::MAX).unwrap();
+    batches
+        .iter()
+        .flat_map(|batch| batch.records::<T>().map(|record| record.unwrap().1).collect::<Vec<_>>())
+        .collect()
+}
+
+#[test]
+fn the_store_that_version_1_wrote_opens_and_reads_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    copy_dir(&Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/0001/store"), dir.path());
+    let (log, opened) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
+    assert_eq!((opened.fresh, opened.damage), (false, None));
+    let (tasks, channel) = examples();
+    // What came later in version 1 is not in it.
+    assert_eq!(records::<TaskEvent>(&log, LogId::TASKS), tasks[..14]);
+    assert_eq!(records::<ChannelEvent>(&log, CHANNEL), channel[..3]);
+    assert_eq!(log.logs(), [LogId::TASKS, CHANNEL, TRIMMED]);
+    assert_eq!(log.bounds(LogId::TASKS), Bounds { first: 0, head: 14, elements: 0 });
+    assert_eq!(log.bounds(CHANNEL), Bounds { first: 0, head: 3, elements: 1 });
+    assert_eq!(log.bounds(TRIMMED), Bounds { first: 4, head: 5, elements: 5 });
+    assert_eq!((log.last().seq, log.last().epoch), (Seq(8), Epoch(2)));
+    assert_eq!(log.last().digest.to_string(), "2aacf30b01d2907e");
+    assert_eq!(log.begin_epoch().unwrap(), Epoch(3));
+    let seqs = log.read(CHANNEL, 0, usize::MAX).unwrap();
+    assert_eq!(seqs.iter().map(|batch| batch.header().time_ms).collect::<Vec<_>>(), [1_800_000_000_002]);
+}
+
+fn commit<R: Serialize>(
+    log: &SledLog,
+    epoch: Epoch,
+    id: LogId,
+    records: &[R],
+    is_element: impl Fn(&R) -> bool,
+) {
+    let (bounds, seq) = (log.bounds(id), log.last().seq.next());
+    let mut open = OpenBatch::new(id, bounds.head, bounds.elements);
+    records.iter().for_each(|record| assert!(open.push(record, is_element(record))));
+    let batch = open.seal(seq, epoch, 1_800_000_000_000 + seq.0);
+    log.append(&Commit { seq, epoch, batches: vec![batch] }).unwrap();
+    log.flush().unwrap();
+}
+
+#[test]
+#[ignore = "writes the fixture of this build's version to a new directory, HEADWATER_FIXTURE"]
+fn make_the_fixture() {
+    let dir = std::env::var("HEADWATER_FIXTURE").expect("HEADWATER_FIXTURE names a new directory");
+    let dir = Path::new(&dir);
+    let (tasks, channel) = examples();
+    for half in [&tasks[..7], &tasks[7..]] {
+        let (log, _) = SledLog::open(dir, SledOptions::default()).unwrap();
+        let epoch = log.begin_epoch().unwrap();
+        commit(&log, epoch, LogId::TASKS, half, |_| false);
+        if epoch == Epoch(1) {
+            commit(&log, epoch, CHANNEL, &channel, ChannelEvent::is_element);
+            for _ in 0..4 {
+                commit(&log, epoch, TRIMMED, &["element"], |_| true);
+            }
+        } else {
+            commit(&log, epoch, TRIMMED, &["element"], |_| true);
+        }
+        log.trim(TRIMMED, 4).unwrap();
+    }
+    // sled fills its file up with zeros, and adds them again by itself.
+    let data = dir.join("store/db");
+    let bytes = fs::read(&data).unwrap();
+    let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+    fs::write(data, &bytes[..used]).unwrap();
+    fs::remove_file(dir.join("lock")).unwrap();
+}

@@ -1,0 +1,223 @@
+//! The scheduler's process: the real pipeline, the real log contract, the real subscriptions, and an
+//! edge that carries out effects. A crash drops it and what was not flushed.
+
+use std::collections::BTreeMap;
+
+use headwater::log::{Log, Memory};
+use headwater::protocol::batch::Commit;
+use headwater::protocol::event::Receipt;
+use headwater::protocol::message::{ClientMessage, ServerMessage};
+use headwater::protocol::{Epoch, TimeMs};
+use headwater::scheduler::core::{Core, Effect, LogFacts, Settings};
+use headwater::scheduler::{ConnectionId, Pipeline, Request, recovery};
+use headwater::server::{Step, Subscription};
+
+use crate::network::{Heard, Network, Wire};
+use crate::transcript::{self, Told};
+
+/// Leases in simulated milliseconds: short, so that they end within a run.
+pub const SETTINGS: Settings = Settings { client_lease_ms: 400, worker_lease_ms: 200 };
+
+/// A scheduler that runs.
+pub struct Server {
+    pub pipeline: Pipeline,
+    log: Memory,
+    epoch: Epoch,
+    sessions: BTreeMap<Wire, Session>,
+    connections: u64,
+    commit: Option<(Commit, Writing)>,
+}
+
+#[derive(Default)]
+struct Session {
+    connection: Option<ConnectionId>,
+    welcomed: bool,
+    goodbye: bool,
+    subscriptions: BTreeMap<u64, Subscription>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Writing {
+    HandedOver,
+    Appended,
+    Flushed,
+}
+
+impl Server {
+    /// Starts on what the log holds.
+    pub fn start(log: &Memory, now: TimeMs, told: &mut Told) -> Self {
+        let last = log.last();
+        let state = recovery::fold(log).expect("the log can be read");
+        state.check();
+        let epoch = log.begin_epoch().expect("the log can be written");
+        told.push(format!("scheduler starts: epoch {epoch} after commit {}", last.seq));
+        let receipt = Receipt { epoch, seq: last.seq, digest: last.digest, ..Receipt::default() };
+        let facts = LogFacts { epoch, seq: last.seq, receipt, store: String::new() };
+        let mut pipeline = Pipeline::new(Core::new(state, SETTINGS, facts, now), epoch, last.seq);
+        pipeline.recovered();
+        let (log, sessions) = (log.clone(), BTreeMap::new());
+        Server { pipeline, log, epoch, sessions, connections: 0, commit: None }
+    }
+
+    /// A client has connected.
+    pub fn accept(&mut self, wire: Wire) {
+        self.sessions.insert(wire, Session::default());
+    }
+
+    /// Whether nothing is on its way to the log.
+    pub fn is_idle(&self) -> bool {
+        self.commit.is_none() && self.pipeline.open_records() == 0
+    }
+
+    /// The writer's thread does its next bit.
+    pub fn write(&mut self, now: TimeMs) {
+        let Some((commit, writing)) = &mut self.commit else {
+            self.commit = self.pipeline.next_commit(now).map(|commit| (commit, Writing::HandedOver));
+            return;
+        };
+        *writing = match writing {
+            Writing::HandedOver => {
+                self.log.append(commit).expect("the log takes the next commit");
+                Writing::Appended
+            }
+            Writing::Appended => {
+                self.log.flush().expect("the log can be flushed");
+                Writing::Flushed
+            }
+            Writing::Flushed => {
+                self.pipeline.committed(commit.seq);
+                self.commit = None;
+                return;
+            }
+        };
+    }
+
+    /// Lets time pass.
+    pub fn tick(&mut self, now: TimeMs) {
+        if self.pipeline.core().has_more_upkeep()
+            || self.pipeline.core().next_deadline().is_some_and(|at| at <= now)
+        {
+            self.pipeline.tick(now);
+        }
+    }
+
+    /// Carries out what may leave.
+    pub fn release(&mut self, network: &mut Network, now: TimeMs, told: &mut Told) {
+        while let Some(effect) = self.pipeline.next_effect() {
+            told.push(format!("  → {}", transcript::effect(self.pipeline.core().state(), &effect)));
+            let wire_of = |connection: ConnectionId| {
+                self.sessions
+                    .iter()
+                    .find(|(_, session)| session.connection == Some(connection))
+                    .map(|(wire, _)| *wire)
+            };
+            match effect {
+                Effect::Accept { connection, lease_ms } => {
+                    let Some(wire) = wire_of(connection) else {
+                        self.pipeline.disconnect(now, connection, false);
+                        continue;
+                    };
+                    self.sessions.get_mut(&wire).expect("found above").welcomed = true;
+                    let welcome = ServerMessage::Welcome { epoch: self.epoch, lease_ms };
+                    network.send_to_client(wire, 0, &welcome, &[]);
+                }
+                Effect::Send { connection, number, message } => {
+                    if let Some(wire) = wire_of(connection) {
+                        network.send_to_client(wire, number, &message, &[]);
+                    }
+                }
+                Effect::Close { connection, why } => {
+                    if let Some(wire) = wire_of(connection) {
+                        network.send_to_client(wire, 0, &ServerMessage::Closing(why), &[]);
+                        network.leave_as_server(wire);
+                        self.sessions.remove(&wire);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A session hears its client's next message, or of its end.
+    pub fn hear(&mut self, wire: Wire, network: &mut Network, now: TimeMs) {
+        let Some(session) = self.sessions.get_mut(&wire) else {
+            network.leave_as_server(wire);
+            return;
+        };
+        let (number, message) = match network.hear_as_server::<ClientMessage>(wire) {
+            Heard::Nothing => return,
+            Heard::Cut => {
+                let session = self.sessions.remove(&wire).expect("found above");
+                network.leave_as_server(wire);
+                if let Some(connection) = session.connection {
+                    self.pipeline.disconnect(now, connection, session.goodbye);
+                }
+                return;
+            }
+            Heard::Message(number, message, _) => (number, message),
+        };
+        let connection = session.connection;
+        let request = match message {
+            ClientMessage::Hello(hello) => {
+                self.connections += 1;
+                let connection = ConnectionId(self.connections);
+                session.connection = Some(connection);
+                self.pipeline.connect(connection, &hello);
+                return;
+            }
+            ClientMessage::Command(command) => Request::Command(command),
+            ClientMessage::Query(query) => Request::Query(query),
+            ClientMessage::Watch { tasks } => Request::Watch(tasks),
+            ClientMessage::Goodbye => {
+                session.goodbye = true;
+                return;
+            }
+            ClientMessage::Subscribe { log, from, credit_bytes } => {
+                let find = |index| self.log.find_element(log, index);
+                match Subscription::open(log, from, credit_bytes, self.log.bounds(log), find) {
+                    Ok((subscription, subscribed)) => {
+                        session.subscriptions.insert(number, subscription);
+                        network.send_to_client(wire, number, &subscribed, &[]);
+                    }
+                    Err(rejection) => {
+                        network.send_to_client(
+                            wire,
+                            number,
+                            &ServerMessage::SubscriptionRefused(rejection),
+                            &[],
+                        );
+                    }
+                }
+                return;
+            }
+            ClientMessage::Credit { bytes } => {
+                if let Some(subscription) = session.subscriptions.get_mut(&number) {
+                    subscription.add_credit(bytes);
+                }
+                return;
+            }
+            ClientMessage::Unsubscribe => {
+                session.subscriptions.remove(&number);
+                return;
+            }
+            ClientMessage::Ping => return,
+        };
+        self.pipeline.request(connection.expect("the hello comes first"), number, request);
+    }
+
+    /// One step of one of a session's subscriptions.
+    pub fn feed(&mut self, wire: Wire, which: usize, network: &mut Network) {
+        let Some(session) = self.sessions.get_mut(&wire) else { return };
+        let count = session.subscriptions.len();
+        if count == 0 {
+            return;
+        }
+        let (number, subscription) =
+            session.subscriptions.iter_mut().nth(which % count).expect("below the count");
+        let log = subscription.log();
+        let step = subscription.step(self.log.bounds(log), |from, bytes| self.log.read(log, from, bytes));
+        match step.expect("the log can be read") {
+            Step::Send(message, behind) => network.send_to_client(wire, *number, &message, &behind),
+            Step::WaitForCredit | Step::WaitForHead => {}
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! Clients that do what clients do, and remember what they were told: the shadow against which the log
+//! is held in the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fastrand::Rng;
+use headwater::client::link::{Delivery, Link};
+use headwater::protocol::command::{Answer, Command, Query, Rejection};
+use headwater::protocol::message::{Position, ServerMessage};
+use headwater::protocol::session::Role;
+use headwater::protocol::task::{Argument, Outcome, TaskOptions};
+use headwater::protocol::{
+    ChannelEvent, ChannelName, Element, LogId, Payload, SessionId, Submission, TaskId, TaskKey,
+};
+
+use crate::network::{Heard, Network, Wire};
+
+/// The function of ordinary tasks, and of those that are clients themselves.
+pub const PLAIN: &str = "rust:sim::plain";
+pub const COUNTER: &str = "rust:sim::counter";
+
+/// The channels that clients share; the last is the counters'.
+pub const CHANNELS: [&str; 3] = ["a", "b", "counts"];
+
+/// What an element is known by in the shadow: the payload of a value, the task of a future.
+pub type Mark = Vec<u8>;
+
+/// The mark of an element.
+pub fn mark(element: &Element) -> Mark {
+    match element {
+        Element::Future(key) => key.id.0.to_vec(),
+        Element::Value(payload) => payload.bytes.to_vec(),
+    }
+}
+
+/// What all clients were told, over the whole run.
+#[derive(Default)]
+pub struct Shadow {
+    /// Acknowledged elements, by log and offset.
+    pub acked: BTreeMap<(LogId, u64), Mark>,
+    /// Values that were refused: they must not be there.
+    pub refused: BTreeSet<Mark>,
+    /// The marks of values in the order in which each session appended them to each log.
+    pub order: BTreeMap<(SessionId, LogId), Vec<Mark>>,
+    /// How tasks ended, as clients heard: always the same.
+    pub outcomes: BTreeMap<TaskId, Outcome>,
+    /// The records that subscribers got, by log: each offset always holds the same.
+    pub read: BTreeMap<(LogId, u64), ChannelEvent>,
+}
+
+impl Shadow {
+    fn settled(&mut self, task: TaskId, outcome: Outcome) {
+        let before = self.outcomes.entry(task).or_insert_with(|| outcome.clone());
+        assert_eq!(*before, outcome, "task {task} ended twice, in two ways");
+    }
+
+    fn read(&mut self, log: LogId, offset: u64, event: ChannelEvent) {
+        let before = self.read.entry((log, offset)).or_insert_with(|| event.clone());
+        assert_eq!(*before, event, "two readers saw different records at {offset} of log {log}");
+    }
+}
+
+/// A client's process.
+pub struct Client {
+    link: Link,
+    session: SessionId,
+    pub wire: Option<Wire>,
+    logs: BTreeMap<&'static str, LogId>,
+    opening: BTreeMap<u64, &'static str>,
+    appends: BTreeMap<u64, (LogId, Vec<Element>)>,
+    submits: BTreeMap<u64, TaskKey>,
+    held: Vec<TaskKey>,
+    watching: BTreeSet<TaskId>,
+    /// The log and the next offset of each subscription.
+    reading: BTreeMap<u64, (LogId, Option<u64>)>,
+    values: u64,
+    pub ended: bool,
+}
+
+impl Client {
+    /// A process that has just started.
+    pub fn new(rng: &mut Rng) -> Self {
+        let session = SessionId(rng.u128(..).to_be_bytes());
+        Client {
+            link: Link::new(session, Role::Client, None),
+            session,
+            wire: None,
+            logs: BTreeMap::new(),
+            opening: BTreeMap::new(),
+            appends: BTreeMap::new(),
+            submits: BTreeMap::new(),
+            held: Vec::new(),
+            watching: BTreeSet::new(),
+            reading: BTreeMap::new(),
+            values: 0,
+            ended: false,
+        }
+    }
+
+    /// Whether everything that it asked for has come.
+    pub fn is_content(&self) -> bool {
+        self.ended || (self.link.unanswered() == 0 && self.watching.is_empty())
+    }
+
+    /// The next offset of each log that it reads.
+    pub fn positions(&self) -> impl Iterator<Item = (LogId, u64)> + '_ {
+        let at = |(log, next): &(LogId, Option<u64>)| next.map(|next| (*log, next));
+        self.reading.values().filter_map(at).filter(|_| !self.ended)
+    }
+
+    /// Connects.
+    pub fn connect(&mut self, wire: Wire) {
+        self.wire = Some(wire);
+        self.link.connected();
+    }
+
+    /// Does something that clients do.
+    pub fn act(&mut self, rng: &mut Rng) {
+        let Some(log) = self.some_log(rng) else { return };
+        match rng.u8(..100) {
+            0..30 => self.append_values(rng, log),
+            30..60 => self.submit(rng),
+            60..75 => {
+                if let Some(key) = rng.choice(&self.held).cloned() {
+                    self.append(log, vec![Element::Future(key)]);
+                }
+            }
+            75..85 => {
+                if let Some(key) = rng.choice(&self.held) {
+                    self.watching.insert(key.id);
+                    self.link.watch(key.id);
+                }
+            }
+            85..92 => {
+                // What is being submitted again is not let go: the release would come after the new hold.
+                let at = rng.usize(..=self.held.len());
+                if self.held.get(at).is_some_and(|key| self.submits.values().all(|other| other != key)) {
+                    let key = self.held.swap_remove(at);
+                    self.link.command(Command::Release { tasks: vec![key.id] });
+                }
+            }
+            92..97 if self.reading.len() < 3 => {
+                let from = rng
+                    .choice([Position::Offset(0), Position::End, Position::Index(3)])
+                    .expect("there are some");
+                let number = self.link.subscribe(log, from);
+                self.reading.insert(number, (log, None));
+            }
+            97..99 => {
+                self.link.query(Query::Overview);
+            }
+            _ if rng.u8(..10) == 0 => {
+                self.link.command(Command::Stop { log });
+            }
+            _ => {}
+        }
+    }
+
+    /// Any of the channels, once they are open.
+    fn some_log(&mut self, rng: &mut Rng) -> Option<LogId> {
+        let name = CHANNELS[rng.usize(..2)];
+        if let Some(log) = self.logs.get(name) {
+            return Some(*log);
+        }
+        if !self.opening.values().any(|opening| *opening == name) {
+            let open = Command::OpenChannel { name: ChannelName::new(name).expect("a good name") };
+            let number = self.link.command(open);
+            self.opening.insert(number, name);
+        }
+        None
+    }
+
+    fn append_values(&mut self, rng: &mut Rng, log: LogId) {
+        let elements = (0..rng.usize(1..4)).map(|_| {
+            self.values += 1;
+            Element::Value(Payload::raw([&self.session.0[..], &self.values.to_be_bytes()].concat()))
+        });
+        let elements = elements.collect();
+        self.append(log, elements);
+    }
+
+    fn append(&mut self, log: LogId, elements: Vec<Element>) {
+        let number = self.link.command(Command::Append { log, elements: elements.clone() });
+        self.appends.insert(number, (log, elements));
+    }
+
+    fn submit(&mut self, rng: &mut Rng) {
+        let arguments: Vec<Argument> = match rng.u8(..3) {
+            0 => Vec::new(),
+            _ => rng
+                .choose_multiple(self.held.iter(), 2)
+                .into_iter()
+                .map(|key| Argument::Future(key.id))
+                .collect(),
+        };
+        // A few names that all clients use, so that they meet.
+        let key = match rng.u8(..4) {
+            0 => TaskKey::named(&format!("shared-{}", rng.u8(..5))),
+            _ => TaskKey::unique("own", rng.u128(..).to_be_bytes()),
+        };
+        let options = TaskOptions { retries: rng.u32(..2), priority: rng.i32(-1..2), detach: false };
+        let submission =
+            Submission { key: key.clone(), function: PLAIN.into(), version: 1, arguments, options };
+        let number = self.link.command(Command::Submit(submission));
+        self.submits.insert(number, key);
+    }
+
+    /// Submits a task that is a client itself, and stays without anyone.
+    pub fn submit_counter(&mut self) {
+        let options = TaskOptions { retries: 0, priority: 9, detach: true };
+        let key = TaskKey::named("counter");
+        let submission = Submission { key, function: COUNTER.into(), version: 1, arguments: vec![], options };
+        self.link.command(Command::Submit(submission));
+    }
+
+    /// Sends what waits.
+    pub fn send(&mut self, network: &mut Network) {
+        let Some(wire) = self.wire else { return };
+        while let Some((number, message)) = self.link.next_outgoing() {
+            network.send_to_server(wire, number, &message);
+        }
+    }
+
+    /// Hears what arrived next.
+    pub fn hear(&mut self, network: &mut Network, shadow: &mut Shadow) {
+        let Some(wire) = self.wire else { return };
+        match network.hear_as_client::<ServerMessage>(wire) {
+            Heard::Nothing => return,
+            Heard::Cut => {
+                self.link.disconnected();
+                network.leave_as_client(wire);
+                self.wire = None;
+            }
+            Heard::Message(number, message, behind) => {
+                self.link.receive(number, message, behind).expect("the server keeps to the protocol");
+            }
+        }
+        while let Some(delivery) = self.link.next_delivery() {
+            self.take(delivery, shadow);
+        }
+    }
+
+    fn take(&mut self, delivery: Delivery, shadow: &mut Shadow) {
+        match delivery {
+            Delivery::Answer { number, answer } => self.answered(number, answer, shadow),
+            Delivery::Settled { task, outcome } => {
+                self.watching.remove(&task);
+                shadow.settled(task, outcome);
+            }
+            Delivery::Unknown { task } => {
+                self.watching.remove(&task);
+                assert!(self.held.iter().all(|key| key.id != task), "{task} is held and unknown");
+            }
+            Delivery::Records { subscription, batch, from } => {
+                self.link.consumed(subscription, batch.bytes().len() as u64);
+                let (log, next) = self.reading.get_mut(&subscription).expect("it was subscribed");
+                assert!(next.is_none_or(|next| next == from), "a gap or a repeat at {from}");
+                for record in batch.records::<ChannelEvent>() {
+                    let (offset, event) = record.expect("records decode");
+                    if offset >= from {
+                        shadow.read(*log, offset, event);
+                    }
+                }
+                *next = Some(batch.header().end_offset());
+            }
+            Delivery::CaughtUp { subscription, head } => {
+                let (_, next) = self.reading.get_mut(&subscription).expect("it was subscribed");
+                assert!(next.is_none_or(|next| next >= head), "caught up at {head}, and has {next:?}");
+                *next = Some(next.unwrap_or(head));
+            }
+            Delivery::Closed(_) => self.ended = true,
+            Delivery::SubscriptionRefused { rejection, .. } => panic!("a log went backwards: {rejection}"),
+            Delivery::Trimmed { .. } => panic!("nothing was trimmed"),
+            Delivery::Subscribed { subscription, from } => {
+                let (_, next) = self.reading.get_mut(&subscription).expect("it was subscribed");
+                assert!(next.is_none_or(|next| next == from), "it goes on at {from}, and has {next:?}");
+            }
+            Delivery::Welcome { .. } | Delivery::Assign(_) | Delivery::Abort { .. } => {}
+        }
+    }
+
+    fn answered(&mut self, number: u64, answer: Result<Answer, Rejection>, shadow: &mut Shadow) {
+        if let Some(name) = self.opening.remove(&number) {
+            let Ok(Answer::Channel(info)) = answer else { panic!("{name} could not be opened: {answer:?}") };
+            self.logs.insert(name, info.log);
+            return;
+        }
+        if let Some(key) = self.submits.remove(&number) {
+            match answer {
+                Ok(Answer::Submitted) if !self.held.contains(&key) => self.held.push(key),
+                Ok(Answer::Submitted) => {}
+                // A dependency that was released before this was sent.
+                Err(Rejection::UnknownTask(_)) => {}
+                other => panic!("a submission was answered with {other:?}"),
+            }
+            return;
+        }
+        let Some((log, elements)) = self.appends.remove(&number) else { return };
+        let values = elements.iter().filter(|element| matches!(element, Element::Value(_))).map(mark);
+        match answer {
+            Ok(Answer::Appended { first, count }) => {
+                assert_eq!(count as usize, elements.len());
+                shadow.order.entry((self.session, log)).or_default().extend(values);
+                for (offset, element) in (first..).zip(&elements) {
+                    let before = shadow.acked.insert((log, offset), mark(element));
+                    assert_eq!(before, None, "offset {offset} of log {log} was given twice");
+                }
+            }
+            Err(Rejection::ChannelStopped(..) | Rejection::UnknownTask(_)) => shadow.refused.extend(values),
+            other => panic!("an append was answered with {other:?}"),
+        }
+    }
+
+    /// Says goodbye in order.
+    pub fn leave(&mut self, network: &mut Network) {
+        self.link.goodbye();
+        self.send(network);
+        self.die(network);
+    }
+
+    /// The process is gone.
+    pub fn die(&mut self, network: &mut Network) {
+        self.ended = true;
+        if let Some(wire) = self.wire.take() {
+            network.leave_as_client(wire);
+        }
+    }
+}

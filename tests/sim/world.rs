@@ -1,0 +1,376 @@
+//! The whole system in one thread: clients, workers, a scheduler, a log, a network and a clock, all
+//! moved by one seed. First things go wrong for a while; then everything is let heal, and what was
+//! promised is checked from outside.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fastrand::Rng;
+use headwater::log::{Log, Memory};
+use headwater::protocol::{ChannelEvent, Digest, Element, LogId, TaskEvent, TimeMs};
+use headwater::scheduler::core::{Event, State};
+use headwater::scheduler::recovery;
+
+use crate::network::Network;
+use crate::server::Server;
+use crate::transcript::{self, Told};
+use crate::workers::{COUNT_TO, Worker};
+use crate::workload::{Client, Shadow, mark};
+
+/// Steps in which things go wrong, and at most this many to heal.
+const STORM_STEPS: usize = 1500;
+const CALM_STEPS: usize = 60_000;
+
+/// The world.
+pub struct World {
+    rng: Rng,
+    now: TimeMs,
+    log: Memory,
+    network: Network,
+    server: Option<Server>,
+    clients: Vec<Client>,
+    workers: Vec<Worker>,
+    shadow: Shadow,
+    crashes: u32,
+    /// What happened, for people.
+    told: Told,
+}
+
+/// Runs a seed. Answers its transcript; prints it, too, when it is to be told aloud.
+pub fn run(seed: u64, aloud: bool) -> Vec<String> {
+    let mut world = World::new(seed, Told { lines: Vec::new(), aloud });
+    for step in 0..STORM_STEPS {
+        world.step(true);
+        if step % 8 == 0 {
+            world.check();
+        }
+    }
+    world.heal();
+    world.audit();
+    world.told.lines
+}
+
+impl World {
+    fn new(seed: u64, mut told: Told) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        told.push(format!("seed {seed}"));
+        let log = Memory::new();
+        let server = Some(Server::start(&log, 0, &mut told));
+        let mut clients: Vec<Client> = (0..3).map(|_| Client::new(&mut rng)).collect();
+        clients[0].submit_counter();
+        let workers = ["one", "two"].map(|name| Worker::new(name, &mut rng)).into();
+        let (network, shadow) = (Network::default(), Shadow::default());
+        World { rng, now: 0, log, network, server, clients, workers, shadow, crashes: 0, told }
+    }
+
+    /// One thing happens, somewhere.
+    fn step(&mut self, storm: bool) {
+        self.now += self.rng.u64(..3);
+        let choice = self.rng.u16(..1000);
+        match choice {
+            0..200 => self.serve(|server, now, _, _| server.write(now)),
+            200..400 => {
+                let wires = self.network.wires();
+                if let Some(wire) = self.rng.choice(wires) {
+                    self.serve(|server, now, network, _| server.hear(wire, network, now));
+                }
+            }
+            400..500 => {
+                let (wires, which) = (self.network.wires(), self.rng.usize(..4));
+                if let Some(wire) = self.rng.choice(wires) {
+                    self.serve(|server, _, network, _| server.feed(wire, which, network));
+                }
+            }
+            500..520 => self.serve(|server, now, _, _| server.tick(now)),
+            520..750 => self.move_client(storm),
+            750..950 => self.move_worker(storm),
+            950..985 => self.connect(),
+            _ if storm => self.trouble(),
+            _ => {}
+        }
+        self.serve(|server, now, network, told| server.release(network, now, told));
+    }
+
+    fn serve(&mut self, act: impl FnOnce(&mut Server, TimeMs, &mut Network, &mut Told)) {
+        if let Some(server) = &mut self.server {
+            act(server, self.now, &mut self.network, &mut self.told);
+        }
+    }
+
+    fn move_client(&mut self, storm: bool) {
+        let at = self.rng.usize(..self.clients.len());
+        let client = &mut self.clients[at];
+        if storm && self.rng.u8(..3) == 0 {
+            client.act(&mut self.rng);
+        }
+        client.send(&mut self.network);
+        client.hear(&mut self.network, &mut self.shadow);
+        if client.ended && storm {
+            self.clients[at] = Client::new(&mut self.rng);
+        }
+    }
+
+    fn move_worker(&mut self, storm: bool) {
+        let at = self.rng.usize(..self.workers.len());
+        let worker = &mut self.workers[at];
+        if self.rng.u8(..4) == 0 || !storm {
+            worker.act(&mut self.rng);
+        }
+        worker.send(&mut self.network);
+        worker.hear(&mut self.network, &mut self.rng);
+        if worker.ended {
+            let name = worker.name().to_owned();
+            worker.die(&mut self.network);
+            // Whoever was replaced stays away, so that two namesakes do not take turns for ever.
+            if worker.is_superseded() && self.workers.len() > 1 {
+                self.workers.swap_remove(at);
+            } else {
+                self.workers[at] = Worker::new(&name, &mut self.rng);
+            }
+        }
+    }
+
+    /// Whoever has no connection makes one.
+    fn connect(&mut self) {
+        let Some(server) = &mut self.server else {
+            // Whoever supervises the scheduler starts it again.
+            let server = Server::start(&self.log, self.now, &mut self.told);
+            self.server = Some(server);
+            return;
+        };
+        let network = &mut self.network;
+        let mut open = || {
+            let wire = network.open();
+            server.accept(wire);
+            wire
+        };
+        for client in self.clients.iter_mut().filter(|client| client.wire.is_none() && !client.ended) {
+            client.connect(open());
+        }
+        for worker in &mut self.workers {
+            if worker.wire.is_none() && !worker.ended {
+                worker.connect(open());
+            }
+            for counter in worker.counters().filter(|counter| counter.wire.is_none() && !counter.is_fenced())
+            {
+                counter.connect(open());
+            }
+        }
+    }
+
+    fn trouble(&mut self) {
+        match self.rng.u8(..15) {
+            0 => self.crash_scheduler(),
+            1..7 => {
+                let wires = self.network.wires();
+                if let Some(wire) = self.rng.choice(wires) {
+                    self.told.push(format!("connection {wire} is cut"));
+                    self.network.cut(wire);
+                }
+            }
+            7..9 => {
+                let at = self.rng.usize(..self.clients.len());
+                self.told.push(format!("client {at} is killed"));
+                self.clients[at].die(&mut self.network);
+            }
+            9 => {
+                let at = self.rng.usize(..self.clients.len());
+                self.told.push(format!("client {at} leaves"));
+                self.clients[at].leave(&mut self.network);
+            }
+            10..12 => {
+                let at = self.rng.usize(..self.workers.len());
+                let name = if self.rng.bool() {
+                    self.workers[at].name().to_owned()
+                } else {
+                    format!("new{}", self.now)
+                };
+                self.told.push(format!("worker {} is killed, {name} starts", self.workers[at].name()));
+                self.workers[at].die(&mut self.network);
+                self.workers[at] = Worker::new(&name, &mut self.rng);
+            }
+            12 if self.workers.len() < 5 => {
+                // Its place is taken while it lives on: what it still says must not count.
+                let at = self.rng.usize(..self.workers.len());
+                let name = self.workers[at].name().to_owned();
+                self.told.push(format!("a second worker {name} starts"));
+                let worker = Worker::new(&name, &mut self.rng);
+                self.workers.push(worker);
+            }
+            _ => {
+                self.told.push("time passes".to_owned());
+                self.now += self.rng.u64(..300);
+            }
+        }
+    }
+
+    fn crash_scheduler(&mut self) {
+        self.crashes += 1;
+        let kept = self.rng.u64(..2);
+        self.told.push(format!("scheduler crashes; of what was not flushed {kept} commits are kept"));
+        self.server = None;
+        self.log.crash_keeping(kept);
+        for wire in self.network.wires() {
+            self.network.cut(wire);
+            self.network.leave_as_server(wire);
+        }
+    }
+
+    fn check(&self) {
+        let Some(server) = &self.server else { return };
+        server.pipeline.core().check();
+        if server.is_idle() {
+            let folded = recovery::fold(&self.log).expect("the log can be read");
+            assert_eq!(&folded, server.pipeline.core().state(), "replay gives the live state");
+        }
+    }
+
+    /// Nothing goes wrong any more: everything that is wanted must come.
+    fn heal(&mut self) {
+        self.told.push("calm".to_owned());
+        for step in 0..CALM_STEPS {
+            self.step(false);
+            if step % 64 == 0 && self.is_content() {
+                self.check();
+                return;
+            }
+        }
+        let waiting: Vec<bool> = self.clients.iter().map(Client::is_content).collect();
+        panic!(
+            "it does not come to rest: clients {waiting:?}, counts {:?}",
+            self.state().map(|state| state.counts)
+        );
+    }
+
+    fn state(&self) -> Option<&State> {
+        self.server.as_ref().map(|server| server.pipeline.core().state())
+    }
+
+    fn is_content(&self) -> bool {
+        let Some(server) = &self.server else { return false };
+        let state = server.pipeline.core().state();
+        let settled = state.counts.pending == 0 && state.counts.running == 0;
+        let read = self
+            .clients
+            .iter()
+            .flat_map(Client::positions)
+            .all(|(log, next)| next == self.log.bounds(log).head);
+        settled
+            && read
+            && server.is_idle()
+            && self.clients.iter().all(Client::is_content)
+            && self.workers.iter().all(Worker::is_content)
+    }
+
+    /// Reads all logs as anyone could, and holds them against what clients were told.
+    fn audit(&mut self) {
+        let state = self.state().expect("it runs").clone();
+        self.audit_outcomes(&state);
+        for (log, channel) in &state.channels {
+            let records = self.records_of(*log);
+            let digest =
+                elements(&records).fold(Digest::default(), |digest, element| digest.with_element(element));
+            assert_eq!(digest, channel.digest, "the digest of {}", channel.name);
+            let mut seen = BTreeSet::new();
+            for element in elements(&records).filter(|element| matches!(element, Element::Value(_))) {
+                assert!(seen.insert(mark(element)), "{element:?} is twice on {}", channel.name);
+                assert!(
+                    !self.shadow.refused.contains(&mark(element)),
+                    "{element:?} was refused and is there"
+                );
+            }
+            if channel.name.as_str() == "counts" {
+                let counted: Vec<u64> = elements(&records).map(count).collect();
+                assert_eq!(counted, (0..counted.len() as u64).collect::<Vec<_>>(), "two attempts wrote");
+                self.told.push(format!("counted to {}", counted.len()));
+            }
+            self.audit_stop(&records);
+        }
+        for ((log, offset), expected) in &self.shadow.acked {
+            match self.records_of(*log).get(*offset as usize) {
+                Some(ChannelEvent::Appended { element, .. }) if mark(element) == *expected => {}
+                other => panic!("acknowledged at {offset} of log {log}, and there is {other:?}"),
+            }
+        }
+        for ((session, log), expected) in &self.shadow.order {
+            let records = self.records_of(*log);
+            let there: Vec<_> = elements(&records).map(mark).filter(|mark| expected.contains(mark)).collect();
+            assert_eq!(there, *expected, "the order in which {session} appended to {log}");
+        }
+        for ((log, offset), expected) in &self.shadow.read {
+            assert_eq!(self.records_of(*log).get(*offset as usize), Some(expected), "what a reader saw");
+        }
+        let acked = self.shadow.acked.len();
+        self.told.push(format!(
+            "{acked} acknowledged, {} crashes, {} records",
+            self.crashes,
+            state.records()
+        ));
+    }
+
+    /// Each outcome is in the task log once, of the newest attempt, and is what its watchers heard.
+    fn audit_outcomes(&mut self, state: &State) {
+        let (mut ended, mut newest) = (BTreeSet::new(), BTreeMap::new());
+        for batch in self.log.read(LogId::TASKS, 0, usize::MAX).expect("the log can be read") {
+            for record in batch.records::<TaskEvent>() {
+                let event = record.expect("records decode").1;
+                match &event {
+                    TaskEvent::Started { task, attempt, .. } => {
+                        newest.insert(*task, *attempt);
+                    }
+                    TaskEvent::Retried { task, attempt, .. } | TaskEvent::Requeued { task, attempt, .. } => {
+                        assert_eq!(newest.get(task), Some(attempt), "an older attempt of {task} counted");
+                    }
+                    TaskEvent::Finished { task, attempt, .. } => {
+                        assert_eq!(newest.get(task), Some(attempt), "an older attempt of {task} counted");
+                        assert!(ended.insert(*task), "{task} ended twice");
+                    }
+                    TaskEvent::Failed { task, .. } => {
+                        assert!(ended.insert(*task), "{task} ended twice");
+                    }
+                    // What is forgotten may be submitted again.
+                    TaskEvent::Forgotten { task } => {
+                        ended.remove(task);
+                        self.shadow.outcomes.remove(task);
+                    }
+                    _ => {}
+                }
+                self.told.push(transcript::event(state, &Event::Task(event)));
+            }
+        }
+        for (task, outcome) in &self.shadow.outcomes {
+            let now = state.tasks.get(task).and_then(|task| task.phase.outcome());
+            assert_eq!(now.as_ref(), Some(outcome), "{task} ended in another way than its watchers heard");
+        }
+    }
+
+    fn audit_stop(&self, records: &[ChannelEvent]) {
+        let stop = records.iter().position(|record| matches!(record, ChannelEvent::Stopped { .. }));
+        if let Some(at) = stop {
+            assert!(!records[at..].iter().any(ChannelEvent::is_element), "an element after the stop");
+        }
+    }
+
+    fn records_of(&self, log: LogId) -> Vec<ChannelEvent> {
+        let batches = self.log.read(log, 0, usize::MAX).expect("the log can be read");
+        batches
+            .iter()
+            .flat_map(|batch| {
+                batch.records().map(|record| record.expect("records decode").1).collect::<Vec<_>>()
+            })
+            .collect()
+    }
+}
+
+fn elements(records: &[ChannelEvent]) -> impl Iterator<Item = &Element> {
+    records.iter().filter_map(|record| match record {
+        ChannelEvent::Appended { element, .. } => Some(element),
+        _ => None,
+    })
+}
+
+fn count(element: &Element) -> u64 {
+    let Element::Value(payload) = element else { panic!("a future on the counters' channel") };
+    let count = payload.decode().expect("a number");
+    assert!(count < COUNT_TO);
+    count
+}
