@@ -85,7 +85,8 @@ async fn what_nobody_holds_is_forgotten() -> Result<()> {
 async fn tasks_are_clients_on_a_worker_with_few_slots() -> Result<()> {
     let client = Client::local().await?;
     let outer = (0..8).map(|n| client.submit(sum_through, (format!("sums-{n}"), vec![1.0, 2.0, 3.0])));
-    let outer: Vec<TaskFuture<f64>> = futures_util::future::try_join_all(outer.map(IntoFuture::into_future)).await?;
+    let outer: Vec<TaskFuture<f64>> =
+        futures_util::future::try_join_all(outer.map(IntoFuture::into_future)).await?;
     for sum in outer {
         assert_eq!(sum.await?, 6.0);
     }

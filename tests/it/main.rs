@@ -7,6 +7,6 @@ mod engines;
 mod faults;
 mod formats;
 mod log_reader;
-mod sled_store;
 mod refusals;
+mod sled_store;
 mod tidy;

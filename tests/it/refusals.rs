@@ -1,10 +1,13 @@
 //! Bad input: each is refused with words that say what to do, harms nobody else, and loses nothing.
 
+use headwater::client::Record;
 use headwater::local::{Local, Options};
+use headwater::protocol::channel::Progress;
 use headwater::protocol::frame::{self, FrameReader, PREAMBLE_BYTES};
 use headwater::protocol::limits::FRAME_BYTES_MAX;
 use headwater::protocol::message::{ClientMessage, ServerMessage};
-use headwater::{Client, Error, Offset, Result, local_client, task};
+use headwater::protocol::{ChannelEvent, TaskError};
+use headwater::{Channel, Client, Error, Item, Offset, Result, local_client, task};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -45,6 +48,23 @@ fn not_a_task() -> f64 {
     0.0
 }
 
+/// The error of the newest failure that a channel tells of.
+async fn last_failure(channel: &Channel<f64>) -> Result<Box<TaskError>> {
+    let (mut records, mut last) = (channel.records(), None);
+    while let Some(item) = records.next().await {
+        match item? {
+            Item::Record(Record { event: ChannelEvent::Progress { progress, .. }, .. }) => {
+                if let Progress::Failed { error } = progress {
+                    last = Some(error);
+                }
+            }
+            Item::CaughtUp { .. } => break,
+            _ => {}
+        }
+    }
+    Ok(last.expect("a failure"))
+}
+
 fn said<T>(result: Result<T>) -> String {
     result.err().expect("it is refused").to_string()
 }
@@ -75,8 +95,7 @@ async fn errors_reach_every_holder_and_the_channel() -> Result<()> {
         let told = said(behind.await);
         let path = format!("dependency {} failed: ", future.key());
         assert!(told.contains(&path) && told.contains(expected), "{told}");
-        let entry = channel.statuses().await?.pop().unwrap();
-        let Some(headwater::protocol::Outcome::Failed(error)) = entry.outcome else { panic!("no outcome") };
+        let error = last_failure(&channel).await?;
         assert!(error.to_string().contains(expected), "{error}");
         assert!(error.worker.starts_with("local-") && error.attempt.0 == 1, "{error:?}");
     }
@@ -108,7 +127,10 @@ async fn arguments_of_another_type_or_size_are_refused() -> Result<()> {
 async fn channels_refuse_what_makes_no_sense() -> Result<()> {
     let client = Client::local().await?;
     let told = said(client.channel::<f64>("two words").await);
-    assert!(told.starts_with("`two words` cannot name a channel: it has other characters; use 1 to 200"), "{told}");
+    assert!(
+        told.starts_with("`two words` cannot name a channel: it has other characters; use 1 to 200"),
+        "{told}"
+    );
     let told = said(client.channel::<f64>("$tasks").await);
     assert!(told.contains("the scheduler's own: it can be read, not written"), "{told}");
     let told = said(client.existing_channel::<f64>("nowhere").await);
@@ -117,7 +139,10 @@ async fn channels_refuse_what_makes_no_sense() -> Result<()> {
     channel.append_value(&1.0).await?;
     let mut records = channel.from(Offset::At(9)).records();
     let told = said(records.next().await.unwrap());
-    assert!(told.contains("offset 9 is past the head of") && told.contains("read from 1 or before"), "{told}");
+    assert!(
+        told.contains("offset 9 is past the head of") && told.contains("read from 1 or before"),
+        "{told}"
+    );
     channel.stop().await?;
     let told = said(channel.append_value(&2.0).await);
     assert!(told.contains("channel `a` is stopped at 1 elements: append to another one"), "{told}");
@@ -188,7 +213,10 @@ async fn garbage_on_the_port_and_frames_too_large_harm_nobody() -> Result<()> {
     large.stream.write_all(&bytes).await.unwrap();
     assert!(matches!(large.message().await, (0, ServerMessage::Welcome { .. })));
     let (7, ServerMessage::Answer(Err(rejection))) = large.message().await else { panic!("not refused") };
-    assert!(rejection.to_string().starts_with("the frame is 4194305, over the limit of 4194304"), "{rejection}");
+    assert!(
+        rejection.to_string().starts_with("the frame is 4194305, over the limit of 4194304"),
+        "{rejection}"
+    );
     assert_eq!(large.message().await, (8, ServerMessage::Pong), "the connection goes on");
 
     assert_eq!(client.submit(number, ()).await?.await?, 4.0, "others do not notice");
@@ -207,7 +235,10 @@ async fn a_token_is_asked_of_all_sides() -> Result<()> {
     let address = local.address().to_string();
     for client in [Client::builder(), Client::builder().token("open barley")] {
         let told = said(client.connect(&address).await);
-        assert!(told.contains("the token is missing or wrong: give the scheduler's with --token-file"), "{told}");
+        assert!(
+            told.contains("the token is missing or wrong: give the scheduler's with --token-file"),
+            "{told}"
+        );
     }
     let client = Client::builder().token("open sesame").connect(&address).await?;
     assert_eq!(client.submit(number, ()).await?.await?, 4.0, "its workers have it");
@@ -218,10 +249,14 @@ async fn a_token_is_asked_of_all_sides() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_started_says_why() {
-    let local = Local::start(Options { listen: "127.0.0.1:0".to_owned(), ..Options::default() }).await.unwrap();
+    let local =
+        Local::start(Options { listen: "127.0.0.1:0".to_owned(), ..Options::default() }).await.unwrap();
     let taken = Options { listen: local.address().to_string(), ..Options::default() };
     let told = Local::start(taken).await.err().unwrap().to_string();
-    assert!(told.contains("is in use by another process: stop it, or choose another port with --listen"), "{told}");
+    assert!(
+        told.contains("is in use by another process: stop it, or choose another port with --listen"),
+        "{told}"
+    );
     let open = Options { listen: "0.0.0.0:0".to_owned(), ..Options::default() };
     let told = Local::start(open).await.err().unwrap().to_string();
     assert!(told.contains("--token-file") && told.contains("--insecure"), "{told}");
