@@ -14,6 +14,9 @@ pub mod server;
 pub mod client;
 pub mod worker;
 
+#[cfg(feature = "cli")]
+pub mod cli;
+
 pub use client::blocking;
 pub use client::{Channel, Client, Error, Item, Offset, Result, StreamExt, TaskFuture};
 pub use headwater_macros::task;

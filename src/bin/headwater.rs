@@ -1,1 +1,5 @@
-fn main() {}
+//! The `headwater` command: see [`headwater::cli`].
+
+fn main() -> std::process::ExitCode {
+    headwater::cli::main()
+}
