@@ -14,12 +14,16 @@ pub mod server;
 pub mod client;
 pub mod worker;
 
+#[cfg(feature = "scheduler")]
+pub mod local;
+
 #[cfg(feature = "cli")]
 pub mod cli;
 
 pub use client::blocking;
 pub use client::{Channel, Client, Error, Item, Offset, Result, StreamExt, TaskFuture};
 pub use headwater_macros::task;
+pub use worker::context::local_client;
 
 /// For the code that `#[task]` writes, and nobody else.
 #[doc(hidden)]

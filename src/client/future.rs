@@ -108,8 +108,12 @@ impl<T: DeserializeOwned + 'static> IntoFuture for TaskFuture<T> {
 
     fn into_future(self) -> Self::IntoFuture {
         let watch = self.watch();
-        // The future, and with it its hold, lives until its outcome is here.
-        Box::pin(async move { result(watch.await?, &self.key) })
+        Box::pin(async move {
+            // All of it, and with it its hold, lives until the outcome is here: the block would capture
+            // no more than the key otherwise.
+            let held = self;
+            result(watch.await?, &held.key)
+        })
     }
 }
 

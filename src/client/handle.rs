@@ -1,5 +1,6 @@
 //! The client's handle: what a program has of a cluster.
 
+use std::any::Any;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +27,8 @@ use crate::protocol::{ChannelName, LogId, TaskEvent, TaskKey};
 #[derive(Debug, Clone)]
 pub struct Client {
     holds: Arc<Holds>,
+    /// What is to live as long as the client: a scheduler of its own, say.
+    _kept: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Client {
@@ -44,7 +47,13 @@ impl Client {
 
     /// A client over a connection that is there.
     pub fn over(connection: Connection) -> Client {
-        Client { holds: Arc::new(Holds::new(connection)) }
+        Client { holds: Arc::new(Holds::new(connection)), _kept: None }
+    }
+
+    /// The same client, which keeps something alive as long as it or a clone of it lives.
+    #[must_use]
+    pub fn keeping(self, kept: Arc<dyn Any + Send + Sync>) -> Client {
+        Client { _kept: Some(kept), ..self }
     }
 
     /// The channel of this name. It is made when it is not there.

@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::Once;
 
+use super::context::Context;
 use crate::client::function::{Registered, Run};
 use crate::protocol::task::ErrorKind;
 use crate::protocol::{Payload, TaskError};
@@ -21,7 +22,9 @@ pub async fn run(registered: &Registered, arguments: Vec<Payload>) -> Result<Pay
     notice_panics();
     match registered.run {
         Run::Blocking(function) => {
-            let attempt = tokio::task::spawn_blocking(move || caught(|| function(arguments)));
+            let context = Context::current();
+            let call = move || Context::enter(context, || caught(|| function(arguments)));
+            let attempt = tokio::task::spawn_blocking(call);
             match attempt.await {
                 Ok(outcome) => outcome.flatten(),
                 Err(error) => match error.try_into_panic() {

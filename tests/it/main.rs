@@ -1,9 +1,11 @@
 //! Tests of Headwater from the outside, in one binary.
 #![allow(clippy::unwrap_used)]
 
+mod cluster;
 mod conformance;
 mod engines;
 mod faults;
 mod formats;
 mod log_reader;
 mod sled_store;
+mod tidy;

@@ -8,6 +8,7 @@
 mod network;
 mod pipeline;
 mod scenarios;
+mod scene;
 mod server;
 mod transcript;
 mod workers;

@@ -68,8 +68,6 @@ impl Worker {
     /// Connects.
     pub fn connect(&mut self, wire: Wire) {
         self.wire = Some(wire);
-        let running = self.running.iter().map(|(held, _)| *held);
-        self.link.set_held(running.chain(self.reports.values().copied()).collect());
         self.link.connected();
     }
 

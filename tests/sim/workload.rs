@@ -271,6 +271,10 @@ impl Client {
             Delivery::Closed(_) => self.ended = true,
             Delivery::SubscriptionRefused { rejection, .. } => panic!("a log went backwards: {rejection}"),
             Delivery::Trimmed { .. } => panic!("nothing was trimmed"),
+            Delivery::Subscribed { subscription, from } => {
+                let (_, next) = self.reading.get_mut(&subscription).expect("it was subscribed");
+                assert!(next.is_none_or(|next| next == from), "it goes on at {from}, and has {next:?}");
+            }
             Delivery::Welcome { .. } | Delivery::Assign(_) | Delivery::Abort { .. } => {}
         }
     }

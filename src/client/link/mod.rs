@@ -119,14 +119,6 @@ impl Link {
         &self.role
     }
 
-    /// A worker's attempts, as the next hello shall tell them. The link keeps the list itself; this is
-    /// for a worker that knows better, because it lost one.
-    pub fn set_held(&mut self, held: Vec<HeldAttempt>) {
-        if let Role::Worker(offer) = &mut self.role {
-            offer.held = held;
-        }
-    }
-
     /// A new connection is there. Messages of an older one must not arrive after this.
     pub fn connected(&mut self) {
         self.disconnected();

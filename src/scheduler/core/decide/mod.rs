@@ -55,7 +55,7 @@ pub(super) fn command(state: &State, origin: Origin, command: Command) -> Decisi
         Command::Finish { task, attempt, result } => {
             report::finish(state, origin.producer, task, attempt, result)
         }
-        Command::Fail { task, attempt, error } => report::fail(state, origin.producer, task, attempt, error),
+        Command::Fail { task, attempt, error } => report::fail(state, origin.producer, task, attempt, *error),
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) fn fail(
     worker: Producer,
     id: TaskId,
     attempt: AttemptNumber,
-    error: Box<TaskError>,
+    error: TaskError,
 ) -> Decision {
     let Some(task) = current(state, worker, id, attempt) else {
         return Ok((Vec::new(), Answer::Reported));

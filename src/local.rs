@@ -1,0 +1,220 @@
+//! A scheduler with its log and its port in this process, and workers if wanted: what the command line
+//! starts, and [`Client::local`].
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::client::{Client, Error, Result};
+use crate::log::{self, Log, Memory, OpenError, Opened, Reader, SledLog, SledOptions};
+use crate::protocol::event::Receipt;
+use crate::scheduler::core::Settings;
+use crate::scheduler::{self, Handle};
+use crate::server::{self, BindError, Server};
+use crate::worker;
+
+/// Where records are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Store {
+    /// In memory: gone with the process.
+    Memory,
+    /// In a directory, which is made if it is not there.
+    Directory(PathBuf),
+}
+
+/// What to start.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where to listen, `host:port`; port 0 takes any that is free.
+    pub listen: String,
+    /// Where records are kept.
+    pub store: Store,
+    /// What every client must show.
+    pub token: Option<String>,
+    /// Whether anyone who reaches the port may do anything, though it can be reached from elsewhere.
+    pub insecure: bool,
+    /// The scheduler's settings.
+    pub settings: Settings,
+    /// How many workers run in this process.
+    pub workers: u32,
+    /// How many attempts each of them runs at a time.
+    pub slots: u32,
+}
+
+impl Default for Options {
+    /// In memory, on 127.0.0.1:8786, without workers of its own.
+    fn default() -> Self {
+        Options {
+            listen: "127.0.0.1:8786".to_owned(),
+            store: Store::Memory,
+            token: None,
+            insecure: false,
+            settings: Settings::default(),
+            workers: 0,
+            slots: 1,
+        }
+    }
+}
+
+/// Why a scheduler did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The store cannot be read or written.
+    #[error("the store cannot be recovered: {0}")]
+    Log(#[from] log::Error),
+    /// The port cannot be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A thread broke down.
+    #[error("the start broke down: {0}")]
+    Broken(#[from] tokio::task::JoinError),
+}
+
+/// A running scheduler. Dropping it stops it without waiting; [`Local::stop`] waits.
+pub struct Local {
+    address: SocketAddr,
+    receipt: Receipt,
+    fresh: bool,
+    handle: Handle,
+    failed: watch::Receiver<Option<log::Error>>,
+    driver: JoinHandle<()>,
+    server: (oneshot::Sender<()>, JoinHandle<()>),
+    workers: Vec<(oneshot::Sender<()>, JoinHandle<Result<()>>)>,
+}
+
+impl Local {
+    /// Opens the store, recovers from it, listens, and starts the workers.
+    ///
+    /// # Errors
+    /// [`StartError`] says what to do.
+    pub async fn start(options: Options) -> std::result::Result<Local, StartError> {
+        let Options { store, settings, .. } = options.clone();
+        let recover = move || {
+            let (log, opened) = open(store)?;
+            let reader = Reader::new(log.clone());
+            let scheduler = scheduler::start(log, reader.clone(), settings, opened.damage)?;
+            Ok::<_, StartError>((scheduler, reader, opened.fresh))
+        };
+        let (scheduler, reader, fresh) = tokio::task::spawn_blocking(recover).await??;
+        let handle = scheduler.handle.clone();
+        let guard = server::Options { token: options.token.clone(), insecure: options.insecure };
+        let server = Server::bind(&options.listen, guard, handle.clone(), reader).await?;
+        let address = server.local_addr();
+        let (stop, stopped) = oneshot::channel::<()>();
+        // A sender that is dropped stops it, too.
+        let server = (stop, tokio::spawn(server.run(async { drop(stopped.await) })));
+        let (failure, failed) = watch::channel(None);
+        let driver = tokio::spawn(async move {
+            if let Ok(Err(error)) = scheduler.driver.await {
+                failure.send_replace(Some(error));
+            }
+        });
+        let workers = (1..=options.workers).map(|n| start_worker(&options, address, n)).collect();
+        let receipt = scheduler.receipt;
+        Ok(Local { address, receipt, fresh, handle, failed, driver, server, workers })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What its start found.
+    pub fn receipt(&self) -> &Receipt {
+        &self.receipt
+    }
+
+    /// Whether the store was new.
+    pub fn fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// Waits until the log can no longer be written, which a disk that works never brings about. The
+    /// scheduler has stopped then, and the process is to end: a new start finds what was acknowledged.
+    pub async fn failed(&self) -> log::Error {
+        let mut failed = self.failed.clone();
+        loop {
+            if let Some(error) = failed.borrow_and_update().clone() {
+                return error;
+            }
+            if failed.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// Stops in order: the workers leave, what was accepted becomes durable, everyone is told.
+    pub async fn stop(self) {
+        for (stop, worker) in self.workers {
+            drop(stop);
+            note(worker.await);
+        }
+        self.handle.shutdown().await;
+        let _ = self.driver.await;
+        let (stop, server) = self.server;
+        drop(stop);
+        let _ = server.await;
+    }
+}
+
+fn open(store: Store) -> std::result::Result<(Arc<dyn Log>, Opened), OpenError> {
+    match store {
+        Store::Memory => Ok((Arc::new(Memory::new()), Opened { fresh: true, damage: None })),
+        Store::Directory(dir) => {
+            let (log, opened) = SledLog::open(&dir, SledOptions::default())?;
+            Ok((Arc::new(log), opened))
+        }
+    }
+}
+
+fn start_worker(
+    options: &Options,
+    address: SocketAddr,
+    n: u32,
+) -> (oneshot::Sender<()>, JoinHandle<Result<()>>) {
+    let worker = worker::Options {
+        address: address.to_string(),
+        name: Some(format!("local-{n}")),
+        slots: options.slots,
+        token: options.token.clone(),
+        connect_timeout: Duration::from_secs(10),
+    };
+    let (stop, stopped) = oneshot::channel::<()>();
+    (stop, tokio::spawn(worker::run(worker, async { drop(stopped.await) })))
+}
+
+fn note(ended: std::result::Result<Result<()>, tokio::task::JoinError>) {
+    match ended {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "a worker ended with an error"),
+        Err(error) => tracing::error!(%error, "a worker broke down"),
+    }
+}
+
+impl Client {
+    /// A client with a scheduler, a log in memory and a worker of its own, all in this process, with as
+    /// many slots as there are cores. They end with the client's last clone. For tests, and to begin
+    /// with; what is to last wants `headwater up`.
+    ///
+    /// # Errors
+    /// When this process may not listen on loopback.
+    pub async fn local() -> Result<Client> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let options = Options {
+            listen: "127.0.0.1:0".to_owned(),
+            workers: 1,
+            slots: u32::try_from(cores).unwrap_or(u32::MAX),
+            ..Options::default()
+        };
+        let local = Local::start(options).await.map_err(Error::other)?;
+        let client = Client::connect(&local.address().to_string()).await?;
+        Ok(client.keeping(Arc::new(local)))
+    }
+}

@@ -1,0 +1,105 @@
+//! What a task can learn of the attempt that runs it, and how it becomes a client itself.
+
+use std::sync::Arc;
+
+use tokio::sync::OnceCell;
+
+use super::{FOREVER, Options};
+use crate::client::connection::{self, Connection};
+use crate::client::{Client, Error, Result};
+use crate::protocol::message::Assignment;
+use crate::protocol::session::Role;
+use crate::protocol::{AttemptNumber, TaskKey};
+
+/// The attempt that the current code belongs to. Cheap to clone.
+#[derive(Clone)]
+pub struct Context {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    address: String,
+    token: Option<String>,
+    task: TaskKey,
+    attempt: AttemptNumber,
+    client: OnceCell<Client>,
+}
+
+tokio::task_local! {
+    static CONTEXT: Context;
+}
+
+impl Context {
+    pub(super) fn new(options: &Options, assignment: &Assignment) -> Self {
+        let shared = Shared {
+            address: options.address.clone(),
+            token: options.token.clone(),
+            task: assignment.key.clone(),
+            attempt: assignment.attempt,
+            client: OnceCell::new(),
+        };
+        Context { shared: Arc::new(shared) }
+    }
+
+    /// Runs an attempt's code so that it finds its context.
+    pub(super) fn scope<F: Future>(self, code: F) -> impl Future<Output = F::Output> {
+        CONTEXT.scope(self, code)
+    }
+
+    /// As [`Context::scope`], for code on a thread of its own. Without a context, it is just run.
+    pub(super) fn enter<R>(context: Option<Context>, code: impl FnOnce() -> R) -> R {
+        match context {
+            Some(context) => CONTEXT.sync_scope(context, code),
+            None => code(),
+        }
+    }
+
+    /// The attempt that the current code belongs to, if it belongs to one: a task function, and what
+    /// it awaits; not what it spawns.
+    pub fn current() -> Option<Context> {
+        CONTEXT.try_with(Context::clone).ok()
+    }
+
+    /// The task.
+    pub fn task(&self) -> &TaskKey {
+        &self.shared.task
+    }
+
+    /// Which attempt at it this is, from 1.
+    pub fn attempt(&self) -> AttemptNumber {
+        self.shared.attempt
+    }
+
+    async fn client(&self) -> Result<Client> {
+        let Shared { address, token, task, attempt, client } = &*self.shared;
+        let open = async || {
+            let options = connection::Options {
+                address: address.clone(),
+                role: Role::Attempt { task: task.id, attempt: *attempt },
+                token: token.clone(),
+                // As long as its worker waits for the scheduler, so does the attempt.
+                connect_timeout: FOREVER,
+            };
+            Ok(Client::over(Connection::open(options).await?))
+        };
+        client.get_or_try_init(open).await.cloned()
+    }
+}
+
+/// Makes the running task a client of the scheduler that runs it; the same client each time.
+///
+/// From the first call to its end the attempt takes no slot of its worker, so that tasks which wait for
+/// others leave room for them. What the client holds is released when the attempt ends. When a newer
+/// attempt has begun, whatever this one still asks for is refused: it is fenced.
+///
+/// # Errors
+/// Outside a task, and when the attempt is over.
+pub async fn local_client() -> Result<Client> {
+    match Context::current() {
+        Some(context) => context.client().await,
+        None => Err(Error::msg(
+            "local_client() was called outside a task: call it in a function with #[task], not in what it \
+             spawns, or use Client::connect",
+        )),
+    }
+}
