@@ -261,7 +261,7 @@ mod tests {
         for event in events {
             assert!(batch.push(event, event.is_element()));
         }
-        ReadItem::Records { batch: batch.close(Seq(1), Epoch(1), 0), from: 0 }
+        ReadItem::Records { batch: batch.seal(Seq(1), Epoch(1), 0), from: 0 }
     }
 
     fn origin() -> Origin {
