@@ -48,7 +48,7 @@ struct Cli {
 
 const AFTER_HELP: &str = "\
 Begin with:
-  headwater demo                                a scheduler, two workers, and channels that fill
+  headwater demo                                  a scheduler, two workers, and channels that fill
   headwater channel tail adds --from 0 --follow   in another terminal: read along, from the start
 
 Environment:

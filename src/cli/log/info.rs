@@ -118,8 +118,9 @@ fn lines(overview: &Overview) -> Vec<String> {
     for (position, worker) in overview.workers.iter().enumerate() {
         let heading = if position == 0 { "workers" } else { "" };
         let state = match worker.connected {
-            true => format!("{} of {} slots busy", worker.running, worker.slots),
-            false => format!("away, with {} attempts", worker.running),
+            // Tasks that are clients take no slot, so there may be more running than there are slots.
+            true => format!("{} running, {} slots", worker.running, worker.slots),
+            false => format!("away, {} of its attempts are waited for", worker.running),
         };
         lines.push(format!("{heading:<9} {}: {state}", worker.name));
     }
@@ -156,7 +157,10 @@ mod tests {
     fn people_see_workers_and_damage() {
         let lines = lines(&overview());
         assert!(lines.contains(&"damage    the end is gone".to_owned()), "{lines:?}");
-        assert_eq!(lines[7..], ["workers   w1: 1 of 4 slots busy", "          w2: away, with 1 attempts"]);
+        assert_eq!(
+            lines[7..],
+            ["workers   w1: 1 running, 4 slots", "          w2: away, 1 of its attempts are waited for"]
+        );
     }
 
     #[test]
