@@ -95,6 +95,10 @@ impl Local {
     /// # Errors
     /// [`StartError`] says what to do.
     pub async fn start(options: Options) -> std::result::Result<Local, StartError> {
+        // The port first: whoever cannot have it leaves the store alone.
+        let guard = server::Options { token: options.token.clone(), insecure: options.insecure };
+        let server = Server::bind(&options.listen, guard).await?;
+        let address = server.local_addr();
         let Options { store, settings, .. } = options.clone();
         let recover = move || {
             let (log, opened) = open(store)?;
@@ -104,12 +108,9 @@ impl Local {
         };
         let (scheduler, reader, fresh) = tokio::task::spawn_blocking(recover).await??;
         let handle = scheduler.handle.clone();
-        let guard = server::Options { token: options.token.clone(), insecure: options.insecure };
-        let server = Server::bind(&options.listen, guard, handle.clone(), reader).await?;
-        let address = server.local_addr();
         let (stop, stopped) = oneshot::channel::<()>();
         // A sender that is dropped stops it, too.
-        let server = (stop, tokio::spawn(server.run(async { drop(stopped.await) })));
+        let server = (stop, tokio::spawn(server.run(handle.clone(), reader, async { drop(stopped.await) })));
         let (failure, failed) = watch::channel(None);
         let driver = tokio::spawn(async move {
             if let Ok(Err(error)) = scheduler.driver.await {

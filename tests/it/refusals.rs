@@ -53,10 +53,11 @@ async fn last_failure(channel: &Channel<f64>) -> Result<Box<TaskError>> {
     let (mut records, mut last) = (channel.records(), None);
     while let Some(item) = records.next().await {
         match item? {
-            Item::Record(Record { event: ChannelEvent::Progress { progress, .. }, .. }) => {
-                if let Progress::Failed { error } = progress {
-                    last = Some(error);
-                }
+            Item::Record(Record {
+                event: ChannelEvent::Progress { progress: Progress::Failed { error }, .. },
+                ..
+            }) => {
+                last = Some(error);
             }
             Item::CaughtUp { .. } => break,
             _ => {}

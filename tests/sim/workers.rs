@@ -31,7 +31,7 @@ pub struct Worker {
 
 enum Run {
     Plain,
-    Counter(Counter),
+    Counter(Box<Counter>),
 }
 
 impl Worker {
@@ -120,7 +120,7 @@ impl Worker {
                     assert!(self.running.iter().all(|(other, _)| *other != held), "assigned twice");
                     assert!(self.reports.values().all(|other| *other != held), "assigned after it was over");
                     let run = match &*assignment.function {
-                        COUNTER => Run::Counter(Counter::new(held, rng)),
+                        COUNTER => Run::Counter(Box::new(Counter::new(held, rng))),
                         _ => Run::Plain,
                     };
                     self.running.push((held, run));

@@ -211,7 +211,8 @@ impl Connection {
         let (calls, _) = mpsc::unbounded_channel();
         let session = SessionId([0; 16]);
         let (ended, last_subscription, epoch) = Default::default();
-        Connection { shared: Arc::new(Shared { calls, ended, session, last_subscription, epoch }) }
+        let address = "".into();
+        Connection { shared: Arc::new(Shared { calls, ended, address, session, last_subscription, epoch }) }
     }
 
     fn reply<T>(&self) -> (oneshot::Sender<Result<T>>, Reply<T>) {
