@@ -74,7 +74,7 @@ impl Worker {
     /// The tasks that are clients, for the network.
     pub fn counters(&mut self) -> impl Iterator<Item = &mut Counter> {
         self.running.iter_mut().filter_map(|(_, run)| match run {
-            Run::Counter(counter) => Some(counter),
+            Run::Counter(counter) => Some(counter.as_mut()),
             Run::Plain => None,
         })
     }
