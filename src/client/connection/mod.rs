@@ -1,7 +1,7 @@
 //! A session over TCP: it reconnects by itself, and what was asked is sent again until it is answered.
 //!
 //! [`Connection`] is a handle. An actor, one task for each connection, owns the socket and the
-//! [`Link`](super::link::Link); handles send it calls, in order, without waiting:
+//! [`Link`]; handles send it calls, in order, without waiting:
 //!
 //! ```text
 //!   Connection ──calls──▶ actor: link ──frames──▶ transport ──▶ scheduler
