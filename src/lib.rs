@@ -99,10 +99,15 @@ pub mod worker;
 #[cfg(feature = "scheduler")]
 pub mod local;
 
-pub use client::blocking;
 pub use client::{Channel, Client, Error, Item, Offset, Result, StreamExt, TaskFuture};
 pub use headwater_macros::task;
 pub use worker::context::local_client;
+
+/// The same for code that is not async.
+pub mod blocking {
+    pub use crate::client::blocking::*;
+    pub use crate::worker::context::blocking_local_client as local_client;
+}
 
 /// For the code that `#[task]` writes, and nobody else.
 #[doc(hidden)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::client::{Client, Error, Result};
+use crate::client::{Client, Error, Result, blocking};
 use crate::log::{self, Log, Memory, OpenError, Opened, Reader, SledLog, SledOptions};
 use crate::protocol::event::Receipt;
 use crate::scheduler::core::Settings;
@@ -216,5 +216,15 @@ impl Client {
         let local = Local::start(options).await.map_err(Error::other)?;
         let client = Client::connect(&local.address().to_string()).await?;
         Ok(client.keeping(Arc::new(local)))
+    }
+}
+
+impl blocking::Client {
+    /// As [`Client::local`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn local() -> Result<blocking::Client> {
+        blocking::Client::opened_by(Client::local())
     }
 }

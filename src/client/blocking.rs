@@ -47,16 +47,27 @@ use crate::protocol::command::{Answer, Query};
 use crate::protocol::task::{TaskInfo, TaskStatus};
 use crate::protocol::{Outcome, TaskKey};
 
-/// The client and the thread that it runs on.
+/// The client and the threads that it runs on.
 struct Shared {
     client: super::Client,
     /// Taken when this is dropped.
-    runtime: Option<Runtime>,
+    threads: Option<Threads>,
+}
+
+/// Where a client's work is done.
+enum Threads {
+    /// On threads of its own.
+    Own(Runtime),
+    /// On those of the worker that runs the task which uses it.
+    Worker(runtime::Handle),
 }
 
 impl Shared {
     fn wait<F: Future>(&self, work: F) -> F::Output {
-        self.runtime.as_ref().expect("it is there until the drop").block_on(work)
+        match self.threads.as_ref().expect("they are there until the drop") {
+            Threads::Own(runtime) => runtime.block_on(work),
+            Threads::Worker(runtime) => runtime.block_on(work),
+        }
     }
 }
 
@@ -68,7 +79,8 @@ impl fmt::Debug for Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        let Some(runtime) = self.runtime.take() else { return };
+        // A worker's client is its attempt's, and ends with it.
+        let Some(Threads::Own(runtime)) = self.threads.take() else { return };
         // Inside async code nothing may wait: then the session ends with its lease.
         if runtime::Handle::try_current().is_err() {
             runtime.block_on(self.client.close());
@@ -98,14 +110,28 @@ impl Client {
     /// # Errors
     /// As there.
     pub fn connect_with(builder: super::Builder, address: impl Into<String>) -> Result<Client> {
+        Client::opened_by(builder.connect(address))
+    }
+
+    /// What `opening` opens, on threads of its own.
+    pub(crate) fn opened_by(opening: impl Future<Output = Result<super::Client>>) -> Result<Client> {
         let runtime = runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("headwater-client")
             .enable_all()
             .build()
             .map_err(Error::other)?;
-        let client = runtime.block_on(builder.connect(address))?;
-        Ok(Client { shared: Arc::new(Shared { client, runtime: Some(runtime) }) })
+        let client = runtime.block_on(opening)?;
+        Ok(Client { shared: Arc::new(Shared { client, threads: Some(Threads::Own(runtime)) }) })
+    }
+
+    /// What `opening` opens, on the threads of the worker that runs this.
+    pub(crate) fn opened_in_worker(opening: impl Future<Output = Result<super::Client>>) -> Result<Client> {
+        let Ok(runtime) = runtime::Handle::try_current() else {
+            return Err(Error::msg("no worker runs this: use blocking::Client::connect"));
+        };
+        let client = runtime.block_on(opening)?;
+        Ok(Client { shared: Arc::new(Shared { client, threads: Some(Threads::Worker(runtime)) }) })
     }
 
     /// As [`super::Client::channel`].

@@ -46,6 +46,8 @@ mod holds;
 pub mod link;
 pub mod reading;
 pub mod submit;
+#[cfg(test)]
+mod tests;
 
 pub use channel::{Channel, Entry, Reading};
 pub use connection::Connection;
