@@ -62,7 +62,8 @@
 //! - [`Channel`]: append to it, and read its [futures](Channel::futures), its [values](Channel::values)
 //!   or all of its [records](Channel::records), from any [`Offset`]. An [`Item`] is a record, the marker
 //!   where history ends, or the notice that a range is gone.
-//! - [`local_client`]: makes a running task a client of the scheduler that runs it.
+//! - [`local_client`], and [`blocking::local_client`]: make a running task a client of the scheduler that
+//!   runs it.
 //! - [`Error`]: what can go wrong, by what one can do about it. A task may return it, too.
 //!
 //! # Features

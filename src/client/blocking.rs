@@ -12,13 +12,7 @@
 //! fn add(a: f64, b: f64) -> f64 { a + b }
 //!
 //! # fn main() -> Result<()> {
-//! # use headwater::local::{Local, Options};
-//! # let runtime = tokio::runtime::Runtime::new()?;
-//! # let options = Options { listen: "127.0.0.1:0".into(), workers: 1, ..Options::default() };
-//! # let local = runtime.block_on(Local::start(options)).map_err(headwater::Error::other)?;
-//! # let address = local.address().to_string();
-//! // `127.0.0.1:8786`, say.
-//! let client = Client::connect(address)?;
+//! let client = Client::local()?;
 //! let three = client.submit(add, (1.0, 2.0)).send()?;
 //! let six = client.submit(add, (&three, 3.0)).send()?;
 //! let sums = client.channel::<f64>("sums")?;
