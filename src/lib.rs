@@ -100,6 +100,9 @@ pub mod worker;
 #[cfg(feature = "scheduler")]
 pub mod local;
 
+#[cfg(feature = "cli")]
+pub mod cli;
+
 pub use client::{Channel, Client, Error, Item, Offset, Result, StreamExt, TaskFuture};
 pub use headwater_macros::task;
 pub use worker::context::local_client;
