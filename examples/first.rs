@@ -3,7 +3,7 @@
 //! [`Client::local`] brings a scheduler, a log in memory and a worker. `Client::connect("host:8786")` in
 //! its place, and the same lines use a cluster.
 
-use headwater::{Client, Offset, Result, StreamExt, task};
+use headwater::{Client, Offset, Result, task};
 
 /// The same call is the same task: it is run once.
 #[task(pure)]
@@ -31,8 +31,13 @@ async fn main() -> Result<()> {
     // A future that fails says why, and so does each that depends on it.
     let bad = client.submit(parse, ("forty",)).await?;
     let worse = client.submit(add, (1.0, &bad)).await?;
-    println!("parse: {}", bad.clone().await.unwrap_err());
-    println!("add: {}", worse.await.unwrap_err());
+    for future in [bad, worse] {
+        let name = future.key().label.clone();
+        match future.await {
+            Ok(number) => println!("{name}: {number}"),
+            Err(error) => println!("{name}: {error}"),
+        }
+    }
 
     // A channel keeps what is appended to it, in one order for all. An offset is durable when it is here.
     let sums = client.channel::<f64>("sums").await?;
@@ -42,9 +47,10 @@ async fn main() -> Result<()> {
     sums.stop().await?;
 
     // Anyone may read it, from anywhere. It was stopped, so this comes to an end.
-    let results: Vec<f64> =
-        sums.from(Offset::Start).futures().then(async |future| future?.await).map(Result::unwrap).collect().await;
-    println!("on the channel: {results:?}");
+    let mut futures = sums.from(Offset::Start).futures();
+    while let Some(future) = futures.next().await {
+        println!("on the channel: {}", future?.await?);
+    }
 
     client.close().await;
     Ok(())
