@@ -4,7 +4,7 @@ use anyhow::anyhow;
 
 use crate::client::{Client, Error};
 use crate::protocol::ChannelName;
-use crate::protocol::TaskId;
+use crate::protocol::TaskKey;
 use crate::protocol::channel::ChannelInfo;
 use crate::protocol::command::{Answer, Query, Rejection};
 use crate::protocol::task::TaskInfo;
@@ -58,10 +58,15 @@ pub async fn tasks(client: &Client, from: u64) -> anyhow::Result<Vec<TaskInfo>> 
 }
 
 /// One task, with its outcome.
-pub async fn task(client: &Client, task: TaskId) -> anyhow::Result<TaskInfo> {
-    match client.query(Query::Task { task }).await? {
-        Answer::Task(info) => Ok(info),
-        other => Err(unexpected(&other)),
+pub async fn task(client: &Client, key: &TaskKey) -> anyhow::Result<TaskInfo> {
+    match client.query(Query::Task { task: key.id }).await {
+        Ok(Answer::Task(info)) => Ok(info),
+        Ok(other) => Err(unexpected(&other)),
+        Err(Error::Rejected(Rejection::UnknownTask(_))) => Err(anyhow!(
+            "there is no task {key}: it never was, or nobody keeps it any more; `headwater task list` shows \
+             those there are"
+        )),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Data for stdout: lines, JSON lines, and tables. Buffered; [`Output::flush`] hands over what is there.
 
 use std::fmt::Display;
-use std::io::{self, BufWriter, ErrorKind, Stdout, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 
 use serde::Serialize;
 
@@ -11,14 +11,19 @@ use serde::Serialize;
 pub struct ReaderGone;
 
 /// Stdout, buffered.
-#[derive(Debug)]
 pub struct Output {
-    stdout: BufWriter<Stdout>,
+    stdout: BufWriter<Box<dyn Write + Send>>,
 }
 
 impl Output {
     pub fn new() -> Self {
-        Output { stdout: BufWriter::new(io::stdout()) }
+        Output { stdout: BufWriter::new(Box::new(io::stdout())) }
+    }
+
+    /// For tests that look at something else.
+    #[cfg(test)]
+    pub fn unread() -> Self {
+        Output { stdout: BufWriter::new(Box::new(io::sink())) }
     }
 
     /// Writes a line.

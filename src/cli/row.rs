@@ -126,7 +126,7 @@ mod tests {
     use crate::protocol::task::ErrorKind;
     use crate::protocol::{AttemptNumber, Digest, Payload, Producer, TaskKey};
 
-    const TIME: TimeMs = 1_795_421_096_007;
+    const TIME: TimeMs = 1_795_418_696_007;
 
     fn origin() -> Origin {
         Origin { producer: Producer(1), number: 1 }

@@ -46,9 +46,9 @@ mod tests {
     #[test]
     fn moments_have_milliseconds() {
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
-        assert_eq!(rfc3339(1_795_421_096_007), "2026-11-23T07:24:56.007Z");
+        assert_eq!(rfc3339(1_795_418_696_007), "2026-11-23T07:24:56.007Z");
         let zone = TimeZone::fixed(jiff::tz::offset(2));
-        assert_eq!(in_zone(1_795_421_096_007, zone), "2026-11-23 09:24:56.007");
+        assert_eq!(in_zone(1_795_418_696_007, zone), "2026-11-23 09:24:56.007");
     }
 
     #[test]

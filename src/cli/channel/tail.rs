@@ -115,6 +115,16 @@ impl Tail {
     }
 }
 
+/// The server knows logs by their numbers; here, the log is known by the channel's name.
+fn named(error: Error, name: &ChannelName) -> Error {
+    match error {
+        Error::Rejected(Rejection::PastHead { offset, head, .. }) => {
+            Rejection::PastHead { name: format!("channel `{name}`"), offset, head }.into()
+        }
+        other => other,
+    }
+}
+
 fn is_session_over(error: &anyhow::Error) -> bool {
     let over = |closing: &Closing| matches!(closing, Closing::Rejected(Rejection::SessionEnded(_)));
     match error.downcast_ref::<Error>() {
@@ -125,7 +135,6 @@ fn is_session_over(error: &anyhow::Error) -> bool {
 }
 
 /// A place in a log, and what is to be known to read on from there.
-#[derive(Debug)]
 struct Reader {
     next: Position,
     follow: bool,
@@ -158,7 +167,8 @@ impl Reader {
         self.is_stopped |= info.stopped;
         let mut subscription = client.connection().subscribe(info.log, self.next);
         while let Some(item) = subscription.next().await {
-            let more = self.take(item?, info.log)?;
+            let item = item.map_err(|error| named(error, name))?;
+            let more = self.take(item, info.log)?;
             self.output.flush()?;
             if more == More::No {
                 break;
@@ -281,6 +291,10 @@ mod tests {
         ChannelEvent::Stopped { origin: origin(), count: 1, digest: Digest(0) }
     }
 
+    fn reader(follow: bool) -> Reader {
+        Reader { output: Output::unread(), ..Reader::new(Position::Offset(0), follow, true) }
+    }
+
     fn take(reader: &mut Reader, item: ReadItem) -> More {
         reader.take(item, LogId(1)).unwrap()
     }
@@ -296,7 +310,7 @@ mod tests {
 
     #[test]
     fn without_follow_it_ends_at_the_head() {
-        let mut reader = Reader::new(Position::Offset(0), false, true);
+        let mut reader = reader(false);
         assert_eq!(take(&mut reader, records(&[appended()])), More::Yes);
         assert_eq!(take(&mut reader, ReadItem::CaughtUp { head: 1 }), More::No);
         assert_eq!(reader.next, Position::Offset(1));
@@ -304,7 +318,7 @@ mod tests {
 
     #[test]
     fn following_ends_when_the_channel_is_stopped_and_its_futures_are_settled() {
-        let mut reader = Reader::new(Position::Offset(0), true, true);
+        let mut reader = reader(true);
         assert_eq!(take(&mut reader, records(&[appended()])), More::Yes);
         assert_eq!(take(&mut reader, ReadItem::CaughtUp { head: 1 }), More::Yes);
         assert_eq!(take(&mut reader, records(&[stopped()])), More::Yes);
@@ -313,7 +327,7 @@ mod tests {
 
     #[test]
     fn following_history_does_not_end_before_it_is_read() {
-        let mut reader = Reader::new(Position::Offset(0), true, true);
+        let mut reader = reader(true);
         assert_eq!(take(&mut reader, records(&[stopped()])), More::Yes);
         assert_eq!(take(&mut reader, ReadItem::CaughtUp { head: 1 }), More::No);
     }

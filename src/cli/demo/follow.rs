@@ -14,7 +14,6 @@ use crate::protocol::channel::{ChannelInfo, Progress};
 use crate::protocol::event::Receipt;
 
 /// Prints results until there are enough.
-#[derive(Debug)]
 pub struct Follower {
     output: Output,
     json: bool,
@@ -168,7 +167,7 @@ mod tests {
 
     #[test]
     fn results_are_counted_and_nothing_else() {
-        let mut follower = Follower::new(true, NonZeroU64::new(2));
+        let mut follower = Follower { output: Output::unread(), ..Follower::new(true, NonZeroU64::new(2)) };
         follower.take(Item::CaughtUp { head: 0 }).unwrap();
         let started = Progress::Started { attempt: AttemptNumber(1), worker: "w".into() };
         follower.take(record(started)).unwrap();

@@ -71,7 +71,7 @@ impl Show {
         let (info, steps, names) = self
             .connect
             .with(async |client| {
-                let info = ask::task(client, self.key.id).await?;
+                let info = ask::task(client, &self.key).await?;
                 let mut names = Names::default();
                 let steps = history(client, &info, &mut names).await?;
                 look_back(client, &info, &steps, &mut names).await?;
