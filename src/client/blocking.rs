@@ -4,23 +4,24 @@
 //! code, where waiting would hold up others: tokio panics with "Cannot start a runtime from within a
 //! runtime". Use [`crate::client`] there.
 //!
-//! ```no_run
-//! use headwater::client::{Result, blocking::Client};
-//! use headwater::task;
+//! ```
+//! use headwater::blocking::Client;
+//! use headwater::{Result, task};
 //!
 //! #[task(pure)]
 //! fn add(a: f64, b: f64) -> f64 { a + b }
 //!
-//! fn main() -> Result<()> {
-//!     let client = Client::connect("127.0.0.1:8786")?;
-//!     let three = client.submit(add, (1.0, 2.0)).send()?;
-//!     let sums = client.channel::<f64>("sums")?;
-//!     sums.append(&three)?;
-//!     for future in sums.futures() {
-//!         println!("{}", future?.wait()?);
-//!     }
-//!     Ok(())
-//! }
+//! # fn main() -> Result<()> {
+//! let client = Client::local()?;
+//! let three = client.submit(add, (1.0, 2.0)).send()?;
+//! let six = client.submit(add, (&three, 3.0)).send()?;
+//! let sums = client.channel::<f64>("sums")?;
+//! sums.append(&three)?;
+//! sums.append(&six)?;
+//! sums.stop()?;
+//! let results: Result<Vec<f64>> = sums.futures().map(|future| future?.wait()).collect();
+//! assert_eq!(results?, [3.0, 6.0]);
+//! # Ok(()) }
 //! ```
 
 use std::fmt;
