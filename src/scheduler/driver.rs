@@ -142,6 +142,10 @@ impl Driver {
                 return Ok(());
             }
             let full = self.pipeline.open_records() >= OPEN_RECORDS_MAX;
+            // Here and not only below, where calls that never end would keep leases from ending.
+            if self.until_deadline().is_zero() && !full {
+                self.pipeline.tick(now());
+            }
             let deadline = self.until_deadline();
             tokio::select! {
                 biased;
