@@ -73,7 +73,7 @@ impl State {
                 self.set_phase(*task, Phase::Ready);
             }
             TaskEvent::Requeued { task, .. } => self.set_phase(*task, Phase::Ready),
-            TaskEvent::Forgotten { task } => self.forget(*task),
+            TaskEvent::Forgotten { task } => self.forget(offset, *task),
         }
     }
 
@@ -177,7 +177,7 @@ impl State {
             label: submission.key.label.clone(),
             function: self.shared_function(function),
             submitted_at: offset,
-            attempt: AttemptNumber(0),
+            attempt: self.retired.take(id),
             phase: Phase::Waiting { missing },
             call: Some(Box::new(call)),
             keepers,
@@ -275,11 +275,12 @@ impl State {
         }
     }
 
-    fn forget(&mut self, id: TaskId) {
+    fn forget(&mut self, offset: u64, id: TaskId) {
         // The phase is left first, so that no index still names the task.
         self.set_phase(id, Phase::Cancelled);
         let Some(task) = self.tasks.remove(&id) else { return };
         self.counts.failed -= 1;
+        self.retired.put(id, task.attempt, offset);
         self.order.remove(&task.submitted_at);
         self.unkept.remove(&id);
         if let Some(call) = task.call {

@@ -26,11 +26,13 @@ mod decide;
 mod effect;
 mod presence;
 mod query;
+mod retired;
 mod state;
 mod upkeep;
 
 pub use effect::Effect;
 pub use presence::{Presence, Worker};
+pub use retired::Retired;
 pub use state::{Call, Channel, Counts, Phase, Remembered, Session, State, Task};
 
 use super::handle::{ConnectionId, Request};
