@@ -25,6 +25,7 @@ use crate::log::{Error, Log, Reader};
 use crate::protocol::command::Rejection;
 use crate::protocol::event::Receipt;
 use crate::protocol::message::{Closing, ServerMessage};
+use crate::protocol::task::shortened;
 use crate::protocol::{Epoch, Seq, TimeMs};
 
 /// Most calls that wait for the driver; then those who call wait too. Each is at most the requests of
@@ -70,7 +71,7 @@ pub fn start(
         tasks_requeued: requeued.count() as u64,
         tasks_running: state.counts.running,
         channels: state.channels.len() as u64,
-        damage,
+        damage: damage.as_deref().map(shortened),
     };
     let facts = LogFacts { epoch, seq: last.seq, receipt: receipt.clone(), store: log.describe() };
     let core = Core::new(state, settings, facts, now());

@@ -10,6 +10,7 @@ mod pipeline;
 mod scenarios;
 mod scene;
 mod server;
+mod sizes;
 mod transcript;
 mod workers;
 mod workload;
