@@ -62,6 +62,9 @@ pub const SUBSCRIPTIONS_PER_CONNECTION_MAX: usize = 10_000;
 /// Most rows that one listing answers.
 pub const LISTING_ROWS_MAX: usize = 10_000;
 
+/// Most bytes of the rows that one listing answers, so that it fits a frame: 2 MiB.
+pub const LISTING_BYTES_MAX: usize = 2 * 1024 * 1024;
+
 /// Why a thing of the user's is refused for its size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 #[error("{what} is {size}, over the limit of {max}: {hint}")]

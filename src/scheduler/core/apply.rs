@@ -3,6 +3,7 @@
 //! Events of different channels, and of a channel and the task log, touch different things, or things
 //! that add up; so each log may be folded on its own, the task log first.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Event;
@@ -157,7 +158,7 @@ impl State {
                 missing += 1;
             }
             match &mut task.call {
-                Some(call) => call.waiting.push(id),
+                Some(call) => drop(call.waiting.insert(id)),
                 None if matches!(task.phase, Phase::Finished(_)) => {}
                 None => {
                     self.doomed.insert(id);
@@ -168,7 +169,7 @@ impl State {
         let call = Call {
             arguments: submission.arguments.clone(),
             dependencies,
-            waiting: Vec::new(),
+            waiting: BTreeSet::new(),
             options: submission.options,
             failures: 0,
         };
@@ -269,7 +270,7 @@ impl State {
     fn leave_dependencies(&mut self, id: TaskId, call: &Call) {
         for dependency in &call.dependencies {
             if let Some(call) = self.tasks.get_mut(dependency).and_then(|task| task.call.as_mut()) {
-                call.waiting.retain(|waiting| *waiting != id);
+                call.waiting.remove(&id);
             }
             self.change_keepers(*dependency, |keepers| keepers.dependents -= 1);
         }

@@ -114,7 +114,7 @@ pub struct Call {
     /// The tasks among them, each once.
     pub dependencies: Vec<TaskId>,
     /// Unsettled tasks that wait for this one.
-    pub waiting: Vec<TaskId>,
+    pub waiting: BTreeSet<TaskId>,
     /// What the client chose.
     pub options: TaskOptions,
     /// Attempts that failed so far.
@@ -232,6 +232,14 @@ impl State {
     /// A task's full key.
     pub fn key_of(&self, id: TaskId) -> Option<TaskKey> {
         self.tasks.get(&id).map(|task| TaskKey { id, label: task.label.clone() })
+    }
+
+    /// The worker that has a task's newest attempt, while it runs.
+    pub fn worker_of(&self, task: TaskId) -> Option<Producer> {
+        match self.tasks.get(&task)?.phase {
+            Phase::Running { worker } => Some(worker),
+            _ => None,
+        }
     }
 
     /// The name of a worker's session.
