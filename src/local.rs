@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::client::{Client, Error, Result};
+use crate::client::{Client, Error, Result, blocking};
 use crate::log::{self, Log, Memory, OpenError, Opened, Reader, SledLog, SledOptions};
 use crate::protocol::event::Receipt;
 use crate::scheduler::core::Settings;
@@ -95,6 +95,10 @@ impl Local {
     /// # Errors
     /// [`StartError`] says what to do.
     pub async fn start(options: Options) -> std::result::Result<Local, StartError> {
+        // The port first: whoever cannot have it leaves the store alone.
+        let guard = server::Options { token: options.token.clone(), insecure: options.insecure };
+        let server = Server::bind(&options.listen, guard).await?;
+        let address = server.local_addr();
         let Options { store, settings, .. } = options.clone();
         let recover = move || {
             let (log, opened) = open(store)?;
@@ -104,12 +108,9 @@ impl Local {
         };
         let (scheduler, reader, fresh) = tokio::task::spawn_blocking(recover).await??;
         let handle = scheduler.handle.clone();
-        let guard = server::Options { token: options.token.clone(), insecure: options.insecure };
-        let server = Server::bind(&options.listen, guard, handle.clone(), reader).await?;
-        let address = server.local_addr();
         let (stop, stopped) = oneshot::channel::<()>();
         // A sender that is dropped stops it, too.
-        let server = (stop, tokio::spawn(server.run(async { drop(stopped.await) })));
+        let server = (stop, tokio::spawn(server.run(handle.clone(), reader, async { drop(stopped.await) })));
         let (failure, failed) = watch::channel(None);
         let driver = tokio::spawn(async move {
             if let Ok(Err(error)) = scheduler.driver.await {
@@ -216,5 +217,15 @@ impl Client {
         let local = Local::start(options).await.map_err(Error::other)?;
         let client = Client::connect(&local.address().to_string()).await?;
         Ok(client.keeping(Arc::new(local)))
+    }
+}
+
+impl blocking::Client {
+    /// As [`Client::local`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn local() -> Result<blocking::Client> {
+        blocking::Client::opened_by(Client::local())
     }
 }

@@ -4,23 +4,24 @@
 //! code, where waiting would hold up others: tokio panics with "Cannot start a runtime from within a
 //! runtime". Use [`crate::client`] there.
 //!
-//! ```no_run
-//! use headwater::client::{Result, blocking::Client};
-//! use headwater::task;
+//! ```
+//! use headwater::blocking::Client;
+//! use headwater::{Result, task};
 //!
 //! #[task(pure)]
 //! fn add(a: f64, b: f64) -> f64 { a + b }
 //!
-//! fn main() -> Result<()> {
-//!     let client = Client::connect("127.0.0.1:8786")?;
-//!     let three = client.submit(add, (1.0, 2.0)).send()?;
-//!     let sums = client.channel::<f64>("sums")?;
-//!     sums.append(&three)?;
-//!     for future in sums.futures() {
-//!         println!("{}", future?.wait()?);
-//!     }
-//!     Ok(())
-//! }
+//! # fn main() -> Result<()> {
+//! let client = Client::local()?;
+//! let three = client.submit(add, (1.0, 2.0)).send()?;
+//! let six = client.submit(add, (&three, 3.0)).send()?;
+//! let sums = client.channel::<f64>("sums")?;
+//! sums.append(&three)?;
+//! sums.append(&six)?;
+//! sums.stop()?;
+//! let results: Result<Vec<f64>> = sums.futures().map(|future| future?.wait()).collect();
+//! assert_eq!(results?, [3.0, 6.0]);
+//! # Ok(()) }
 //! ```
 
 use std::fmt;
@@ -40,16 +41,27 @@ use crate::protocol::command::{Answer, Query};
 use crate::protocol::task::{TaskInfo, TaskStatus};
 use crate::protocol::{Outcome, TaskKey};
 
-/// The client and the thread that it runs on.
+/// The client and the threads that it runs on.
 struct Shared {
     client: super::Client,
     /// Taken when this is dropped.
-    runtime: Option<Runtime>,
+    threads: Option<Threads>,
+}
+
+/// Where a client's work is done.
+enum Threads {
+    /// On threads of its own.
+    Own(Runtime),
+    /// On those of the worker that runs the task which uses it.
+    Worker(runtime::Handle),
 }
 
 impl Shared {
     fn wait<F: Future>(&self, work: F) -> F::Output {
-        self.runtime.as_ref().expect("it is there until the drop").block_on(work)
+        match self.threads.as_ref().expect("they are there until the drop") {
+            Threads::Own(runtime) => runtime.block_on(work),
+            Threads::Worker(runtime) => runtime.block_on(work),
+        }
     }
 }
 
@@ -61,7 +73,8 @@ impl fmt::Debug for Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        let Some(runtime) = self.runtime.take() else { return };
+        // A worker's client is its attempt's, and ends with it.
+        let Some(Threads::Own(runtime)) = self.threads.take() else { return };
         // Inside async code nothing may wait: then the session ends with its lease.
         if runtime::Handle::try_current().is_err() {
             runtime.block_on(self.client.close());
@@ -91,14 +104,28 @@ impl Client {
     /// # Errors
     /// As there.
     pub fn connect_with(builder: super::Builder, address: impl Into<String>) -> Result<Client> {
+        Client::opened_by(builder.connect(address))
+    }
+
+    /// What `opening` opens, on threads of its own.
+    pub(crate) fn opened_by(opening: impl Future<Output = Result<super::Client>>) -> Result<Client> {
         let runtime = runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("headwater-client")
             .enable_all()
             .build()
             .map_err(Error::other)?;
-        let client = runtime.block_on(builder.connect(address))?;
-        Ok(Client { shared: Arc::new(Shared { client, runtime: Some(runtime) }) })
+        let client = runtime.block_on(opening)?;
+        Ok(Client { shared: Arc::new(Shared { client, threads: Some(Threads::Own(runtime)) }) })
+    }
+
+    /// What `opening` opens, on the threads of the worker that runs this.
+    pub(crate) fn opened_in_worker(opening: impl Future<Output = Result<super::Client>>) -> Result<Client> {
+        let Ok(runtime) = runtime::Handle::try_current() else {
+            return Err(Error::msg("no worker runs this: use blocking::Client::connect"));
+        };
+        let client = runtime.block_on(opening)?;
+        Ok(Client { shared: Arc::new(Shared { client, threads: Some(Threads::Worker(runtime)) }) })
     }
 
     /// As [`super::Client::channel`].

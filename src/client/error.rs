@@ -6,6 +6,7 @@ use super::function::EncodeError;
 use super::link::ProtocolError;
 use crate::protocol::channel::BadChannelName;
 use crate::protocol::command::Rejection;
+use crate::protocol::ids::BadKey;
 use crate::protocol::limits::TooLarge;
 use crate::protocol::message::Closing;
 use crate::protocol::{ChannelName, TaskError, TaskKey};
@@ -88,6 +89,9 @@ pub enum Error {
     /// A text that cannot name a channel.
     #[error(transparent)]
     BadName(#[from] BadChannelName),
+    /// A text that is no task key.
+    #[error(transparent)]
+    BadKey(#[from] BadKey),
     /// This client was closed.
     #[error("this client was closed: connect again to go on")]
     Stopped,

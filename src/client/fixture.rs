@@ -121,6 +121,11 @@ impl Peer {
     }
 }
 
+/// What comes of this, which must not take for ever.
+pub(super) async fn soon<F: Future>(work: F) -> F::Output {
+    timeout(HANG, work).await.expect("it hangs")
+}
+
 /// The future of a task, of a client that was never connected.
 pub(super) fn future<T>(id: TaskId) -> TaskFuture<T> {
     TaskFuture::new(TaskKey::unique("f", id.0), Client::over(Connection::unconnected()), None)

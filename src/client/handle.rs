@@ -84,12 +84,14 @@ impl Client {
     /// Calls a function with `#[task]` on the cluster. The call is submitted when what this returns is
     /// awaited; before that, options can be set.
     ///
-    /// ```no_run
-    /// # use headwater::{task, client::{Client, Result}};
+    /// ```
+    /// # use headwater::{Client, Result, task};
     /// #[task(pure)]
     /// fn add(a: f64, b: f64) -> f64 { a + b }
     ///
-    /// # async fn example(client: Client) -> Result<()> {
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// let client = Client::local().await?;
     /// let three = client.submit(add, (1.0, 2.0)).await?;
     /// let five = client.submit(add, (&three, 2.0)).retries(3).await?;
     /// assert_eq!(five.await?, 5.0);

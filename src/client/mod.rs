@@ -8,6 +8,27 @@
 //! Everything a client asks has its place in its session's order when it is called, not when it is
 //! first polled. A connection that breaks is made again, and nobody who waits notices more than a delay.
 //!
+//! Appends and submissions can be on their way several at a time; they keep their order:
+//!
+//! ```
+//! use headwater::client::{Client, Item, Offset, Result};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<()> {
+//! let client = Client::local().await?;
+//! let numbers = client.channel::<u64>("numbers").await?;
+//! let one = numbers.append_value(&1);
+//! let two = numbers.append_value(&2);
+//! assert_eq!((two.await?, one.await?), (1, 0));
+//!
+//! // All records with their times, and the marker where history ends.
+//! let mut records = numbers.from(Offset::At(1)).records();
+//! let Some(Ok(Item::Record(record))) = records.next().await else { panic!() };
+//! assert_eq!((record.offset, record.index), (1, Some(1)));
+//! assert_eq!(records.next().await.transpose()?, Some(Item::CaughtUp { head: 2 }));
+//! # Ok(()) }
+//! ```
+//!
 //! It is no worker: a worker is a client that also runs things. It never imports `log`, `scheduler`,
 //! `server` or `worker`.
 
@@ -25,6 +46,8 @@ mod holds;
 pub mod link;
 pub mod reading;
 pub mod submit;
+#[cfg(test)]
+mod tests;
 
 pub use channel::{Channel, Entry, Reading};
 pub use connection::Connection;

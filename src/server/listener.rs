@@ -66,11 +66,11 @@ pub enum BindError {
     },
 }
 
-/// A server that listens.
+/// A server that has its port, and lets nobody in before it runs.
 pub struct Server {
     listener: TcpListener,
     local_addr: SocketAddr,
-    shared: Arc<Shared>,
+    token: Option<String>,
 }
 
 impl Server {
@@ -78,12 +78,7 @@ impl Server {
     ///
     /// # Errors
     /// [`BindError`] says what to do.
-    pub async fn bind(
-        address: &str,
-        options: Options,
-        handle: Handle,
-        reader: Reader,
-    ) -> Result<Server, BindError> {
+    pub async fn bind(address: &str, options: Options) -> Result<Server, BindError> {
         let Options { token, insecure } = options;
         if token.as_ref().is_some_and(String::is_empty) {
             return Err(BindError::EmptyToken);
@@ -104,8 +99,7 @@ impl Server {
         };
         let listener = TcpListener::bind(&addresses[..]).await.map_err(refused)?;
         let local_addr = listener.local_addr().map_err(refused)?;
-        let shared = Arc::new(Shared { handle, source: Source::new(reader), token });
-        Ok(Server { listener, local_addr, shared })
+        Ok(Server { listener, local_addr, token })
     }
 
     /// Where it listens, with the port that it got.
@@ -113,13 +107,14 @@ impl Server {
         self.local_addr
     }
 
-    /// Serves until `shutdown` is ready. Then it accepts no more, tells everyone that is connected, and
+    /// Serves a scheduler and its logs until `shutdown` is ready. Then it accepts no more, tells everyone that is connected, and
     /// waits a few seconds for them to take it.
     ///
     /// Answers that the scheduler has not given by then are not sent: shut the scheduler down first
     /// where they matter. Whoever misses one asks again after the restart, and finds its first answer.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Server { listener, shared, .. } = self;
+    pub async fn run(self, handle: Handle, reader: Reader, shutdown: impl Future<Output = ()>) {
+        let Server { listener, token, .. } = self;
+        let shared = Arc::new(Shared { handle, source: Source::new(reader), token });
         let (stop_sender, stop) = watch::channel(false);
         let mut sessions = JoinSet::new();
         let mut shutdown = std::pin::pin!(shutdown);
@@ -181,14 +176,8 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::oneshot;
 
-    async fn bind(address: &str, options: Options) -> Result<(Server, TestDriver), BindError> {
-        let (handle, driver) = TestDriver::new();
-        let server = Server::bind(address, options, handle, Site::new().reader).await?;
-        Ok((server, driver))
-    }
-
     async fn refusal(address: &str, options: Options) -> String {
-        bind(address, options).await.err().expect("it is refused").to_string()
+        Server::bind(address, options).await.err().expect("it is refused").to_string()
     }
 
     #[tokio::test]
@@ -198,15 +187,15 @@ mod tests {
             assert!(told.contains("--token-file") && told.contains("--insecure"), "{told}");
         }
         let token = Options { token: Some("secret".into()), insecure: false };
-        assert!(bind("0.0.0.0:0", token).await.is_ok());
-        assert!(bind("0.0.0.0:0", Options { token: None, insecure: true }).await.is_ok());
-        let (server, _) = bind("127.0.0.1:0", Options::default()).await.unwrap();
+        assert!(Server::bind("0.0.0.0:0", token).await.is_ok());
+        assert!(Server::bind("0.0.0.0:0", Options { token: None, insecure: true }).await.is_ok());
+        let server = Server::bind("127.0.0.1:0", Options::default()).await.unwrap();
         assert_ne!(server.local_addr().port(), 0);
     }
 
     #[tokio::test]
     async fn what_cannot_be_bound_says_what_to_do() {
-        let (server, _) = bind("127.0.0.1:0", Options::default()).await.unwrap();
+        let server = Server::bind("127.0.0.1:0", Options::default()).await.unwrap();
         let taken = server.local_addr().to_string();
         let told = refusal(&taken, Options::default()).await;
         assert_eq!(
@@ -221,10 +210,11 @@ mod tests {
 
     #[tokio::test]
     async fn garbage_on_the_port_is_told_why_and_a_shutdown_tells_everyone() {
-        let (server, mut driver) = bind("127.0.0.1:0", Options::default()).await.unwrap();
+        let server = Server::bind("127.0.0.1:0", Options::default()).await.unwrap();
+        let (handle, mut driver) = TestDriver::new();
         let address = server.local_addr();
         let (shutdown, asked) = oneshot::channel::<()>();
-        let running = tokio::spawn(server.run(async { drop(asked.await) }));
+        let running = tokio::spawn(server.run(handle, Site::new().reader, async { drop(asked.await) }));
 
         let mut client = TestClient::new(TcpStream::connect(address).await.unwrap());
         client.greet().await;

@@ -1,7 +1,7 @@
 //! What the code that `#[task]` writes calls, on the worker: arguments in, result or error out.
 //!
 //! Its public items are for that code alone, through `headwater::__private`. It decides nothing about
-//! attempts and catches no panic, see [`super::run`].
+//! attempts and catches no panic, see [`super::run()`].
 
 use std::any::TypeId;
 use std::marker::PhantomData;

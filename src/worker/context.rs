@@ -6,7 +6,7 @@ use tokio::sync::OnceCell;
 
 use super::{FOREVER, Options};
 use crate::client::connection::{self, Connection};
-use crate::client::{Client, Error, Result};
+use crate::client::{Client, Error, Result, blocking};
 use crate::protocol::message::Assignment;
 use crate::protocol::session::Role;
 use crate::protocol::{AttemptNumber, TaskKey};
@@ -102,4 +102,15 @@ pub async fn local_client() -> Result<Client> {
              spawns, or use Client::connect",
         )),
     }
+}
+
+/// As [`local_client`], for tasks that are not async.
+///
+/// # Errors
+/// As there.
+///
+/// # Panics
+/// In an async task, where nothing may wait like this.
+pub fn blocking_local_client() -> Result<blocking::Client> {
+    blocking::Client::opened_in_worker(local_client())
 }

@@ -7,5 +7,6 @@ mod engines;
 mod faults;
 mod formats;
 mod log_reader;
+mod refusals;
 mod sled_store;
 mod tidy;

@@ -1,9 +1,10 @@
 //! The scheduler's process: the real pipeline, the real log contract, the real subscriptions, and an
-//! edge that carries out effects. A crash drops it and what was not flushed.
+//! edge that carries out effects. A crash drops it and what was not flushed. Writing may fail, too: then
+//! it is to be crashed, as a process whose log cannot be written ends.
 
 use std::collections::BTreeMap;
 
-use headwater::log::{Log, Memory};
+use headwater::log::{Error, Faulty, Log, Memory};
 use headwater::protocol::batch::Commit;
 use headwater::protocol::event::Receipt;
 use headwater::protocol::message::{ClientMessage, ServerMessage};
@@ -22,6 +23,7 @@ pub const SETTINGS: Settings = Settings { client_lease_ms: 400, worker_lease_ms:
 pub struct Server {
     pub pipeline: Pipeline,
     log: Memory,
+    writer: Faulty<Memory>,
     epoch: Epoch,
     sessions: BTreeMap<Wire, Session>,
     connections: u64,
@@ -44,19 +46,25 @@ enum Writing {
 }
 
 impl Server {
-    /// Starts on what the log holds.
-    pub fn start(log: &Memory, now: TimeMs, told: &mut Told) -> Self {
+    /// Starts on what the log holds. One write in `fails_one_in` fails; none when it is 0.
+    pub fn start(
+        log: &Memory,
+        (seed, fails_one_in): (u64, u32),
+        now: TimeMs,
+        told: &mut Told,
+    ) -> Result<Self, Error> {
         let last = log.last();
         let state = recovery::fold(log).expect("the log can be read");
         state.check();
-        let epoch = log.begin_epoch().expect("the log can be written");
+        let writer = Faulty::seeded(log.clone(), seed, fails_one_in);
+        let epoch = writer.begin_epoch()?;
         told.push(format!("scheduler starts: epoch {epoch} after commit {}", last.seq));
         let receipt = Receipt { epoch, seq: last.seq, digest: last.digest, ..Receipt::default() };
         let facts = LogFacts { epoch, seq: last.seq, receipt, store: String::new() };
         let mut pipeline = Pipeline::new(Core::new(state, SETTINGS, facts, now), epoch, last.seq);
         pipeline.recovered();
         let (log, sessions) = (log.clone(), BTreeMap::new());
-        Server { pipeline, log, epoch, sessions, connections: 0, commit: None }
+        Ok(Server { pipeline, log, writer, epoch, sessions, connections: 0, commit: None })
     }
 
     /// A client has connected.
@@ -70,26 +78,30 @@ impl Server {
     }
 
     /// The writer's thread does its next bit.
-    pub fn write(&mut self, now: TimeMs) {
+    ///
+    /// # Errors
+    /// The log could not be written: the process ends.
+    pub fn write(&mut self, now: TimeMs) -> Result<(), Error> {
         let Some((commit, writing)) = &mut self.commit else {
             self.commit = self.pipeline.next_commit(now).map(|commit| (commit, Writing::HandedOver));
-            return;
+            return Ok(());
         };
         *writing = match writing {
             Writing::HandedOver => {
-                self.log.append(commit).expect("the log takes the next commit");
+                self.writer.append(commit)?;
                 Writing::Appended
             }
             Writing::Appended => {
-                self.log.flush().expect("the log can be flushed");
+                self.writer.flush()?;
                 Writing::Flushed
             }
             Writing::Flushed => {
                 self.pipeline.committed(commit.seq);
                 self.commit = None;
-                return;
+                return Ok(());
             }
         };
+        Ok(())
     }
 
     /// Lets time pass.

@@ -32,7 +32,7 @@ pub struct Worker {
 enum Run {
     /// With its first argument.
     Plain(Payload),
-    Counter(Counter),
+    Counter(Box<Counter>),
 }
 
 impl Worker {
@@ -75,7 +75,7 @@ impl Worker {
     /// The tasks that are clients, for the network.
     pub fn counters(&mut self) -> impl Iterator<Item = &mut Counter> {
         self.running.iter_mut().filter_map(|(_, run)| match run {
-            Run::Counter(counter) => Some(counter),
+            Run::Counter(counter) => Some(counter.as_mut()),
             Run::Plain(_) => None,
         })
     }
@@ -122,7 +122,7 @@ impl Worker {
                     assert!(self.running.iter().all(|(other, _)| *other != held), "assigned twice");
                     assert!(self.reports.values().all(|other| *other != held), "assigned after it was over");
                     let run = match &*assignment.function {
-                        COUNTER => Run::Counter(Counter::new(held, rng)),
+                        COUNTER => Run::Counter(Box::new(Counter::new(held, rng))),
                         _ => Run::Plain(assignment.arguments[0].clone()),
                     };
                     self.running.push((held, run));

@@ -18,6 +18,9 @@ use crate::transcript::{self, Told};
 use crate::workers::{COUNT_TO, Worker, result};
 use crate::workload::{Client, Shadow, mark};
 
+/// One write to the log in so many fails while things go wrong.
+const FAILS_ONE_IN: u32 = 300;
+
 /// Steps in which things go wrong, and at most this many to heal.
 const STORM_STEPS: usize = 1500;
 const CALM_STEPS: usize = 60_000;
@@ -56,7 +59,7 @@ impl World {
         let mut rng = Rng::with_seed(seed);
         told.push(format!("seed {seed}"));
         let log = Memory::new();
-        let server = Some(Server::start(&log, 0, &mut told));
+        let server = Server::start(&log, (seed, FAILS_ONE_IN), 0, &mut told).ok();
         let mut clients: Vec<Client> = (0..3).map(|_| Client::new(&mut rng)).collect();
         clients[0].submit_counter();
         let workers = ["one", "two"].map(|name| Worker::new(name, &mut rng)).into();
@@ -69,7 +72,14 @@ impl World {
         self.now += self.rng.u64(..3);
         let choice = self.rng.u16(..1000);
         match choice {
-            0..200 => self.serve(|server, now, _, _| server.write(now)),
+            0..200 => {
+                let mut written = Ok(());
+                self.serve(|server, now, _, _| written = server.write(now));
+                if let Err(error) = written {
+                    self.told.push(format!("the log fails: {error}"));
+                    self.crash_scheduler();
+                }
+            }
             200..400 => {
                 let wires = self.network.wires();
                 if let Some(wire) = self.rng.choice(wires) {
@@ -85,7 +95,7 @@ impl World {
             500..520 => self.serve(|server, now, _, _| server.tick(now)),
             520..750 => self.move_client(storm),
             750..950 => self.move_worker(storm),
-            950..985 => self.connect(),
+            950..985 => self.connect(storm),
             _ if storm => self.trouble(),
             _ => {}
         }
@@ -132,11 +142,11 @@ impl World {
     }
 
     /// Whoever has no connection makes one.
-    fn connect(&mut self) {
+    fn connect(&mut self, storm: bool) {
         let Some(server) = &mut self.server else {
             // Whoever supervises the scheduler starts it again.
-            let server = Server::start(&self.log, self.now, &mut self.told);
-            self.server = Some(server);
+            let fails = (self.rng.u64(..), if storm { FAILS_ONE_IN } else { 0 });
+            self.server = Server::start(&self.log, fails, self.now, &mut self.told).ok();
             return;
         };
         let network = &mut self.network;

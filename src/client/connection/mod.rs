@@ -1,7 +1,7 @@
 //! A session over TCP: it reconnects by itself, and what was asked is sent again until it is answered.
 //!
 //! [`Connection`] is a handle. An actor, one task for each connection, owns the socket and the
-//! [`Link`](super::link::Link); handles send it calls, in order, without waiting:
+//! [`Link`]; handles send it calls, in order, without waiting:
 //!
 //! ```text
 //!   Connection ──calls──▶ actor: link ──frames──▶ transport ──▶ scheduler
@@ -95,6 +95,7 @@ pub struct Connection {
 struct Shared {
     calls: mpsc::UnboundedSender<Call>,
     ended: Ended,
+    address: Arc<str>,
     session: SessionId,
     last_subscription: AtomicU64,
     epoch: Arc<AtomicU64>,
@@ -126,10 +127,16 @@ impl Connection {
         let (ready, is_ready) = oneshot::channel();
         let (ended, epoch) = (Ended::default(), Arc::new(AtomicU64::new(0)));
         let actor = Actor::new(link, called, inbox, ready, ended.clone(), epoch.clone());
-        tokio::spawn(actor.run(options.address.into(), options.connect_timeout));
-        let shared = Shared { calls, ended, session, last_subscription: AtomicU64::new(0), epoch };
+        let address: Arc<str> = options.address.into();
+        tokio::spawn(actor.run(address.clone(), options.connect_timeout));
+        let shared = Shared { calls, ended, address, session, last_subscription: AtomicU64::new(0), epoch };
         is_ready.await.map_err(|_| Error::Stopped)??;
         Ok((Connection { shared: Arc::new(shared) }, messages))
+    }
+
+    /// Where the scheduler listens: `host:port`.
+    pub fn address(&self) -> &str {
+        &self.shared.address
     }
 
     /// The session.
@@ -204,7 +211,8 @@ impl Connection {
         let (calls, _) = mpsc::unbounded_channel();
         let session = SessionId([0; 16]);
         let (ended, last_subscription, epoch) = Default::default();
-        Connection { shared: Arc::new(Shared { calls, ended, session, last_subscription, epoch }) }
+        let address = "".into();
+        Connection { shared: Arc::new(Shared { calls, ended, address, session, last_subscription, epoch }) }
     }
 
     fn reply<T>(&self) -> (oneshot::Sender<Result<T>>, Reply<T>) {

@@ -161,6 +161,20 @@ async fn the_last_handle_that_is_dropped_says_goodbye_after_the_answers() {
 }
 
 #[tokio::test]
+async fn what_still_comes_after_the_goodbye_is_taken() {
+    let server = FakeServer::new().await;
+    let (connection, mut peer) = server.connect().await;
+    let task = TaskId([1; 16]);
+    let watch = connection.watch(task);
+    drop(connection);
+    assert_eq!(peer.next().await, (1, ClientMessage::Watch { tasks: vec![task] }));
+    assert_eq!(peer.next().await, (0, ClientMessage::Goodbye));
+    assert_eq!(peer.try_next().await, None);
+    peer.send(1, ServerMessage::Settled { task, outcome: Outcome::Cancelled }).await;
+    assert_eq!(watch.await.unwrap(), Outcome::Cancelled);
+}
+
+#[tokio::test]
 async fn a_client_that_closes_is_answered_first_and_stopped_then() {
     let server = FakeServer::new().await;
     let (connection, mut peer) = server.connect().await;

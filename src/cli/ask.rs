@@ -1,0 +1,98 @@
+//! Questions to the scheduler, with the answers taken apart.
+
+use anyhow::anyhow;
+
+use crate::client::{Client, Error};
+use crate::protocol::ChannelName;
+use crate::protocol::TaskKey;
+use crate::protocol::channel::ChannelInfo;
+use crate::protocol::command::{Answer, Query, Rejection};
+use crate::protocol::task::TaskInfo;
+
+/// How like a name must be (Jaro-Winkler, 0 to 1) to be offered for one that is not known: as clap does.
+const LIKENESS_MIN: f64 = 0.7;
+
+/// Most names that are offered.
+const NEAR_NAMES_MAX: usize = 3;
+
+/// An answer to something else than what was asked.
+pub fn unexpected(answer: &Answer) -> anyhow::Error {
+    anyhow!(
+        "the scheduler answered something else ({answer:?}): use the same version of headwater on both sides"
+    )
+}
+
+/// A channel, `$tasks` too. The error for an unknown one names those with a like name.
+pub async fn channel(client: &Client, name: &ChannelName) -> anyhow::Result<ChannelInfo> {
+    match client.query(Query::Channel { name: name.clone() }).await {
+        Ok(Answer::Channel(info)) => Ok(info),
+        Ok(other) => Err(unexpected(&other)),
+        Err(Error::Rejected(Rejection::UnknownChannel(_))) => {
+            let known = channels(client).await?;
+            Err(anyhow!(unknown_channel(name.as_str(), known.iter().map(|info| info.name.as_str()))))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// All channels, by name.
+pub async fn channels(client: &Client) -> anyhow::Result<Vec<ChannelInfo>> {
+    let mut all: Vec<ChannelInfo> = Vec::new();
+    loop {
+        let after = all.last().map(|info| info.name.clone());
+        match client.query(Query::Channels { after }).await? {
+            Answer::Channels(page) if page.is_empty() => return Ok(all),
+            Answer::Channels(page) => all.extend(page),
+            other => return Err(unexpected(&other)),
+        }
+    }
+}
+
+/// The tasks that were submitted at this offset of the task log or later: a page of them, empty when
+/// there are none.
+pub async fn tasks(client: &Client, from: u64) -> anyhow::Result<Vec<TaskInfo>> {
+    match client.query(Query::Tasks { from }).await? {
+        Answer::Tasks(page) => Ok(page),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// One task, with its outcome.
+pub async fn task(client: &Client, key: &TaskKey) -> anyhow::Result<TaskInfo> {
+    match client.query(Query::Task { task: key.id }).await {
+        Ok(Answer::Task(info)) => Ok(info),
+        Ok(other) => Err(unexpected(&other)),
+        Err(Error::Rejected(Rejection::UnknownTask(_))) => Err(anyhow!(
+            "there is no task {key}: it never was, or nobody keeps it any more; `headwater task list` shows \
+             those there are"
+        )),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn unknown_channel<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let mut near: Vec<(f64, &str)> = known
+        .map(|other| (strsim::jaro_winkler(name, other), other))
+        .filter(|(likeness, _)| *likeness > LIKENESS_MIN)
+        .collect();
+    near.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let near: Vec<String> = near.iter().take(NEAR_NAMES_MAX).map(|(_, other)| format!("`{other}`")).collect();
+    let meant = if near.is_empty() { String::new() } else { format!("did you mean {}? ", near.join(" or ")) };
+    format!(
+        "there is no channel `{name}`: {meant}`headwater channel list` shows those there are, \
+         `headwater channel append {name} VALUE` makes it"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_channel_comes_with_the_names_like_it() {
+        let text = unknown_channel("add", ["a", "adds", "builds"].into_iter());
+        assert!(text.starts_with("there is no channel `add`: did you mean `adds`"), "{text}");
+        let text = unknown_channel("add", ["builds"].into_iter());
+        assert!(text.starts_with("there is no channel `add`: `headwater channel list` shows"), "{text}");
+    }
+}

@@ -1,0 +1,79 @@
+//! Where the scheduler is, for every command that is a client of it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::time::duration;
+use crate::client::Client;
+
+/// The address that a scheduler listens on, and clients connect to, when none is given.
+pub const ADDRESS: &str = "127.0.0.1:8786";
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct Connect {
+    /// Where the scheduler listens
+    #[arg(long, value_name = "HOST:PORT", env = "HEADWATER_CONNECT", default_value = ADDRESS)]
+    pub connect: String,
+
+    /// A file that holds the cluster's token
+    #[arg(long, value_name = "FILE", env = "HEADWATER_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+
+    /// How long to try before giving up
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub connect_timeout: Duration,
+}
+
+impl Connect {
+    /// Connects, does something with the client, and closes it in order, however that went.
+    pub async fn with<T>(&self, work: impl AsyncFnOnce(&Client) -> anyhow::Result<T>) -> anyhow::Result<T> {
+        let token = token(self.token_file.as_deref())?;
+        let client = client(&self.connect, token, self.connect_timeout).await?;
+        let result = work(&client).await;
+        client.close().await;
+        result
+    }
+}
+
+/// Connects.
+pub async fn client(address: &str, token: Option<String>, timeout: Duration) -> anyhow::Result<Client> {
+    let mut builder = Client::builder().connect_timeout(timeout);
+    if let Some(token) = token {
+        builder = builder.token(token);
+    }
+    Ok(builder.connect(address).await?)
+}
+
+/// Reads the cluster's token from its file, if there is one.
+pub fn token(file: Option<&Path>) -> anyhow::Result<Option<String>> {
+    let Some(file) = file else { return Ok(None) };
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("cannot read the token file {}", file.display()))?;
+    let token = text.trim();
+    anyhow::ensure!(
+        !token.is_empty(),
+        "the token file {} is empty: put a long random text into it, the same on all sides",
+        file.display()
+    );
+    Ok(Some(token.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_its_files_text_without_the_line_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("token");
+        assert!(token(None).unwrap().is_none());
+        let error = token(Some(&file)).unwrap_err();
+        assert!(error.to_string().contains("cannot read the token file"), "{error}");
+        std::fs::write(&file, "secret text\n").unwrap();
+        assert_eq!(token(Some(&file)).unwrap().as_deref(), Some("secret text"));
+        std::fs::write(&file, "\n").unwrap();
+        assert!(token(Some(&file)).unwrap_err().to_string().contains("is empty: put"));
+    }
+}

@@ -1,0 +1,180 @@
+//! `headwater demo`: the main job in one command. It runs the scheduler in its own process and the workers
+//! as children of it, submits the [`tasks`], and follows their channel as any other client would.
+
+mod children;
+mod follow;
+mod tasks;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use anyhow::anyhow;
+
+use self::children::Children;
+use self::follow::{Follower, receipt_line};
+use super::ask;
+use super::connect::client;
+use super::serve::Serve;
+use super::signals::Signals;
+use super::time::duration;
+use crate::client::{Client, Item, Offset, TaskFuture};
+use crate::local::Local;
+use crate::protocol::{ChannelEvent, Element, Outcome};
+
+/// How long the demo waits for its own scheduler to let it in.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Watch it work: numbers emitted, combined and read back, on a durable log.
+///
+/// Starts a scheduler and worker processes. Two tasks emit random numbers, as futures, to the channels `a`
+/// and `b`; a third pairs them, submits a task that adds each pair, and appends its future to the channel
+/// `adds`. The demo reads `adds` from its start and prints each result as it comes: offset, time, task,
+/// value.
+///
+/// Stop it with Ctrl-C, or kill it, and run it again: it says what it found in the log, replays all
+/// results, says where history ends, and goes on where it was.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  headwater demo
+  headwater demo --interval 0 --count 1000 --json
+  headwater channel append interval 0.2    while it runs: a new interval, in seconds
+
+With --json, each line is one object:
+  {\"offset\",\"time\",\"key\",\"value\"}    a result (\"error\" in place of \"value\" if it has failed)
+  {\"marker\":\"fresh\"|\"recovered\",…}   what was found at the start
+  {\"marker\":\"caught_up\",\"offset\"}    here history ends, once")]
+pub struct Demo {
+    /// The pause between two numbers; 0 for as fast as it goes
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
+    interval: Duration,
+
+    /// End after so many results, replayed ones included
+    #[arg(long, value_name = "N")]
+    count: Option<NonZeroU64>,
+
+    /// How many worker processes
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    workers: u32,
+
+    /// Print one JSON object per line
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    serve: Serve,
+}
+
+impl Demo {
+    pub async fn run(self) -> anyhow::Result<()> {
+        let mut signals = Signals::listen()?;
+        let options = self.serve.options()?;
+        let token = options.token.clone();
+        let local = tokio::select! {
+            started = Local::start(options) => started?,
+            () = signals.next() => return Ok(()),
+        };
+        let address = reachable(local.address()).to_string();
+        if !self.json {
+            eprintln!("listening on {address}; in another terminal:");
+            eprintln!("  headwater channel tail adds --from 0 --follow --connect {address}");
+        }
+        let client = client(&address, token, CONNECT_TIMEOUT).await?;
+        let children = Children::start(self.workers, &address, self.serve.token_file.as_deref())?;
+        let shown = tokio::select! {
+            shown = self.show(&client, &local) => shown,
+            () = signals.next() => Ok(()),
+            // The children end by themselves: their stdin closes.
+            error = local.failed() => return Err(error.into()),
+        };
+        let stop = async {
+            children.stop().await;
+            client.close().await;
+            local.stop().await;
+        };
+        signals.finish(stop).await?;
+        shown
+    }
+
+    /// Prints what was found, submits the tasks, and prints the results: until there are enough.
+    async fn show(&self, client: &Client, local: &Local) -> anyhow::Result<()> {
+        let mut follower = Follower::new(self.json, self.count);
+        let channels = ask::channels(client).await?;
+        match self.json {
+            true => follower.print_json(&receipt_line(local.receipt(), local.fresh(), &channels))?,
+            false => follower.print_found(&self.serve.found(local), &channels)?,
+        }
+        set_interval(client, self.interval).await?;
+        let submitted = [
+            client.submit(tasks::emit, ("a",)).key("emit-a").detach().await?,
+            client.submit(tasks::emit, ("b",)).key("emit-b").detach().await?,
+            client.submit(tasks::combine, ()).key("combine").detach().await?,
+        ];
+        let adds = client.channel::<f64>("adds").await?;
+        let [a, b, combine] = &submitted;
+        tokio::select! {
+            followed = follower.follow(adds.records()) => followed,
+            error = unexpected_end(a) => Err(error),
+            error = unexpected_end(b) => Err(error),
+            error = unexpected_end(combine) => Err(error),
+        }
+    }
+}
+
+/// Waits for the end of a task that is to run for ever, and says what ended it.
+async fn unexpected_end(future: &TaskFuture<()>) -> anyhow::Error {
+    let name = &future.key().label;
+    let hint =
+        format!("`headwater task show {name}` shows its history; with another --data, the demo begins anew");
+    match future.outcome().await {
+        Ok(Outcome::Failed(error)) => anyhow!("task {name} has failed: {error}: {hint}"),
+        Ok(Outcome::Finished(_)) => anyhow!("task {name} has ended, as a channel of it was stopped: {hint}"),
+        Ok(Outcome::Cancelled) => anyhow!("task {name} was cancelled: {hint}"),
+        Err(error) => error.into(),
+    }
+}
+
+/// Appends the interval, in seconds, unless it is the newest that was appended already.
+async fn set_interval(client: &Client, interval: Duration) -> anyhow::Result<()> {
+    let channel = client.channel::<f64>(tasks::INTERVAL).await?;
+    let mut newest = None;
+    let mut records = channel.from(Offset::Start).records();
+    while let Some(item) = records.next().await {
+        match item? {
+            Item::Record(record) => {
+                if let ChannelEvent::Appended { element: Element::Value(payload), .. } = record.event {
+                    newest = payload.decode::<f64>().ok();
+                }
+            }
+            Item::CaughtUp { .. } => break,
+            Item::Trimmed { .. } => {}
+        }
+    }
+    if newest != Some(interval.as_secs_f64()) {
+        channel.append_value(&interval.as_secs_f64()).await?;
+    }
+    Ok(())
+}
+
+/// Where one who is on this machine reaches what listens there.
+fn reachable(listening: SocketAddr) -> SocketAddr {
+    let ip = match listening.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listening.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_listens_everywhere_is_reached_on_loopback() {
+        let reached = |address: &str| reachable(address.parse().unwrap()).to_string();
+        assert_eq!(reached("0.0.0.0:1"), "127.0.0.1:1");
+        assert_eq!(reached("[::]:1"), "[::1]:1");
+        assert_eq!(reached("10.0.0.1:1"), "10.0.0.1:1");
+    }
+}

@@ -1,0 +1,168 @@
+//! The command line: one file per subcommand. `src/bin/headwater.rs` calls [`main`] and nothing else; so
+//! does a user's own binary, which then has every subcommand with its own tasks linked in.
+//!
+//! What holds for all of them:
+//! - Data go to stdout, logs to stderr. Where a program may read, `--json` prints one object per line.
+//! - Exit code 0: done; 1: it could not be done, and the one line `error: …` on stderr says why and what
+//!   to do next; 2: the command line makes no sense.
+//! - A reader of stdout that goes away (`| head`) ends the command quietly, with 0.
+//!
+//! Nothing else of the crate imports this module.
+
+mod ask;
+mod channel;
+mod connect;
+mod demo;
+mod log;
+mod output;
+mod report;
+mod row;
+mod scheduler;
+mod serve;
+mod signals;
+mod task;
+mod task_row;
+mod time;
+mod up;
+mod worker;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+/// Headwater runs tasks on a cluster and keeps everything that happens in a log.
+///
+/// Programs submit tasks and get futures. Futures and small values are appended to named channels, which
+/// many programs share. Every channel is a durable log: anyone can read it from any offset, today, later,
+/// or after a crash.
+#[derive(Debug, Parser)]
+#[command(name = "headwater", version, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Begin with:
+  headwater demo                                  a scheduler, two workers, and channels that fill
+  headwater channel tail adds --from 0 --follow   in another terminal: read along, from the start
+
+Environment:
+  HEADWATER_CONNECT     where the scheduler is, for --connect
+  HEADWATER_TOKEN_FILE  the file with the cluster's token, for --token-file
+  HEADWATER_LOG         which log lines go to stderr: error, warn, info, debug, trace, or a filter
+                        like `headwater::server=debug`
+
+Exit codes:
+  0  done; also when interrupted while following a channel or running in the foreground
+  1  it could not be done: stderr says why
+  2  the command line makes no sense";
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Demo(demo::Demo),
+    Up(up::Up),
+    Scheduler(scheduler::Scheduler),
+    Worker(worker::Worker),
+    #[command(subcommand)]
+    Channel(channel::Command),
+    #[command(subcommand)]
+    Task(task::Command),
+    #[command(subcommand)]
+    Log(log::Command),
+}
+
+impl Command {
+    async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Command::Demo(demo) => demo.run().await,
+            Command::Up(up) => up.run().await,
+            Command::Scheduler(scheduler) => scheduler.run().await,
+            Command::Worker(worker) => worker.run().await,
+            Command::Channel(command) => command.run().await,
+            Command::Task(command) => command.run().await,
+            Command::Log(command) => command.run().await,
+        }
+    }
+
+    fn log_level(&self) -> LevelFilter {
+        match self {
+            Command::Up(_) | Command::Scheduler(_) | Command::Worker(_) => LevelFilter::INFO,
+            Command::Demo(_) | Command::Channel(_) | Command::Task(_) | Command::Log(_) => LevelFilter::WARN,
+        }
+    }
+}
+
+/// Runs the command that this process was started with, and gives its exit code.
+///
+/// A binary that calls it is a scheduler, a worker and a client, with all `#[task]` functions that are
+/// linked into it:
+///
+/// ```no_run
+/// #[headwater::task]
+/// fn add(a: f64, b: f64) -> f64 {
+///     a + b
+/// }
+///
+/// fn main() -> std::process::ExitCode {
+///     headwater::cli::main()
+/// }
+/// ```
+///
+/// A command line that makes no sense ends the process here, with exit code 2.
+pub fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    report::exit_code(start(command))
+}
+
+fn start(command: Command) -> anyhow::Result<()> {
+    let filter = EnvFilter::builder()
+        .with_default_directive(command.log_level().into())
+        .with_env_var("HEADWATER_LOG")
+        .from_env()
+        .context("HEADWATER_LOG is no filter: give it a level, like `debug`")?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .try_init()
+        .map_err(|error| anyhow::anyhow!(error).context("the log lines have another reader already"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(command.run());
+    // Everything that must be done in order has been awaited. A task function that still computes shall
+    // not keep the process.
+    runtime.shutdown_background();
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_a_longer_text_and_an_example() {
+        fn visit(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            assert!(command.get_about().is_some(), "{path} has no text");
+            if command.has_subcommands() {
+                command.get_subcommands().for_each(|inner| visit(inner, &path));
+            } else {
+                assert!(command.get_long_about().is_some(), "{path} has no longer text");
+                let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(after.contains(path.trim_start()), "{path} has no example");
+            }
+        }
+        visit(&Cli::command(), "");
+    }
+}

@@ -1,0 +1,97 @@
+//! Data for stdout: lines, JSON lines, and tables. Buffered; [`Output::flush`] hands over what is there.
+
+use std::fmt::Display;
+use std::io::{self, BufWriter, ErrorKind, Write};
+
+use serde::Serialize;
+
+/// Whoever read stdout has gone away. It ends a command quietly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("nobody reads the output any more")]
+pub struct ReaderGone;
+
+/// Stdout, buffered.
+pub struct Output {
+    stdout: BufWriter<Box<dyn Write + Send>>,
+}
+
+impl Output {
+    pub fn new() -> Self {
+        Output { stdout: BufWriter::new(Box::new(io::stdout())) }
+    }
+
+    /// For tests that look at something else.
+    #[cfg(test)]
+    pub fn unread() -> Self {
+        Output { stdout: BufWriter::new(Box::new(io::sink())) }
+    }
+
+    /// Writes a line.
+    pub fn line(&mut self, line: impl Display) -> anyhow::Result<()> {
+        writeln!(self.stdout, "{line}").map_err(failed)
+    }
+
+    /// Writes an object as a line of JSON.
+    pub fn json(&mut self, object: &impl Serialize) -> anyhow::Result<()> {
+        let line = serde_json::to_string(object)?;
+        self.line(line)
+    }
+
+    /// Writes rows with their columns aligned, a header above them.
+    pub fn table<const N: usize>(
+        &mut self,
+        header: [&str; N],
+        rows: impl IntoIterator<Item = [String; N]>,
+    ) -> anyhow::Result<()> {
+        table(header, rows).iter().try_for_each(|line| self.line(line))
+    }
+
+    /// Hands over what was written so far.
+    pub fn flush(&mut self) -> anyhow::Result<()> {
+        self.stdout.flush().map_err(failed)
+    }
+}
+
+fn failed(error: io::Error) -> anyhow::Error {
+    match error.kind() {
+        ErrorKind::BrokenPipe => ReaderGone.into(),
+        _ => anyhow::Error::new(error).context("cannot write to stdout"),
+    }
+}
+
+/// Rows with their columns aligned under a header: numbers to the right, others to the left.
+fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Vec<String> {
+    let mut all = vec![header.map(str::to_owned)];
+    all.extend(rows);
+    let width = |column: usize| all.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let is_number = |column: usize| {
+        all.len() > 1 && all[1..].iter().all(|row: &[String; N]| row[column].parse::<f64>().is_ok())
+    };
+    let columns: Vec<(usize, bool)> = (0..N).map(|column| (width(column), is_number(column))).collect();
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(&columns).map(|(cell, (width, is_number))| match is_number {
+            true => format!("{cell:>width$}"),
+            false => format!("{cell:<width$}"),
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    all.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_aligned() {
+        let rows = [["a".to_owned(), "7".to_owned()], ["größer".to_owned(), "12".to_owned()]];
+        assert_eq!(table(["NAME", "HEAD"], rows), ["NAME    HEAD", "a          7", "größer    12"]);
+        assert_eq!(table(["NAME", "HEAD"], []), ["NAME  HEAD"]);
+    }
+
+    #[test]
+    fn a_broken_pipe_is_told_apart_from_a_full_disk() {
+        assert!(failed(ErrorKind::BrokenPipe.into()).is::<ReaderGone>());
+        assert!(!failed(ErrorKind::StorageFull.into()).is::<ReaderGone>());
+    }
+}

@@ -1,0 +1,50 @@
+//! How a command ends: its error in one line, and its exit code.
+
+use std::process::ExitCode;
+
+use super::output::ReaderGone;
+
+/// Prints why a command failed, if it did, and gives its exit code.
+pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<ReaderGone>() => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", one_line(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error and its causes in one line. A cause that the error already cites is not said again.
+pub fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain() {
+        let text = cause.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" ");
+        if line.is_empty() {
+            line = text;
+        } else if !line.contains(&text) {
+            line = format!("{line}: {text}");
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_with_each_cause_once() {
+        let error =
+            anyhow::anyhow!("no such file").context("cannot read x: no such file").context("no\n  token");
+        assert_eq!(one_line(&error), "no token: cannot read x: no such file");
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_no_failure() {
+        let code = |error| format!("{:?}", exit_code(Err(error)));
+        assert_eq!(code(ReaderGone.into()), format!("{:?}", ExitCode::SUCCESS));
+        assert_eq!(code(anyhow::anyhow!("x")), format!("{:?}", ExitCode::FAILURE));
+    }
+}

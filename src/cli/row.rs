@@ -1,0 +1,199 @@
+//! One record of a log as one line, for people and for programs.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::time;
+use crate::protocol::channel::Progress;
+use crate::protocol::{ChannelEvent, Element, TaskError, TimeMs};
+
+/// How wide keys are shown: a short label, a hyphen, and 32 digits.
+const KEY_WIDTH: usize = 40;
+
+/// A record as `channel tail --json` prints it. What a record does not have is left out.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Row {
+    pub offset: u64,
+    /// RFC 3339, in UTC.
+    pub time: String,
+    /// For a channel: `appended`, `progress` or `stopped`. For `$tasks`: the event's name.
+    pub kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<Value>,
+    /// What became of a future: `started`, `finished`, `failed` or `cancelled`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<&'static str>,
+    /// The error's message and its causes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker: Option<Box<str>>,
+    /// What else the records of `$tasks` say.
+    #[serde(flatten)]
+    pub details: Map<String, Value>,
+    /// For people only.
+    #[serde(skip)]
+    pub note: Option<String>,
+    #[serde(skip)]
+    pub time_ms: TimeMs,
+}
+
+impl Row {
+    /// A record of which only its place is known yet.
+    pub fn at(offset: u64, time_ms: TimeMs) -> Self {
+        Row { offset, time: time::rfc3339(time_ms), time_ms, ..Row::default() }
+    }
+
+    /// A record of a channel.
+    pub fn of_channel(offset: u64, time_ms: TimeMs, event: ChannelEvent) -> Self {
+        let mut row = Row::at(offset, time_ms);
+        match event {
+            ChannelEvent::Appended { element: Element::Future(key), .. } => {
+                (row.kind, row.key) = ("appended", Some(key.to_string()));
+            }
+            ChannelEvent::Appended { element: Element::Value(payload), .. } => {
+                (row.kind, row.value) = ("appended", Some(payload.to_json()));
+            }
+            ChannelEvent::Progress { key, progress } => {
+                (row.kind, row.key) = ("progress", Some(key.to_string()));
+                row.set_progress(progress);
+            }
+            ChannelEvent::Stopped { count, digest, .. } => {
+                (row.kind, row.note) = ("stopped", Some(format!("at {count} elements, digest {digest}")));
+            }
+        }
+        row
+    }
+
+    fn set_progress(&mut self, progress: Progress) {
+        match progress {
+            Progress::Started { attempt, worker } => {
+                (self.state, self.worker) = (Some("started"), Some(worker));
+                self.note = (attempt.0 > 1).then(|| format!("attempt {attempt}"));
+            }
+            Progress::Finished { result } => {
+                (self.state, self.value) = (Some("finished"), Some(result.to_json()));
+            }
+            Progress::Failed { error } => {
+                self.state = Some("failed");
+                self.set_error(&error);
+            }
+            Progress::Cancelled => self.state = Some("cancelled"),
+        }
+    }
+
+    /// The error, and the worker it comes from.
+    pub fn set_error(&mut self, error: &TaskError) {
+        self.error = Some(error.to_string());
+        self.worker = (!error.worker.is_empty()).then(|| error.worker.clone());
+    }
+
+    /// The line for people: offset, local time, what happened (in a column of `word_width`), the key,
+    /// and the rest.
+    pub fn for_people(&self, word_width: usize) -> String {
+        let word = self.state.unwrap_or(self.kind);
+        let (offset, time) = (self.offset, time::local(self.time_ms));
+        let mut line = format!("{offset:>8}  {time}  {word:<word_width$}");
+        let rest = self.rest().join("  ");
+        match &self.key {
+            Some(key) => line.push_str(&format!("  {key:<KEY_WIDTH$}  {rest}")),
+            None => line.push_str(&format!("  {rest}")),
+        }
+        line.truncate(line.trim_end().len());
+        line
+    }
+
+    fn rest(&self) -> Vec<String> {
+        let mut rest = Vec::new();
+        rest.extend(self.value.as_ref().map(Value::to_string));
+        rest.extend(self.error.as_ref().map(|error| error.lines().collect::<Vec<_>>().join(" ")));
+        rest.extend(self.worker.as_ref().map(|worker| format!("on {worker}")));
+        rest.extend(self.details.iter().map(|(name, value)| match value {
+            Value::String(text) => format!("{name}={text}"),
+            other => format!("{name}={other}"),
+        }));
+        rest.extend(self.note.clone());
+        rest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::event::Origin;
+    use crate::protocol::task::ErrorKind;
+    use crate::protocol::{AttemptNumber, Digest, Payload, Producer, TaskKey};
+
+    const TIME: TimeMs = 1_795_418_696_007;
+
+    fn origin() -> Origin {
+        Origin { producer: Producer(1), number: 1 }
+    }
+
+    fn json(event: ChannelEvent) -> String {
+        serde_json::to_string(&Row::of_channel(7, TIME, event)).unwrap()
+    }
+
+    fn progress(progress: Progress) -> ChannelEvent {
+        ChannelEvent::Progress { key: TaskKey::unique("add", [1; 16]), progress }
+    }
+
+    fn error() -> Box<TaskError> {
+        let mut error = TaskError::new(ErrorKind::Returned, "disk\non fire", vec!["spark".into()]);
+        (error.worker, error.attempt) = ("w1".into(), AttemptNumber(2));
+        Box::new(error)
+    }
+
+    #[test]
+    fn elements_have_a_key_or_a_value() {
+        let begin = r#"{"offset":7,"time":"2026-11-23T07:24:56.007Z","kind":"appended","#;
+        let element = Element::Future(TaskKey::unique("add", [1; 16]));
+        assert_eq!(
+            json(ChannelEvent::Appended { origin: origin(), element }),
+            format!(r#"{begin}"key":"add-01010101010101010101010101010101"}}"#)
+        );
+        let element = Element::Value(Payload::encode(&Option::<u8>::None).unwrap());
+        assert_eq!(
+            json(ChannelEvent::Appended { origin: origin(), element }),
+            format!(r#"{begin}"value":null}}"#)
+        );
+    }
+
+    #[test]
+    fn progress_has_what_belongs_to_its_state() {
+        let begin = concat!(
+            r#"{"offset":7,"time":"2026-11-23T07:24:56.007Z","kind":"progress","#,
+            r#""key":"add-01010101010101010101010101010101","#
+        );
+        let started = Progress::Started { attempt: AttemptNumber(1), worker: "w1".into() };
+        assert_eq!(json(progress(started)), format!(r#"{begin}"state":"started","worker":"w1"}}"#));
+        let finished = Progress::Finished { result: Payload::encode(&1.5).unwrap() };
+        assert_eq!(json(progress(finished)), format!(r#"{begin}"value":1.5,"state":"finished"}}"#));
+        let failed = Progress::Failed { error: error() };
+        assert_eq!(
+            json(progress(failed)),
+            format!(r#"{begin}"state":"failed","error":"disk\non fire: spark","worker":"w1"}}"#)
+        );
+        assert_eq!(json(progress(Progress::Cancelled)), format!(r#"{begin}"state":"cancelled"}}"#));
+    }
+
+    #[test]
+    fn the_end_of_a_channel_is_a_record_too() {
+        let stopped = ChannelEvent::Stopped { origin: origin(), count: 3, digest: Digest(1) };
+        assert_eq!(json(stopped), r#"{"offset":7,"time":"2026-11-23T07:24:56.007Z","kind":"stopped"}"#);
+    }
+
+    #[test]
+    fn people_get_columns_on_one_line() {
+        let line = |event| Row::of_channel(7, TIME, event).for_people(9);
+        let failed = line(progress(Progress::Failed { error: error() }));
+        assert!(failed.starts_with("       7  2026-11-2"), "{failed}");
+        let end = "  failed     add-01010101010101010101010101010101      disk on fire: spark  on w1";
+        assert!(failed.ends_with(end), "{failed}");
+        let element = Element::Value(Payload::encode(&serde_json::json!({ "a": 1 })).unwrap());
+        let appended = line(ChannelEvent::Appended { origin: origin(), element });
+        assert!(appended.ends_with(r#"  appended   {"a":1}"#), "{appended}");
+    }
+}

@@ -1,0 +1,127 @@
+//! A scheduler in this process: its options, its start, and its end. For `scheduler`, `up` and `demo`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::connect::{ADDRESS, token};
+use super::signals::Signals;
+use super::time::duration;
+use crate::local::{Local, Options, Store};
+use crate::protocol::event::Receipt;
+use crate::scheduler::core::Settings;
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct Serve {
+    /// Where to listen; port 0 takes any that is free
+    #[arg(long, value_name = "HOST:PORT", default_value = ADDRESS)]
+    pub listen: String,
+
+    /// The directory that keeps the log; made when it is not there
+    #[arg(long, value_name = "DIR", default_value = "./headwater-data")]
+    pub data: PathBuf,
+
+    /// A file that holds the cluster's token, which every client and worker must show
+    #[arg(long, value_name = "FILE", env = "HEADWATER_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+
+    /// Let anyone who reaches the port do anything, though other machines can reach it
+    #[arg(long)]
+    pub insecure: bool,
+
+    /// How long a worker that cannot be heard keeps what it runs
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub worker_lease: Duration,
+
+    /// How long a client that cannot be heard keeps the futures it holds
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub client_lease: Duration,
+}
+
+impl Serve {
+    /// What to start: a scheduler on the store, without workers of its own.
+    pub fn options(&self) -> anyhow::Result<Options> {
+        let ms = |lease: Duration| u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
+        Ok(Options {
+            listen: self.listen.clone(),
+            store: Store::Directory(self.data.clone()),
+            token: token(self.token_file.as_deref())?,
+            insecure: self.insecure,
+            settings: Settings {
+                client_lease_ms: ms(self.client_lease),
+                worker_lease_ms: ms(self.worker_lease),
+            },
+            ..Options::default()
+        })
+    }
+
+    /// Starts a scheduler, says on stderr what it found, and runs it until a signal comes.
+    pub async fn run(&self, options: Options) -> anyhow::Result<()> {
+        let mut signals = Signals::listen()?;
+        let local = tokio::select! {
+            started = Local::start(options) => started?,
+            () = signals.next() => return Ok(()),
+        };
+        eprintln!("{}", self.found(&local));
+        eprintln!("listening on {}", local.address());
+        tokio::select! {
+            error = local.failed() => return Err(error.into()),
+            () = signals.next() => {}
+        }
+        eprintln!("stopping");
+        signals.finish(local.stop()).await
+    }
+
+    /// What a start found in the store, in one line.
+    pub fn found(&self, local: &Local) -> String {
+        let dir = self.data.display();
+        match local.fresh() {
+            true => format!("fresh store in {dir}, epoch {}", local.receipt().epoch),
+            false => format!("recovered from {dir}: {}", in_words(local.receipt())),
+        }
+    }
+}
+
+fn in_words(receipt: &Receipt) -> String {
+    let mut words = format!(
+        "epoch {}, last durable commit {}, {} records, {} channels, {} tasks kept, {} requeued, {} running",
+        receipt.epoch,
+        receipt.seq,
+        receipt.records,
+        receipt.channels,
+        receipt.tasks_kept,
+        receipt.tasks_requeued,
+        receipt.tasks_running
+    );
+    if let Some(damage) = &receipt.damage {
+        words.push_str(&format!("; damage: {damage}"));
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        serve: Serve,
+    }
+
+    #[test]
+    fn options_come_from_the_command_line() {
+        let line = Line::parse_from(["x", "--listen", "[::1]:0", "--data", "d", "--worker-lease", "500ms"]);
+        let options = line.serve.options().unwrap();
+        assert_eq!((options.listen.as_str(), options.workers), ("[::1]:0", 0));
+        assert_eq!(options.store, Store::Directory("d".into()));
+        assert_eq!((options.settings.worker_lease_ms, options.settings.client_lease_ms), (500, 30_000));
+    }
+
+    #[test]
+    fn damage_is_never_left_out() {
+        let receipt = Receipt { damage: Some("commit 7 is gone".to_owned()), ..Receipt::default() };
+        assert!(in_words(&receipt).ends_with("; damage: commit 7 is gone"));
+    }
+}

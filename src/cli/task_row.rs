@@ -1,0 +1,239 @@
+//! The records of `$tasks` as rows. They name tasks and workers by numbers that earlier records explain:
+//! [`Names`] remembers those while they live.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value, json};
+
+use super::row::Row;
+use crate::protocol::event::{Receipt, TaskResult};
+use crate::protocol::session::SessionKind;
+use crate::protocol::task::{Argument, Submission};
+use crate::protocol::{Producer, TaskEvent, TaskId, TaskKey, TimeMs};
+
+/// What tasks and workers are called. Bounded by the tasks and sessions that are alive.
+#[derive(Debug, Clone, Default)]
+pub struct Names {
+    labels: HashMap<TaskId, Box<str>>,
+    workers: HashMap<Producer, Box<str>>,
+}
+
+impl Names {
+    /// Learns the names that a record brings.
+    pub fn learn(&mut self, event: &TaskEvent) {
+        match event {
+            TaskEvent::Submitted { submission, .. } => {
+                self.labels.insert(submission.key.id, submission.key.label.clone());
+            }
+            TaskEvent::SessionOpened { producer, kind: SessionKind::Worker { name }, .. } => {
+                self.workers.insert(*producer, name.clone());
+            }
+            _ => {}
+        }
+    }
+
+    /// Forgets the names that no later record needs.
+    pub fn forget(&mut self, event: &TaskEvent) {
+        match event {
+            TaskEvent::Forgotten { task } => drop(self.labels.remove(task)),
+            TaskEvent::SessionEnded { producer, .. } => drop(self.workers.remove(producer)),
+            _ => {}
+        }
+    }
+
+    /// A worker's name, if it was learnt.
+    pub fn worker(&self, producer: Producer) -> Option<&str> {
+        self.workers.get(&producer).map(AsRef::as_ref)
+    }
+
+    /// A task's key. The label is no part of the identity: for one that was submitted before reading
+    /// began, any word leads to the task.
+    fn key(&self, task: TaskId) -> String {
+        let label = self.labels.get(&task).cloned().unwrap_or_else(|| "task".into());
+        TaskKey { id: task, label }.to_string()
+    }
+
+    /// The row of a record.
+    pub fn row(&self, offset: u64, time_ms: TimeMs, event: &TaskEvent) -> Row {
+        let mut row = Row::at(offset, time_ms);
+        row.kind = kind(event);
+        row.key = task_of(event).map(|task| self.key(task));
+        match event {
+            TaskEvent::Recovered(receipt) => row.details = of_receipt(receipt),
+            TaskEvent::SessionOpened { producer, kind, lease_ms, .. } => {
+                row.details = details([
+                    ("session", json!(producer)),
+                    ("of", json!(self.owner(kind))),
+                    ("lease_ms", json!(lease_ms)),
+                ]);
+            }
+            TaskEvent::SessionEnded { producer, reason } => {
+                row.details = details([("session", json!(producer)), ("because", json!(reason.to_string()))]);
+                row.worker = self.workers.get(producer).cloned();
+            }
+            TaskEvent::ChannelCreated { name, .. } => row.details = details([("channel", json!(name))]),
+            TaskEvent::Submitted { submission, .. } => row.details = self.of_submission(submission),
+            TaskEvent::Held { origin, detached, .. } => {
+                row.details = details([("session", json!(origin.producer)), ("detached", json!(detached))]);
+            }
+            TaskEvent::Released { origin, tasks } => {
+                let keys: Vec<String> = tasks.iter().map(|task| self.key(*task)).collect();
+                row.details = details([("session", json!(origin.producer)), ("tasks", json!(keys))]);
+            }
+            TaskEvent::Started { attempt, worker, .. } => {
+                row.worker = self.workers.get(worker).cloned();
+                row.details = details([("attempt", json!(attempt)), ("session", json!(worker))]);
+            }
+            TaskEvent::Finished { attempt, result: TaskResult::Inline(result), .. } => {
+                row.value = Some(result.to_json());
+                row.details = details([("attempt", json!(attempt))]);
+            }
+            TaskEvent::Failed { error, .. } => {
+                row.set_error(error);
+                row.details = details([("attempt", json!(error.attempt))]);
+            }
+            TaskEvent::Retried { attempt, error, .. } => {
+                row.set_error(error);
+                row.details = details([("attempt", json!(attempt))]);
+            }
+            TaskEvent::Requeued { attempt, reason, .. } => {
+                row.details = details([("attempt", json!(attempt)), ("because", json!(reason.to_string()))]);
+            }
+            TaskEvent::Cancelled { .. } | TaskEvent::Forgotten { .. } => {}
+        }
+        row
+    }
+
+    fn owner(&self, kind: &SessionKind) -> String {
+        match kind {
+            SessionKind::Client => "a client".to_owned(),
+            SessionKind::Worker { name } => format!("worker {name}"),
+            SessionKind::Attempt { task, attempt } => format!("attempt {attempt} of {}", self.key(*task)),
+        }
+    }
+
+    fn of_submission(&self, submission: &Submission) -> Map<String, Value> {
+        let arguments = submission.arguments.iter().map(|argument| match argument {
+            Argument::Value(payload) => payload.to_json(),
+            Argument::Future(task) => json!({ "future": self.key(*task) }),
+        });
+        details([("function", json!(submission.function)), ("arguments", arguments.collect())])
+    }
+}
+
+/// The task that a record is about, if it is about one.
+pub fn task_of(event: &TaskEvent) -> Option<TaskId> {
+    match event {
+        TaskEvent::Submitted { submission, .. } => Some(submission.key.id),
+        TaskEvent::Held { task, .. }
+        | TaskEvent::Started { task, .. }
+        | TaskEvent::Finished { task, .. }
+        | TaskEvent::Failed { task, .. }
+        | TaskEvent::Retried { task, .. }
+        | TaskEvent::Requeued { task, .. }
+        | TaskEvent::Cancelled { task }
+        | TaskEvent::Forgotten { task } => Some(*task),
+        TaskEvent::Recovered(_)
+        | TaskEvent::SessionOpened { .. }
+        | TaskEvent::SessionEnded { .. }
+        | TaskEvent::ChannelCreated { .. }
+        | TaskEvent::Released { .. } => None,
+    }
+}
+
+fn kind(event: &TaskEvent) -> &'static str {
+    match event {
+        TaskEvent::Recovered(_) => "recovered",
+        TaskEvent::SessionOpened { .. } => "session_opened",
+        TaskEvent::SessionEnded { .. } => "session_ended",
+        TaskEvent::ChannelCreated { .. } => "channel_created",
+        TaskEvent::Submitted { .. } => "submitted",
+        TaskEvent::Held { .. } => "held",
+        TaskEvent::Released { .. } => "released",
+        TaskEvent::Started { .. } => "started",
+        TaskEvent::Finished { .. } => "finished",
+        TaskEvent::Failed { .. } => "failed",
+        TaskEvent::Retried { .. } => "retried",
+        TaskEvent::Requeued { .. } => "requeued",
+        TaskEvent::Cancelled { .. } => "cancelled",
+        TaskEvent::Forgotten { .. } => "forgotten",
+    }
+}
+
+/// A receipt's fields, by name.
+pub fn of_receipt(receipt: &Receipt) -> Map<String, Value> {
+    let mut fields = details([
+        ("epoch", json!(receipt.epoch)),
+        ("seq", json!(receipt.seq)),
+        ("digest", json!(receipt.digest.to_string())),
+        ("records", json!(receipt.records)),
+        ("tasks_kept", json!(receipt.tasks_kept)),
+        ("tasks_requeued", json!(receipt.tasks_requeued)),
+        ("tasks_running", json!(receipt.tasks_running)),
+        ("channels", json!(receipt.channels)),
+    ]);
+    fields.extend(receipt.damage.as_ref().map(|damage| ("damage".to_owned(), json!(damage))));
+    fields
+}
+
+fn details<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::event::Origin;
+    use crate::protocol::task::TaskOptions;
+    use crate::protocol::{AttemptNumber, Payload, SessionId};
+
+    fn submitted() -> TaskEvent {
+        let submission = Submission {
+            key: TaskKey::unique("add", [1; 16]),
+            function: "rust:m::add".into(),
+            version: 1,
+            arguments: vec![
+                Argument::Value(Payload::encode(&1.5).unwrap()),
+                Argument::Future(TaskId([2; 16])),
+            ],
+            options: TaskOptions::default(),
+        };
+        TaskEvent::Submitted { origin: Origin { producer: Producer(1), number: 1 }, submission }
+    }
+
+    fn json(names: &Names, event: &TaskEvent) -> Value {
+        serde_json::to_value(names.row(3, 0, event)).unwrap()
+    }
+
+    #[test]
+    fn tasks_and_workers_go_by_the_names_that_were_learnt() {
+        let started =
+            TaskEvent::Started { task: TaskId([1; 16]), attempt: AttemptNumber(1), worker: Producer(2) };
+        let mut names = Names::default();
+        let row = json(&names, &started);
+        assert_eq!(row["key"], "task-01010101010101010101010101010101");
+        assert_eq!((row.get("worker"), &row["session"]), (None, &json!(2)));
+        names.learn(&submitted());
+        names.learn(&TaskEvent::SessionOpened {
+            producer: Producer(2),
+            session: SessionId([0; 16]),
+            kind: SessionKind::Worker { name: "w".into() },
+            lease_ms: 1,
+        });
+        let row = json(&names, &started);
+        assert_eq!(row["key"], "add-01010101010101010101010101010101");
+        assert_eq!(
+            (&row["kind"], &row["worker"], &row["attempt"]),
+            (&json!("started"), &json!("w"), &json!(1))
+        );
+        names.forget(&TaskEvent::Forgotten { task: TaskId([1; 16]) });
+        assert_eq!(json(&names, &started)["key"], "task-01010101010101010101010101010101");
+    }
+
+    #[test]
+    fn a_submission_shows_its_call() {
+        let row = json(&Names::default(), &submitted());
+        assert_eq!(row["function"], "rust:m::add");
+        assert_eq!(row["arguments"], json!([1.5, { "future": "task-02020202020202020202020202020202" }]));
+    }
+}

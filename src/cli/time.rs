@@ -1,0 +1,65 @@
+//! Moments and durations, as people and programs write them.
+
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::protocol::TimeMs;
+
+/// A moment for programs: RFC 3339 in UTC, with milliseconds.
+pub fn rfc3339(time_ms: TimeMs) -> String {
+    format!("{:.3}", timestamp(time_ms))
+}
+
+/// A moment for people, in their time zone.
+pub fn local(time_ms: TimeMs) -> String {
+    in_zone(time_ms, TimeZone::system())
+}
+
+fn in_zone(time_ms: TimeMs, zone: TimeZone) -> String {
+    timestamp(time_ms).to_zoned(zone).strftime("%Y-%m-%d %H:%M:%S%.3f").to_string()
+}
+
+fn timestamp(time_ms: TimeMs) -> Timestamp {
+    i64::try_from(time_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(Timestamp::MAX)
+}
+
+/// Reads a duration from the command line: `0`, `200ms`, `1.5s`, `2m`.
+///
+/// # Errors
+/// What is wrong, for the one who typed it.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let parsed: Option<SignedDuration> = text.parse().ok();
+    parsed
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .ok_or_else(|| "give a number with its unit, like 200ms, 1s or 2m".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_have_milliseconds() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(rfc3339(1_795_418_696_007), "2026-11-23T07:24:56.007Z");
+        let zone = TimeZone::fixed(jiff::tz::offset(2));
+        assert_eq!(in_zone(1_795_418_696_007, zone), "2026-11-23 09:24:56.007");
+    }
+
+    #[test]
+    fn durations_need_a_unit() {
+        assert_eq!(duration("0"), Ok(Duration::ZERO));
+        assert_eq!(duration("0s"), Ok(Duration::ZERO));
+        assert_eq!(duration("200ms"), Ok(Duration::from_millis(200)));
+        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for bad in ["", "1", "-1s", "soon"] {
+            assert!(duration(bad).unwrap_err().contains("200ms"), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! `headwater up`.
+
+use super::serve::Serve;
+use super::worker::{SLOTS, cores};
+
+/// Run a scheduler and workers in one process.
+///
+/// All that one machine needs. More workers can join from elsewhere with `headwater worker`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  headwater up --workers 2 --slots 8")]
+pub struct Up {
+    #[command(flatten)]
+    serve: Serve,
+
+    /// How many workers
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    workers: u32,
+
+    /// How many tasks each worker runs at a time; as many as there are cores unless given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(SLOTS))]
+    slots: Option<u32>,
+}
+
+impl Up {
+    pub async fn run(self) -> anyhow::Result<()> {
+        let mut options = self.serve.options()?;
+        (options.workers, options.slots) = (self.workers, self.slots.unwrap_or_else(cores));
+        self.serve.run(options).await
+    }
+}
