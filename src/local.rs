@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::client::{Client, Error, Result, blocking};
 use crate::log::{self, Log, Memory, OpenError, Opened, Reader, SledLog, SledOptions};
@@ -113,9 +113,7 @@ impl Local {
         let server = (stop, tokio::spawn(server.run(handle.clone(), reader, async { drop(stopped.await) })));
         let (failure, failed) = watch::channel(None);
         let driver = tokio::spawn(async move {
-            if let Ok(Err(error)) = scheduler.driver.await {
-                failure.send_replace(Some(error));
-            }
+            failure.send_replace(failure_of(scheduler.driver.await));
         });
         let workers = (1..=options.workers).map(|n| start_worker(&options, address, n)).collect();
         let receipt = scheduler.receipt;
@@ -137,8 +135,8 @@ impl Local {
         self.fresh
     }
 
-    /// Waits until the log can no longer be written, which a disk that works never brings about. The
-    /// scheduler has stopped then, and the process is to end: a new start finds what was acknowledged.
+    /// Waits until the log can no longer be written, which a disk that works never brings about, or the
+    /// scheduler has broken down. It has stopped then, and the process is to end: a new start finds what was acknowledged.
     pub async fn failed(&self) -> log::Error {
         let mut failed = self.failed.clone();
         loop {
@@ -153,8 +151,9 @@ impl Local {
 
     /// Stops in order: the workers leave, what was accepted becomes durable, everyone is told.
     pub async fn stop(self) {
-        for (stop, worker) in self.workers {
-            drop(stop);
+        let (stops, workers): (Vec<_>, Vec<_>) = self.workers.into_iter().unzip();
+        drop(stops);
+        for worker in workers {
             note(worker.await);
         }
         self.handle.shutdown().await;
@@ -189,6 +188,16 @@ fn start_worker(
     };
     let (stop, stopped) = oneshot::channel::<()>();
     (stop, tokio::spawn(worker::run(worker, async { drop(stopped.await) })))
+}
+
+/// Why the process must end, if the driver did not end in order.
+fn failure_of(
+    ended: std::result::Result<std::result::Result<(), log::Error>, JoinError>,
+) -> Option<log::Error> {
+    match ended {
+        Ok(ended) => ended.err(),
+        Err(error) => Some(log::Error::Unknown(format!("the scheduler broke down: {error}"))),
+    }
 }
 
 fn note(ended: std::result::Result<Result<()>, tokio::task::JoinError>) {
@@ -227,5 +236,18 @@ impl blocking::Client {
     /// As there.
     pub fn local() -> Result<blocking::Client> {
         blocking::Client::opened_by(Client::local())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_scheduler_that_breaks_down_has_failed() {
+        assert!(failure_of(Ok(Ok(()))).is_none());
+        let broken = tokio::spawn(async { panic!("a record of 100032 bytes") }).await;
+        let words = failure_of(broken).unwrap().to_string();
+        assert!(words.contains("the scheduler broke down") && words.contains("100032 bytes"), "{words}");
     }
 }

@@ -254,6 +254,11 @@ impl OpenBatch {
         self.count == 0
     }
 
+    /// How many bytes it has so far.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Adds a record, unless the batch would grow over [`BATCH_BYTES_MAX`]: then it is left as it was,
     /// the answer is `false`, and the record belongs in the next batch.
     ///

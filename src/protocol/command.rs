@@ -81,7 +81,8 @@ pub enum Query {
         name: ChannelName,
     },
     /// Tasks in the order of their submission; at most
-    /// [`LISTING_ROWS_MAX`](super::limits::LISTING_ROWS_MAX). Answer: [`Answer::Tasks`].
+    /// [`LISTING_ROWS_MAX`](super::limits::LISTING_ROWS_MAX), and no more than fit a frame: ask on from
+    /// the last until none comes. Answer: [`Answer::Tasks`].
     Tasks {
         /// Only tasks submitted at this offset of the task log or later.
         from: u64,

@@ -36,6 +36,11 @@ pub const FRAME_BYTES_SKIPPED_MAX: usize = 64 * 1024 * 1024;
 /// scheduler remembers for each session, so that a command that is sent again finds its first answer.
 pub const IN_FLIGHT_MAX: u64 = 1024;
 
+/// How many forgotten tasks the scheduler remembers the attempts of, so that they are counted on when
+/// the task is submitted again: 131,072, about 10 MB, and what 10,000 tasks a second forget while a
+/// worker's lease runs.
+pub const RETIRED_TASKS_MAX: usize = 131_072;
+
 /// Longest name of a channel, worker, function or key, in bytes.
 pub const NAME_BYTES_MAX: usize = 200;
 
@@ -56,6 +61,9 @@ pub const SUBSCRIPTIONS_PER_CONNECTION_MAX: usize = 10_000;
 
 /// Most rows that one listing answers.
 pub const LISTING_ROWS_MAX: usize = 10_000;
+
+/// Most bytes of the rows that one listing answers, so that it fits a frame: 2 MiB.
+pub const LISTING_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// Why a thing of the user's is refused for its size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]

@@ -157,7 +157,8 @@ impl TaskError {
     }
 }
 
-fn shortened(text: &str) -> String {
+/// The text, cut at [`ERROR_BYTES_MAX`](limits::ERROR_BYTES_MAX); it says so when it is.
+pub(crate) fn shortened(text: &str) -> String {
     if text.len() <= limits::ERROR_BYTES_MAX {
         return text.to_owned();
     }

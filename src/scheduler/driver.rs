@@ -25,15 +25,12 @@ use crate::log::{Error, Log, Reader};
 use crate::protocol::command::Rejection;
 use crate::protocol::event::Receipt;
 use crate::protocol::message::{Closing, ServerMessage};
+use crate::protocol::task::shortened;
 use crate::protocol::{Epoch, Seq, TimeMs};
 
 /// Most calls that wait for the driver; then those who call wait too. Each is at most the requests of
 /// one read of a socket.
 const CALLS_WAITING_MAX: usize = 256;
-
-/// Most records of an open commit: while there are more, no further calls are taken. At about 150 bytes
-/// each, 10 MB, which a disk takes in well under a second.
-const OPEN_RECORDS_MAX: usize = 65_536;
 
 /// A scheduler that runs.
 #[derive(Debug)]
@@ -70,7 +67,7 @@ pub fn start(
         tasks_requeued: requeued.count() as u64,
         tasks_running: state.counts.running,
         channels: state.channels.len() as u64,
-        damage,
+        damage: damage.as_deref().map(shortened),
     };
     let facts = LogFacts { epoch, seq: last.seq, receipt: receipt.clone(), store: log.describe() };
     let core = Core::new(state, settings, facts, now());
@@ -125,6 +122,9 @@ impl Driver {
             // A connection that has gone meanwhile needs no farewell.
             let _ = outbox.send(Outgoing { number: 0, message: ServerMessage::Closing(why.clone()) });
         }
+        // The log is let go of before this ends: whoever waits for it may open the store again.
+        drop(self.commits);
+        while self.written.recv().await.is_some() {}
         ended
     }
 
@@ -132,20 +132,16 @@ impl Driver {
     async fn serve(&mut self) -> Result<(), Error> {
         let mut stopping = false;
         loop {
-            while let Some(effect) = self.pipeline.next_effect() {
-                self.carry_out(effect);
-            }
-            if let Some(commit) = self.pipeline.next_commit(now()) {
-                self.commits.send(commit);
+            self.release();
+            // Not left to the timer: while calls keep coming, that would never have its turn.
+            if self.until_deadline().is_zero() && !self.pipeline.is_full() {
+                self.pipeline.tick(now());
+                self.release();
             }
             if stopping && !self.pipeline.is_committing() && self.pipeline.open_records() == 0 {
                 return Ok(());
             }
-            let full = self.pipeline.open_records() >= OPEN_RECORDS_MAX;
-            // Here and not only below, where calls that never end would keep leases from ending.
-            if self.until_deadline().is_zero() && !full {
-                self.pipeline.tick(now());
-            }
+            let full = self.pipeline.is_full();
             let deadline = self.until_deadline();
             tokio::select! {
                 biased;
@@ -157,8 +153,18 @@ impl Driver {
                     Some(call) => stopping = self.take(call) || self.take_all_there_are(),
                     None => stopping = true,
                 },
-                () = tokio::time::sleep(deadline), if !full => self.pipeline.tick(now()),
+                () = tokio::time::sleep(deadline), if !full => {}
             }
+        }
+    }
+
+    /// Lets out what may leave, and hands over the open commit if the writer has nothing to do.
+    fn release(&mut self) {
+        while let Some(effect) = self.pipeline.next_effect() {
+            self.carry_out(effect);
+        }
+        if let Some(commit) = self.pipeline.next_commit(now()) {
+            self.commits.send(commit);
         }
     }
 
@@ -173,7 +179,10 @@ impl Driver {
 
     /// Takes the calls that wait, so that they share a commit. Says whether one was to stop.
     fn take_all_there_are(&mut self) -> bool {
-        while self.pipeline.open_records() < OPEN_RECORDS_MAX {
+        for _ in 0..CALLS_WAITING_MAX {
+            if self.pipeline.is_full() {
+                break;
+            }
             let Ok(call) = self.calls.try_recv() else { break };
             if self.take(call) {
                 return true;
@@ -248,5 +257,58 @@ impl Driver {
                 Effect::Send { .. } | Effect::Close { .. } => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Memory;
+    use crate::protocol::command::{Answer, Command, Query};
+    use crate::protocol::message::Hello;
+    use crate::protocol::session::Role;
+    use crate::protocol::task::TaskOptions;
+    use crate::protocol::{SessionId, Submission, TaskKey};
+    use crate::scheduler::Request;
+
+    async fn connect(handle: &Handle, session: u8) -> (ConnectionId, mpsc::UnboundedReceiver<Outgoing>) {
+        let hello =
+            Hello { token: None, session: SessionId([session; 16]), resume: false, role: Role::Client };
+        let (outbox, outgoing) = mpsc::unbounded_channel();
+        (handle.connect(hello, outbox).await.unwrap().connection, outgoing)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn leases_end_while_calls_keep_coming() {
+        let log = Arc::new(Memory::new());
+        let settings = Settings { client_lease_ms: 5, worker_lease_ms: 5 };
+        let scheduler = start(log.clone(), Reader::new(log), settings, None).unwrap();
+        let handle = scheduler.handle;
+        let (leaves, _outbox) = connect(&handle, 1).await;
+        let key = TaskKey::named("x");
+        let task = key.id;
+        let options = TaskOptions::default();
+        let (function, arguments) = ("f".into(), vec![]);
+        let submission = Submission { key, function, version: 1, arguments, options };
+        handle.send(leaves, vec![(1, Request::Command(Command::Submit(submission)))]).await.unwrap();
+        handle.disconnect(leaves, false).await;
+        let (stays, mut outgoing) = connect(&handle, 2).await;
+        // More than the driver can take.
+        for _ in 0..4 {
+            let flood = handle.clone();
+            tokio::spawn(async move {
+                let query = || (1, Request::Query(Query::Task { task }));
+                while flood.send(stays, (0..50).map(|_| query()).collect()).await.is_ok() {}
+            });
+        }
+        let mut answers = 0;
+        while let Some(Outgoing { message: ServerMessage::Answer(Ok(Answer::Task(_))), .. }) =
+            outgoing.recv().await
+        {
+            answers += 1;
+            assert!(answers < 2_000_000, "the lease of 5 ms never ends");
+        }
+        handle.shutdown().await;
+        scheduler.driver.await.unwrap().unwrap();
     }
 }

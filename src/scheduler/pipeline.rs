@@ -14,8 +14,19 @@ use std::collections::{BTreeMap, VecDeque};
 use super::core::{Core, Effect, Event, Output, Placed};
 use super::handle::{ConnectionId, Request};
 use crate::protocol::batch::{Commit, OpenBatch};
-use crate::protocol::message::Hello;
+use crate::protocol::command::Answer;
+use crate::protocol::message::{Hello, ServerMessage};
 use crate::protocol::{Epoch, LogId, Seq, TimeMs};
+
+/// Most records of an open commit, and most bytes: while there are more, no further calls are to be
+/// taken. At about 150 bytes each, 65,536 records are 10 MB; 32 MiB are 550 of the largest. A disk takes
+/// either in well under a second.
+const OPEN_RECORDS_MAX: usize = 65_536;
+const OPEN_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Most effects that wait for a commit; a row of a listing counts as one. Not all commands bring records,
+/// and while a disk takes its time any number of questions can be asked.
+const WAITING_MAX: usize = 65_536;
 
 /// The core, and the commits on their way to the log.
 #[derive(Debug)]
@@ -25,17 +36,29 @@ pub struct Pipeline {
     /// What the next commit will hold; several batches for a log when one is full.
     open: BTreeMap<LogId, Vec<OpenBatch>>,
     open_records: usize,
+    open_bytes: usize,
     /// The newest commit that was handed out.
     handed_out: Seq,
     durable: Seq,
     waiting: VecDeque<(Seq, Effect)>,
+    /// How much all of them weigh.
+    waiting_weight: usize,
 }
 
 impl Pipeline {
     /// Goes on after the last durable commit.
     pub fn new(core: Core, epoch: Epoch, last: Seq) -> Self {
-        let (open, waiting) = (BTreeMap::new(), VecDeque::new());
-        Pipeline { core, epoch, open, open_records: 0, handed_out: last, durable: last, waiting }
+        Pipeline {
+            core,
+            epoch,
+            open: BTreeMap::new(),
+            open_records: 0,
+            open_bytes: 0,
+            handed_out: last,
+            durable: last,
+            waiting: VecDeque::new(),
+            waiting_weight: 0,
+        }
     }
 
     /// The core.
@@ -76,19 +99,31 @@ impl Pipeline {
         }
         let cause = if self.open_records > 0 { self.handed_out.next() } else { self.handed_out };
         self.core.facts_mut().seq = cause;
+        self.waiting_weight += out.effects.iter().map(weight).sum::<usize>();
         self.waiting.extend(out.effects.into_iter().map(|effect| (cause, effect)));
     }
 
     fn record(&mut self, placed: &Placed) {
         let log = placed.event.log();
         let batches = self.open.entry(log).or_default();
+        let before = batches.last().map_or(0, OpenBatch::bytes);
         let pushed = batches.last_mut().is_some_and(|batch| push(batch, &placed.event));
-        if !pushed {
+        if pushed {
+            self.open_bytes -= before;
+        } else {
             let mut batch = OpenBatch::new(log, placed.offset, placed.index);
             push(&mut batch, &placed.event);
             batches.push(batch);
         }
+        self.open_bytes += batches.last().map_or(0, OpenBatch::bytes);
         self.open_records += 1;
+    }
+
+    /// Whether the next commit, or what waits for it, is so much that first it must become durable.
+    pub fn is_full(&self) -> bool {
+        self.open_records >= OPEN_RECORDS_MAX
+            || self.open_bytes >= OPEN_BYTES_MAX
+            || self.waiting_weight >= WAITING_MAX
     }
 
     /// Records that wait for the next commit.
@@ -107,7 +142,7 @@ impl Pipeline {
             return None;
         }
         self.handed_out = self.handed_out.next();
-        self.open_records = 0;
+        (self.open_records, self.open_bytes) = (0, 0);
         let (seq, epoch) = (self.handed_out, self.epoch);
         let open = std::mem::take(&mut self.open).into_values().flatten();
         Some(Commit { seq, epoch, batches: open.map(|batch| batch.seal(seq, epoch, now)).collect() })
@@ -124,7 +159,17 @@ impl Pipeline {
         if *cause > self.durable {
             return None;
         }
-        self.waiting.pop_front().map(|(_, effect)| effect)
+        let (_, effect) = self.waiting.pop_front()?;
+        self.waiting_weight -= weight(&effect);
+        Some(effect)
+    }
+}
+
+fn weight(effect: &Effect) -> usize {
+    match effect {
+        Effect::Send { message: ServerMessage::Answer(Ok(Answer::Tasks(rows))), .. } => 1 + rows.len(),
+        Effect::Send { message: ServerMessage::Answer(Ok(Answer::Channels(rows))), .. } => 1 + rows.len(),
+        _ => 1,
     }
 }
 

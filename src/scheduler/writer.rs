@@ -12,7 +12,8 @@ use crate::protocol::batch::Commit;
 /// What became of a commit.
 pub(super) type Written = Result<Seq, Error>;
 
-/// The way to the writer. Dropping it ends the thread, once the commit in its hands is done.
+/// The way to the writer. Dropping it ends the thread, once the commit in its hands is done; the end of
+/// the `Written`s says that it has let go of the log.
 #[derive(Debug)]
 pub(super) struct Commits(std_mpsc::Sender<Commit>);
 
@@ -36,9 +37,12 @@ pub(super) fn spawn(log: Arc<dyn Log>, reader: Reader) -> (Commits, mpsc::Unboun
             }
             let failed = result.is_err();
             if done.send(result.map(|()| commit.seq)).is_err() || failed {
-                return;
+                break;
             }
         }
+        // In this order: who sees the end of `done` may open the store again.
+        drop((log, reader));
+        drop(done);
     };
     std::thread::Builder::new().name("log-writer".to_owned()).spawn(write).expect("a thread can be started");
     (Commits(commits), written)

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
+use uuid::Uuid;
 
 use self::context::Context;
 use self::registry::Registry;
@@ -95,9 +96,11 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> Result
     }
 }
 
-/// A name that no other worker has.
+/// A name that no other worker has: one that did would take its place. In a container every worker is
+/// process 1, so 16 random bits would meet among a few hundred.
 fn own_name() -> String {
-    format!("worker-{}-{:04x}", std::process::id(), fastrand::u16(..))
+    let random = Uuid::now_v7().as_u128() as u32;
+    format!("worker-{}-{random:08x}", std::process::id())
 }
 
 /// Whether it makes no sense to join again.

@@ -1,5 +1,6 @@
 //! A whole cluster in this process, over loopback, as a program uses it.
 
+use headwater::local::{Local, Options, Store};
 use headwater::protocol::task::TaskStatus;
 use headwater::{Client, Offset, Result, StreamExt, TaskFuture, blocking, local_client, task};
 
@@ -157,4 +158,16 @@ fn synchronous_code_has_the_same() -> Result<()> {
     assert_eq!(sums.futures().count(), 1);
     assert_eq!(sums.len()?, 2);
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_can_be_opened_again_as_soon_as_its_scheduler_has_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    for epoch in 1..=20 {
+        let store = Store::Directory(dir.path().to_owned());
+        let local = Local::start(Options { listen: "127.0.0.1:0".to_owned(), store, ..Options::default() });
+        let local = local.await.unwrap();
+        assert_eq!(local.receipt().epoch.0, epoch);
+        local.stop().await;
+    }
 }

@@ -5,11 +5,13 @@
 //! that fails is printed, and `HEADWATER_SIM_SEED=N cargo test --test sim one_seed -- --nocapture` shows
 //! its transcript.
 
+mod large;
 mod network;
 mod pipeline;
 mod scenarios;
 mod scene;
 mod server;
+mod sizes;
 mod transcript;
 mod workers;
 mod workload;

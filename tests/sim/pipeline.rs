@@ -119,3 +119,28 @@ fn an_answer_waits_also_for_facts_that_nobody_is_told_of() {
     commit(&mut pipeline);
     assert_eq!(left(&mut pipeline), 1);
 }
+
+#[test]
+fn what_waits_for_a_slow_disk_is_bounded() {
+    let mut pipeline = pipeline();
+    append(&mut pipeline, 2);
+    let slow = pipeline.next_commit(0).expect("there is something to commit");
+    let mut number = 3;
+    while !pipeline.is_full() {
+        let elements = vec![Element::Value(Payload::raw(vec![0; 60_000]))];
+        ask(&mut pipeline, number, Command::Append { log: LogId(1), elements });
+        number += 1;
+    }
+    assert!((555..570).contains(&number), "{number} elements, 32 MiB");
+    pipeline.committed(slow.seq);
+    let slow = pipeline.next_commit(0).expect("there is something to commit");
+    assert!(!pipeline.is_full());
+    while !pipeline.is_full() {
+        pipeline.request(CLIENT, number, Request::Query(Query::Channels { after: None }));
+        number += 1;
+    }
+    assert!(number < 65_536 / 2 + 570, "questions too, and each row of their answers");
+    pipeline.committed(slow.seq);
+    left(&mut pipeline);
+    assert!(!pipeline.is_full());
+}

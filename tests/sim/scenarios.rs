@@ -279,6 +279,34 @@ fn a_task_that_is_a_client_gives_up_its_slot() {
 }
 
 #[test]
+fn a_task_that_was_forgotten_and_submitted_again_is_fenced_from_its_former_attempts() {
+    let mut scene = Scene::new();
+    let (client, worker) = (scene.client(1), scene.worker(2, "w", 1));
+    scene.ask(client, submit("x"));
+    scene.ask(client, release("x"));
+    scene.told();
+    scene.ask(client, submit("x"));
+    scene.then(&[
+        "submitted x",
+        "started x attempt 2 on 2",
+        "→ to 1: submitted",
+        "→ to 2: run x attempt 2 ()",
+    ]);
+    scene.restart();
+    // The report of the former one was on its way, and what it spawned becomes a client.
+    let held = vec![HeldAttempt { task: id("x"), attempt: AttemptNumber(1) }];
+    let back = scene.connect(2, true, crate::scene::worker("w", 1, held));
+    scene.told();
+    scene.ask(worker, finish("x", 1, 6));
+    scene.ask(back, finish("x", 1, 6));
+    scene.then(&["→ to 3: reported"]);
+    scene.connect(3, false, Role::Attempt { task: id("x"), attempt: AttemptNumber(1) });
+    assert!(scene.told()[0].starts_with("→ close 4: attempt 1 of task"));
+    scene.ask(back, finish("x", 2, 7));
+    scene.then(&["finished x attempt 2", "→ to 3: reported"]);
+}
+
+#[test]
 fn what_nobody_wants_any_more_is_forgotten_and_stopped() {
     let mut scene = Scene::new();
     let (client, _) = (scene.client(1), scene.worker(2, "w", 1));

@@ -10,7 +10,7 @@ use headwater::protocol::command::{Answer, Command, Rejection};
 use headwater::protocol::message::{Closing, ServerMessage};
 use headwater::protocol::session::{EndReason, FunctionOffer, HeldAttempt, Role, WorkerOffer};
 use headwater::protocol::task::{ErrorKind, TaskError};
-use headwater::protocol::{ChannelName, Element, LogId, Payload, SessionId};
+use headwater::protocol::{AttemptNumber, ChannelName, Element, LogId, Payload, SessionId};
 
 use crate::network::{Heard, Network, Wire};
 use crate::workload::{COUNTER, PLAIN};
@@ -30,7 +30,8 @@ pub struct Worker {
 }
 
 enum Run {
-    Plain,
+    /// With its first argument.
+    Plain(Payload),
     Counter(Box<Counter>),
 }
 
@@ -75,7 +76,7 @@ impl Worker {
     pub fn counters(&mut self) -> impl Iterator<Item = &mut Counter> {
         self.running.iter_mut().filter_map(|(_, run)| match run {
             Run::Counter(counter) => Some(counter.as_mut()),
-            Run::Plain => None,
+            Run::Plain(_) => None,
         })
     }
 
@@ -86,19 +87,20 @@ impl Worker {
         }
         let at = rng.usize(..self.running.len());
         let over = match &self.running[at].1 {
-            Run::Plain => true,
+            Run::Plain(_) => true,
             Run::Counter(counter) => counter.is_done(),
         };
         if !over {
             return;
         }
-        let (held, _) = self.running.swap_remove(at);
+        let (held, run) = self.running.swap_remove(at);
         let HeldAttempt { task, attempt } = held;
         let command = if rng.u8(..5) == 0 {
             let error = Box::new(TaskError::new(ErrorKind::Returned, "bad luck", vec![]));
             Command::Fail { task, attempt, error }
         } else {
-            Command::Finish { task, attempt, result: Payload::raw(attempt.0.to_be_bytes().to_vec()) }
+            let given = if let Run::Plain(given) = run { given } else { Payload::raw("") };
+            Command::Finish { task, attempt, result: result(&given, attempt) }
         };
         let number = self.link.command(command);
         self.reports.insert(number, held);
@@ -121,7 +123,7 @@ impl Worker {
                     assert!(self.reports.values().all(|other| *other != held), "assigned after it was over");
                     let run = match &*assignment.function {
                         COUNTER => Run::Counter(Box::new(Counter::new(held, rng))),
-                        _ => Run::Plain,
+                        _ => Run::Plain(assignment.arguments[0].clone()),
                     };
                     self.running.push((held, run));
                 }
@@ -152,10 +154,15 @@ impl Worker {
         self.ended = true;
         let counters = self.running.iter_mut().filter_map(|(_, run)| match run {
             Run::Counter(counter) => counter.wire.take(),
-            Run::Plain => None,
+            Run::Plain(_) => None,
         });
         counters.chain(self.wire.take()).for_each(|wire| network.leave_as_client(wire));
     }
+}
+
+/// What an attempt at a task brings that was given this.
+pub fn result(given: &Payload, attempt: AttemptNumber) -> Payload {
+    Payload::raw(format!("{} {attempt}", given.to_json()))
 }
 
 /// An attempt that is a client.

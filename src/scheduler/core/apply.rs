@@ -3,6 +3,7 @@
 //! Events of different channels, and of a channel and the task log, touch different things, or things
 //! that add up; so each log may be folded on its own, the task log first.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Event;
@@ -73,7 +74,7 @@ impl State {
                 self.set_phase(*task, Phase::Ready);
             }
             TaskEvent::Requeued { task, .. } => self.set_phase(*task, Phase::Ready),
-            TaskEvent::Forgotten { task } => self.forget(*task),
+            TaskEvent::Forgotten { task } => self.forget(offset, *task),
         }
     }
 
@@ -157,7 +158,7 @@ impl State {
                 missing += 1;
             }
             match &mut task.call {
-                Some(call) => call.waiting.push(id),
+                Some(call) => drop(call.waiting.insert(id)),
                 None if matches!(task.phase, Phase::Finished(_)) => {}
                 None => {
                     self.doomed.insert(id);
@@ -168,7 +169,7 @@ impl State {
         let call = Call {
             arguments: submission.arguments.clone(),
             dependencies,
-            waiting: Vec::new(),
+            waiting: BTreeSet::new(),
             options: submission.options,
             failures: 0,
         };
@@ -177,7 +178,7 @@ impl State {
             label: submission.key.label.clone(),
             function: self.shared_function(function),
             submitted_at: offset,
-            attempt: AttemptNumber(0),
+            attempt: self.retired.take(id),
             phase: Phase::Waiting { missing },
             call: Some(Box::new(call)),
             keepers,
@@ -269,17 +270,18 @@ impl State {
     fn leave_dependencies(&mut self, id: TaskId, call: &Call) {
         for dependency in &call.dependencies {
             if let Some(call) = self.tasks.get_mut(dependency).and_then(|task| task.call.as_mut()) {
-                call.waiting.retain(|waiting| *waiting != id);
+                call.waiting.remove(&id);
             }
             self.change_keepers(*dependency, |keepers| keepers.dependents -= 1);
         }
     }
 
-    fn forget(&mut self, id: TaskId) {
+    fn forget(&mut self, offset: u64, id: TaskId) {
         // The phase is left first, so that no index still names the task.
         self.set_phase(id, Phase::Cancelled);
         let Some(task) = self.tasks.remove(&id) else { return };
         self.counts.failed -= 1;
+        self.retired.put(id, task.attempt, offset);
         self.order.remove(&task.submitted_at);
         self.unkept.remove(&id);
         if let Some(call) = task.call {

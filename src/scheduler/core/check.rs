@@ -24,6 +24,7 @@ impl State {
         self.check_phases();
         self.check_sessions();
         self.check_channels();
+        self.retired.check(|task| self.tasks.contains_key(task));
     }
 
     fn check_keepers(&self) {

@@ -1,12 +1,14 @@
 //! Instructions to the edge, read off from facts, and after a reconnect off the state. Never stored.
 
+use std::collections::HashSet;
+
 use super::presence::Presence;
 use super::state::{Phase, State, Task};
 use super::{Event, Output};
 use crate::protocol::command::Rejection;
 use crate::protocol::event::TaskResult;
 use crate::protocol::message::{Assignment, Closing, ServerMessage};
-use crate::protocol::session::Role;
+use crate::protocol::session::{HeldAttempt, Role};
 use crate::protocol::task::{Argument, Outcome};
 use crate::protocol::{AttemptNumber, Payload, Producer, TaskEvent, TaskId, TaskKey, TimeMs};
 use crate::scheduler::handle::ConnectionId;
@@ -90,10 +92,10 @@ pub(super) fn reattach(
                 .push(send(connection, ServerMessage::Abort { task: held.task, attempt: held.attempt }));
         }
     }
+    let known: HashSet<&HeldAttempt> = offer.held.iter().collect();
     for id in &session.running {
         let Some(task) = state.tasks.get(id) else { continue };
-        let known = offer.held.iter().any(|held| held.task == *id && held.attempt == task.attempt);
-        if !known {
+        if !known.contains(&HeldAttempt { task: *id, attempt: task.attempt }) {
             out.effects.extend(assign(state, connection, *id, task, task.attempt));
         }
     }

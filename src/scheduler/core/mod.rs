@@ -26,11 +26,15 @@ mod decide;
 mod effect;
 mod presence;
 mod query;
+mod retired;
+mod slots;
 mod state;
 mod upkeep;
 
 pub use effect::Effect;
-pub use presence::{Presence, Worker};
+pub use presence::Presence;
+pub use retired::Retired;
+pub use slots::{Slots, Worker};
 pub use state::{Call, Channel, Counts, Phase, Remembered, Session, State, Task};
 
 use super::handle::{ConnectionId, Request};
@@ -154,7 +158,8 @@ impl Core {
         match decide::hello(&self.state, &self.settings, hello) {
             Ok(entry) => {
                 self.emit_all(entry.events, out);
-                if let Some(old) = self.presence.arrive(connection, entry.producer, &hello.role) {
+                if let Some(old) = self.presence.arrive(&self.state, connection, entry.producer, &hello.role)
+                {
                     out.effects.push(Effect::Close { connection: old, why: Closing::Replaced });
                 }
                 out.effects.push(Effect::Accept { connection, lease_ms: entry.lease_ms });
@@ -255,7 +260,7 @@ impl Core {
     /// is applied, since some facts remove what they speak of.
     fn emit(&mut self, event: Event, out: &mut Output) {
         effect::of(&self.state, &self.presence, &event, &mut out.effects);
-        self.presence.observe(&event);
+        self.presence.observe(&self.state, &event);
         let (offset, index) = self.state.head_of(event.log());
         self.state.apply(&event);
         out.events.push(Placed { offset, index, event });

@@ -3,28 +3,20 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::slots::Slots;
 use super::state::{Session, State};
 use super::{Event, Phase};
 use crate::protocol::message::ServerMessage;
-use crate::protocol::session::{FunctionOffer, Role, SessionKind};
+use crate::protocol::session::{Role, SessionKind};
 use crate::protocol::{Producer, TaskEvent, TaskId, TimeMs};
 use crate::scheduler::handle::ConnectionId;
-
-/// A connected worker.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Worker {
-    /// How many attempts it runs at a time, not counting those that are clients themselves.
-    pub slots: u32,
-    /// What it can run.
-    pub functions: BTreeSet<FunctionOffer>,
-}
 
 /// Who is there.
 #[derive(Debug, Default)]
 pub struct Presence {
     sessions: HashMap<ConnectionId, Producer>,
     connections: BTreeMap<Producer, ConnectionId>,
-    workers: BTreeMap<Producer, Worker>,
+    slots: Slots,
     /// Tasks whose newest attempt is connected as a client: they take no slot.
     yielded: HashMap<TaskId, Producer>,
     watchers: HashMap<TaskId, Vec<ConnectionId>>,
@@ -43,24 +35,15 @@ impl Presence {
         self.connections.get(&producer).copied()
     }
 
-    /// The connected workers.
-    pub fn workers(&self) -> &BTreeMap<Producer, Worker> {
-        &self.workers
-    }
-
-    /// Slots of a worker that are free.
-    pub fn free_slots(&self, state: &State, producer: Producer) -> u32 {
-        let (Some(worker), Some(session)) = (self.workers.get(&producer), state.sessions.get(&producer))
-        else {
-            return 0;
-        };
-        let taken = session.running.iter().filter(|task| !self.yielded.contains_key(task)).count();
-        worker.slots.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX))
+    /// The connected workers and their slots.
+    pub fn slots(&self) -> &Slots {
+        &self.slots
     }
 
     /// A session is connected. Answers its connection before, if it had one.
     pub(super) fn arrive(
         &mut self,
+        state: &State,
         connection: ConnectionId,
         producer: Producer,
         role: &Role,
@@ -75,20 +58,31 @@ impl Presence {
             Role::Client => {}
             Role::Worker(offer) => {
                 let functions = offer.functions.iter().cloned().collect();
-                self.workers.insert(producer, Worker { slots: offer.slots, functions });
+                let taken = self.taken_slots(state, producer);
+                self.slots.join(producer, offer.slots, functions, taken);
             }
             Role::Attempt { task, .. } => {
-                self.yielded.insert(*task, producer);
+                if self.yielded.insert(*task, producer).is_none()
+                    && let Some(worker) = state.worker_of(*task)
+                {
+                    self.slots.give_back(worker);
+                }
             }
         }
         before
+    }
+
+    fn taken_slots(&self, state: &State, producer: Producer) -> u32 {
+        let Some(session) = state.sessions.get(&producer) else { return 0 };
+        let taken = session.running.iter().filter(|task| !self.yielded.contains_key(task)).count();
+        u32::try_from(taken).unwrap_or(u32::MAX)
     }
 
     /// A connection is gone. Answers its session, if it was the session's newest.
     pub(super) fn depart(&mut self, connection: ConnectionId) -> Option<Producer> {
         let producer = self.sessions.remove(&connection)?;
         self.connections.remove(&producer);
-        self.workers.remove(&producer);
+        self.slots.leave(producer);
         Some(producer)
     }
 
@@ -146,25 +140,51 @@ impl Presence {
         self.watchers.get(&task).map_or(&[], Vec::as_slice)
     }
 
-    /// Follows a fact.
-    pub(super) fn observe(&mut self, event: &Event) {
+    /// Follows a fact. `state` is as it was before it.
+    pub(super) fn observe(&mut self, state: &State, event: &Event) {
         let Event::Task(event) = event else { return };
         match event {
             TaskEvent::SessionEnded { producer, .. } => {
                 self.end_wait(*producer);
-                self.workers.remove(producer);
-                self.yielded.retain(|_, session| session != producer);
+                self.slots.leave(*producer);
+                self.end_yield(state, *producer);
                 if let Some(connection) = self.connections.remove(producer) {
                     self.sessions.remove(&connection);
                 }
             }
+            TaskEvent::Started { worker, .. } => self.slots.take(*worker),
+            TaskEvent::Retried { task, .. } | TaskEvent::Requeued { task, .. } => self.end_run(state, *task),
             TaskEvent::Finished { task, .. }
             | TaskEvent::Failed { task, .. }
             | TaskEvent::Cancelled { task }
             | TaskEvent::Forgotten { task } => {
+                self.end_run(state, *task);
                 self.watchers.remove(task);
             }
             _ => {}
+        }
+    }
+
+    /// An attempt is over; if it took a slot, that is free.
+    fn end_run(&mut self, state: &State, task: TaskId) {
+        if let Some(worker) = state.worker_of(task)
+            && !self.yielded.contains_key(&task)
+        {
+            self.slots.give_back(worker);
+        }
+    }
+
+    /// A session is over; if it was an attempt's that goes on, that takes a slot again.
+    fn end_yield(&mut self, state: &State, producer: Producer) {
+        let Some(Session { kind: SessionKind::Attempt { task, .. }, .. }) = state.sessions.get(&producer)
+        else {
+            return;
+        };
+        if self.yielded.get(task) == Some(&producer) {
+            self.yielded.remove(task);
+            if let Some(worker) = state.worker_of(*task) {
+                self.slots.take(worker);
+            }
         }
     }
 
@@ -194,7 +214,9 @@ impl Presence {
                 "{producer:?}: connected, or its lease runs"
             );
         }
-        for producer in self.workers.keys() {
+        self.slots.check();
+        for (producer, worker) in self.slots.workers() {
+            assert_eq!(worker.taken, self.taken_slots(state, *producer), "taken slots of {producer:?}");
             assert!(
                 self.connections.contains_key(producer),
                 "worker {producer:?} offers and is not connected"

@@ -1,14 +1,14 @@
 //! Answers to questions.
 
-use std::collections::Bound;
+use std::collections::{BTreeSet, Bound};
 
 use super::LogFacts;
 use super::presence::Presence;
 use super::state::{Channel, Phase, State};
 use crate::protocol::channel::{ChannelInfo, TASKS_CHANNEL};
 use crate::protocol::command::{Answer, Overview, Query, Rejection};
-use crate::protocol::limits::LISTING_ROWS_MAX;
-use crate::protocol::session::{SessionKind, WorkerInfo};
+use crate::protocol::limits::{LISTING_BYTES_MAX, LISTING_ROWS_MAX};
+use crate::protocol::session::{FunctionOffer, SessionKind, WorkerInfo};
 use crate::protocol::task::TaskInfo;
 use crate::protocol::{ChannelName, Digest, LogId, TaskId, TaskKey};
 
@@ -28,11 +28,22 @@ pub(super) fn answer(
         Query::Channel { name } => channel(state, &name).map(Answer::Channel),
         Query::Tasks { from } => {
             let tasks = state.order.range(from..).take(LISTING_ROWS_MAX);
-            Ok(Answer::Tasks(tasks.filter_map(|(_, id)| task_info(state, presence, *id)).collect()))
+            let mut bytes = 0;
+            let rows = tasks.filter_map(|(_, id)| task_info(state, presence, *id)).take_while(|info| {
+                let is_first = bytes == 0;
+                bytes += row_bytes(info);
+                is_first || bytes <= LISTING_BYTES_MAX
+            });
+            Ok(Answer::Tasks(rows.collect()))
         }
         Query::Task { task } => {
             let mut info = task_info(state, presence, task).ok_or(Rejection::UnknownTask(task))?;
             info.outcome = state.tasks[&task].phase.outcome();
+            if let (Some(waits_for), Some(offered)) =
+                (&mut info.waits_for, offered_instead(state, presence, task))
+            {
+                waits_for.push_str(&offered);
+            }
             Ok(Answer::Task(info))
         }
         Query::Overview => Ok(Answer::Overview(overview(state, presence, facts))),
@@ -97,15 +108,16 @@ fn waits_for(state: &State, presence: &Presence, id: TaskId) -> Option<String> {
             Some(format!("{missing} of its dependencies, {} among them", state.key_of(*first)?))
         }
         Phase::Ready => {
-            let offering = presence
-                .workers()
-                .values()
-                .filter(|worker| worker.functions.contains(&task.function))
-                .count();
-            let connected = presence.workers().len();
+            let (connected, offering) =
+                (presence.slots().workers().len(), presence.slots().offering(&task.function));
             Some(match (connected, offering) {
                 (0, _) => "a worker: none is connected".to_owned(),
-                (_, 0) => not_offered(presence, connected, &task.function.name, task.function.version),
+                (_, 0) => {
+                    let FunctionOffer { name, version } = &*task.function;
+                    format!(
+                        "a worker with `{name}` version {version}: none of the {connected} connected has it"
+                    )
+                }
                 _ => format!("a free slot on {offering} of {connected} workers"),
             })
         }
@@ -116,20 +128,26 @@ fn waits_for(state: &State, presence: &Presence, id: TaskId) -> Option<String> {
 /// Most function names that an explanation lists.
 const FUNCTIONS_SHOWN_MAX: usize = 20;
 
-fn not_offered(presence: &Presence, connected: usize, function: &str, version: u32) -> String {
-    let mut offered: Vec<String> = presence
-        .workers()
-        .values()
-        .flat_map(|worker| &worker.functions)
-        .map(|f| format!("{} version {}", f.name, f.version))
-        .collect();
-    offered.sort();
-    offered.dedup();
-    offered.truncate(FUNCTIONS_SHOWN_MAX);
-    format!(
-        "a worker with `{function}` version {version}: none of the {connected} connected has it; they have {}",
-        offered.join(", ")
-    )
+/// Most channels that are named of those that keep a task.
+const CHANNELS_SHOWN_MAX: usize = 5;
+
+/// How many bytes a row of a listing takes, or more.
+fn row_bytes(info: &TaskInfo) -> usize {
+    let worker = info.worker.as_ref().map_or(0, |worker| worker.len());
+    let waits_for = info.waits_for.as_ref().map_or(0, String::len);
+    128 + info.key.label.len() + info.function.len() + worker + waits_for + info.kept_by.len()
+}
+
+/// What the workers have, for a task that waits for a worker with something else.
+fn offered_instead(state: &State, presence: &Presence, id: TaskId) -> Option<String> {
+    let task = &state.tasks[&id];
+    let slots = presence.slots();
+    if task.phase != Phase::Ready || slots.workers().is_empty() || slots.offering(&task.function) > 0 {
+        return None;
+    }
+    let offered: BTreeSet<&FunctionOffer> = slots.functions().collect();
+    let shown = offered.iter().take(FUNCTIONS_SHOWN_MAX).map(|f| format!("{} version {}", f.name, f.version));
+    Some(format!("; they have {}", shown.collect::<Vec<_>>().join(", ")))
 }
 
 fn kept_by(state: &State, id: TaskId) -> String {
@@ -144,8 +162,11 @@ fn kept_by(state: &State, id: TaskId) -> String {
     if keepers.dependents > 0 {
         words.push(format!("tasks that need it: {}", keepers.dependents));
     }
-    for (log, elements) in &keepers.channels {
+    for (log, elements) in keepers.channels.iter().take(CHANNELS_SHOWN_MAX) {
         words.push(format!("channel {}: {elements} elements", state.channels[log].name));
+    }
+    if keepers.channels.len() > CHANNELS_SHOWN_MAX {
+        words.push(format!("{} more channels", keepers.channels.len() - CHANNELS_SHOWN_MAX));
     }
     words.join(", ")
 }
@@ -153,7 +174,7 @@ fn kept_by(state: &State, id: TaskId) -> String {
 fn overview(state: &State, presence: &Presence, facts: &LogFacts) -> Overview {
     let workers = state.sessions.iter().filter_map(|(producer, session)| {
         let SessionKind::Worker { name } = &session.kind else { return None };
-        let connected = presence.workers().get(producer);
+        let connected = presence.slots().workers().get(producer);
         Some(WorkerInfo {
             name: name.clone(),
             slots: connected.map_or(0, |worker| worker.slots),

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use super::retired::Retired;
 use crate::protocol::session::{FunctionOffer, SessionKind};
 use crate::protocol::task::{Argument, Outcome, TaskOptions, TaskStatus};
 use crate::protocol::{
@@ -27,6 +28,8 @@ pub struct State {
     pub last_producer: Producer,
     /// How many channels there ever were: the newest one's log.
     pub last_log: LogId,
+    /// The attempts of tasks that are forgotten.
+    pub retired: Retired,
 
     /// Channels by name.
     pub names: BTreeMap<ChannelName, LogId>,
@@ -73,7 +76,7 @@ pub struct Task {
     pub function: Arc<FunctionOffer>,
     /// The offset of its submission in the task log.
     pub submitted_at: u64,
-    /// The newest attempt; 0 before the first.
+    /// The newest attempt; before the first, 0 or the newest of the task that had its key before.
     pub attempt: AttemptNumber,
     /// Where it stands.
     pub phase: Phase,
@@ -111,7 +114,7 @@ pub struct Call {
     /// The tasks among them, each once.
     pub dependencies: Vec<TaskId>,
     /// Unsettled tasks that wait for this one.
-    pub waiting: Vec<TaskId>,
+    pub waiting: BTreeSet<TaskId>,
     /// What the client chose.
     pub options: TaskOptions,
     /// Attempts that failed so far.
@@ -229,6 +232,14 @@ impl State {
     /// A task's full key.
     pub fn key_of(&self, id: TaskId) -> Option<TaskKey> {
         self.tasks.get(&id).map(|task| TaskKey { id, label: task.label.clone() })
+    }
+
+    /// The worker that has a task's newest attempt, while it runs.
+    pub fn worker_of(&self, task: TaskId) -> Option<Producer> {
+        match self.tasks.get(&task)?.phase {
+            Phase::Running { worker } => Some(worker),
+            _ => None,
+        }
     }
 
     /// The name of a worker's session.

@@ -8,7 +8,7 @@ use super::state::{Phase, State};
 use crate::protocol::channel::Progress;
 use crate::protocol::session::EndReason;
 use crate::protocol::task::{ErrorKind, TaskError};
-use crate::protocol::{AttemptNumber, Producer, TaskEvent, TaskId};
+use crate::protocol::{AttemptNumber, TaskEvent, TaskId};
 
 /// Most rules applied in one step, so that one command with many consequences (a client that held a
 /// million tasks leaves) does not make one huge commit; the driver comes back for the rest.
@@ -49,26 +49,12 @@ fn fail_dependent(state: &State, id: TaskId) -> Vec<Event> {
 /// Gives the ready task whose turn is first, of those that any connected worker with a free slot can
 /// run, to the worker with the most free slots.
 fn start(state: &State, presence: &Presence) -> Option<Vec<Event>> {
-    if state.ready.is_empty() {
+    let slots = presence.slots();
+    if state.ready.is_empty() || !slots.any_free() {
         return None;
     }
-    let free: Vec<(u32, Producer)> = presence
-        .workers()
-        .keys()
-        .map(|producer| (presence.free_slots(state, *producer), *producer))
-        .filter(|(slots, _)| *slots > 0)
-        .collect();
-    if free.is_empty() {
-        return None;
-    }
-    let candidates = state.ready.iter().filter_map(|(function, turns)| {
-        let offers = |producer: &Producer| presence.workers()[producer].functions.contains(function.as_ref());
-        let best = free
-            .iter()
-            .filter(|(_, producer)| offers(producer))
-            .max_by_key(|(slots, producer)| (*slots, std::cmp::Reverse(*producer)))?;
-        Some((turns.first()?, best.1))
-    });
+    let candidates =
+        state.ready.iter().filter_map(|(function, turns)| Some((turns.first()?, slots.place_for(function)?)));
     let ((_, _, id), worker) = candidates.min()?;
     let attempt = AttemptNumber(state.tasks[id].attempt.0 + 1);
     let mut events = vec![Event::Task(TaskEvent::Started { task: *id, attempt, worker })];

@@ -1,5 +1,7 @@
 //! Appending elements to a channel.
 
+use std::collections::HashSet;
+
 use super::{Decision, Event, Rejection, State, channel};
 use crate::protocol::channel::Progress;
 use crate::protocol::command::Answer;
@@ -19,13 +21,14 @@ pub(super) fn decide(state: &State, origin: Origin, log: LogId, elements: Vec<El
     let answer = Answer::Appended { first: channel.head, count: elements.len() as u32 };
     let mut events = Vec::with_capacity(elements.len());
     let mut progress = Vec::new();
-    let mut seen: Vec<TaskId> = Vec::new();
-    for element in elements {
-        if let Element::Future(key) = &element
-            && !seen.contains(&key.id)
-        {
-            seen.push(key.id);
-            progress.extend(progress_so_far(state, key)?.map(|event| Event::Channel(log, event)));
+    let mut seen: HashSet<TaskId> = HashSet::new();
+    for mut element in elements {
+        if let Element::Future(key) = &mut element {
+            // The label is the task's own, whatever the client calls it.
+            *key = state.key_of(key.id).ok_or(Rejection::UnknownTask(key.id))?;
+            if seen.insert(key.id) {
+                progress.extend(progress_so_far(state, key).map(|event| Event::Channel(log, event)));
+            }
         }
         events.push(Event::Channel(log, ChannelEvent::Appended { origin, element }));
     }
@@ -54,10 +57,10 @@ fn check_sizes(elements: &[Element]) -> Result<(), Rejection> {
     Ok(())
 }
 
-fn progress_so_far(state: &State, key: &TaskKey) -> Result<Option<ChannelEvent>, Rejection> {
-    let task = state.tasks.get(&key.id).ok_or(Rejection::UnknownTask(key.id))?;
+fn progress_so_far(state: &State, key: &TaskKey) -> Option<ChannelEvent> {
+    let task = state.tasks.get(&key.id)?;
     let progress = match &task.phase {
-        Phase::Waiting { .. } | Phase::Ready => return Ok(None),
+        Phase::Waiting { .. } | Phase::Ready => return None,
         Phase::Running { worker } => {
             Progress::Started { attempt: task.attempt, worker: state.worker_name(*worker) }
         }
@@ -65,5 +68,5 @@ fn progress_so_far(state: &State, key: &TaskKey) -> Result<Option<ChannelEvent>,
         Phase::Failed(error) => Progress::Failed { error: error.clone() },
         Phase::Cancelled => Progress::Cancelled,
     };
-    Ok(Some(ChannelEvent::Progress { key: key.clone(), progress }))
+    Some(ChannelEvent::Progress { key: key.clone(), progress })
 }

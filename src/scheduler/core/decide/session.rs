@@ -53,6 +53,9 @@ fn check(state: &State, role: &Role) -> Result<(), Rejection> {
                 FUNCTIONS_PER_WORKER_MAX,
                 hint,
             )?;
+            for function in &offer.functions {
+                TooLarge::check("a function's name", function.name.len(), NAME_BYTES_MAX, "shorten it")?;
+            }
             TooLarge::check(
                 "the number of slots",
                 offer.slots as usize,

@@ -1,0 +1,138 @@
+//! Which connected workers have free slots, kept up to date step by step, so that finding a place for a
+//! task costs nothing that grows with the number of workers or of what they run.
+//!
+//! Workers that offer the same functions are of one *kind*: all workers of one program are, so there
+//! are few kinds.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::protocol::Producer;
+use crate::protocol::session::FunctionOffer;
+
+/// A connected worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Worker {
+    /// How many attempts it runs at a time, not counting those that are clients themselves.
+    pub slots: u32,
+    /// How many of them are taken; more than there are when attempts cease to be clients.
+    pub taken: u32,
+    kind: u64,
+}
+
+impl Worker {
+    fn free(&self) -> u32 {
+        self.slots.saturating_sub(self.taken)
+    }
+}
+
+/// The connected workers and their slots.
+#[derive(Debug, Default)]
+pub struct Slots {
+    workers: BTreeMap<Producer, Worker>,
+    kinds: BTreeMap<u64, Kind>,
+    last_kind: u64,
+}
+
+#[derive(Debug, Default)]
+struct Kind {
+    functions: BTreeSet<FunctionOffer>,
+    workers: usize,
+    /// Those with a free slot, the one to be given the next task last: the one with most of them, and
+    /// of these the oldest session.
+    free: BTreeSet<(u32, Reverse<Producer>)>,
+}
+
+impl Slots {
+    /// The connected workers.
+    pub fn workers(&self) -> &BTreeMap<Producer, Worker> {
+        &self.workers
+    }
+
+    /// How many workers have a function.
+    pub fn offering(&self, function: &FunctionOffer) -> usize {
+        let kinds = self.kinds.values().filter(|kind| kind.functions.contains(function));
+        kinds.map(|kind| kind.workers).sum()
+    }
+
+    /// All functions that some worker has; one of several kinds of workers comes several times.
+    pub fn functions(&self) -> impl Iterator<Item = &FunctionOffer> {
+        self.kinds.values().flat_map(|kind| &kind.functions)
+    }
+
+    /// Whether any slot is free.
+    pub fn any_free(&self) -> bool {
+        self.kinds.values().any(|kind| !kind.free.is_empty())
+    }
+
+    /// The worker that is to be given the next task of a function: the one with the most free slots.
+    pub fn place_for(&self, function: &FunctionOffer) -> Option<Producer> {
+        let kinds = self.kinds.values().filter(|kind| kind.functions.contains(function));
+        kinds.filter_map(|kind| kind.free.last()).max().map(|(_, Reverse(producer))| *producer)
+    }
+
+    /// A worker is there, or there again.
+    pub(super) fn join(
+        &mut self,
+        producer: Producer,
+        slots: u32,
+        functions: BTreeSet<FunctionOffer>,
+        taken: u32,
+    ) {
+        self.leave(producer);
+        let known = self.kinds.iter().find(|(_, kind)| kind.functions == functions).map(|(kind, _)| *kind);
+        let kind = known.unwrap_or_else(|| {
+            self.last_kind += 1;
+            self.kinds.insert(self.last_kind, Kind { functions, ..Kind::default() });
+            self.last_kind
+        });
+        if let Some(kind) = self.kinds.get_mut(&kind) {
+            kind.workers += 1;
+        }
+        self.workers.insert(producer, Worker { slots, taken, kind });
+        self.change(producer, |_| {});
+    }
+
+    /// A worker is gone.
+    pub(super) fn leave(&mut self, producer: Producer) {
+        let Some(worker) = self.workers.remove(&producer) else { return };
+        let Some(kind) = self.kinds.get_mut(&worker.kind) else { return };
+        kind.free.remove(&(worker.free(), Reverse(producer)));
+        kind.workers -= 1;
+        if kind.workers == 0 {
+            self.kinds.remove(&worker.kind);
+        }
+    }
+
+    /// A slot of a worker is taken.
+    pub(super) fn take(&mut self, producer: Producer) {
+        self.change(producer, |worker| worker.taken += 1);
+    }
+
+    /// A slot of a worker is given back.
+    pub(super) fn give_back(&mut self, producer: Producer) {
+        self.change(producer, |worker| worker.taken -= 1);
+    }
+
+    fn change(&mut self, producer: Producer, change: impl FnOnce(&mut Worker)) {
+        let Some(worker) = self.workers.get_mut(&producer) else { return };
+        let Some(kind) = self.kinds.get_mut(&worker.kind) else { return };
+        kind.free.remove(&(worker.free(), Reverse(producer)));
+        change(worker);
+        if worker.free() > 0 {
+            kind.free.insert((worker.free(), Reverse(producer)));
+        }
+    }
+
+    /// Panics unless the sets follow from the workers.
+    pub(super) fn check(&self) {
+        for (id, kind) in &self.kinds {
+            let workers = || self.workers.iter().filter(|(_, worker)| worker.kind == *id);
+            assert!(kind.workers > 0 && kind.workers == workers().count(), "workers of kind {id}");
+            let free = workers().filter(|(_, worker)| worker.free() > 0);
+            let free: BTreeSet<_> =
+                free.map(|(producer, worker)| (worker.free(), Reverse(*producer))).collect();
+            assert_eq!(kind.free, free, "workers of kind {id} with free slots");
+        }
+    }
+}

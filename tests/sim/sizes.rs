@@ -1,0 +1,127 @@
+//! The largest of everything that ends up in a record: a batch takes it, or the scheduler would stop.
+
+use headwater::protocol::command::Command;
+use headwater::protocol::event::Receipt;
+use headwater::protocol::message::Hello;
+use headwater::protocol::session::{FunctionOffer, Role, WorkerOffer};
+use headwater::protocol::task::{Argument, ErrorKind, TaskOptions};
+use headwater::protocol::{
+    AttemptNumber, ChannelEvent, ChannelName, Element, Epoch, LogId, Payload, Seq, SessionId, Submission,
+    TaskError, TaskId, TaskKey, limits,
+};
+use headwater::scheduler::core::{Core, LogFacts, Settings, State};
+use headwater::scheduler::{ConnectionId, Pipeline, Request};
+
+const CLIENT: u64 = 1;
+const WORKER: u64 = 2;
+const LOG: LogId = LogId(1);
+const FIRST: AttemptNumber = AttemptNumber(1);
+
+/// A pipeline with a client, a worker and a channel, all with the longest names.
+struct Largest {
+    pipeline: Pipeline,
+    /// Numbers of the most bytes.
+    number: u64,
+}
+
+impl Largest {
+    fn new() -> Self {
+        let receipt = Receipt { damage: Some("d".repeat(limits::ERROR_BYTES_MAX)), ..Receipt::default() };
+        let facts = LogFacts { receipt, ..LogFacts::default() };
+        let core = Core::new(State::default(), Settings::default(), facts, 0);
+        let mut largest = Largest { pipeline: Pipeline::new(core, Epoch(1), Seq(0)), number: u64::MAX / 2 };
+        largest.pipeline.recovered();
+        let functions = vec![FunctionOffer { name: name(), version: u32::MAX }];
+        let offer = WorkerOffer { name: name(), slots: 200, functions, held: vec![] };
+        for (connection, role) in [(CLIENT, Role::Client), (WORKER, Role::Worker(offer))] {
+            let session = SessionId([connection as u8; 16]);
+            let hello = Hello { token: None, session, resume: false, role };
+            largest.pipeline.connect(ConnectionId(connection), &hello);
+        }
+        largest.ask(CLIENT, Command::OpenChannel { name: ChannelName::new(&name()).expect("a good name") });
+        largest
+    }
+
+    fn ask(&mut self, connection: u64, command: Command) {
+        self.number += 1;
+        self.pipeline.request(ConnectionId(connection), self.number, Request::Command(command));
+    }
+
+    fn submit(&mut self, n: u8, arguments: Vec<Argument>) {
+        let options = TaskOptions { retries: u32::from(n == 0), priority: i32::MIN, detach: true };
+        let (key, function) = (key(n), name());
+        let submission = Submission { key, function, version: u32::MAX, arguments, options };
+        self.ask(CLIENT, Command::Submit(submission));
+    }
+
+    fn append(&mut self, elements: Vec<Element>) {
+        self.ask(CLIENT, Command::Append { log: LOG, elements });
+    }
+}
+
+fn name() -> Box<str> {
+    "n".repeat(limits::NAME_BYTES_MAX).into()
+}
+
+fn key(n: u8) -> TaskKey {
+    TaskKey { id: TaskId([n; 16]), label: name() }
+}
+
+fn payload(bytes: usize) -> Payload {
+    Payload::raw(vec![255; bytes])
+}
+
+fn future(n: u8) -> Argument {
+    Argument::Future(TaskId([n; 16]))
+}
+
+#[test]
+fn no_command_makes_a_record_that_does_not_fit() {
+    let mut largest = Largest::new();
+    (0..63).for_each(|n| largest.submit(n, vec![]));
+    let mut arguments: Vec<Argument> = (0..63).map(future).collect();
+    arguments.push(Argument::Value(payload(limits::ARGUMENTS_BYTES_MAX)));
+    largest.submit(63, arguments);
+    let piece = || Argument::Value(payload(limits::ARGUMENTS_BYTES_MAX / limits::ARGUMENTS_MAX));
+    largest.submit(64, (0..limits::ARGUMENTS_MAX).map(|_| piece()).collect());
+    // A way of dependents longer than an error names.
+    largest.submit(100, vec![]);
+    (101..130).for_each(|n| largest.submit(n, vec![future(n - 1)]));
+
+    largest.append(vec![Element::Value(payload(limits::PAYLOAD_BYTES_MAX))]);
+    largest.append((0..65).chain(100..130).map(|n| Element::Future(key(n))).collect());
+
+    let text = "t".repeat(10 * limits::ERROR_BYTES_MAX);
+    let mut error = Box::new(TaskError::new(ErrorKind::Returned, "", vec![]));
+    (error.message, error.causes) = (text.clone(), vec![text; 2 * limits::ERROR_CAUSES_MAX]);
+    error.path = vec![key(0); 1000];
+    let fail = |n| Command::Fail { task: TaskId([n; 16]), attempt: FIRST, error: error.clone() };
+    largest.ask(WORKER, fail(0));
+    largest.ask(WORKER, fail(100));
+    let result = payload(limits::PAYLOAD_BYTES_MAX);
+    largest.ask(WORKER, Command::Finish { task: TaskId([1; 16]), attempt: FIRST, result });
+    let tasks = (0..limits::TASKS_PER_COMMAND_MAX as u128).map(|n| TaskId((!n).to_be_bytes())).collect();
+    largest.ask(CLIENT, Command::Release { tasks });
+
+    let counts = largest.pipeline.core().state().counts;
+    assert_eq!((counts.failed, counts.finished, counts.running), (30, 1, 63));
+    assert!(largest.pipeline.next_commit(0).is_some());
+}
+
+#[test]
+fn a_future_is_appended_under_its_own_label() {
+    let mut largest = Largest::new();
+    largest.submit(7, vec![]);
+    let called = TaskKey { id: TaskId([7; 16]), label: "l".repeat(100_000).into() };
+    largest.append(vec![Element::Future(called)]);
+    let commit = largest.pipeline.next_commit(0).expect("there is something to commit");
+    let batch = commit.batches.iter().find(|batch| batch.header().log == LOG).expect("of the channel");
+    let records: Vec<ChannelEvent> = batch.records().map(|record| record.expect("it decodes").1).collect();
+    assert!(
+        matches!(&records[..], [
+            ChannelEvent::Appended { element: Element::Future(appended), .. },
+            ChannelEvent::Progress { key: started, .. },
+        ] if *appended == key(7) && *started == key(7)),
+        "{records:?}"
+    );
+}
