@@ -185,9 +185,10 @@ pub enum Closing {
 }
 
 impl Closing {
-    /// Whether trying again later makes sense.
+    /// Whether trying again later makes sense. [`Closing::Replaced`] is said to the newest connection of a
+    /// session, too, when the hello of an older one, given up long ago, arrives late.
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Closing::ShuttingDown | Closing::TooSlow(_))
+        matches!(self, Closing::ShuttingDown | Closing::TooSlow(_) | Closing::Replaced)
             || matches!(self, Closing::Rejected(Rejection::ShuttingDown | Rejection::LogFailed(_)))
     }
 }

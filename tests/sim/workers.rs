@@ -13,7 +13,7 @@ use headwater::protocol::task::{ErrorKind, TaskError};
 use headwater::protocol::{AttemptNumber, ChannelName, Element, LogId, Payload, SessionId};
 
 use crate::network::{Heard, Network, Wire};
-use crate::workload::{COUNTER, PLAIN};
+use crate::workload::{COUNTER, PLAIN, give_up_connection};
 
 /// How far counters count.
 pub const COUNT_TO: u64 = 25;
@@ -135,9 +135,10 @@ impl Worker {
                     self.reports.remove(&number);
                 }
                 Delivery::Closed(why) => {
+                    let ended = |reason| Closing::Rejected(Rejection::SessionEnded(reason));
                     self.ended = true;
-                    let superseded = Rejection::SessionEnded(EndReason::Superseded);
-                    self.superseded = why == Closing::Rejected(superseded);
+                    self.superseded = why == ended(EndReason::Superseded);
+                    assert!(self.superseded || why == ended(EndReason::LeaseExpired), "{why}");
                 }
                 _ => {}
             }
@@ -147,6 +148,14 @@ impl Worker {
             counter.take();
         }
         // A counter that is told that it is over leaves, and its worker hears of it in its own time.
+    }
+
+    /// Believes that its connections are gone.
+    pub fn give_up_connection(&mut self, network: &mut Network) {
+        give_up_connection(&mut self.link, &mut self.wire, network);
+        for counter in self.counters() {
+            give_up_connection(&mut counter.link, &mut counter.wire, network);
+        }
     }
 
     /// The process is gone.

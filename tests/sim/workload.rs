@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use fastrand::Rng;
 use headwater::client::link::{Delivery, Link};
 use headwater::protocol::command::{Answer, Command, Query, Rejection};
-use headwater::protocol::message::{Position, ServerMessage};
-use headwater::protocol::session::Role;
+use headwater::protocol::message::{Closing, Position, ServerMessage};
+use headwater::protocol::session::{EndReason, Role};
 use headwater::protocol::task::{Argument, Outcome, TaskOptions};
 use headwater::protocol::{
     ChannelEvent, ChannelName, Element, LogId, Payload, SessionId, Submission, TaskId, TaskKey,
@@ -59,6 +59,14 @@ impl Shadow {
     fn read(&mut self, log: LogId, offset: u64, event: ChannelEvent) {
         let before = self.read.entry((log, offset)).or_insert_with(|| event.clone());
         assert_eq!(*before, event, "two readers saw different records at {offset} of log {log}");
+    }
+}
+
+/// A link believes that its connection is gone; what it sent may still arrive.
+pub fn give_up_connection(link: &mut Link, wire: &mut Option<Wire>, network: &mut Network) {
+    if let Some(wire) = wire.take() {
+        link.disconnected();
+        network.leave_as_client(wire);
     }
 }
 
@@ -268,7 +276,11 @@ impl Client {
                 assert!(next.is_none_or(|next| next >= head), "caught up at {head}, and has {next:?}");
                 *next = Some(next.unwrap_or(head));
             }
-            Delivery::Closed(_) => self.ended = true,
+            Delivery::Closed(why) => {
+                let expired = Closing::Rejected(Rejection::SessionEnded(EndReason::LeaseExpired));
+                assert_eq!(why, expired, "a session ends for no other reason");
+                self.ended = true;
+            }
             Delivery::SubscriptionRefused { rejection, .. } => panic!("a log went backwards: {rejection}"),
             Delivery::Trimmed { .. } => panic!("nothing was trimmed"),
             Delivery::Subscribed { subscription, from } => {
@@ -309,6 +321,11 @@ impl Client {
             Err(Rejection::ChannelStopped(..) | Rejection::UnknownTask(_)) => shadow.refused.extend(values),
             other => panic!("an append was answered with {other:?}"),
         }
+    }
+
+    /// Believes that its connection is gone; what it sent may still arrive.
+    pub fn give_up_connection(&mut self, network: &mut Network) {
+        give_up_connection(&mut self.link, &mut self.wire, network);
     }
 
     /// Says goodbye in order.

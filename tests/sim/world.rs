@@ -170,7 +170,7 @@ impl World {
     }
 
     fn trouble(&mut self) {
-        match self.rng.u8(..15) {
+        match self.rng.u8(..17) {
             0 => self.crash_scheduler(),
             1..7 => {
                 let wires = self.network.wires();
@@ -207,6 +207,16 @@ impl World {
                 self.told.push(format!("a second worker {name} starts"));
                 let worker = Worker::new(&name, &mut self.rng);
                 self.workers.push(worker);
+            }
+            13 => {
+                let at = self.rng.usize(..self.clients.len());
+                self.told.push(format!("client {at} gives up its connection"));
+                self.clients[at].give_up_connection(&mut self.network);
+            }
+            14 => {
+                let at = self.rng.usize(..self.workers.len());
+                self.told.push(format!("worker {} gives up its connections", self.workers[at].name()));
+                self.workers[at].give_up_connection(&mut self.network);
             }
             _ => {
                 self.told.push("time passes".to_owned());

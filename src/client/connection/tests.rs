@@ -202,12 +202,12 @@ async fn a_session_that_ends_fails_all_that_is_outstanding() {
     let command = connection.command(hold(1));
     let watch = connection.watch(TaskId([1; 16]));
     let mut subscription = connection.subscribe(LOG, Position::End);
-    peer.send(0, ServerMessage::Closing(Closing::Replaced)).await;
-    assert_matches!(command.await, Err(Error::Closed(Closing::Replaced)));
-    assert_matches!(watch.await, Err(Error::Closed(Closing::Replaced)));
-    assert_matches!(subscription.next().await, Some(Err(Error::Closed(Closing::Replaced))));
+    peer.send(0, ServerMessage::Closing(Closing::BadToken)).await;
+    assert_matches!(command.await, Err(Error::Closed(Closing::BadToken)));
+    assert_matches!(watch.await, Err(Error::Closed(Closing::BadToken)));
+    assert_matches!(subscription.next().await, Some(Err(Error::Closed(Closing::BadToken))));
     assert_matches!(subscription.next().await, None);
-    assert_matches!(connection.query(Query::Overview).await, Err(Error::Closed(Closing::Replaced)));
+    assert_matches!(connection.query(Query::Overview).await, Err(Error::Closed(Closing::BadToken)));
 }
 
 #[tokio::test]
@@ -346,9 +346,9 @@ async fn a_worker_gets_its_messages_in_order_and_hears_of_the_end() {
         Assignment { key: key.clone(), attempt, function: "f".into(), version: 1, arguments: vec![] };
     peer.send(0, ServerMessage::Assign(assignment.clone())).await;
     peer.send(0, ServerMessage::Abort { task: key.id, attempt }).await;
-    peer.send(0, ServerMessage::Closing(Closing::Replaced)).await;
+    peer.send(0, ServerMessage::Closing(Closing::BadToken)).await;
     assert_matches!(inbox.recv().await, Some(WorkerMessage::Assign(got)) if got == assignment);
     assert_matches!(inbox.recv().await, Some(WorkerMessage::Abort { task, .. }) if task == key.id);
-    assert_matches!(inbox.recv().await, Some(WorkerMessage::Closed(Error::Closed(Closing::Replaced))));
+    assert_matches!(inbox.recv().await, Some(WorkerMessage::Closed(Error::Closed(Closing::BadToken))));
     assert_matches!(inbox.recv().await, None);
 }

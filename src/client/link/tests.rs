@@ -349,11 +349,13 @@ fn goodbye_waits_for_the_answers() {
 fn the_end_of_the_session_is_told_and_a_pause_is_not() {
     let mut link = link();
     link.command(release(1));
-    receive(&mut link, 0, ServerMessage::Closing(Closing::TooSlow(1)));
-    assert_eq!((link.next_delivery(), link.next_outgoing()), (None, None));
-    reconnect(&mut link);
-    receive(&mut link, 0, ServerMessage::Closing(Closing::Replaced));
-    assert_eq!(link.next_delivery(), Some(Delivery::Closed(Closing::Replaced)));
+    for pause in [Closing::TooSlow(1), Closing::Replaced, Closing::ShuttingDown] {
+        receive(&mut link, 0, ServerMessage::Closing(pause));
+        assert_eq!((link.next_delivery(), link.next_outgoing()), (None, None));
+        reconnect(&mut link);
+    }
+    receive(&mut link, 0, ServerMessage::Closing(Closing::BadToken));
+    assert_eq!(link.next_delivery(), Some(Delivery::Closed(Closing::BadToken)));
     assert!(link.is_closed());
     link.connected();
     assert_eq!((link.next_delivery(), link.next_outgoing()), (None, None));
