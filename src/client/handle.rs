@@ -146,7 +146,7 @@ impl Client {
     /// have no index: [`Offset::Index`] reads from its beginning.
     pub fn task_log(&self, from: Offset) -> Records<TaskEvent> {
         let from = if let Offset::Index(_) = from { Offset::Start } else { from };
-        Records::new(self.connection(), LogId::TASKS, from)
+        Records::new(self, LogId::TASKS, from)
     }
 
     /// The connection.

@@ -7,8 +7,9 @@ use std::task::{Context, Poll, ready};
 use futures_util::Stream;
 use serde::de::DeserializeOwned;
 
-use super::connection::{Connection, ReadItem, Subscription};
+use super::connection::{ReadItem, Subscription};
 use super::error::{Error, Result};
+use super::handle::Client;
 use crate::protocol::batch::{BadBatch, Batch};
 use crate::protocol::message::Position;
 use crate::protocol::{ChannelEvent, LogId, TaskEvent, TimeMs};
@@ -100,6 +101,8 @@ pub enum Item<E = ChannelEvent> {
 #[derive(Debug)]
 pub struct Records<E = ChannelEvent> {
     subscription: Subscription,
+    /// With what it keeps: the scheduler itself, say.
+    _client: Client,
     read: VecDeque<Record<E>>,
     /// What comes behind the records that were read.
     error: Option<Error>,
@@ -110,9 +113,10 @@ pub struct Records<E = ChannelEvent> {
 }
 
 impl<E: Event> Records<E> {
-    pub(super) fn new(connection: &Connection, log: LogId, from: Offset) -> Self {
+    pub(super) fn new(client: &Client, log: LogId, from: Offset) -> Self {
         Records {
-            subscription: connection.subscribe(log, from.position()),
+            subscription: client.connection().subscribe(log, from.position()),
+            _client: client.clone(),
             read: VecDeque::new(),
             error: None,
             is_over: false,

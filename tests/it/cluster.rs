@@ -2,7 +2,7 @@
 
 use headwater::local::{Local, Options, Store};
 use headwater::protocol::task::TaskStatus;
-use headwater::{Client, Offset, Result, StreamExt, TaskFuture, blocking, local_client, task};
+use headwater::{Client, Item, Offset, Result, StreamExt, TaskFuture, blocking, local_client, task};
 
 #[task(pure)]
 pub fn add(a: f64, b: f64) -> f64 {
@@ -170,4 +170,19 @@ async fn a_store_can_be_opened_again_as_soon_as_its_scheduler_has_stopped() {
         assert_eq!(local.receipt().epoch.0, epoch);
         local.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_keeps_the_scheduler_of_its_client() -> Result<()> {
+    let client = Client::local().await?;
+    let channel = client.channel::<u64>("numbers").await?;
+    channel.append_values(&[1, 2, 3]).await?;
+    let (mut records, mut log) = (channel.records(), client.task_log(Offset::Start));
+    drop((channel, client));
+    for offset in 0..3 {
+        let Some(Ok(Item::Record(record))) = records.next().await else { panic!() };
+        assert_eq!(record.offset, offset);
+    }
+    let Some(Ok(Item::Record(_))) = log.next().await else { panic!() };
+    Ok(())
 }

@@ -210,6 +210,38 @@ fn after_a_restart_a_worker_that_still_runs_a_task_goes_on_with_it() {
 }
 
 #[test]
+fn a_worker_that_comes_back_is_told_what_nobody_wants_any_more() {
+    let mut scene = Scene::new();
+    let (client, worker) = (scene.client(1), scene.worker(2, "w", 2));
+    scene.ask(client, submit("x"));
+    scene.ask(client, submit("y"));
+    scene.drop_connection(worker);
+    scene.ask(client, release("x"));
+    scene.told();
+    let attempt = AttemptNumber(1);
+    let held = ["x", "y"].map(|name| HeldAttempt { task: id(name), attempt }).to_vec();
+    scene.connect(2, true, crate::scene::worker("w", 2, held));
+    let told = scene.told();
+    assert!(told.len() == 2 && told[1].starts_with("→ to 3: abort "), "x, and not y: {told:?}");
+}
+
+#[test]
+fn only_the_worker_that_was_given_an_attempt_reports_it() {
+    let mut scene = Scene::new();
+    let (client, worker, other) = (scene.client(1), scene.worker(2, "w", 1), scene.worker(3, "other", 1));
+    scene.ask(client, submit("x"));
+    scene.told();
+    for connection in [other, client] {
+        scene.ask(connection, finish("x", 1, 6));
+        scene.ask(connection, fail("x", 1));
+        let reported = format!("→ to {connection}: reported");
+        scene.then(&[&reported, &reported]);
+    }
+    scene.ask(worker, finish("x", 1, 7));
+    scene.then(&["finished x attempt 1", "→ to 2: reported"]);
+}
+
+#[test]
 fn a_worker_takes_the_place_of_its_namesake() {
     let mut scene = Scene::new();
     let (client, _) = (scene.client(1), scene.worker(2, "w", 1));
