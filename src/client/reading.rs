@@ -11,7 +11,7 @@ use super::connection::{Connection, ReadItem, Subscription};
 use super::error::{Error, Result};
 use crate::protocol::batch::{BadBatch, Batch};
 use crate::protocol::message::Position;
-use crate::protocol::{ChannelEvent, LogId, TaskEvent, TimeMs};
+use crate::protocol::{ChannelEvent, ChannelName, LogId, TaskEvent, TimeMs};
 
 /// Where to begin to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +100,8 @@ pub enum Item<E = ChannelEvent> {
 #[derive(Debug)]
 pub struct Records<E = ChannelEvent> {
     subscription: Subscription,
+    /// Whose records they are.
+    channel: ChannelName,
     read: VecDeque<Record<E>>,
     /// What comes behind the records that were read.
     error: Option<Error>,
@@ -110,9 +112,10 @@ pub struct Records<E = ChannelEvent> {
 }
 
 impl<E: Event> Records<E> {
-    pub(super) fn new(connection: &Connection, log: LogId, from: Offset) -> Self {
+    pub(super) fn new(connection: &Connection, channel: ChannelName, log: LogId, from: Offset) -> Self {
         Records {
             subscription: connection.subscribe(log, from.position()),
+            channel,
             read: VecDeque::new(),
             error: None,
             is_over: false,
@@ -148,7 +151,7 @@ impl<E: Event> Records<E> {
             }
             match ready!(Pin::new(&mut self.subscription).poll_next(context)) {
                 None => return Poll::Ready(None),
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error.of_reading(&self.channel)))),
                 Some(Ok(ReadItem::Subscribed { from })) => self.next_offset = Some(from),
                 Some(Ok(ReadItem::Records { batch, from })) => self.open(&batch, from),
                 Some(Ok(ReadItem::CaughtUp { head })) => {
