@@ -129,6 +129,8 @@ fn start(command: Command) -> anyhow::Result<()> {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        // A line that cannot be written is left out: to say so on stderr, too, would panic.
+        .log_internal_errors(false)
         .try_init()
         .map_err(|error| anyhow::anyhow!(error).context("the log lines have another reader already"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -1,4 +1,5 @@
 //! Data for stdout: lines, JSON lines, and tables. Buffered; [`Output::flush`] hands over what is there.
+//! And [`note`]s for stderr.
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -9,6 +10,12 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("nobody reads the output any more")]
 pub struct ReaderGone;
+
+/// Writes a line for people to stderr. Nobody has to read it: that stderr is closed stops nothing, where
+/// `eprintln!` would panic.
+pub fn note(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
 
 /// Stdout, buffered.
 pub struct Output {

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::output::ReaderGone;
+use super::output::{ReaderGone, note};
 
 /// Prints why a command failed, if it did, and gives its exit code.
 pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
@@ -10,7 +10,7 @@ pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<ReaderGone>() => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", one_line(&error));
+            note(format_args!("error: {}", one_line(&error)));
             ExitCode::FAILURE
         }
     }

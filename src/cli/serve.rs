@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::connect::{ADDRESS, token};
+use super::output::note;
 use super::signals::Signals;
 use super::time::duration;
 use crate::local::{Local, Options, Store};
@@ -61,13 +62,13 @@ impl Serve {
             started = Local::start(options) => started?,
             () = signals.next() => return Ok(()),
         };
-        eprintln!("{}", self.found(&local));
-        eprintln!("listening on {}", local.address());
+        note(self.found(&local));
+        note(format_args!("listening on {}", local.address()));
         tokio::select! {
             error = local.failed() => return Err(error.into()),
             () = signals.next() => {}
         }
-        eprintln!("stopping");
+        note("stopping");
         signals.finish(local.stop()).await
     }
 

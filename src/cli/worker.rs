@@ -3,11 +3,16 @@
 use std::io;
 use std::ops::RangeInclusive;
 
+use anyhow::anyhow;
 use tokio::sync::oneshot;
 
 use super::connect::{Connect, token};
 use super::signals::Signals;
+use crate::client::Error;
+use crate::protocol::command::Rejection;
 use crate::protocol::limits::SLOTS_PER_WORKER_MAX;
+use crate::protocol::message::Closing;
+use crate::protocol::session::EndReason;
 use crate::worker;
 
 /// How many slots a worker may have.
@@ -56,7 +61,17 @@ impl Worker {
                 Some(_) = async { Some(closed?.await) } => {}
             }
         };
-        Ok(worker::run(options, shutdown).await?)
+        worker::run(options, shutdown).await.map_err(in_words)
+    }
+}
+
+/// A worker's end, for the one who started it.
+fn in_words(error: Error) -> anyhow::Error {
+    match error {
+        Error::Closed(Closing::Rejected(Rejection::SessionEnded(EndReason::Superseded))) => {
+            anyhow!("another worker has joined under the name of this one: give each a --name of its own")
+        }
+        other => other.into(),
     }
 }
 

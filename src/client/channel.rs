@@ -235,7 +235,8 @@ impl<T> Reading<T> {
     /// All records in order, with the marker where history ends. It never ends by itself: progress of
     /// futures may follow after the channel was stopped.
     pub fn records(&self) -> Records<ChannelEvent> {
-        Records::new(&self.channel.client, self.channel.log, self.from)
+        let Channel { client, name, log, .. } = &self.channel;
+        Records::new(client, name.clone(), *log, self.from)
     }
 }
 

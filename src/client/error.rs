@@ -122,6 +122,16 @@ impl Error {
         Error::Connect { address: address.into(), why: why.to_string().into() }
     }
 
+    /// As an error of reading this channel: the scheduler knows logs by their numbers.
+    pub(crate) fn of_reading(self, channel: &ChannelName) -> Self {
+        match self {
+            Error::Rejected(Rejection::PastHead { offset, head, .. }) => {
+                Rejection::PastHead { name: format!("channel `{channel}`"), offset, head }.into()
+            }
+            other => other,
+        }
+    }
+
     pub(super) fn decode(what: impl Into<Box<str>>, why: String) -> Self {
         Error::Decode { what: what.into(), why: why.into() }
     }

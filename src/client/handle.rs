@@ -14,6 +14,7 @@ use super::holds::Holds;
 use super::link::ProtocolError;
 use super::reading::{Offset, Records};
 use super::submit::{Submission, Submit};
+use crate::protocol::channel::TASKS_CHANNEL;
 use crate::protocol::command::{Answer, Command, Overview, Query};
 use crate::protocol::session::Role;
 use crate::protocol::task::TaskOptions;
@@ -146,7 +147,8 @@ impl Client {
     /// have no index: [`Offset::Index`] reads from its beginning.
     pub fn task_log(&self, from: Offset) -> Records<TaskEvent> {
         let from = if let Offset::Index(_) = from { Offset::Start } else { from };
-        Records::new(self, LogId::TASKS, from)
+        let name = ChannelName::new(TASKS_CHANNEL).expect("it is a name");
+        Records::new(self, name, LogId::TASKS, from)
     }
 
     /// The connection.

@@ -12,7 +12,7 @@ use super::error::{Error, Result};
 use super::handle::Client;
 use crate::protocol::batch::{BadBatch, Batch};
 use crate::protocol::message::Position;
-use crate::protocol::{ChannelEvent, LogId, TaskEvent, TimeMs};
+use crate::protocol::{ChannelEvent, ChannelName, LogId, TaskEvent, TimeMs};
 
 /// Where to begin to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +103,8 @@ pub struct Records<E = ChannelEvent> {
     subscription: Subscription,
     /// With what it keeps: the scheduler itself, say.
     _client: Client,
+    /// Whose records they are.
+    channel: ChannelName,
     read: VecDeque<Record<E>>,
     /// What comes behind the records that were read.
     error: Option<Error>,
@@ -113,10 +115,11 @@ pub struct Records<E = ChannelEvent> {
 }
 
 impl<E: Event> Records<E> {
-    pub(super) fn new(client: &Client, log: LogId, from: Offset) -> Self {
+    pub(super) fn new(client: &Client, channel: ChannelName, log: LogId, from: Offset) -> Self {
         Records {
             subscription: client.connection().subscribe(log, from.position()),
             _client: client.clone(),
+            channel,
             read: VecDeque::new(),
             error: None,
             is_over: false,
@@ -152,7 +155,7 @@ impl<E: Event> Records<E> {
             }
             match ready!(Pin::new(&mut self.subscription).poll_next(context)) {
                 None => return Poll::Ready(None),
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error.of_reading(&self.channel)))),
                 Some(Ok(ReadItem::Subscribed { from })) => self.next_offset = Some(from),
                 Some(Ok(ReadItem::Records { batch, from })) => self.open(&batch, from),
                 Some(Ok(ReadItem::CaughtUp { head })) => {

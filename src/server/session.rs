@@ -278,6 +278,9 @@ where
         }
         End::Left(error) => tracing::debug!(%error, "the peer left without a goodbye"),
         End::Silent(lease_ms) => tracing::warn!(lease_ms, "the peer was silent for its lease"),
+        End::Closing(closing) if is_expected(closing) => {
+            tracing::debug!(reason = %closing, "the connection is closed");
+        }
         End::Closing(closing) => tracing::warn!(reason = %closing, "the connection is closed"),
     }
     handle.disconnect(connection, matches!(end, End::Goodbye)).await;
@@ -299,13 +302,22 @@ where
     let _ = timeout(Duration::from_millis(FLUSH_MS_MAX), farewell).await;
 }
 
+/// Whether a connection ends so in the way of things, when workers come and go: the peer is told, and
+/// nobody else needs to look.
+fn is_expected(closing: &Closing) -> bool {
+    matches!(closing, Closing::Rejected(Rejection::Fenced { .. } | Rejection::SessionEnded(_)))
+}
+
 /// Says to a peer why there is no session for it.
 async fn turn_away<R, W>(reader: R, mut writer: W, closing: Closing)
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    tracing::warn!(reason = %closing, "the connection is refused");
+    match is_expected(&closing) {
+        true => tracing::debug!(reason = %closing, "the connection is refused"),
+        false => tracing::warn!(reason = %closing, "the connection is refused"),
+    }
     let mut bytes = Vec::new();
     frame::encode(&mut bytes, 0, &ServerMessage::Closing(closing)).expect("a closing is small");
     let farewell = async {

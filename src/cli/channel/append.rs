@@ -59,6 +59,8 @@ mod tests {
         assert_eq!(payload("2.5").decode(), Ok(2.5));
         assert_eq!(payload("-3").decode(), Ok(-3));
         assert_eq!(payload("3").decode(), Ok(3.0));
+        // To the last digit: the nearest double is not found without some care.
+        assert_eq!(payload("1.6948674738744653").decode(), Ok(1.6948674738744653));
         assert_eq!(payload("[1, null]").decode(), Ok((1, Option::<u8>::None)));
         assert_eq!(payload("a text").decode(), Ok("a text".to_owned()));
         assert_eq!(payload("\"12\"").decode(), Ok("12".to_owned()));

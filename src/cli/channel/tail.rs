@@ -115,16 +115,6 @@ impl Tail {
     }
 }
 
-/// The server knows logs by their numbers; here, the log is known by the channel's name.
-fn named(error: Error, name: &ChannelName) -> Error {
-    match error {
-        Error::Rejected(Rejection::PastHead { offset, head, .. }) => {
-            Rejection::PastHead { name: format!("channel `{name}`"), offset, head }.into()
-        }
-        other => other,
-    }
-}
-
 fn is_session_over(error: &anyhow::Error) -> bool {
     let over = |closing: &Closing| matches!(closing, Closing::Rejected(Rejection::SessionEnded(_)));
     match error.downcast_ref::<Error>() {
@@ -167,7 +157,7 @@ impl Reader {
         self.is_stopped |= info.stopped;
         let mut subscription = client.connection().subscribe(info.log, self.next);
         while let Some(item) = subscription.next().await {
-            let item = item.map_err(|error| named(error, name))?;
+            let item = item.map_err(|error| error.of_reading(name))?;
             let more = self.take(item, info.log)?;
             self.output.flush()?;
             if more == More::No {

@@ -15,6 +15,7 @@ use self::children::Children;
 use self::follow::{Follower, receipt_line};
 use super::ask;
 use super::connect::client;
+use super::output::note;
 use super::serve::Serve;
 use super::signals::Signals;
 use super::time::duration;
@@ -76,8 +77,8 @@ impl Demo {
         };
         let address = reachable(local.address()).to_string();
         if !self.json {
-            eprintln!("listening on {address}; in another terminal:");
-            eprintln!("  headwater channel tail adds --from 0 --follow --connect {address}");
+            note(format_args!("listening on {address}; in another terminal:"));
+            note(format_args!("  headwater channel tail adds --from 0 --follow --connect {address}"));
         }
         let client = client(&address, token, CONNECT_TIMEOUT).await?;
         let children = Children::start(self.workers, &address, self.serve.token_file.as_deref())?;

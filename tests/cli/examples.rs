@@ -1,0 +1,87 @@
+//! The examples as their user runs them: their binaries.
+
+use serde_json::json;
+
+use crate::cluster::Dir;
+use crate::process::{Ended, Process, command, example};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_one_runs_on_its_own() {
+    let lines = Process::of(command(&example("first"), &[])).end().await.lines();
+    // The keys differ from run to run.
+    let lines: Vec<String> = lines.iter().map(|line| without_keys(line)).collect();
+    assert_eq!(
+        lines,
+        [
+            "1 + 2 + 39 = 42",
+            "called as an ordinary function: 42",
+            "parse: invalid float literal",
+            "add: dependency parse-KEY failed: invalid float literal",
+            "add is at offset 0",
+            "parse is at offset 2",
+            "add is at offset 4",
+            "on the channel: 3",
+            "on the channel: 39",
+            "on the channel: 42",
+        ]
+    );
+}
+
+/// A text with `KEY` in the place of each key's digits.
+fn without_keys(text: &str) -> String {
+    let is_digits = |word: &str| word.len() == 32 && word.chars().all(|digit| digit.is_ascii_hexdigit());
+    let pieces = text.split_inclusive(|letter: char| !letter.is_ascii_alphanumeric()).map(|piece| {
+        let word = piece.trim_end_matches(|letter: char| !letter.is_ascii_alphanumeric());
+        if is_digits(word) { piece.replace(word, "KEY") } else { piece.to_owned() }
+    });
+    pieces.collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_users_own_binary_is_scheduler_worker_and_client() {
+    let (dir, pipeline) = (Dir::new(), example("pipeline"));
+    let mut up =
+        Process::of(command(&pipeline, &["up", "--listen", "127.0.0.1:0", "--data", &dir.text("data")]));
+    let address = up.said("listening on ").await;
+    let run = async |arguments: &[&str]| -> Ended {
+        let mut command = command(&pipeline, arguments);
+        command.env("HEADWATER_CONNECT", &address);
+        Process::of(command).end().await
+    };
+    // It does not need the one who started it: the second time, it shows the same.
+    for _ in 0..2 {
+        let lines: Vec<String> =
+            run(&["start"]).await.lines().iter().map(|line| without_keys(line)).collect();
+        assert_eq!(lines, ["20", "22.5", "dependency parse-KEY failed: invalid float literal", "100"]);
+    }
+    let records = run(&["channel", "tail", "celsius", "--json"]).await.json();
+    let states = records.iter().filter_map(|record| record["state"].as_str());
+    // What began before it was appended has no `started` there.
+    let states: Vec<&str> = states.filter(|state| *state != "started").collect();
+    assert_eq!(states, ["finished", "finished", "failed", "finished"]);
+    let failed = records.iter().find(|record| record["state"] == "failed").unwrap();
+    let error = without_keys(failed["error"].as_str().unwrap());
+    assert_eq!(error, "dependency parse-KEY failed: invalid float literal");
+
+    let key = failed["key"].as_str().unwrap();
+    let shown: Vec<String> =
+        run(&["task", "show", key]).await.lines().iter().map(|line| without_keys(line)).collect();
+    assert_eq!(
+        shown[2..6].to_vec(),
+        [
+            "status     error",
+            "kept by    channel celsius: 1 elements",
+            "error      invalid float literal",
+            "           through parse-KEY",
+        ]
+    );
+    let shown = run(&["task", "show", key, "--json"]).await.json().remove(0);
+    assert_eq!(
+        (&shown["status"], &shown["error"]["message"]),
+        (&json!("error"), &json!("invalid float literal"))
+    );
+    assert_eq!(shown["error"]["path"].as_array().unwrap().len(), 1);
+    let shown = run(&["task", "show", "convert", "--json"]).await.json().remove(0);
+    assert_eq!(shown["value"], 4);
+    assert_eq!(up.interrupt().await.code, Some(0));
+}

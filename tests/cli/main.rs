@@ -1,0 +1,12 @@
+//! The `headwater` command as a user meets it: real processes, their output, their ends, their refusals.
+#![allow(clippy::unwrap_used)]
+
+mod cluster;
+mod demo;
+mod endings;
+mod examples;
+mod following;
+mod output;
+mod process;
+mod refusals;
+mod workers;
