@@ -36,6 +36,13 @@ pub struct Serve {
     /// How long a client that cannot be heard keeps the futures it holds
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub client_lease: Duration,
+
+    /// Fail a task as poison once so many workers died while they ran it; 0: never
+    ///
+    /// A worker has died when its session ended without a goodbye: it was not heard of for its lease, or
+    /// another one joined under its name.
+    #[arg(long, value_name = "N", default_value_t = Settings::default().deaths_max)]
+    pub deaths_max: u32,
 }
 
 impl Serve {
@@ -50,6 +57,7 @@ impl Serve {
             settings: Settings {
                 client_lease_ms: ms(self.client_lease),
                 worker_lease_ms: ms(self.worker_lease),
+                deaths_max: self.deaths_max,
             },
             ..Options::default()
         })
@@ -118,6 +126,7 @@ mod tests {
         assert_eq!((options.listen.as_str(), options.workers), ("[::1]:0", 0));
         assert_eq!(options.store, Store::Directory("d".into()));
         assert_eq!((options.settings.worker_lease_ms, options.settings.client_lease_ms), (500, 30_000));
+        assert_eq!(options.settings.deaths_max, 3);
     }
 
     #[test]

@@ -36,6 +36,16 @@ pub enum EndReason {
     AttemptOver,
 }
 
+impl EndReason {
+    /// Whether a worker whose session ended so is taken to have died.
+    pub fn is_death(self) -> bool {
+        match self {
+            EndReason::LeaseExpired | EndReason::Superseded => true,
+            EndReason::Left | EndReason::AttemptOver => false,
+        }
+    }
+}
+
 impl std::fmt::Display for EndReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

@@ -19,7 +19,7 @@ pub enum Argument {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TaskOptions {
     /// How many more attempts are made after one that fails. Attempts that end because their worker
-    /// went away do not count.
+    /// went away do not count: those have a limit of their own, the scheduler's `deaths_max`.
     pub retries: u32,
     /// Ready tasks of higher priority start first; within one priority, older submissions first.
     pub priority: i32,
@@ -109,6 +109,8 @@ pub enum ErrorKind {
     BadResult,
     /// A task that this one depends on did not finish.
     Dependency,
+    /// Too many workers died while they ran the task; the causes are its attempts that were lost so.
+    Poison,
 }
 
 /// Why a task failed. Texts are cut at [`ERROR_BYTES_MAX`](limits::ERROR_BYTES_MAX).

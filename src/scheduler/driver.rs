@@ -281,7 +281,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn leases_end_while_calls_keep_coming() {
         let log = Arc::new(Memory::new());
-        let settings = Settings { client_lease_ms: 5, worker_lease_ms: 5 };
+        let settings = Settings { client_lease_ms: 5, worker_lease_ms: 5, ..Settings::default() };
         let scheduler = start(log.clone(), Reader::new(log), settings, None).unwrap();
         let handle = scheduler.handle;
         let (leaves, _outbox) = connect(&handle, 1).await;

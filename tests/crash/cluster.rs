@@ -15,6 +15,7 @@ use tempfile::TempDir;
 /// Processes on one store. They are killed when this is dropped.
 pub struct Cluster {
     dir: TempDir,
+    deaths_max: u32,
     pub address: String,
     scheduler: Option<Child>,
     workers: BTreeMap<String, Child>,
@@ -23,14 +24,19 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// A scheduler on a fresh store, on a port that was free.
+    /// A scheduler on a fresh store, on a port that was free. Workers may die as often as they are killed.
     pub fn start() -> Self {
+        Self::start_with(0)
+    }
+
+    /// The same, with a limit on the deaths of a task's workers.
+    pub fn start_with(deaths_max: u32) -> Self {
         let free = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         let address = free.local_addr().expect("it is bound").to_string();
         drop(free);
         let dir = tempfile::tempdir().expect("a temporary folder can be made");
-        let mut cluster =
-            Cluster { dir, address, scheduler: None, workers: BTreeMap::new(), replaced: Vec::new() };
+        let (workers, replaced) = (BTreeMap::new(), Vec::new());
+        let mut cluster = Cluster { dir, deaths_max, address, scheduler: None, workers, replaced };
         cluster.start_scheduler();
         cluster
     }
@@ -38,7 +44,9 @@ impl Cluster {
     pub fn start_scheduler(&mut self) {
         let data = self.dir.path().join("data");
         let data = data.to_str().expect("a folder with a plain name");
-        self.scheduler = Some(headwater(&["scheduler", "--listen", &self.address, "--data", data]));
+        let deaths_max = self.deaths_max.to_string();
+        let arguments = ["scheduler", "--listen", &self.address, "--data", data, "--deaths-max", &deaths_max];
+        self.scheduler = Some(headwater(&arguments));
     }
 
     /// SIGKILL.

@@ -4,6 +4,7 @@ mod cluster;
 
 use std::collections::BTreeMap;
 
+use headwater::protocol::task::ErrorKind;
 use headwater::protocol::{ChannelEvent, TaskEvent, TaskId};
 use headwater::{Channel, Client, Item, Offset, Result};
 use tokio::task::JoinHandle;
@@ -56,6 +57,29 @@ async fn a_worker_is_killed_and_its_namesake_goes_on_where_it_was() -> Result<()
     wait_for(&adds, 4 * PAIRS_PER_ROUND).await?;
     check_sums(&client).await?;
     check_attempts(&client, 4).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_whose_workers_are_killed_is_failed_as_poison() -> Result<()> {
+    let mut cluster = Cluster::start_with(3);
+    let client = cluster.client().await;
+    cluster.start_worker("one");
+    client.channel::<f64>("interval").await?.append_value(&0.002).await?;
+    let emit = submit_demo(&client, "emit-a", "emit", &["a"]).await?;
+    let a = client.channel::<f64>("a").await?;
+    for round in 1..=3 {
+        wait_for(&a, round * PAIRS_PER_ROUND).await?;
+        cluster.kill_worker("one");
+        if round == 2 {
+            cluster.kill_scheduler();
+            cluster.start_scheduler();
+        }
+        cluster.start_worker("one");
+    }
+    let Err(headwater::Error::Task(error)) = emit.await else { panic!("it is not failed") };
+    assert_eq!((error.kind, error.attempt.0, &*error.worker), (ErrorKind::Poison, 3, "one"));
+    assert_eq!(error.causes.len(), 3, "{error}");
     Ok(())
 }
 

@@ -17,6 +17,7 @@ use crate::transcript;
 /// A core, its logs, and who is connected to it.
 pub struct Scene {
     pub core: Core,
+    pub settings: Settings,
     now: TimeMs,
     logs: BTreeMap<LogId, Vec<Event>>,
     names: State,
@@ -27,8 +28,13 @@ pub struct Scene {
 
 impl Scene {
     pub fn new() -> Self {
+        Self::with(Settings::default())
+    }
+
+    pub fn with(settings: Settings) -> Self {
         Scene {
-            core: Core::new(State::default(), Settings::default(), LogFacts::default(), 0),
+            core: Core::new(State::default(), settings, LogFacts::default(), 0),
+            settings,
             now: 0,
             logs: BTreeMap::new(),
             names: State::default(),
@@ -122,7 +128,7 @@ impl Scene {
 
     /// The scheduler dies and starts again with what is in the logs.
     pub fn restart(&mut self) {
-        self.core = Core::new(self.fold(), Settings::default(), LogFacts::default(), self.now);
+        self.core = Core::new(self.fold(), self.settings, LogFacts::default(), self.now);
         self.step(|core, out| core.recovered(out));
     }
 }

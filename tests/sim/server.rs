@@ -17,7 +17,7 @@ use crate::network::{Heard, Network, Wire};
 use crate::transcript::{self, Told};
 
 /// Leases in simulated milliseconds: short, so that they end within a run.
-pub const SETTINGS: Settings = Settings { client_lease_ms: 400, worker_lease_ms: 200 };
+pub const SETTINGS: Settings = Settings { client_lease_ms: 400, worker_lease_ms: 200, deaths_max: 3 };
 
 /// A scheduler that runs.
 pub struct Server {

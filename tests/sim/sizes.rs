@@ -26,20 +26,32 @@ struct Largest {
 
 impl Largest {
     fn new() -> Self {
+        Self::with(Settings::default())
+    }
+
+    fn with(settings: Settings) -> Self {
         let receipt = Receipt { damage: Some("d".repeat(limits::ERROR_BYTES_MAX)), ..Receipt::default() };
         let facts = LogFacts { receipt, ..LogFacts::default() };
-        let core = Core::new(State::default(), Settings::default(), facts, 0);
+        let core = Core::new(State::default(), settings, facts, 0);
         let mut largest = Largest { pipeline: Pipeline::new(core, Epoch(1), Seq(0)), number: u64::MAX / 2 };
         largest.pipeline.recovered();
-        let functions = vec![FunctionOffer { name: name(), version: u32::MAX }];
-        let offer = WorkerOffer { name: name(), slots: 200, functions, held: vec![] };
-        for (connection, role) in [(CLIENT, Role::Client), (WORKER, Role::Worker(offer))] {
-            let session = SessionId([connection as u8; 16]);
-            let hello = Hello { token: None, session, resume: false, role };
-            largest.pipeline.connect(ConnectionId(connection), &hello);
-        }
+        largest.connect(CLIENT, Role::Client);
+        largest.connect_worker(WORKER);
         largest.ask(CLIENT, Command::OpenChannel { name: ChannelName::new(&name()).expect("a good name") });
         largest
+    }
+
+    fn connect(&mut self, connection: u64, role: Role) {
+        let session = SessionId([connection as u8; 16]);
+        let hello = Hello { token: None, session, resume: false, role };
+        self.pipeline.connect(ConnectionId(connection), &hello);
+    }
+
+    /// A worker; it takes the place of the one before.
+    fn connect_worker(&mut self, connection: u64) {
+        let functions = vec![FunctionOffer { name: name(), version: u32::MAX }];
+        let offer = WorkerOffer { name: name(), slots: 200, functions, held: vec![] };
+        self.connect(connection, Role::Worker(offer));
     }
 
     fn ask(&mut self, connection: u64, command: Command) {
@@ -105,6 +117,21 @@ fn no_command_makes_a_record_that_does_not_fit() {
 
     let counts = largest.pipeline.core().state().counts;
     assert_eq!((counts.failed, counts.finished, counts.running), (30, 1, 63));
+    assert!(largest.pipeline.next_commit(0).is_some());
+}
+
+#[test]
+fn the_history_of_a_poison_task_fits_a_record() {
+    let deaths_max = 3 * limits::ERROR_CAUSES_MAX as u32;
+    let mut largest = Largest::with(Settings { deaths_max, ..Settings::default() });
+    largest.submit(0, vec![]);
+    (1..30).for_each(|n| largest.submit(n, vec![future(n - 1)]));
+    largest.append((0..30).map(|n| Element::Future(key(n))).collect());
+    for n in 1..=u64::from(deaths_max) {
+        assert_eq!(largest.pipeline.core().state().counts.failed, 0);
+        largest.connect_worker(WORKER + n);
+    }
+    assert_eq!(largest.pipeline.core().state().counts.failed, 30);
     assert!(largest.pipeline.next_commit(0).is_some());
 }
 

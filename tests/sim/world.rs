@@ -7,13 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use fastrand::Rng;
 use headwater::log::{Log, Memory};
 use headwater::protocol::event::TaskResult;
-use headwater::protocol::task::Argument;
+use headwater::protocol::session::EndReason;
+use headwater::protocol::task::{Argument, ErrorKind};
 use headwater::protocol::{ChannelEvent, Digest, Element, LogId, Outcome, TaskEvent, TaskId, TimeMs};
 use headwater::scheduler::core::{Event, State};
 use headwater::scheduler::recovery;
 
 use crate::network::Network;
-use crate::server::Server;
+use crate::server::{SETTINGS, Server};
 use crate::transcript::{self, Told};
 use crate::workers::{COUNT_TO, Worker, result};
 use crate::workload::{Client, Shadow, mark};
@@ -240,6 +241,10 @@ impl World {
     fn check(&self) {
         let Some(server) = &self.server else { return };
         server.pipeline.core().check();
+        for (id, task) in &server.pipeline.core().state().tasks {
+            let deaths = task.call.as_ref().map_or(0, |call| call.deaths.count);
+            assert!(deaths < SETTINGS.deaths_max, "{id} is poison after {deaths} deaths, and goes on");
+        }
         if server.is_idle() {
             let folded = recovery::fold(&self.log).expect("the log can be read");
             assert_eq!(&folded, server.pipeline.core().state(), "replay gives the live state");
@@ -334,6 +339,7 @@ impl World {
     fn audit_outcomes(&mut self, state: &State) {
         let (mut ended, mut newest, mut given) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
         let mut outcomes: BTreeMap<TaskId, Vec<Outcome>> = BTreeMap::new();
+        let mut deaths: BTreeMap<TaskId, u32> = BTreeMap::new();
         for batch in self.log.read(LogId::TASKS, 0, usize::MAX).expect("the log can be read") {
             for record in batch.records::<TaskEvent>() {
                 let event = record.expect("records decode").1;
@@ -349,6 +355,10 @@ impl World {
                     }
                     TaskEvent::Retried { task, attempt, .. } | TaskEvent::Requeued { task, attempt, .. } => {
                         assert_eq!(newest.get(task), Some(attempt), "an older attempt of {task} counted");
+                        if matches!(&event, TaskEvent::Requeued { reason, .. } if *reason != EndReason::Left)
+                        {
+                            *deaths.entry(*task).or_default() += 1;
+                        }
                     }
                     TaskEvent::Finished { task, attempt, result: TaskResult::Inline(brought) } => {
                         assert_eq!(newest.get(task), Some(attempt), "an older attempt of {task} counted");
@@ -359,12 +369,24 @@ impl World {
                         outcomes.entry(*task).or_default().push(Outcome::Finished(brought.clone()));
                     }
                     TaskEvent::Failed { task, error } => {
+                        if error.kind == ErrorKind::Poison {
+                            // The last one is in no other record.
+                            let deaths = deaths.get(task).map_or(1, |deaths| deaths + 1);
+                            assert_eq!(deaths, SETTINGS.deaths_max, "{task} is poison");
+                            assert_eq!(error.causes.len(), deaths as usize, "{task}: {error}");
+                            assert_eq!(
+                                newest.get(task),
+                                Some(&error.attempt),
+                                "an older attempt of {task} counted"
+                            );
+                        }
                         assert!(ended.insert(*task), "{task} ended twice");
                         outcomes.entry(*task).or_default().push(Outcome::Failed(error.clone()));
                     }
                     // What is forgotten may be submitted again.
                     TaskEvent::Forgotten { task } => {
                         ended.remove(task);
+                        deaths.remove(task);
                     }
                     _ => {}
                 }

@@ -34,8 +34,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// value.
 ///
 /// Stop it with Ctrl-C, or kill it, and run it again: it says what it found in the log, replays all
-/// results, says where history ends, and goes on where it was.
+/// results, says where history ends, and goes on where it was. It may be killed as often as you like: here
+/// `--deaths-max` is 0 unless it is given.
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("deaths_max", |argument| argument.default_value("0")))]
 #[command(after_help = "Examples:
   headwater demo
   headwater demo --interval 0 --count 1000 --json
@@ -169,6 +171,8 @@ fn reachable(listening: SocketAddr) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
     #[test]
@@ -177,5 +181,18 @@ mod tests {
         assert_eq!(reached("0.0.0.0:1"), "127.0.0.1:1");
         assert_eq!(reached("[::]:1"), "[::1]:1");
         assert_eq!(reached("10.0.0.1:1"), "10.0.0.1:1");
+    }
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        demo: Demo,
+    }
+
+    #[test]
+    fn the_demo_may_be_killed_as_often_as_one_likes() {
+        let deaths_max = |line: &[&str]| Line::parse_from(line).demo.serve.deaths_max;
+        assert_eq!(deaths_max(&["x"]), 0);
+        assert_eq!(deaths_max(&["x", "--deaths-max", "4"]), 4);
     }
 }

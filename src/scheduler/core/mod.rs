@@ -22,6 +22,7 @@
 
 mod apply;
 mod check;
+mod deaths;
 mod decide;
 mod effect;
 mod presence;
@@ -31,6 +32,7 @@ mod slots;
 mod state;
 mod upkeep;
 
+pub use deaths::{Death, Deaths};
 pub use effect::Effect;
 pub use presence::Presence;
 pub use retired::Retired;
@@ -90,11 +92,13 @@ pub struct Settings {
     pub client_lease_ms: u64,
     /// How long a worker that cannot be heard is waited for.
     pub worker_lease_ms: u64,
+    /// At so many workers that died while they ran it a task is failed as poison; 0: never.
+    pub deaths_max: u32,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { client_lease_ms: 30_000, worker_lease_ms: 10_000 }
+        Settings { client_lease_ms: 30_000, worker_lease_ms: 10_000, deaths_max: 3 }
     }
 }
 
@@ -204,7 +208,7 @@ impl Core {
         let Some(producer) = self.presence.depart(connection) else { return };
         let Some(session) = self.state.sessions.get(&producer) else { return };
         if goodbye {
-            self.emit_all(decide::end_session(&self.state, producer, EndReason::Left), out);
+            self.emit_all(decide::end_session(&self.state, &self.settings, producer, EndReason::Left), out);
         } else {
             self.presence.await_return(producer, session, now);
         }
@@ -214,7 +218,8 @@ impl Core {
     /// Lets time pass: sessions whose lease is over end.
     pub fn tick(&mut self, now: TimeMs, out: &mut Output) {
         while let Some(producer) = self.presence.pop_expired(now) {
-            self.emit_all(decide::end_session(&self.state, producer, EndReason::LeaseExpired), out);
+            let reason = EndReason::LeaseExpired;
+            self.emit_all(decide::end_session(&self.state, &self.settings, producer, reason), out);
         }
         self.upkeep(out);
     }
@@ -241,7 +246,7 @@ impl Core {
 
     fn upkeep(&mut self, out: &mut Output) {
         for _ in 0..upkeep::STEPS_MAX {
-            let events = upkeep::next(&self.state, &self.presence);
+            let events = upkeep::next(&self.state, &self.settings, &self.presence);
             self.more_upkeep = !events.is_empty();
             if !self.more_upkeep {
                 return;

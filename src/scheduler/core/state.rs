@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use super::deaths::Deaths;
 use super::retired::Retired;
 use crate::protocol::session::{FunctionOffer, SessionKind};
 use crate::protocol::task::{Argument, Outcome, TaskOptions, TaskStatus};
@@ -119,6 +120,8 @@ pub struct Call {
     pub options: TaskOptions,
     /// Attempts that failed so far.
     pub failures: u32,
+    /// Attempts that were lost with their worker so far.
+    pub deaths: Deaths,
 }
 
 /// Where a task stands.

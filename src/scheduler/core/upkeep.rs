@@ -1,10 +1,10 @@
 //! What follows by itself, one rule at a time, until nothing does. Each rule reads an index that the
 //! state keeps, so that looking for work costs nothing when there is none.
 
-use super::Event;
 use super::decide;
 use super::presence::Presence;
 use super::state::{Phase, State};
+use super::{Event, Settings};
 use crate::protocol::channel::Progress;
 use crate::protocol::session::EndReason;
 use crate::protocol::task::{ErrorKind, TaskError};
@@ -15,9 +15,9 @@ use crate::protocol::{AttemptNumber, TaskEvent, TaskId};
 pub(super) const STEPS_MAX: usize = 4096;
 
 /// What follows next; empty when nothing does.
-pub(super) fn next(state: &State, presence: &Presence) -> Vec<Event> {
+pub(super) fn next(state: &State, settings: &Settings, presence: &Presence) -> Vec<Event> {
     if let Some(producer) = state.overdue.first() {
-        return decide::end_session(state, *producer, EndReason::AttemptOver);
+        return decide::end_session(state, settings, *producer, EndReason::AttemptOver);
     }
     if let Some(task) = state.doomed.first() {
         return fail_dependent(state, *task);

@@ -137,6 +137,7 @@ fn parts(lines: &mut Lines) {
         UnknownFunction = ErrorKind::UnknownFunction,
         BadResult = ErrorKind::BadResult,
         Dependency = ErrorKind::Dependency,
+        Poison = ErrorKind::Poison,
     });
     variants!(lines, Codec {
         MessagePack = Codec::MessagePack,

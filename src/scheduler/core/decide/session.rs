@@ -1,11 +1,12 @@
 //! The beginning and the end of sessions.
 
-use super::{Entry, Event, Phase, Rejection, State};
+use super::{Entry, Event, Phase, Rejection, State, record_progress};
+use crate::protocol::channel::Progress;
 use crate::protocol::limits::{FUNCTIONS_PER_WORKER_MAX, NAME_BYTES_MAX, SLOTS_PER_WORKER_MAX, TooLarge};
 use crate::protocol::message::Hello;
 use crate::protocol::session::{EndReason, Role, SessionKind};
-use crate::protocol::{Producer, TaskEvent};
-use crate::scheduler::core::Settings;
+use crate::protocol::{Producer, TaskError, TaskEvent, TaskId};
+use crate::scheduler::core::{Death, Settings};
 
 /// Finds the session of a hello, or begins it.
 pub(in crate::scheduler::core) fn hello(
@@ -30,7 +31,7 @@ pub(in crate::scheduler::core) fn hello(
     }
     let mut events = Vec::new();
     if let Some(before) = namesake {
-        events = end_session(state, before, EndReason::Superseded);
+        events = end_session(state, settings, before, EndReason::Superseded);
     }
     let producer = Producer(state.last_producer.0 + 1);
     let lease_ms = match kind {
@@ -80,17 +81,41 @@ fn namesake(state: &State, kind: &SessionKind) -> Option<Producer> {
     state.sessions.iter().find(|(_, session)| session.kind == *kind).map(|(producer, _)| *producer)
 }
 
-/// Ends a session: what it ran waits for another attempt.
+/// Ends a session: what it ran waits for another attempt, or has had too many that were lost so.
 pub(in crate::scheduler::core) fn end_session(
     state: &State,
+    settings: &Settings,
     producer: Producer,
     reason: EndReason,
 ) -> Vec<Event> {
     let Some(session) = state.sessions.get(&producer) else { return Vec::new() };
     let mut events = vec![Event::Task(TaskEvent::SessionEnded { producer, reason })];
     for task in &session.running {
+        if let Some(error) = poison(state, settings, *task, producer, reason) {
+            let error = Box::new(error);
+            events.push(Event::Task(TaskEvent::Failed { task: *task, error: error.clone() }));
+            record_progress(state, *task, &Progress::Failed { error }, &mut events);
+            continue;
+        }
         let attempt = state.tasks[task].attempt;
         events.push(Event::Task(TaskEvent::Requeued { task: *task, attempt, reason }));
     }
     events
+}
+
+/// The error of a task for which the death of this worker, too, is one too many.
+fn poison(
+    state: &State,
+    settings: &Settings,
+    id: TaskId,
+    worker: Producer,
+    reason: EndReason,
+) -> Option<TaskError> {
+    if !reason.is_death() {
+        return None;
+    }
+    let task = &state.tasks[&id];
+    let mut deaths = task.call.as_ref().expect("a task that runs has its call").deaths.clone();
+    deaths.add(Death { attempt: task.attempt, worker: state.worker_name(worker), reason });
+    deaths.poison(settings.deaths_max)
 }
