@@ -150,3 +150,106 @@ fn words(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no words").replace('\n', " ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Memory;
+    use crate::log::verify::Severity;
+    use crate::protocol::batch::{Commit, OpenBatch};
+    use crate::protocol::event::Origin;
+    use crate::protocol::session::SessionKind;
+    use crate::protocol::{Element, Epoch, Payload, Producer, Seq, SessionId};
+
+    const CHANNEL: LogId = LogId(1);
+
+    fn origin() -> Origin {
+        Origin { producer: Producer(1), number: 1 }
+    }
+
+    fn element() -> Element {
+        Element::Value(Payload::encode(&7).unwrap())
+    }
+
+    fn appended() -> ChannelEvent {
+        ChannelEvent::Appended { origin: origin(), element: element() }
+    }
+
+    fn stopped(count: u64, digest: Digest) -> ChannelEvent {
+        ChannelEvent::Stopped { origin: origin(), count, digest }
+    }
+
+    /// A batch that says of each record what it is told to.
+    fn batch(offset: u64, index: u64, events: &[(ChannelEvent, bool)]) -> Batch {
+        let mut open = OpenBatch::new(CHANNEL, offset, index);
+        for (event, is_element) in events {
+            assert!(open.push(event, *is_element));
+        }
+        open.seal(Seq(1), Epoch(1), 0)
+    }
+
+    fn findings(batches: &[Batch]) -> Vec<Finding> {
+        let mut records = Records::default();
+        records.names.insert(CHANNEL, ChannelName::new("sums").unwrap());
+        let mut findings = Vec::new();
+        batches.iter().for_each(|batch| records.check(batch, &mut |finding| findings.push(finding)));
+        findings
+    }
+
+    #[test]
+    fn the_end_of_a_channel_must_name_the_elements_before_it() {
+        let digest = Digest::default().with_element(&element());
+        let first = batch(0, 0, &[(appended(), true)]);
+        let end = |index, count, digest| batch(1, index, &[(stopped(count, digest), false)]);
+        assert_eq!(findings(&[first.clone(), end(1, 1, digest)]), []);
+        for wrong in [end(1, 2, digest), end(1, 1, Digest(7))] {
+            let found = findings(&[first.clone(), wrong]);
+            assert_eq!((found.len(), found[0].check, found[0].offset), (1, "stopped", Some(1)), "{found:?}");
+            assert_eq!(found[0].severity, Severity::Damage);
+        }
+        let found = findings(&[end(1, 1, digest)]);
+        assert_eq!(
+            (found.len(), found[0].severity),
+            (1, Severity::Note),
+            "what is before it is gone: {found:?}"
+        );
+    }
+
+    #[test]
+    fn a_batch_must_hold_as_many_elements_as_it_says_and_only_records() {
+        let found = findings(&[batch(0, 0, &[(appended(), true), (appended(), false)])]);
+        assert_eq!((found.len(), found[0].what.as_str()), (1, "the batch holds 2 elements, and says 1"));
+        let mut open = OpenBatch::new(CHANNEL, 4, 0);
+        assert!(open.push(&appended(), true) && open.push(&99u8, false));
+        let found = findings(&[open.seal(Seq(1), Epoch(1), 0)]);
+        assert_eq!((found.len(), found[0].check, found[0].offset), (1, "record", Some(5)), "{found:?}");
+    }
+
+    #[test]
+    fn a_log_that_is_no_channels_is_named() {
+        let mut found = Vec::new();
+        let batch = batch(0, 0, &[(appended(), true)]);
+        Records::default().check(&batch, &mut |finding| found.push(finding.check));
+        assert_eq!(found, ["channel"]);
+    }
+
+    #[test]
+    fn a_state_that_does_not_hold_is_named_and_no_panic() {
+        let log = Memory::new();
+        assert_eq!(fold(&log), None);
+        let epoch = log.begin_epoch().unwrap();
+        let mut open = OpenBatch::new(LogId::TASKS, 0, 0);
+        let (session, kind) = (SessionId([1; 16]), SessionKind::Client);
+        let opened = |number| {
+            let (producer, kind) = (Producer(number), kind.clone());
+            TaskEvent::SessionOpened { producer, session, kind, lease_ms: 1 }
+        };
+        // Two sessions of one identity.
+        assert!(open.push(&opened(1), false) && open.push(&opened(2), false));
+        let batches = vec![open.seal(Seq(1), epoch, 0)];
+        log.append(&Commit { seq: Seq(1), epoch, batches }).unwrap();
+        log.flush().unwrap();
+        let found = fold(&log).expect("two sessions of one identity are no state");
+        assert_eq!((found.check, found.severity), ("fold", Severity::Damage), "{found:?}");
+    }
+}

@@ -113,6 +113,19 @@ fn every_damaged_batch_is_named_and_what_is_behind_it_is_read() {
 }
 
 #[test]
+fn reading_goes_on_right_behind_a_damaged_batch_of_any_length() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open_sled(dir.path());
+    let mut writer = Writer::begin(&log);
+    [1, 41, 1, 1, 90].into_iter().for_each(|length| drop(writer.write(&log, &[(1, &vec![true; length])])));
+    drop(log);
+    change(dir.path(), |tree| flip(tree, 1, 1));
+    let found = findings(&open_sled(dir.path()));
+    assert_eq!(places(&found), [("batch", Some(1), Some(1)), ("commits", None, None)]);
+    assert!(found[0].what.ends_with("the next batch begins at 42"), "{}", found[0].what);
+}
+
+#[test]
 fn batches_that_are_gone_are_named_with_their_commits() {
     let dir = tempfile::tempdir().unwrap();
     store(dir.path());
