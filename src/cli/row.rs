@@ -10,6 +10,11 @@ use crate::protocol::{ChannelEvent, Element, TaskError, TimeMs};
 /// How wide keys are shown: a short label, a hyphen, and 32 digits.
 const KEY_WIDTH: usize = 40;
 
+/// The width of the longest word for a record of a channel, `cancelled`, and of `$tasks`,
+/// `channel_created`.
+pub const CHANNEL_WORD_WIDTH: usize = 9;
+pub const TASKS_WORD_WIDTH: usize = 15;
+
 /// A record as `channel tail --json` prints it. What a record does not have is left out.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Row {

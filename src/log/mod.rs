@@ -47,6 +47,9 @@ pub mod sled;
 
 pub mod reader;
 
+pub mod copy;
+pub mod verify;
+
 pub use faulty::Faulty;
 pub use memory::Memory;
 pub use open::{OpenError, Opened};

@@ -6,6 +6,7 @@ pub mod core;
 pub mod handle;
 pub mod pipeline;
 pub mod recovery;
+pub mod verify;
 
 mod driver;
 mod writer;

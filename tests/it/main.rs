@@ -10,3 +10,4 @@ mod log_reader;
 mod refusals;
 mod sled_store;
 mod tidy;
+mod verify;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::cli::ask;
 use crate::cli::connect::Connect;
 use crate::cli::output::Output;
-use crate::cli::row::Row;
+use crate::cli::row::{CHANNEL_WORD_WIDTH, Row, TASKS_WORD_WIDTH};
 use crate::cli::signals::Signals;
 use crate::cli::task_row::Names;
 use crate::client::connection::ReadItem;
@@ -242,11 +242,6 @@ impl Reader {
         }
     }
 }
-
-/// The width of the longest word for a record of a channel, `cancelled`, and of `$tasks`,
-/// `channel_created`.
-const CHANNEL_WORD_WIDTH: usize = 9;
-const TASKS_WORD_WIDTH: usize = 15;
 
 #[cfg(test)]
 mod tests {

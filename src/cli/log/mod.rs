@@ -1,17 +1,24 @@
-//! `headwater log …`: see the log itself.
+//! `headwater log …`: see the log itself: `info` asks a scheduler, the others read a store that none has.
 
+mod dump;
 mod info;
+mod offline;
+mod verify;
 
-/// See the log and the cluster
+/// See the log and the cluster, and check a store
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     Info(info::Info),
+    Verify(verify::Verify),
+    Dump(dump::Dump),
 }
 
 impl Command {
     pub async fn run(self) -> anyhow::Result<()> {
         match self {
             Command::Info(info) => info.run().await,
+            Command::Verify(verify) => verify.run().await,
+            Command::Dump(dump) => dump.run().await,
         }
     }
 }
