@@ -37,6 +37,10 @@ use crate::protocol::session::{EndReason, HeldAttempt, Role, WorkerOffer};
 /// As good as for ever, and no overflow of the clock's: a hundred years.
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
+/// How long a worker that is told to stop while its hello is under way waits for the welcome, to say
+/// goodbye: a session that nobody ends would be given work until its lease is over.
+const HELLO_UNDER_WAY: Duration = Duration::from_millis(300);
+
 /// How a worker runs.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -77,9 +81,15 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> Result
             token: options.token.clone(),
             connect_timeout,
         };
+        let mut opened = pin!(Connection::open_as_worker(opening));
         let (connection, messages) = tokio::select! {
-            opened = Connection::open_as_worker(opening) => opened?,
-            () = &mut shutdown => return Ok(()),
+            opened = &mut opened => opened?,
+            () = &mut shutdown => {
+                if let Ok(Ok((connection, _))) = tokio::time::timeout(HELLO_UNDER_WAY, opened).await {
+                    connection.close().await;
+                }
+                return Ok(());
+            }
         };
         tracing::info!(worker = name, slots = options.slots, address = options.address, "joined");
         let session =
