@@ -123,3 +123,8 @@ pub mod __private {
 
 // So that the code that `#[task]` writes works in this crate too.
 extern crate self as headwater;
+
+/// The README's program is compiled and run with the doctests.
+#[cfg(all(doctest, feature = "scheduler"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
