@@ -8,6 +8,7 @@
 mod large;
 mod network;
 mod pipeline;
+mod progress;
 mod scenarios;
 mod scene;
 mod server;
