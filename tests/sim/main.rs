@@ -9,6 +9,7 @@ mod large;
 mod network;
 mod pipeline;
 mod poison;
+mod progress;
 mod scenarios;
 mod scene;
 mod server;

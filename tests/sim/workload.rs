@@ -83,6 +83,8 @@ pub struct Client {
     watching: BTreeSet<TaskId>,
     /// The log and the next offset of each subscription.
     reading: BTreeMap<u64, (LogId, Option<u64>)>,
+    /// Those of them that have caught up.
+    caught_up: BTreeSet<u64>,
     values: u64,
     pub ended: bool,
 }
@@ -102,6 +104,7 @@ impl Client {
             held: Vec::new(),
             watching: BTreeSet::new(),
             reading: BTreeMap::new(),
+            caught_up: BTreeSet::new(),
             values: 0,
             ended: false,
         }
@@ -109,7 +112,8 @@ impl Client {
 
     /// Whether everything that it asked for has come.
     pub fn is_content(&self) -> bool {
-        self.ended || (self.link.unanswered() == 0 && self.watching.is_empty())
+        let caught_up = self.reading.keys().all(|subscription| self.caught_up.contains(subscription));
+        self.ended || (self.link.unanswered() == 0 && self.watching.is_empty() && caught_up)
     }
 
     /// The next offset of each log that it reads.
@@ -275,6 +279,7 @@ impl Client {
                 let (_, next) = self.reading.get_mut(&subscription).expect("it was subscribed");
                 assert!(next.is_none_or(|next| next >= head), "caught up at {head}, and has {next:?}");
                 *next = Some(next.unwrap_or(head));
+                assert!(self.caught_up.insert(subscription), "it caught up twice");
             }
             Delivery::Closed(why) => {
                 let expired = Closing::Rejected(Rejection::SessionEnded(EndReason::LeaseExpired));

@@ -14,6 +14,7 @@ use headwater::scheduler::core::{Event, State};
 use headwater::scheduler::recovery;
 
 use crate::network::Network;
+use crate::progress;
 use crate::server::{SETTINGS, Server};
 use crate::transcript::{self, Told};
 use crate::workers::{COUNT_TO, Worker, result};
@@ -292,6 +293,7 @@ impl World {
     fn audit(&mut self) {
         let state = self.state().expect("it runs").clone();
         self.audit_outcomes(&state);
+        progress::audit(&self.log, &state);
         for (log, channel) in &state.channels {
             let records = self.records_of(*log);
             let digest =
