@@ -162,7 +162,8 @@ pub struct Overview {
     pub workers: Vec<WorkerInfo>,
 }
 
-/// Why a command, a query or a subscription is refused. Nothing was changed.
+/// Why a command, a query or a subscription is refused. Nothing was changed, but for
+/// [`Rejection::LogFailed`], where nobody knows before a restart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Rejection {
     /// The session is over.
@@ -214,8 +215,12 @@ pub enum Rejection {
     /// The message is not one that this session may send, or makes no sense.
     #[error("{0}")]
     Invalid(String),
-    /// The log can no longer be written; nothing more is accepted until a restart.
-    #[error("the log could not be written ({0}): the scheduler stops; what was acknowledged is safe")]
+    /// The log can no longer be written; nothing more is accepted until a restart. The command may be
+    /// in the log all the same: look before it is sent again under another number.
+    #[error(
+        "the log could not be written ({0}): the scheduler stops; what was acknowledged is safe, and whether \
+         this was carried out shows after its restart"
+    )]
     LogFailed(String),
     /// The scheduler is on its way out.
     #[error("the scheduler is shutting down")]
