@@ -72,6 +72,16 @@ impl Server {
         self.sessions.insert(wire, Session::default());
     }
 
+    /// Which start this is.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The connections that it knows of.
+    pub fn connections(&self) -> Vec<Wire> {
+        self.sessions.keys().copied().collect()
+    }
+
     /// Whether nothing is on its way to the log.
     pub fn is_idle(&self) -> bool {
         self.commit.is_none() && self.pipeline.open_records() == 0

@@ -9,11 +9,11 @@ use headwater::log::{Log, Memory};
 use headwater::protocol::event::TaskResult;
 use headwater::protocol::session::EndReason;
 use headwater::protocol::task::{Argument, ErrorKind};
-use headwater::protocol::{ChannelEvent, Digest, Element, LogId, Outcome, TaskEvent, TaskId, TimeMs};
+use headwater::protocol::{ChannelEvent, Digest, Element, Epoch, LogId, Outcome, TaskEvent, TaskId, TimeMs};
 use headwater::scheduler::core::{Event, State};
 use headwater::scheduler::recovery;
 
-use crate::network::Network;
+use crate::network::{Network, Wire};
 use crate::progress;
 use crate::server::{SETTINGS, Server};
 use crate::transcript::{self, Told};
@@ -38,18 +38,22 @@ pub struct World {
     workers: Vec<Worker>,
     shadow: Shadow,
     crashes: u32,
+    /// What was checked, and compared with replay, last.
+    checked: Seen,
+    folded: Seen,
     /// What happened, for people.
     told: Told,
 }
 
+/// The epoch, the records, and the connections: what a state and who is there follow from.
+type Seen = (Epoch, u64, Vec<Wire>);
+
 /// Runs a seed. Answers its transcript; prints it, too, when it is to be told aloud.
 pub fn run(seed: u64, aloud: bool) -> Vec<String> {
     let mut world = World::new(seed, Told { lines: Vec::new(), aloud });
-    for step in 0..STORM_STEPS {
+    for _ in 0..STORM_STEPS {
         world.step(true);
-        if step % 8 == 0 {
-            world.check();
-        }
+        world.check();
     }
     world.heal();
     world.audit();
@@ -66,7 +70,20 @@ impl World {
         clients[0].submit_counter();
         let workers = ["one", "two"].map(|name| Worker::new(name, &mut rng)).into();
         let (network, shadow) = (Network::default(), Shadow::default());
-        World { rng, now: 0, log, network, server, clients, workers, shadow, crashes: 0, told }
+        World {
+            rng,
+            now: 0,
+            log,
+            network,
+            server,
+            clients,
+            workers,
+            shadow,
+            crashes: 0,
+            checked: Seen::default(),
+            folded: Seen::default(),
+            told,
+        }
     }
 
     /// One thing happens, somewhere.
@@ -239,17 +256,26 @@ impl World {
         }
     }
 
-    fn check(&self) {
+    /// After every step. What cannot have changed since it was checked is not checked again: the state
+    /// changes by records only, and who is there with them or by connections.
+    fn check(&mut self) {
         let Some(server) = &self.server else { return };
-        server.pipeline.core().check();
-        for (id, task) in &server.pipeline.core().state().tasks {
-            let deaths = task.call.as_ref().map_or(0, |call| call.deaths.count);
-            assert!(deaths < SETTINGS.deaths_max, "{id} is poison after {deaths} deaths, and goes on");
+        let core = server.pipeline.core();
+        let seen = (server.epoch(), core.state().records(), server.connections());
+        if seen != self.checked {
+            core.check();
+            for (id, task) in &core.state().tasks {
+                let deaths = task.call.as_ref().map_or(0, |call| call.deaths.count);
+                assert!(deaths < SETTINGS.deaths_max, "{id} is poison after {deaths} deaths, and goes on");
+            }
+            self.checked = seen.clone();
         }
-        if server.is_idle() {
-            let folded = recovery::fold(&self.log).expect("the log can be read");
-            assert_eq!(&folded, server.pipeline.core().state(), "replay gives the live state");
+        if !server.is_idle() || seen == self.folded {
+            return;
         }
+        self.folded = seen;
+        let folded = recovery::fold(&self.log).expect("the log can be read");
+        assert_eq!(&folded, core.state(), "replay gives the live state");
     }
 
     /// Nothing goes wrong any more: everything that is wanted must come.
@@ -257,8 +283,8 @@ impl World {
         self.told.push("calm".to_owned());
         for step in 0..CALM_STEPS {
             self.step(false);
+            self.check();
             if step % 64 == 0 && self.is_content() {
-                self.check();
                 return;
             }
         }
