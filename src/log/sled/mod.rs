@@ -1,4 +1,4 @@
-//! The engine on disk: logs in a sled store. The only file that names the crate.
+//! The engine on disk: logs in a sled store.
 //!
 //! # The directory
 //!
@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `lock` | locked for as long as the store is open |
 //! | `store/` | sled's own files |
-//! | `head` | the last durable commit, see `head.rs` |
+//! | `head` | the last durable commit, see `../head.rs` |
 //!
 //! sled holds two trees. `batches`: key = log id (u32, big-endian) and base offset (u64, big-endian),
 //! value = one batch as it stands in [`crate::protocol::batch`]. `meta`: `version` → the store's version
@@ -22,12 +22,14 @@
 //! - A page over a quarter of a segment goes to a file of its own in `store/blobs/`, which is never
 //!   fsynced. Measured: with its 512 KiB segments values of 32 KiB did; with 8 MiB ones batches of up to
 //!   [`BATCH_BYTES_MAX`](crate::protocol::limits::BATCH_BYTES_MAX) never do. A test holds that.
-//! - It panics on some damage, and opens cleanly and shorter on other (see `head.rs`). So nothing calls
+//! - It panics on some damage, and opens cleanly and shorter on other (see `../head.rs`). So nothing calls
 //!   it but under `guarded`, every batch is checked when it is read, and offsets must be dense.
 //! - Its background threads may hold its file for a moment after it was closed, locked. Our own lock
 //!   says that nobody else has the store, so `open` waits for that moment to pass.
 //! - What it reads when it opens may still be only in the system's cache, when the process before was
 //!   killed. So its file is fsynced first: what readers see is durable from the start.
+
+mod trees;
 
 use std::fs::File;
 use std::io;
@@ -35,8 +37,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
-use sled::{Db, IVec, Mode, Tree};
 
+use self::trees::Trees;
 use super::failure::{Failure, guarded};
 use super::head::{Found, HeadFile};
 use super::heads::{End, Heads};
@@ -45,9 +47,6 @@ use super::{Bounds, Error, Last, Log, OpenError, Opened, directory, upgrade};
 use crate::protocol::batch::{BadBatch, Batch, Commit};
 use crate::protocol::version::STORE_VERSION;
 use crate::protocol::{Epoch, LogId};
-
-/// 8 MiB: see the module's doc. It is fixed for the life of a store.
-const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
 
 /// How many batches one trim takes out at a time, to bound its memory.
 const TRIM_STEP: usize = 1024;
@@ -70,9 +69,7 @@ impl Default for SledOptions {
 #[derive(Debug)]
 pub struct SledLog {
     dir: PathBuf,
-    db: Db,
-    batches: Tree,
-    meta: Tree,
+    trees: Trees,
     heads: RwLock<Heads>,
     writer: Mutex<Writer>,
     // The last field, so that it is let go after sled has closed its files.
@@ -108,43 +105,42 @@ impl SledLog {
             directory::await_unlock(dir, &data)?;
             data.sync_all().map_err(refused)?;
         }
-        let (db, batches, meta) = guarded(|| open_trees(&store, options)).map_err(failed)?;
-        let version = guarded(|| read_number(&meta, b"version")).map_err(failed)?;
+        let trees = guarded(|| Trees::open(&store, options.cache_bytes)).map_err(failed)?;
+        let version = guarded(|| trees.number(b"version")).map_err(failed)?;
         if let Some(version) = version {
             upgrade::check(dir, version.try_into().unwrap_or(u16::MAX))?;
         }
-        let heads = guarded(|| find_heads(&batches, &meta, known)).map_err(failed)?;
+        let heads = guarded(|| find_heads(&trees, known)).map_err(failed)?;
         let last = heads.last();
         if version.is_none() {
             // A store that was made and never used, or what damage has left of one.
             if last.seq.0 > 0 {
                 return Err(failed(Failure::Broken("it does not say its version".to_owned())));
             }
-            guarded(|| meta.insert("version", &STORE_VERSION.to_le_bytes())).map_err(failed)?;
-            guarded(|| db.flush()).map_err(failed)?;
+            guarded(|| trees.set_number(b"version", &STORE_VERSION.to_le_bytes())).map_err(failed)?;
+            guarded(|| trees.flush()).map_err(failed)?;
         }
         let data = directory::sync_files(dir, &store).map_err(refused)?;
         let opened = Opened { fresh: last.seq.0 == 0 && known.seq.0 == 0, damage: behind(last, known) };
         let writer = Mutex::new(Writer { data, head, failed: None });
         let heads = RwLock::new(heads);
-        Ok((SledLog { dir: dir.to_owned(), db, batches, meta, heads, writer, _lock: lock }, opened))
+        Ok((SledLog { dir: dir.to_owned(), trees, heads, writer, _lock: lock }, opened))
     }
 
     /// As [`Log::read`], of what is before `head`.
     fn read_before(&self, log: LogId, from: u64, head: u64, bytes_max: usize) -> Result<Vec<Batch>, Failure> {
-        let start = self.batches.range(key(log, 0)..=key(log, from)).next_back().transpose()?;
-        let start = start.map_or(from, |(key, _)| offset_of(&key));
+        let start = self.trees.offsets(log, 0..from + 1).next_back().transpose()?.unwrap_or(from);
         let mut found = Vec::new();
         let (mut next, mut bytes) = (from, 0);
-        for entry in self.batches.range(key(log, start)..key(log, head)) {
-            let (key, value) = entry?;
-            let batch = match decode(log, offset_of(&key), &value) {
+        for entry in self.trees.values(log, start..head) {
+            let (offset, value) = entry?;
+            let batch = match decode(log, offset, value) {
                 // First what is whole; the next read begins with what is not.
                 Err(_) if !found.is_empty() => return Ok(found),
                 batch => batch?,
             };
             let header = *batch.header();
-            bytes += value.len();
+            bytes += batch.bytes().len();
             if header.end_offset() <= next {
                 continue;
             }
@@ -190,7 +186,7 @@ impl SledLog {
 
     /// Makes everything that sled has durable.
     fn sync(&self, writer: &Writer) -> Result<(), Error> {
-        self.call(|| self.db.flush())?;
+        self.call(|| self.trees.flush())?;
         self.call(|| writer.data.sync_data())
     }
 }
@@ -211,7 +207,7 @@ impl Log for SledLog {
     fn begin_epoch(&self) -> Result<Epoch, Error> {
         self.write(|writer| {
             let epoch = Epoch(self.heads().epoch().0 + 1);
-            self.call(|| self.meta.insert("epoch", &epoch.0.to_le_bytes()))?;
+            self.call(|| self.trees.set_number(b"epoch", &epoch.0.to_le_bytes()))?;
             self.sync(writer)?;
             self.heads_mut().begin_epoch(epoch);
             Ok(epoch)
@@ -221,12 +217,7 @@ impl Log for SledLog {
     fn append(&self, commit: &Commit) -> Result<(), Error> {
         self.write(|_| {
             self.heads().check(commit)?;
-            let mut batches = sled::Batch::default();
-            for batch in &commit.batches {
-                let header = batch.header();
-                batches.insert(&key(header.log, header.base_offset), batch.bytes().as_ref());
-            }
-            self.call(|| self.batches.apply_batch(batches))?;
+            self.call(|| self.trees.insert(&commit.batches))?;
             self.heads_mut().append(commit);
             Ok(())
         })
@@ -249,25 +240,16 @@ impl Log for SledLog {
             let end = self.heads().trim_end(log, before);
             loop {
                 // A batch ends where the next one begins, so one key more than are taken out.
-                let step = || {
-                    let keys = self.batches.range(key(log, 0)..=key(log, end)).keys();
-                    keys.take(TRIM_STEP + 1).collect::<sled::Result<Vec<IVec>>>()
-                };
-                let keys = self.call(step)?;
-                let [gone @ .., first] = &keys[..] else { break };
+                let step = || self.trees.offsets(log, 0..end + 1).take(TRIM_STEP + 1).collect();
+                let offsets: Vec<u64> = self.call::<_, Failure>(step)?;
+                let [gone @ .., first] = &offsets[..] else { break };
                 if gone.is_empty() {
                     break;
                 }
-                let mut batches = sled::Batch::default();
-                gone.iter().for_each(|key| batches.remove(key));
                 // First say so, then do it: who no longer finds a batch must know why, after a crash too.
-                let first = offset_of(first);
-                self.heads_mut().trim(log, first);
-                let take_out = || {
-                    self.meta.insert(first_key(log), &first.to_le_bytes())?;
-                    self.batches.apply_batch(batches)
-                };
-                self.call(take_out)?;
+                self.heads_mut().trim(log, *first);
+                self.call(|| self.trees.set_number(&first_key(log), &first.to_le_bytes()))?;
+                self.call(|| self.trees.remove(log, gone))?;
             }
             self.sync(writer)
         })
@@ -323,28 +305,13 @@ impl Log for SledLog {
     }
 }
 
-fn open_trees(store: &Path, options: SledOptions) -> sled::Result<(Db, Tree, Tree)> {
-    let db = sled::Config::new()
-        .path(store)
-        .cache_capacity(options.cache_bytes)
-        .mode(Mode::HighThroughput)
-        .segment_size(SEGMENT_BYTES)
-        .use_compression(false)
-        .flush_every_ms(None)
-        .open()?;
-    let batches = db.open_tree("batches")?;
-    let meta = db.open_tree("meta")?;
-    Ok((db, batches, meta))
-}
-
 /// Finds where all logs begin and end, by their first and last keys, and the newest commit.
-fn find_heads(batches: &Tree, meta: &Tree, known: Last) -> Result<Heads, Failure> {
+fn find_heads(trees: &Trees, known: Last) -> Result<Heads, Failure> {
     let mut heads = Heads::default();
     let mut newest: Vec<Batch> = Vec::new();
-    let mut at = key(LogId(0), 0);
-    while let Some((first, _)) = batches.range(at..).next().transpose()? {
-        let log = log_of(&first);
-        let commit = last_commit(batches, log)?;
+    let mut from = Some(LogId(0));
+    while let Some(log) = from.map(|from| trees.first_log(from)).transpose()?.flatten() {
+        let commit = last_commit(trees, log)?;
         let (Some(base), Some(last)) = (commit.first(), commit.last()) else { break };
         let end = End {
             commit_base: base.header().base_offset,
@@ -352,32 +319,31 @@ fn find_heads(batches: &Tree, meta: &Tree, known: Last) -> Result<Heads, Failure
             elements: last.header().end_index(),
         };
         // What is missing before the first batch and was not trimmed is lost, and found so by readers.
-        heads.found_log(log, read_number(meta, &first_key(log))?.unwrap_or(0), end);
+        heads.found_log(log, trees.number(&first_key(log))?.unwrap_or(0), end);
         let newest_seq = newest.first().map(|batch| batch.header().seq);
         if newest_seq < Some(last.header().seq) {
             newest = commit;
         } else if newest_seq == Some(last.header().seq) {
             newest.extend(commit);
         }
-        // No batch can begin there.
-        at = key(log, u64::MAX);
+        from = log.0.checked_add(1).map(LogId);
     }
     let last = newest.first().map_or(Last::default(), |batch| Last {
         seq: batch.header().seq,
         epoch: batch.header().epoch,
         digest: Commit::digest(&newest),
     });
-    let epoch = read_number(meta, b"epoch")?.unwrap_or(0);
+    let epoch = trees.number(b"epoch")?.unwrap_or(0);
     heads.found_last(last, Epoch(epoch).max(last.epoch).max(known.epoch));
     Ok(heads)
 }
 
 /// The batches of the newest commit on a log.
-fn last_commit(batches: &Tree, log: LogId) -> Result<Vec<Batch>, Failure> {
+fn last_commit(trees: &Trees, log: LogId) -> Result<Vec<Batch>, Failure> {
     let mut commit: Vec<Batch> = Vec::new();
-    for entry in batches.range(key(log, 0)..=key(log, u64::MAX)).rev() {
-        let (key, value) = entry?;
-        let batch = decode(log, offset_of(&key), &value)?;
+    for entry in trees.values(log, 0..u64::MAX).rev() {
+        let (offset, value) = entry?;
+        let batch = decode(log, offset, value)?;
         if commit.last().is_some_and(|later| later.header().seq != batch.header().seq) {
             break;
         }
@@ -387,49 +353,21 @@ fn last_commit(batches: &Tree, log: LogId) -> Result<Vec<Batch>, Failure> {
     Ok(commit)
 }
 
-fn read_number(meta: &Tree, name: &[u8]) -> sled::Result<Option<u64>> {
-    let value = meta.get(name)?;
-    Ok(value.map(|value| value.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))))
-}
-
-fn key(log: LogId, offset: u64) -> [u8; 12] {
-    let mut key = [0; 12];
-    key[..4].copy_from_slice(&log.0.to_be_bytes());
-    key[4..].copy_from_slice(&offset.to_be_bytes());
-    key
-}
-
+/// The name of the number in `meta` that says where a log begins.
 fn first_key(log: LogId) -> [u8; 9] {
     let mut key = *b"first\0\0\0\0";
     key[5..].copy_from_slice(&log.0.to_be_bytes());
     key
 }
 
-fn log_of(key: &[u8]) -> LogId {
-    LogId(key.iter().take(4).fold(0, |log, byte| log << 8 | u32::from(*byte)))
-}
-
-fn offset_of(key: &[u8]) -> u64 {
-    key.iter().skip(4).fold(0, |offset, byte| offset << 8 | u64::from(*byte))
-}
-
 /// Reads a stored value, which must be the batch that its key names.
-fn decode(log: LogId, offset: u64, value: &[u8]) -> Result<Batch, Error> {
+fn decode(log: LogId, offset: u64, value: Bytes) -> Result<Batch, Error> {
     let damaged = |why: BadBatch| Error::Damaged { log, offset, why };
-    let batch = Batch::read(Bytes::copy_from_slice(value)).map_err(damaged)?;
+    let batch = Batch::read(value).map_err(damaged)?;
     if (batch.header().log, batch.header().base_offset) != (log, offset) {
-        return Err(damaged(BadBatch::NotABatch(value.len())));
+        return Err(damaged(BadBatch::NotABatch(batch.bytes().len())));
     }
     Ok(batch)
-}
-
-impl From<sled::Error> for Failure {
-    fn from(error: sled::Error) -> Self {
-        match error {
-            sled::Error::Io(error) => Failure::Io(error),
-            other => Failure::Broken(other.to_string()),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -439,19 +377,10 @@ mod tests {
     use crate::protocol::batch::OpenBatch;
 
     #[test]
-    fn a_full_disk_is_named_also_behind_sleds_own_error() {
-        let full = || io::Error::from(io::ErrorKind::StorageFull);
-        for failure in [Failure::from(full()), Failure::from(sled::Error::Io(full()).clone())] {
-            let words = failure.of(Path::new("dir")).to_string();
-            assert!(words.contains("the disk of dir is full: free some space"), "{words}");
-        }
-    }
-
-    #[test]
     fn a_store_that_says_it_is_newer_is_refused_and_left_as_it_is() {
         let dir = tempfile::tempdir().unwrap();
         let open = || SledLog::open(dir.path(), SledOptions::default());
-        open().unwrap().0.meta.insert("version", &3u16.to_le_bytes()).unwrap();
+        open().unwrap().0.trees.set_number(b"version", &3u16.to_le_bytes()).ok().unwrap();
         for _ in 0..2 {
             let error = open().err().unwrap().to_string();
             assert!(error.starts_with("store version 3 is newer than 1: run a newer headwater"), "{error}");
@@ -470,9 +399,9 @@ mod tests {
             log.append(&Commit { seq: Seq(at + 1), epoch, batches }).unwrap();
         }
         log.flush().unwrap();
-        let first = log.batches.remove(key(LogId(1), 0)).unwrap().unwrap();
-        log.batches.remove(key(LogId(1), 3)).unwrap();
-        log.batches.insert(key(LogId(1), 5), first).unwrap();
+        let first = log.read(LogId(1), 0, 0).unwrap().swap_remove(0);
+        log.trees.remove(LogId(1), &[0, 3]).ok().unwrap();
+        log.trees.put(LogId(1), 5, first.bytes());
         let read = |from| {
             let batches = log.read(LogId(1), from, usize::MAX)?;
             Ok(batches.iter().map(|batch| batch.header().base_offset).collect::<Vec<_>>())

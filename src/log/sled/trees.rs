@@ -1,0 +1,163 @@
+//! The trees in sled, and the calls on them. The only file that names the crate.
+//!
+//! It knows keys and numbers, and takes what lies under a key for what the key says: whether that is so is
+//! for others to check. Nothing here catches a panic of sled's: that is its caller's part (`guarded`).
+
+use std::ops::Range;
+use std::path::Path;
+
+use bytes::Bytes;
+use sled::{Db, IVec, Mode, Tree};
+
+use super::super::failure::Failure;
+use crate::protocol::LogId;
+use crate::protocol::batch::Batch;
+
+/// 8 MiB: see the doc of [`super`]. It is fixed for the life of a store.
+const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
+
+/// The open trees of a store.
+#[derive(Debug)]
+pub(super) struct Trees {
+    db: Db,
+    batches: Tree,
+    meta: Tree,
+}
+
+impl Trees {
+    /// Opens sled in this directory, or makes it.
+    pub fn open(store: &Path, cache_bytes: u64) -> Result<Trees, Failure> {
+        let db = sled::Config::new()
+            .path(store)
+            .cache_capacity(cache_bytes)
+            .mode(Mode::HighThroughput)
+            .segment_size(SEGMENT_BYTES)
+            .use_compression(false)
+            .flush_every_ms(None)
+            .open()?;
+        let batches = db.open_tree("batches")?;
+        let meta = db.open_tree("meta")?;
+        Ok(Trees { db, batches, meta })
+    }
+
+    /// Hands everything to the system. It is not on the disk then: see [`super`].
+    pub fn flush(&self) -> Result<(), Failure> {
+        self.db.flush()?;
+        Ok(())
+    }
+
+    /// A number in `meta`.
+    pub fn number(&self, name: &[u8]) -> Result<Option<u64>, Failure> {
+        let value = self.meta.get(name)?;
+        Ok(value.map(|value| value.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))))
+    }
+
+    /// Puts a number into `meta`, in as many bytes as are given, little-endian.
+    pub fn set_number(&self, name: &[u8], bytes: &[u8]) -> Result<(), Failure> {
+        self.meta.insert(name, bytes)?;
+        Ok(())
+    }
+
+    /// Puts batches under their keys, all or none.
+    pub fn insert(&self, batches: &[Batch]) -> Result<(), Failure> {
+        let mut all = sled::Batch::default();
+        for batch in batches {
+            let header = batch.header();
+            all.insert(&key(header.log, header.base_offset), batch.bytes().as_ref());
+        }
+        self.batches.apply_batch(all)?;
+        Ok(())
+    }
+
+    /// Puts anything under a key.
+    #[cfg(test)]
+    pub fn put(&self, log: LogId, offset: u64, value: &[u8]) {
+        self.batches.insert(key(log, offset), value).unwrap();
+    }
+
+    /// Takes out what lies under these offsets of a log, all or none.
+    pub fn remove(&self, log: LogId, offsets: &[u64]) -> Result<(), Failure> {
+        let mut all = sled::Batch::default();
+        offsets.iter().for_each(|offset| all.remove(&key(log, *offset)));
+        self.batches.apply_batch(all)?;
+        Ok(())
+    }
+
+    /// What lies under the offsets in this range of a log, in order.
+    pub fn values(
+        &self,
+        log: LogId,
+        offsets: Range<u64>,
+    ) -> impl DoubleEndedIterator<Item = Result<(u64, Bytes), Failure>> {
+        let entries = self.batches.range(key(log, offsets.start)..key(log, offsets.end));
+        entries.map(|entry| {
+            let (key, value) = entry?;
+            Ok((offset_of(&key), Bytes::from_owner(Value(value))))
+        })
+    }
+
+    /// The offsets in this range of a log under which something lies, in order.
+    pub fn offsets(
+        &self,
+        log: LogId,
+        offsets: Range<u64>,
+    ) -> impl DoubleEndedIterator<Item = Result<u64, Failure>> {
+        let keys = self.batches.range(key(log, offsets.start)..key(log, offsets.end)).keys();
+        keys.map(|key| Ok(offset_of(&key?)))
+    }
+
+    /// The first log, from this one on, that holds anything.
+    pub fn first_log(&self, from: LogId) -> Result<Option<LogId>, Failure> {
+        let first = self.batches.range(key(from, 0)..).keys().next().transpose()?;
+        Ok(first.map(|key| log_of(&key)))
+    }
+}
+
+/// Bytes of sled's that are read where they lie.
+struct Value(IVec);
+
+impl AsRef<[u8]> for Value {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+fn key(log: LogId, offset: u64) -> [u8; 12] {
+    let mut key = [0; 12];
+    key[..4].copy_from_slice(&log.0.to_be_bytes());
+    key[4..].copy_from_slice(&offset.to_be_bytes());
+    key
+}
+
+fn log_of(key: &[u8]) -> LogId {
+    LogId(key.iter().take(4).fold(0, |log, byte| log << 8 | u32::from(*byte)))
+}
+
+fn offset_of(key: &[u8]) -> u64 {
+    key.iter().skip(4).fold(0, |offset, byte| offset << 8 | u64::from(*byte))
+}
+
+impl From<sled::Error> for Failure {
+    fn from(error: sled::Error) -> Self {
+        match error {
+            sled::Error::Io(error) => Failure::Io(error),
+            other => Failure::Broken(other.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_named_also_behind_sleds_own_error() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        for failure in [Failure::from(full()), Failure::from(sled::Error::Io(full()).clone())] {
+            let words = failure.of(Path::new("dir")).to_string();
+            assert!(words.contains("the disk of dir is full: free some space"), "{words}");
+        }
+    }
+}
