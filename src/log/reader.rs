@@ -17,9 +17,13 @@ use super::{Bounds, Error, Log};
 use crate::protocol::LogId;
 use crate::protocol::batch::{Batch, Commit};
 
-/// Most bytes of batches that are kept in memory for readers of the tail: 16 MiB, the newest fraction
+/// Most memory that batches take which are kept for readers of the tail: 16 MiB, the newest fraction
 /// of a second at full speed, and hours of a quiet log.
 pub const RECENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What a batch takes beside its bytes, about: 88 bytes of its own, 4 for its place in the order, up to
+/// as much again in queues that have grown, and 32 of the allocator's.
+pub const RECENT_BATCH_OVERHEAD: usize = 224;
 
 /// Under how many watched logs it is not worth to look for those that nobody watches.
 const WATCHED_MIN: usize = 64;
@@ -42,6 +46,7 @@ struct Recent {
     logs: BTreeMap<LogId, VecDeque<Batch>>,
     /// The log of each batch, in the order of their coming.
     order: VecDeque<LogId>,
+    /// What all of them take, see [`taken`].
     bytes: usize,
 }
 
@@ -133,13 +138,13 @@ impl Recent {
         let batches = self.logs.entry(log).or_default();
         if batches.back().is_some_and(|last| last.header().end_offset() != batch.header().base_offset) {
             // Commits were left out. Better nothing than a gap.
-            self.bytes -= batches.iter().map(|batch| batch.bytes().len()).sum::<usize>();
+            self.bytes -= batches.iter().map(taken).sum::<usize>();
             batches.clear();
             self.order.retain(|other| *other != log);
         }
         batches.push_back(batch.clone());
         self.order.push_back(log);
-        self.bytes += batch.bytes().len();
+        self.bytes += taken(batch);
         while self.bytes > RECENT_BYTES_MAX {
             self.pop();
         }
@@ -148,7 +153,7 @@ impl Recent {
     fn pop(&mut self) {
         let Some(log) = self.order.pop_front() else { return };
         let Some(batches) = self.logs.get_mut(&log) else { return };
-        self.bytes -= batches.pop_front().map_or(0, |batch| batch.bytes().len());
+        self.bytes -= batches.pop_front().map_or(0, |batch| taken(&batch));
         if batches.is_empty() {
             self.logs.remove(&log);
         }
@@ -169,4 +174,9 @@ impl Recent {
         };
         batches.range(start..).take_while(fits).cloned().collect()
     }
+}
+
+/// The memory that a kept batch takes.
+fn taken(batch: &Batch) -> usize {
+    batch.bytes().len() + RECENT_BATCH_OVERHEAD
 }

@@ -311,6 +311,8 @@ impl OpenBatch {
         bytes[60..64].copy_from_slice(&header.elements.to_le_bytes());
         let sum = checksum(&bytes[..CHECKSUM_AT], &bytes[HEADER_BYTES..]);
         bytes[CHECKSUM_AT..HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
+        // It may be kept for long, and small ones by the hundred thousand.
+        bytes.shrink_to_fit();
         Batch { header, bytes: self.bytes.into() }
     }
 }

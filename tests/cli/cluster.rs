@@ -70,6 +70,16 @@ impl Cluster {
         self.scheduler.take().expect("it runs")
     }
 
+    /// How much memory the scheduler takes.
+    #[cfg(target_os = "linux")]
+    pub fn rss_bytes(&self) -> u64 {
+        let scheduler = self.scheduler.as_ref().expect("it runs").id();
+        let status = std::fs::read_to_string(format!("/proc/{scheduler}/status")).expect("it lives");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+        let kibibytes = line.trim().strip_suffix(" kB").and_then(|number| number.parse::<u64>().ok());
+        kibibytes.expect("a number of kB") * 1024
+    }
+
     /// A worker that has joined.
     pub async fn worker(&self, name: &str) -> Process {
         let mut worker = self.spawn(&["worker", "--name", name, "--slots", "2"]);

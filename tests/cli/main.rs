@@ -6,6 +6,8 @@ mod demo;
 mod endings;
 mod examples;
 mod following;
+#[cfg(target_os = "linux")]
+mod memory;
 mod output;
 mod process;
 mod refusals;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headwater::log::reader::RECENT_BYTES_MAX;
+use headwater::log::reader::{RECENT_BATCH_OVERHEAD, RECENT_BYTES_MAX};
 use headwater::log::{Bounds, Error, Last, Log, Memory, Reader};
 use headwater::protocol::batch::{Batch, Commit};
 use headwater::protocol::{Epoch, LogId, Seq};
@@ -77,19 +77,25 @@ fn the_tail_is_read_from_memory_and_the_rest_from_the_store() {
 
 #[test]
 fn what_is_kept_in_memory_is_bounded_over_all_logs() {
+    for pad in [60_000, 100] {
+        kept_is_bounded(pad);
+    }
+}
+
+fn kept_is_bounded(pad: usize) {
     let log = Memory::new();
     let tail = Reader::new(Arc::new(Unreadable(log.clone())));
     let mut writer = Writer::begin(&log);
-    let first = writer.commit_padded(&[(1, &[true])], 60_000);
-    let batch_bytes = first.batches[0].bytes().len();
+    let first = writer.commit_padded(&[(1, &[true])], pad);
+    let batch_bytes = first.batches[0].bytes().len() + RECENT_BATCH_OVERHEAD;
     tail.publish(&first);
     let fits = (RECENT_BYTES_MAX / batch_bytes) as u64;
     for _ in 1..fits {
-        tail.publish(&writer.commit_padded(&[(2, &[true])], 60_000));
+        tail.publish(&writer.commit_padded(&[(2, &[true])], pad));
     }
     assert!(tail.read(ONE, 0, 0).is_ok(), "all of them fit");
     for _ in 0..5 {
-        tail.publish(&writer.commit_padded(&[(2, &[true])], 60_000));
+        tail.publish(&writer.commit_padded(&[(2, &[true])], pad));
     }
     assert!(tail.read(ONE, 0, 0).is_err(), "the oldest went first");
     let kept: usize = (0..fits + 5).filter_map(|from| tail.read(TWO, from, 0).ok()).map(|b| b.len()).sum();

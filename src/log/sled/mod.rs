@@ -11,7 +11,8 @@
 //! sled holds two trees. `batches`: key = log id (u32, big-endian) and base offset (u64, big-endian),
 //! value = one batch as it stands in [`crate::protocol::batch`]. `meta`: `version` → the store's version
 //! (u16), `epoch` → the last epoch (u64), and for each log that was trimmed `first` and its id (u32,
-//! big-endian) → its first offset (u64). Values are little-endian. A commit is one `apply_batch` on `batches`
+//! big-endian) → its first offset (u64). Values are little-endian. (A third, `cache`, holds nothing: see
+//! `cache.rs`.) A commit is one `apply_batch` on `batches`
 //! (sled makes that atomic) and one flush.
 //!
 //! # What sled 0.34.7 does, and what is done about it
@@ -24,11 +25,13 @@
 //!   [`BATCH_BYTES_MAX`](crate::protocol::limits::BATCH_BYTES_MAX) never do. A test holds that.
 //! - It panics on some damage, and opens cleanly and shorter on other (see `../head.rs`). So nothing calls
 //!   it but under `guarded`, every batch is checked when it is read, and offsets must be dense.
+//! - Its page cache grows over what it is given. So it is made to evict: see `cache.rs`.
 //! - Its background threads may hold its file for a moment after it was closed, locked. Our own lock
 //!   says that nobody else has the store, so `open` waits for that moment to pass.
 //! - What it reads when it opens may still be only in the system's cache, when the process before was
 //!   killed. So its file is fsynced first: what readers see is durable from the start.
 
+mod cache;
 mod trees;
 
 use std::fs::File;

@@ -10,11 +10,15 @@ use bytes::Bytes;
 use sled::{Db, IVec, Mode, Tree};
 
 use super::super::failure::Failure;
+use super::cache::{KEYS_PER_PAGE, PAGES, Touches};
 use crate::protocol::LogId;
 use crate::protocol::batch::Batch;
 
 /// 8 MiB: see the doc of [`super`]. It is fixed for the life of a store.
 const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
+
+/// How many batches at least come into memory with one that is read: those of a page of sled's.
+const BATCHES_PER_PAGE: usize = 8;
 
 /// The open trees of a store.
 #[derive(Debug)]
@@ -22,6 +26,9 @@ pub(super) struct Trees {
     db: Db,
     batches: Tree,
     meta: Tree,
+    /// The tiny pages of [`super::cache`].
+    cache: Tree,
+    touches: Touches,
 }
 
 impl Trees {
@@ -37,7 +44,20 @@ impl Trees {
             .open()?;
         let batches = db.open_tree("batches")?;
         let meta = db.open_tree("meta")?;
-        Ok(Trees { db, batches, meta })
+        let cache = db.open_tree("cache")?;
+        let keys = PAGES * KEYS_PER_PAGE;
+        if !cache.contains_key((keys - 1).to_be_bytes())? {
+            (0..keys).try_for_each(|key| cache.insert(key.to_be_bytes(), &[]).map(drop))?;
+        }
+        Ok(Trees { db, batches, meta, cache, touches: Touches::default() })
+    }
+
+    /// Says that so many bytes of batches came into sled's cache: see [`super::cache`].
+    fn touch(&self, bytes: usize) -> Result<(), Failure> {
+        for page in self.touches.owed(bytes) {
+            self.cache.get((page * KEYS_PER_PAGE).to_be_bytes())?;
+        }
+        Ok(())
     }
 
     /// Hands everything to the system. It is not on the disk then: see [`super`].
@@ -66,7 +86,7 @@ impl Trees {
             all.insert(&key(header.log, header.base_offset), batch.bytes().as_ref());
         }
         self.batches.apply_batch(all)?;
-        Ok(())
+        self.touch(batches.iter().map(|batch| batch.bytes().len()).sum())
     }
 
     /// Puts anything under a key.
@@ -90,8 +110,11 @@ impl Trees {
         offsets: Range<u64>,
     ) -> impl DoubleEndedIterator<Item = Result<(u64, Bytes), Failure>> {
         let entries = self.batches.range(key(log, offsets.start)..key(log, offsets.end));
-        entries.map(|entry| {
+        let mut came = BATCHES_PER_PAGE;
+        entries.map(move |entry| {
             let (key, value) = entry?;
+            self.touch(came * value.len())?;
+            came = 1;
             Ok((offset_of(&key), Bytes::from_owner(Value(value))))
         })
     }
