@@ -10,8 +10,8 @@ use crate::cluster::Cluster;
 const VALUES: usize = 5_120;
 const VALUE_BYTES: usize = 50_000;
 
-/// What a scheduler may take: 64 MiB of sled's page cache, 18 MiB before it is told to evict, 16 MiB of
-/// newest batches, sled's write buffers of 8 MiB, and as much again for what comes and goes.
+/// What a scheduler may take: 32 MiB of sled's page cache and 18 MiB before it is told to evict, 16 MiB of
+/// newest batches, 16 MiB of sled's write buffers, 2 MB in flight, and as much again for what comes and goes.
 const RSS_BYTES_MAX: u64 = 160 << 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
