@@ -108,9 +108,10 @@ pub fn copy(store: &Path, to: &Path) -> Result<(), CopyError> {
     if let Ok(data) = File::open(store.join("store/db")) {
         directory::await_unlock(store, &data)?;
     }
-    let needed = bytes_of(&store.join("store")).map_err(|why| refused(store, 0, why))?;
-    let copied = copy_entry(&store.join("store"), &to.join("store"))
-        .and_then(|()| copy_entry(&store.join("head"), &to.join("head")));
+    let mut parts = directory::PARTS.into_iter();
+    let needed = parts.clone().try_fold(0, |sum, part| Ok(sum + bytes_of(&store.join(part))?));
+    let needed = needed.map_err(|why| refused(store, 0, why))?;
+    let copied = parts.try_for_each(|part| directory::copy_entry(&store.join(part), &to.join(part)));
     copied.map_err(|why| refused(store, needed, why))
 }
 
@@ -120,22 +121,6 @@ fn refused(store: &Path, bytes: u64, why: io::Error) -> CopyError {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => CopyError::Full { dir, bytes },
         _ => CopyError::Io { dir, why },
     }
-}
-
-/// Copies a file, or a directory with all that is in it, if there is one.
-fn copy_entry(from: &Path, to: &Path) -> io::Result<()> {
-    if !from.exists() {
-        return Ok(());
-    }
-    if !from.is_dir() {
-        return fs::copy(from, to).map(drop);
-    }
-    fs::create_dir(to)?;
-    for entry in fs::read_dir(from)? {
-        let name = entry?.file_name();
-        copy_entry(&from.join(&name), &to.join(&name))?;
-    }
-    Ok(())
 }
 
 fn bytes_of(path: &Path) -> io::Result<u64> {

@@ -38,15 +38,47 @@ pub(super) fn await_unlock(dir: &Path, data: &File) -> Result<(), OpenError> {
     Err(OpenError::HeldByAnotherProcess { dir: dir.to_owned() })
 }
 
+/// What a store consists of, beside its lock.
+pub(super) const PARTS: [&str; 3] = ["store", "head", "snapshots"];
+
+/// Copies a file, or a directory with all that is in it, if there is one.
+pub(super) fn copy_entry(from: &Path, to: &Path) -> io::Result<()> {
+    if !from.exists() {
+        return Ok(());
+    }
+    if !from.is_dir() {
+        return fs::copy(from, to).map(drop);
+    }
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let name = entry?.file_name();
+        copy_entry(&from.join(&name), &to.join(&name))?;
+    }
+    Ok(())
+}
+
+/// Makes a file, or the names in a directory, durable.
+pub(super) fn sync(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Makes a directory and all that is in it durable.
+pub(super) fn sync_tree(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        fs::read_dir(path)?.try_for_each(|entry| sync_tree(&entry?.path()))?;
+    }
+    sync(path)
+}
+
 /// Makes sled's files and the names of all files durable; answers sled's file.
 pub(super) fn sync_files(dir: &Path, store: &Path) -> io::Result<File> {
     let data = File::options().write(true).open(store.join("db"))?;
     data.sync_all()?;
-    File::open(store.join("conf"))?.sync_all()?;
-    File::open(store)?.sync_all()?;
-    File::open(dir)?.sync_all()?;
+    sync(&store.join("conf"))?;
+    sync(store)?;
+    sync(dir)?;
     if let Some(parent) = dir.canonicalize()?.parent() {
-        File::open(parent)?.sync_all()?;
+        sync(parent)?;
     }
     Ok(data)
 }

@@ -43,8 +43,8 @@ pub(super) struct HeadFile {
 pub(super) enum Found {
     /// Nothing: it is new, empty or torn.
     Nothing,
-    /// The last durable commit that it knows of.
-    Last(Last),
+    /// The last durable commit that it knows of, and the version of the store.
+    Last(Last, u16),
     /// It is of a version that this build cannot read.
     Newer(u16),
 }
@@ -98,7 +98,7 @@ fn decode(bytes: &[u8]) -> Found {
         return Found::Newer(version);
     }
     let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
-    Found::Last(Last { seq: Seq(number(8)), epoch: Epoch(number(16)), digest: Digest(number(24)) })
+    Found::Last(Last { seq: Seq(number(8)), epoch: Epoch(number(16)), digest: Digest(number(24)) }, version)
 }
 
 #[cfg(test)]
@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(found, Found::Nothing);
         head.write(Last { seq: Seq(6), ..LAST }).unwrap();
         head.write(LAST).unwrap();
-        assert_eq!(HeadFile::open(&path).unwrap().1, Found::Last(LAST));
+        assert_eq!(HeadFile::open(&path).unwrap().1, Found::Last(LAST, STORE_VERSION));
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub use faulty::Faulty;
 pub use memory::Memory;
 pub use open::{OpenError, Opened};
 pub use reader::Reader;
-pub use sled::{SledLog, SledOptions};
+pub use sled::{Purpose, SledLog, SledOptions};
 
 use crate::protocol::batch::{BadBatch, Batch, Commit};
 use crate::protocol::{Digest, Epoch, LogId, Seq};

@@ -7,8 +7,8 @@
 //! | bytes | field | |
 //! |---|---|---|
 //! | 0..4 | magic | `HWBT` |
-//! | 4..6 | version | [`STORE_VERSION`] |
-//! | 6 | codec | 1: records in postcard, one after the other |
+//! | 4..6 | version | [`STORE_VERSION`]; version 1 is read as well |
+//! | 6 | codec | 1: records in postcard, one after the other; 2 (since version 2): the records are lost |
 //! | 7 | | 0 |
 //! | 8..12 | log | [`LogId`] |
 //! | 12..16 | count | records |
@@ -20,11 +20,14 @@
 //! | 56..60 | length | bytes of the body |
 //! | 60..64 | elements | how many of the records are elements |
 //! | 64..68 | checksum | CRC32C of bytes 0..64 and the body |
-//! | 68.. | body | the records |
+//! | 68.. | body | the records; or, where they are lost, why, in UTF-8 |
+//!
+//! A batch of codec 2 stands in the place of records that cannot be had any more: it has their offsets
+//! and says how many of them were elements, so that everything behind it stays where it was.
 
 use bytes::Bytes;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::TimeMs;
 use super::digest::Digest;
@@ -34,6 +37,12 @@ use super::version::STORE_VERSION;
 
 const MAGIC: [u8; 4] = *b"HWBT";
 const CODEC_POSTCARD: u8 = 1;
+const CODEC_LOST: u8 = 2;
+
+/// Most bytes of the words in a batch whose records are lost.
+const WHY_BYTES_MAX: usize = 1024;
+
+const CODEC_AT: usize = 6;
 const CHECKSUM_AT: usize = 64;
 
 /// Bytes before the body.
@@ -69,6 +78,23 @@ impl Header {
     /// The elements in the log up to the end of this batch.
     pub fn end_index(&self) -> u64 {
         self.base_index + u64::from(self.elements)
+    }
+}
+
+/// Records that are lost, as a batch in their place says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Damage {
+    /// The first offset that is lost.
+    pub from: u64,
+    /// The first offset behind them.
+    pub to: u64,
+    /// Why, in words.
+    pub why: String,
+}
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the records from {} to {} are lost: {}", self.from, self.to, self.why)
     }
 }
 
@@ -161,12 +187,33 @@ impl Batch {
         if bytes.is_empty() { Ok(batch) } else { Err(BadBatch::NotABatch(bytes.len())) }
     }
 
-    /// The records with their offsets, in order. Ends after the first that does not decode.
+    /// A batch in the place of records that are lost. `header` is what it says of them: which they are,
+    /// and which commit and time stand for theirs.
+    pub fn lost(header: Header, why: &str) -> Batch {
+        let mut bytes = vec![0; HEADER_BYTES];
+        bytes.extend_from_slice(&why.as_bytes()[..why.floor_char_boundary(WHY_BYTES_MAX)]);
+        sealed(header, CODEC_LOST, bytes)
+    }
+
+    /// What is lost, if this batch stands for records that are.
+    pub fn damage(&self) -> Option<Damage> {
+        let why = || String::from_utf8_lossy(&self.bytes[HEADER_BYTES..]).into_owned();
+        let Header { base_offset: from, .. } = self.header;
+        (self.bytes[CODEC_AT] == CODEC_LOST).then(|| Damage {
+            from,
+            to: self.header.end_offset(),
+            why: why(),
+        })
+    }
+
+    /// The records with their offsets, in order. Ends after the first that does not decode. None of a
+    /// batch whose records are lost: see [`Batch::damage`].
     pub fn records<R: DeserializeOwned>(
         &self,
     ) -> impl Iterator<Item = Result<(u64, R), BadBatch>> + use<'_, R> {
         let mut rest = &self.bytes[HEADER_BYTES..];
-        let mut offset = self.header.base_offset;
+        let is_lost = self.bytes[CODEC_AT] == CODEC_LOST;
+        let mut offset = if is_lost { self.header.end_offset() } else { self.header.base_offset };
         std::iter::from_fn(move || {
             if offset == self.header.end_offset() {
                 return None;
@@ -206,7 +253,8 @@ fn read_header(bytes: &[u8]) -> Result<(Header, usize), BadBatch> {
     if version > STORE_VERSION {
         return Err(BadBatch::Version { found: version });
     }
-    if bytes[6] != CODEC_POSTCARD {
+    let is_known = matches!((version, bytes[CODEC_AT]), (_, CODEC_POSTCARD) | (2.., CODEC_LOST));
+    if !is_known {
         return Err(BadBatch::NotABatch(bytes.len()));
     }
     let header = Header {
@@ -284,7 +332,7 @@ impl OpenBatch {
     }
 
     /// Closes the batch as part of a commit.
-    pub fn seal(mut self, seq: Seq, epoch: Epoch, time_ms: TimeMs) -> Batch {
+    pub fn seal(self, seq: Seq, epoch: Epoch, time_ms: TimeMs) -> Batch {
         let header = Header {
             log: self.log,
             count: self.count,
@@ -295,26 +343,30 @@ impl OpenBatch {
             epoch,
             time_ms,
         };
-        let length = (self.bytes.len() - HEADER_BYTES) as u32;
-        let bytes = &mut self.bytes;
-        bytes[0..4].copy_from_slice(&MAGIC);
-        bytes[4..6].copy_from_slice(&STORE_VERSION.to_le_bytes());
-        bytes[6] = CODEC_POSTCARD;
-        bytes[8..12].copy_from_slice(&header.log.0.to_le_bytes());
-        bytes[12..16].copy_from_slice(&header.count.to_le_bytes());
-        bytes[16..24].copy_from_slice(&header.base_offset.to_le_bytes());
-        bytes[24..32].copy_from_slice(&header.base_index.to_le_bytes());
-        bytes[32..40].copy_from_slice(&seq.0.to_le_bytes());
-        bytes[40..48].copy_from_slice(&epoch.0.to_le_bytes());
-        bytes[48..56].copy_from_slice(&time_ms.to_le_bytes());
-        bytes[56..60].copy_from_slice(&length.to_le_bytes());
-        bytes[60..64].copy_from_slice(&header.elements.to_le_bytes());
-        let sum = checksum(&bytes[..CHECKSUM_AT], &bytes[HEADER_BYTES..]);
-        bytes[CHECKSUM_AT..HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
-        // It may be kept for long, and small ones by the hundred thousand.
-        bytes.shrink_to_fit();
-        Batch { header, bytes: self.bytes.into() }
+        sealed(header, CODEC_POSTCARD, self.bytes)
     }
+}
+
+/// Writes the header into its place before the body, which is there.
+fn sealed(header: Header, codec: u8, mut bytes: Vec<u8>) -> Batch {
+    let length = (bytes.len() - HEADER_BYTES) as u32;
+    bytes[0..4].copy_from_slice(&MAGIC);
+    bytes[4..6].copy_from_slice(&STORE_VERSION.to_le_bytes());
+    bytes[CODEC_AT] = codec;
+    bytes[8..12].copy_from_slice(&header.log.0.to_le_bytes());
+    bytes[12..16].copy_from_slice(&header.count.to_le_bytes());
+    bytes[16..24].copy_from_slice(&header.base_offset.to_le_bytes());
+    bytes[24..32].copy_from_slice(&header.base_index.to_le_bytes());
+    bytes[32..40].copy_from_slice(&header.seq.0.to_le_bytes());
+    bytes[40..48].copy_from_slice(&header.epoch.0.to_le_bytes());
+    bytes[48..56].copy_from_slice(&header.time_ms.to_le_bytes());
+    bytes[56..60].copy_from_slice(&length.to_le_bytes());
+    bytes[60..64].copy_from_slice(&header.elements.to_le_bytes());
+    let sum = checksum(&bytes[..CHECKSUM_AT], &bytes[HEADER_BYTES..]);
+    bytes[CHECKSUM_AT..HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
+    // It may be kept for long, and small ones by the hundred thousand.
+    bytes.shrink_to_fit();
+    Batch { header, bytes: bytes.into() }
 }
 
 /// The events that were accepted together: one atomic, durable write.
@@ -391,6 +443,34 @@ mod tests {
         let batch = open.seal(Seq(1), Epoch(1), 0);
         assert!(batch.bytes().len() <= BATCH_BYTES_MAX);
         assert_eq!(batch.records::<Vec<u8>>().count(), 6);
+    }
+
+    #[test]
+    fn lost_records_keep_their_place_and_say_why() {
+        let header = Header { count: 5, elements: 2, ..*batch(&["a"]).header() };
+        let lost = Batch::lost(header, "64 KiB of zeros");
+        assert_eq!(Batch::read(lost.bytes().clone()), Ok(lost.clone()));
+        assert_eq!((lost.header().end_offset(), lost.header().end_index()), (15, 6));
+        assert_eq!(lost.records::<String>().count(), 0);
+        let damage = lost.damage().unwrap();
+        assert_eq!(damage.to_string(), "the records from 10 to 15 are lost: 64 KiB of zeros");
+        assert_eq!(batch(&["a"]).damage(), None);
+        let long = Batch::lost(header, &"é".repeat(WHY_BYTES_MAX)).damage().unwrap();
+        assert_eq!(long.why.len(), WHY_BYTES_MAX);
+    }
+
+    #[test]
+    fn version_1_is_read_and_knows_no_lost_records() {
+        let of_version_1 = |batch: Batch| {
+            let mut bytes = batch.bytes().to_vec();
+            bytes[4] = 1;
+            let sum = checksum(&bytes[..CHECKSUM_AT], &bytes[HEADER_BYTES..]);
+            bytes[CHECKSUM_AT..HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
+            Batch::read(bytes)
+        };
+        assert_eq!(of_version_1(batch(&["a"])).map(|batch| batch.records::<String>().count()), Ok(1));
+        let lost = of_version_1(Batch::lost(*batch(&["a"]).header(), "why"));
+        assert!(matches!(lost, Err(BadBatch::NotABatch(_))));
     }
 
     #[test]

@@ -39,7 +39,8 @@ impl Engine for InMemory {
 pub struct OnSled(TempDir);
 
 pub fn open_sled(dir: &Path) -> SledLog {
-    let (log, opened) = SledLog::open(dir, SledOptions { cache_bytes: 8 << 20 }).unwrap();
+    let (log, opened) =
+        SledLog::open(dir, SledOptions { cache_bytes: 8 << 20, ..SledOptions::default() }).unwrap();
     assert_eq!(opened.damage, None);
     log
 }

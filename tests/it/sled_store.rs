@@ -11,7 +11,7 @@ use headwater::protocol::{Epoch, LogId, Seq};
 use crate::engines::{Writer, copy_dir, open_sled, read_all};
 
 fn open(dir: &Path) -> Result<(SledLog, Opened), OpenError> {
-    SledLog::open(dir, SledOptions { cache_bytes: 8 << 20 })
+    SledLog::open(dir, SledOptions { cache_bytes: 8 << 20, ..SledOptions::default() })
 }
 
 /// Adds commits of one element each on logs 1 and 2.
@@ -67,7 +67,7 @@ fn a_head_file_of_a_newer_version_refuses_the_store() {
     head[32..36].copy_from_slice(&checksum.to_le_bytes());
     fs::write(dir.path().join("head"), head).unwrap();
     let error = open(dir.path()).err().unwrap().to_string();
-    let words = "store version 9 is newer than 1: run a newer headwater, or restore a backup of version 1";
+    let words = "store version 9 is newer than 2: run a newer headwater, or restore a backup of version 2";
     assert_eq!(error, words);
 }
 

@@ -28,8 +28,11 @@ fn store(dir: &Path) {
     }
 }
 
-/// Changes the batches of a closed store with sled itself.
+/// Changes the batches of a closed store with sled itself, once its threads have let the file go.
 fn change(dir: &Path, change: impl FnOnce(&sled::Tree)) {
+    let data = std::fs::File::open(dir.join("store/db")).unwrap();
+    data.lock().unwrap();
+    drop(data);
     let db = sled::Config::new()
         .path(dir.join("store"))
         .mode(sled::Mode::HighThroughput)

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::signals::Signals;
 use crate::log::copy::{self, StoreCopy};
-use crate::log::{OpenError, Opened, SledLog, SledOptions};
+use crate::log::{OpenError, Opened, Purpose, SledLog, SledOptions};
 
 #[derive(Debug, clap::Args)]
 pub struct Offline {
@@ -28,7 +28,8 @@ impl Offline {
         let (from, to) = (self.data.clone(), place.dir().to_owned());
         let work = tokio::task::spawn_blocking(move || {
             copy::copy(&from, &to)?;
-            work(SledLog::open(&to, SledOptions::default()).map_err(|error| of_original(error, &from)))
+            let options = SledOptions { purpose: Purpose::Examine, ..SledOptions::default() };
+            work(SledLog::open(&to, options).map_err(|error| of_original(error, &from)))
         });
         tokio::select! {
             done = work => done?,

@@ -46,7 +46,8 @@ use super::failure::{Failure, guarded};
 use super::head::{Found, HeadFile};
 use super::heads::{End, Heads};
 use super::open::behind;
-use super::{Bounds, Error, Last, Log, OpenError, Opened, directory, upgrade};
+use super::upgrade::{self, Age};
+use super::{Bounds, Error, Last, Log, OpenError, Opened, directory};
 use crate::protocol::batch::{BadBatch, Batch, Commit};
 use crate::protocol::version::STORE_VERSION;
 use crate::protocol::{Epoch, LogId};
@@ -54,19 +55,31 @@ use crate::protocol::{Epoch, LogId};
 /// How many batches one trim takes out at a time, to bound its memory.
 const TRIM_STEP: usize = 1024;
 
+/// What a store is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Purpose {
+    /// To go on with it: one of an older version is upgraded.
+    #[default]
+    Serve,
+    /// To look at it as it is. This may change it all the same, since sled does: so look at a copy.
+    Examine,
+}
+
 /// How a store is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SledOptions {
+    /// What for.
+    pub purpose: Purpose,
     /// Most bytes of pages that sled keeps in memory, as they are on the disk. Small batches take twice
     /// as much there. sled's own default is over 1 GiB.
     pub cache_bytes: u64,
 }
 
 impl Default for SledOptions {
-    /// 32 MiB of cache. More was slower: 157,000 commits of 400 bytes took 39 s with it, and 47 s with
+    /// To serve, with 32 MiB of cache. More was slower: 157,000 commits of 400 bytes took 39 s with it, and 47 s with
     /// 64 MiB; what is read back comes as fast.
     fn default() -> Self {
-        SledOptions { cache_bytes: 32 * 1024 * 1024 }
+        SledOptions { purpose: Purpose::Serve, cache_bytes: 32 * 1024 * 1024 }
     }
 }
 
@@ -99,21 +112,34 @@ impl SledLog {
         let refused = |why: io::Error| OpenError::Io { dir: dir.to_owned(), why };
         let failed = |failure: Failure| failure.of_open(dir);
         let lock = directory::hold(dir)?;
-        let (head, found) = HeadFile::open(&dir.join("head")).map_err(refused)?;
-        let known = match found {
+        let (mut head, found) = HeadFile::open(&dir.join("head")).map_err(refused)?;
+        let (known, known_version) = match found {
             Found::Newer(found) => return Err(OpenError::NewerFormat { found, ours: STORE_VERSION }),
-            Found::Nothing => Last::default(),
-            Found::Last(last) => last,
+            Found::Nothing => (Last::default(), STORE_VERSION),
+            Found::Last(last, version) => (last, version),
         };
         let store = dir.join("store");
-        if let Ok(data) = File::open(store.join("db")) {
-            directory::await_unlock(dir, &data)?;
+        if let Some(data) = await_unlock(dir, &store)? {
             data.sync_all().map_err(refused)?;
         }
-        let trees = guarded(|| Trees::open(&store, options.cache_bytes)).map_err(failed)?;
+        let upgrades = options.purpose == Purpose::Serve;
+        if upgrades && known_version < STORE_VERSION {
+            // Before sled is opened, which changes its files. The trees say the same version, or a newer one.
+            upgrade::back_up(dir, known_version).map_err(refused)?;
+        }
+        let open = || guarded(|| Trees::open(&store, options.cache_bytes)).map_err(failed);
+        let mut trees = open()?;
         let version = guarded(|| trees.number(b"version")).map_err(failed)?;
-        if let Some(version) = version {
-            upgrade::check(dir, version.try_into().unwrap_or(u16::MAX))?;
+        let age = version.map_or(Ok(Age::Ours), |version| upgrade::check(dir, version))?;
+        if let (Age::Older(older), true) = (age, upgrades) {
+            drop(trees);
+            await_unlock(dir, &store)?;
+            let backup = upgrade::back_up(dir, older).map_err(refused)?;
+            trees = open()?;
+            guarded(|| trees.set_number(b"version", &STORE_VERSION.to_le_bytes())).map_err(failed)?;
+            guarded(|| trees.flush()).map_err(failed)?;
+            let (now, backup) = (STORE_VERSION, backup.display());
+            tracing::warn!(%backup, "the store was upgraded from version {older} to {now}; a copy is kept");
         }
         let heads = guarded(|| find_heads(&trees, known)).map_err(failed)?;
         let last = heads.last();
@@ -126,6 +152,9 @@ impl SledLog {
             guarded(|| trees.flush()).map_err(failed)?;
         }
         let data = directory::sync_files(dir, &store).map_err(refused)?;
+        if upgrades && known_version < STORE_VERSION {
+            head.write(known).map_err(refused)?;
+        }
         let opened = Opened { fresh: last.seq.0 == 0 && known.seq.0 == 0, damage: behind(last, known) };
         let writer = Mutex::new(Writer { data, head, failed: None });
         let heads = RwLock::new(heads);
@@ -310,6 +339,13 @@ impl Log for SledLog {
     }
 }
 
+/// Waits until nobody has sled's file locked, if there is one; answers it.
+fn await_unlock(dir: &Path, store: &Path) -> Result<Option<File>, OpenError> {
+    let Ok(data) = File::open(store.join("db")) else { return Ok(None) };
+    directory::await_unlock(dir, &data)?;
+    Ok(Some(data))
+}
+
 /// Finds where all logs begin and end, by their first and last keys, and the newest commit.
 fn find_heads(trees: &Trees, known: Last) -> Result<Heads, Failure> {
     let mut heads = Heads::default();
@@ -388,7 +424,7 @@ mod tests {
         open().unwrap().0.trees.set_number(b"version", &3u16.to_le_bytes()).ok().unwrap();
         for _ in 0..2 {
             let error = open().err().unwrap().to_string();
-            assert!(error.starts_with("store version 3 is newer than 1: run a newer headwater"), "{error}");
+            assert!(error.starts_with("store version 3 is newer than 2: run a newer headwater"), "{error}");
         }
     }
 

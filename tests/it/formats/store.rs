@@ -1,13 +1,14 @@
-//! The stored fixture: a store that version 1 wrote, which must open and read the same for ever.
+//! The stored fixtures: stores that each version wrote, which must open and read the same for ever.
 
 use std::fs;
 use std::path::Path;
 
-use headwater::log::{Bounds, Log, SledLog, SledOptions};
-use headwater::protocol::batch::{Commit, OpenBatch};
+use headwater::log::{Bounds, Log, Purpose, SledLog, SledOptions};
+use headwater::protocol::batch::{Batch, Commit, OpenBatch};
 use headwater::protocol::{ChannelEvent, Epoch, LogId, Seq, TaskEvent};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tempfile::TempDir;
 
 use super::Lines;
 use super::facts::{channel_events, task_events};
@@ -41,25 +42,60 @@ fn records<T: DeserializeOwned>(log: &SledLog, id: LogId) -> Vec<T> {
         .collect()
 }
 
-#[test]
-fn the_store_that_version_1_wrote_opens_and_reads_the_same() {
+fn fixture(version: &str) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    copy_dir(&Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/0001/store"), dir.path());
-    let (log, opened) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
-    assert_eq!((opened.fresh, opened.damage), (false, None));
-    let (tasks, channel) = examples();
-    // What came later in version 1 is not in it.
-    assert_eq!(records::<TaskEvent>(&log, LogId::TASKS), tasks[..14]);
-    assert_eq!(records::<ChannelEvent>(&log, CHANNEL), channel[..3]);
+    let store = format!("migrations/{version}/store");
+    copy_dir(&Path::new(env!("CARGO_MANIFEST_DIR")).join(store), dir.path());
+    dir
+}
+
+/// What the fixtures hold: of the task log's and the channel's examples those that there were then.
+fn check_fixture(log: &SledLog, tasks: usize, digest: &str) {
+    let (task_events, channel_events) = examples();
+    assert_eq!(records::<TaskEvent>(log, LogId::TASKS), task_events[..tasks]);
+    assert_eq!(records::<ChannelEvent>(log, CHANNEL), channel_events[..3]);
     assert_eq!(log.logs(), [LogId::TASKS, CHANNEL, TRIMMED]);
-    assert_eq!(log.bounds(LogId::TASKS), Bounds { first: 0, head: 14, elements: 0 });
+    assert_eq!(log.bounds(LogId::TASKS), Bounds { first: 0, head: tasks as u64, elements: 0 });
     assert_eq!(log.bounds(CHANNEL), Bounds { first: 0, head: 3, elements: 1 });
     assert_eq!(log.bounds(TRIMMED), Bounds { first: 4, head: 5, elements: 5 });
     assert_eq!((log.last().seq, log.last().epoch), (Seq(8), Epoch(2)));
-    assert_eq!(log.last().digest.to_string(), "2aacf30b01d2907e");
+    assert_eq!(log.last().digest.to_string(), digest);
+    let batches = log.read(CHANNEL, 0, usize::MAX).unwrap();
+    assert_eq!(batches.iter().map(|batch| batch.header().time_ms).collect::<Vec<_>>(), [1_800_000_000_002]);
+}
+
+const DIGEST_1: &str = "2aacf30b01d2907e";
+
+#[test]
+fn the_store_that_version_1_wrote_is_upgraded_and_reads_the_same() {
+    let dir = fixture("0001");
+    let files = |of: &Path| fs::read(of.join("store/db")).unwrap();
+    let before = files(dir.path());
+    let (log, opened) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
+    assert_eq!((opened.fresh, opened.damage), (false, None));
+    check_fixture(&log, 14, DIGEST_1);
     assert_eq!(log.begin_epoch().unwrap(), Epoch(3));
-    let seqs = log.read(CHANNEL, 0, usize::MAX).unwrap();
-    assert_eq!(seqs.iter().map(|batch| batch.header().time_ms).collect::<Vec<_>>(), [1_800_000_000_002]);
+    commit(&log, Epoch(3), CHANNEL, &["later"], |_| true);
+    drop(log);
+    let (log, _) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
+    let versions = |batch: &Batch| batch.bytes()[4];
+    let batches = log.read(CHANNEL, 0, usize::MAX).unwrap();
+    assert_eq!(batches.iter().map(versions).collect::<Vec<_>>(), [1, 2], "both lie in one log");
+    let backup = dir.path().join("backup-of-version-1");
+    assert_eq!(files(&backup), before, "the backup is the store as it was");
+    let (log, _) = SledLog::open(&backup, SledOptions::default()).unwrap();
+    check_fixture(&log, 14, DIGEST_1);
+}
+
+#[test]
+fn the_store_that_version_1_wrote_is_read_without_an_upgrade() {
+    let dir = fixture("0001");
+    let options = SledOptions { purpose: Purpose::Examine, ..SledOptions::default() };
+    for _ in 0..2 {
+        let (log, _) = SledLog::open(dir.path(), options).unwrap();
+        check_fixture(&log, 14, DIGEST_1);
+    }
+    assert!(!dir.path().join("backup-of-version-1").exists());
 }
 
 fn commit<R: Serialize>(
