@@ -12,7 +12,7 @@ use fastrand::Rng;
 
 use super::{Bounds, Error, Last, Log};
 use crate::protocol::batch::{Batch, Commit};
-use crate::protocol::{Epoch, LogId};
+use crate::protocol::{Epoch, LogId, Seq};
 
 /// A writing call of a [`Log`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub enum Operation {
     Flush,
     /// [`Log::trim`].
     Trim,
+    /// [`Log::write_snapshot`]. Its faults are the snapshot's alone: the log goes on. Torn, half of it is there.
+    WriteSnapshot,
 }
 
 /// What goes wrong with one call.
@@ -177,5 +179,33 @@ impl<L: Log> Log for Faulty<L> {
 
     fn find_element(&self, log: LogId, index: u64) -> Result<Option<Batch>, Error> {
         self.inner.find_element(log, index)
+    }
+
+    fn snapshots(&self) -> Result<Vec<Seq>, Error> {
+        self.inner.snapshots()
+    }
+
+    fn write_snapshot(&self, at: Seq, pieces: &mut dyn Iterator<Item = Vec<u8>>) -> Result<(), Error> {
+        let fault = self.plan().next_fault(Operation::WriteSnapshot);
+        let lost = |why: &str| Err(Error::Refused(format!("the snapshot of commit {at} {why}")));
+        match fault {
+            None => self.inner.write_snapshot(at, pieces),
+            Some(Fault::Forgotten) => Ok(()),
+            Some(Fault::DiskFull | Fault::NotDone) => lost("was not written"),
+            Some(Fault::DoneUnreported) => self.inner.write_snapshot(at, pieces).and(lost("failed")),
+            Some(Fault::Torn) => {
+                let pieces: Vec<Vec<u8>> = pieces.collect();
+                let half = pieces.len() / 2;
+                self.inner.write_snapshot(at, &mut pieces.into_iter().take(half)).and(lost("broke off"))
+            }
+        }
+    }
+
+    fn read_snapshot(&self, at: Seq, see: &mut dyn FnMut(&[u8])) -> Result<(), Error> {
+        self.inner.read_snapshot(at, see)
+    }
+
+    fn drop_snapshot(&self, at: Seq) -> Result<(), Error> {
+        self.inner.drop_snapshot(at)
     }
 }

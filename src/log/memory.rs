@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::heads::{End, Heads};
 use super::{Bounds, Error, Last, Log};
 use crate::protocol::batch::{Batch, Commit};
-use crate::protocol::{Epoch, LogId};
+use crate::protocol::{Epoch, LogId, Seq};
 
 /// A store of logs in memory. Cheap to clone; clones are the same store.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +22,8 @@ struct Inner {
     heads: Heads,
     /// Each log's batches, in order, appended ones too.
     logs: BTreeMap<LogId, Vec<Batch>>,
+    /// The pieces of each snapshot.
+    snapshots: BTreeMap<Seq, Vec<Vec<u8>>>,
     /// Why the store takes no more commits, when it does not.
     failed: Option<Error>,
 }
@@ -169,5 +171,27 @@ impl Log for Memory {
             return Ok(None);
         }
         Ok(batches.find(|batch| batch.header().end_index() > index).cloned())
+    }
+
+    fn snapshots(&self) -> Result<Vec<Seq>, Error> {
+        Ok(self.inner().snapshots.keys().rev().copied().collect())
+    }
+
+    fn write_snapshot(&self, at: Seq, pieces: &mut dyn Iterator<Item = Vec<u8>>) -> Result<(), Error> {
+        let pieces = pieces.filter(|piece| !piece.is_empty()).collect();
+        self.inner().snapshots.insert(at, pieces);
+        Ok(())
+    }
+
+    fn read_snapshot(&self, at: Seq, see: &mut dyn FnMut(&[u8])) -> Result<(), Error> {
+        let pieces = self.inner().snapshots.get(&at).cloned();
+        let pieces = pieces.ok_or_else(|| Error::BadSnapshot { at, why: "it is not there".to_owned() })?;
+        pieces.iter().for_each(|piece| see(piece));
+        Ok(())
+    }
+
+    fn drop_snapshot(&self, at: Seq) -> Result<(), Error> {
+        self.inner().snapshots.remove(&at);
+        Ok(())
     }
 }

@@ -25,8 +25,12 @@
 //!   the store takes no further commits until it is opened anew, and may refuse to be read, too.
 //! - A log whose middle is gone says so ([`Error::Missing`]); no reader is led over a gap.
 //!
-//! One writer at a time calls `append`, `flush` and `trim`; any number of readers call the others
-//! meanwhile. Every engine passes the same conformance suite, `tests/it/conformance.rs`.
+//! - A **snapshot** is what someone made of all records up to a commit, in pieces that mean nothing to a
+//!   store. It is there whole or not at all, and damage to it is noticed when it is read. What is wrong with
+//!   snapshots is wrong with nothing else.
+//!
+//! One writer calls `append` and `flush`. Snapshots may be written and logs trimmed by another thread at the
+//! same time, and any number of readers call the others. Every engine passes the same conformance suite, `tests/it/conformance.rs`.
 //!
 //! A replicated engine can come later behind the same trait: a commit names its seq and epoch, and an
 //! engine that has seen another one answers [`Error::Deposed`].
@@ -41,6 +45,7 @@ pub mod open;
 mod directory;
 mod failure;
 mod head;
+mod snapshot;
 mod upgrade;
 
 pub mod sled;
@@ -137,6 +142,42 @@ pub trait Log: Send + Sync + 'static {
     /// # Errors
     /// As [`Log::read`].
     fn find_element(&self, log: LogId, index: u64) -> Result<Option<Batch>, Error>;
+
+    /// The snapshots that there are, newest first: each one's commit. As it stands here an engine keeps
+    /// none, which only test fixtures may.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn snapshots(&self) -> Result<Vec<Seq>, Error> {
+        Ok(Vec::new())
+    }
+
+    /// Keeps a snapshot of a durable commit, durably, all of it or nothing; empty pieces are left out.
+    ///
+    /// # Errors
+    /// It is not there then; the logs are as they were.
+    fn write_snapshot(&self, at: Seq, pieces: &mut dyn Iterator<Item = Vec<u8>>) -> Result<(), Error> {
+        let _ = pieces;
+        Err(Error::Refused(format!("the snapshot of commit {at} is not written: this engine keeps none")))
+    }
+
+    /// Shows a snapshot piece by piece, as they were written.
+    ///
+    /// # Errors
+    /// [`Error::BadSnapshot`] when it is damaged or not there: what was shown is not all of it then.
+    fn read_snapshot(&self, at: Seq, see: &mut dyn FnMut(&[u8])) -> Result<(), Error> {
+        let _ = see;
+        Err(Error::BadSnapshot { at, why: "this engine keeps none".to_owned() })
+    }
+
+    /// Removes a snapshot if it is there.
+    ///
+    /// # Errors
+    /// When the store cannot be written; the logs are as they were.
+    fn drop_snapshot(&self, at: Seq) -> Result<(), Error> {
+        let _ = at;
+        Ok(())
+    }
 }
 
 /// What can go wrong with a store, by what one can do about it.
@@ -169,6 +210,14 @@ pub enum Error {
         offset: u64,
         /// What is wrong.
         why: BadBatch,
+    },
+    /// A snapshot cannot be read.
+    #[error("the snapshot of commit {at} cannot be used: {why}")]
+    BadSnapshot {
+        /// Its commit.
+        at: Seq,
+        /// What is wrong.
+        why: String,
     },
     /// Batches that were stored are not there.
     #[error("log {log} has lost its records from {from} to {to}: restore a backup, or read on from {to}")]

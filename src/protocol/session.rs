@@ -58,7 +58,7 @@ impl std::fmt::Display for EndReason {
 }
 
 /// A function as a worker offers it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FunctionOffer {
     /// The full name: `rust:my_crate::add`.
     pub name: Box<str>,

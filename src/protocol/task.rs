@@ -71,8 +71,13 @@ impl Submission {
 
     /// The tasks this one waits for, each once, in the order of the arguments.
     pub fn dependencies(&self) -> Vec<TaskId> {
+        Self::dependencies_of(&self.arguments)
+    }
+
+    /// The tasks among the arguments of a call, each once, in their order.
+    pub fn dependencies_of(arguments: &[Argument]) -> Vec<TaskId> {
         let mut dependencies = Vec::new();
-        for argument in &self.arguments {
+        for argument in arguments {
             if let Argument::Future(task) = argument
                 && !dependencies.contains(task)
             {

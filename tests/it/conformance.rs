@@ -36,6 +36,7 @@ suite! {
     the_newest_commit_is_known_after_a_new_start
     readers_go_on_while_it_is_written_and_trimmed
     it_does_what_the_reference_does
+    snapshots_are_there_whole_after_a_crash_until_they_are_dropped
 }
 
 const ELEMENT: bool = true;
@@ -342,4 +343,34 @@ fn assert_same(log: &impl Log, reference: &Memory, random: &mut fastrand::Rng, s
         let (found, expected) = (log.find_element(id, index), reference.find_element(id, index));
         assert_eq!(found.unwrap(), expected.unwrap(), "step {step}, log {id} element {index}");
     }
+}
+
+fn snapshots_are_there_whole_after_a_crash_until_they_are_dropped(mut engine: impl Engine) {
+    let log = engine.open();
+    assert_eq!(log.snapshots().unwrap(), []);
+    let mut writer = Writer::begin(&log);
+    writer.write(&log, &[(1, &[ELEMENT])]);
+    let pieces = [b"one".to_vec(), Vec::new(), vec![7; 100_000]];
+    let read = |log: &dyn Log, at| {
+        let mut read = Vec::new();
+        log.read_snapshot(Seq(at), &mut |piece| read.push(piece.to_vec())).map(|()| read)
+    };
+    for at in [1, 3] {
+        log.write_snapshot(Seq(at), &mut pieces.clone().into_iter()).unwrap();
+        writer.write(&log, &[(1, &[ELEMENT])]);
+    }
+    log.write_snapshot(Seq(2), &mut std::iter::empty()).unwrap();
+    let log = engine.crash(log);
+    assert_eq!(log.snapshots().unwrap(), [Seq(3), Seq(2), Seq(1)]);
+    assert_eq!(read(&log, 3).unwrap(), [pieces[0].clone(), pieces[2].clone()], "no empty pieces");
+    assert_eq!(read(&log, 2).unwrap(), Vec::<Vec<u8>>::new());
+    assert!(matches!(read(&log, 4), Err(Error::BadSnapshot { at: Seq(4), .. })));
+    for _ in 0..2 {
+        log.drop_snapshot(Seq(2)).unwrap();
+        assert_eq!(log.snapshots().unwrap(), [Seq(3), Seq(1)]);
+    }
+    // One of the same commit takes the place of the one before.
+    log.write_snapshot(Seq(1), &mut [b"anew".to_vec()].into_iter()).unwrap();
+    assert_eq!(read(&log, 1).unwrap(), [b"anew".to_vec()]);
+    assert_eq!(log.bounds(LogId(1)).head, 3, "the logs are as they were");
 }

@@ -7,6 +7,7 @@
 //! | `lock` | locked for as long as the store is open |
 //! | `store/` | sled's own files |
 //! | `head` | the last durable commit, see `../head.rs` |
+//! | `snapshots/` | see `../snapshot.rs` |
 //!
 //! sled holds two trees. `batches`: key = log id (u32, big-endian) and base offset (u64, big-endian),
 //! value = one batch as it stands in [`crate::protocol::batch`]. `meta`: `version` → the store's version
@@ -47,10 +48,10 @@ use super::head::{Found, HeadFile};
 use super::heads::{End, Heads};
 use super::open::behind;
 use super::upgrade::{self, Age};
-use super::{Bounds, Error, Last, Log, OpenError, Opened, directory};
+use super::{Bounds, Error, Last, Log, OpenError, Opened, directory, snapshot};
 use crate::protocol::batch::{BadBatch, Batch, Commit};
 use crate::protocol::version::STORE_VERSION;
-use crate::protocol::{Epoch, LogId};
+use crate::protocol::{Epoch, LogId, Seq};
 
 /// How many batches one trim takes out at a time, to bound its memory.
 const TRIM_STEP: usize = 1024;
@@ -123,6 +124,9 @@ impl SledLog {
             data.sync_all().map_err(refused)?;
         }
         let upgrades = options.purpose == Purpose::Serve;
+        if upgrades {
+            snapshot::remove_unfinished(dir).map_err(refused)?;
+        }
         if upgrades && known_version < STORE_VERSION {
             // Before sled is opened, which changes its files. The trees say the same version, or a newer one.
             upgrade::back_up(dir, known_version).map_err(refused)?;
@@ -337,6 +341,24 @@ impl Log for SledLog {
         }
         Err(Error::Missing { log, from: low, to: high })
     }
+
+    fn snapshots(&self) -> Result<Vec<Seq>, Error> {
+        snapshot::list(&self.dir).map_err(|error| Failure::from(error).of(&self.dir))
+    }
+
+    fn write_snapshot(&self, at: Seq, pieces: &mut dyn Iterator<Item = Vec<u8>>) -> Result<(), Error> {
+        snapshot::write(&self.dir, at, pieces)
+            .map_err(|why| Error::Refused(format!("the snapshot of commit {at} is not written: {why}")))
+    }
+
+    fn read_snapshot(&self, at: Seq, see: &mut dyn FnMut(&[u8])) -> Result<(), Error> {
+        let read = snapshot::read(&self.dir, at, see);
+        read.map_err(|why| Error::BadSnapshot { at, why: why.to_string() })
+    }
+
+    fn drop_snapshot(&self, at: Seq) -> Result<(), Error> {
+        snapshot::remove(&self.dir, at).map_err(|error| Failure::from(error).of(&self.dir))
+    }
 }
 
 /// Waits until nobody has sled's file locked, if there is one; answers it.
@@ -414,7 +436,6 @@ fn decode(log: LogId, offset: u64, value: Bytes) -> Result<Batch, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::Seq;
     use crate::protocol::batch::OpenBatch;
 
     #[test]

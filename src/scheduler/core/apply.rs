@@ -108,14 +108,7 @@ impl State {
         if let SessionKind::Attempt { task, .. } = kind {
             self.attempt_sessions.entry(*task).or_default().insert(producer);
         }
-        let session = Session {
-            id,
-            kind: kind.clone(),
-            lease_ms,
-            holds: Default::default(),
-            running: Default::default(),
-            remembered: Default::default(),
-        };
+        let session = Session::new(id, kind.clone(), lease_ms);
         self.sessions.insert(producer, session);
     }
 

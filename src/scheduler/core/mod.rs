@@ -25,10 +25,12 @@ mod check;
 mod deaths;
 mod decide;
 mod effect;
+mod index;
 mod presence;
 mod query;
 mod retired;
 mod slots;
+mod snapshot;
 mod state;
 mod upkeep;
 
@@ -37,6 +39,7 @@ pub use effect::Effect;
 pub use presence::Presence;
 pub use retired::Retired;
 pub use slots::{Slots, Worker};
+pub use snapshot::{BadSnapshot, Restoring};
 pub use state::{Call, Channel, Counts, Phase, Remembered, Session, State, Task};
 
 use super::handle::{ConnectionId, Request};

@@ -42,6 +42,11 @@ impl Retired {
         attempt
     }
 
+    /// All that is remembered, in the order of forgetting, with its offset.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (TaskId, AttemptNumber, u64)> {
+        self.order.iter().map(|(offset, task)| (*task, self.attempts[task].0, *offset))
+    }
+
     /// Panics unless what is remembered is bounded, and none of it known otherwise.
     pub(super) fn check(&self, is_known: impl Fn(&TaskId) -> bool) {
         assert_eq!(self.attempts.len(), self.order.len());

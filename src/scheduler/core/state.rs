@@ -222,6 +222,14 @@ pub enum Remembered {
     },
 }
 
+impl Session {
+    /// A session that holds and runs nothing yet.
+    pub(super) fn new(id: SessionId, kind: SessionKind, lease_ms: u64) -> Self {
+        let (holds, running, remembered) = Default::default();
+        Session { id, kind, lease_ms, holds, running, remembered }
+    }
+}
+
 impl State {
     /// The head of a log, and how many elements it has.
     pub fn head_of(&self, log: LogId) -> (u64, u64) {

@@ -1,0 +1,138 @@
+//! What a snapshot holds: the scheduler's state at a commit, item by item.
+//!
+//! Only what cannot be told from the rest is here; indexes are made anew. Items come in the order of the
+//! variants, each kind as often as there is something to say: first [`SnapshotItem::Head`], once, and last
+//! [`SnapshotItem::End`]. They
+//! are postcard, one after the other, in pieces of about [`PIECE_BYTES`]; an item is never cut. Variants
+//! are appended, never reordered; `tests/it/formats` pins the bytes of each.
+
+use serde::{Deserialize, Serialize};
+
+use super::channel::ChannelName;
+use super::digest::Digest;
+use super::ids::{AttemptNumber, LogId, Producer, SessionId, TaskId, TaskKey};
+use super::payload::Payload;
+use super::session::{EndReason, FunctionOffer, SessionKind};
+use super::task::{Argument, TaskError, TaskOptions};
+
+/// A piece ends with the item that makes it as long as this: 64 KiB, so that reading and writing it takes
+/// little memory and holds nobody up.
+pub const PIECE_BYTES: usize = 64 * 1024;
+
+/// Most tasks that one item names: 1,024, about 16 KiB.
+pub const TASKS_PER_ITEM_MAX: usize = 1024;
+
+/// A part of the scheduler's state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SnapshotItem {
+    /// How far the task log was folded, and the newest numbers that were given.
+    Head {
+        /// The offset of the first record of the task log that is not in here.
+        tasks_head: u64,
+        /// The newest session.
+        last_producer: Producer,
+        /// The newest channel's log.
+        last_log: LogId,
+    },
+    /// A session that is not over.
+    Session {
+        /// Its short number.
+        producer: Producer,
+        /// Its identity.
+        session: SessionId,
+        /// Whose it is.
+        kind: SessionKind,
+        /// How long it is waited for.
+        lease_ms: u64,
+    },
+    /// What commands of a session brought.
+    Answered {
+        /// The session.
+        producer: Producer,
+        /// Each command's number, and for an append the first offset and how many elements.
+        answers: Vec<(u64, Option<(u64, u32)>)>,
+    },
+    /// A channel.
+    Channel {
+        /// Its log.
+        log: LogId,
+        /// Its name.
+        name: ChannelName,
+        /// The offset of the first record of its log that is not in here.
+        head: u64,
+        /// How many elements it has.
+        elements: u64,
+        /// The digest of its elements.
+        digest: Digest,
+        /// Whether it takes no more.
+        stopped: bool,
+    },
+    /// A function that tasks call. They name it by its place among these items, from 0.
+    Function(FunctionOffer),
+    /// A task.
+    Task(Box<TaskItem>),
+    /// Tasks that a session holds: at most [`TASKS_PER_ITEM_MAX`] to an item.
+    Held {
+        /// The session.
+        producer: Producer,
+        /// The tasks.
+        tasks: Vec<TaskId>,
+    },
+    /// Tasks that are forgotten, each with its newest attempt and the offset of its forgetting: at most
+    /// [`TASKS_PER_ITEM_MAX`] to an item.
+    Retired(Vec<(TaskId, AttemptNumber, u64)>),
+    /// The last item.
+    End {
+        /// How many come before it.
+        items: u64,
+    },
+}
+
+/// A task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskItem {
+    /// Its key.
+    pub key: TaskKey,
+    /// Its function's place among the items.
+    pub function: u32,
+    /// The offset of its submission in the task log.
+    pub submitted_at: u64,
+    /// The newest attempt.
+    pub attempt: AttemptNumber,
+    /// Where it stands.
+    pub phase: PhaseItem,
+    /// How many elements name it, by channel, in order of their logs.
+    pub channels: Vec<(LogId, u64)>,
+    /// Whether it stays without anyone.
+    pub detached: bool,
+}
+
+/// Where a task stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PhaseItem {
+    /// It waits for tasks among its arguments that have not finished, or for its turn.
+    Pending(CallItem),
+    /// Its newest attempt is with this worker's session.
+    Running(CallItem, Producer),
+    /// It has its result.
+    Finished(Payload),
+    /// It has failed.
+    Failed(Box<TaskError>),
+    /// It was cancelled.
+    Cancelled,
+}
+
+/// How to call a task that is not settled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallItem {
+    /// The arguments.
+    pub arguments: Vec<Argument>,
+    /// What the client chose.
+    pub options: TaskOptions,
+    /// Attempts that failed so far.
+    pub failures: u32,
+    /// Attempts that were lost with their worker so far.
+    pub deaths: u32,
+    /// The newest of them: the attempt, the worker's name, why its session ended.
+    pub newest_deaths: Vec<(AttemptNumber, Box<str>, EndReason)>,
+}
