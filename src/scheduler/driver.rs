@@ -19,8 +19,10 @@ use tokio::task::JoinHandle;
 
 use super::core::{Core, Effect, LogFacts, Settings};
 use super::handle::{Call, Connected, ConnectionId, Handle, Outgoing};
+use super::recovery::{self, Recovered};
+use super::snapshots::Snapshots;
 use super::writer::{self, Written};
-use super::{Pipeline, recovery};
+use super::{History, Pipeline};
 use crate::log::{Error, Log, Reader};
 use crate::protocol::command::Rejection;
 use crate::protocol::event::Receipt;
@@ -43,7 +45,8 @@ pub struct Scheduler {
     pub driver: JoinHandle<Result<(), Error>>,
 }
 
-/// Recovers the state from a store and starts the driver and its writer. `damage` is what opening the
+/// Recovers the state from a store and starts the driver and its writer. `history` is what is kept of the
+/// task log; `damage` is what opening the
 /// store found wrong with it. Must be called inside a tokio runtime.
 ///
 /// # Errors
@@ -52,17 +55,28 @@ pub fn start(
     log: Arc<dyn Log>,
     reader: Reader,
     settings: Settings,
+    history: History,
     damage: Option<String>,
 ) -> Result<Scheduler, Error> {
     let last = log.last();
-    let state = recovery::fold(log.as_ref())?;
+    // Of commits that are not there any more: what comes in their place is another history.
+    for ahead in log.snapshots()?.into_iter().filter(|seq| *seq > last.seq) {
+        tracing::warn!(seq = %ahead, "a snapshot is newer than the newest commit: it is removed");
+        log.drop_snapshot(ahead)?;
+    }
+    let recovered = recovery::recover(log.as_ref(), &mut recovery::told())?;
+    for error in &recovered.bad_snapshots {
+        tracing::warn!(%error, "a start goes on from the snapshot before, or from the first record");
+    }
+    let snapshots = Snapshots::new(log.clone(), history, &recovered);
+    let Recovered { state, records, .. } = recovered;
     let epoch = log.begin_epoch()?;
     let requeued = state.ready.values().flatten().filter(|(_, _, id)| state.tasks[id].attempt.0 > 0);
     let receipt = Receipt {
         epoch,
         seq: last.seq,
         digest: last.digest,
-        records: state.records(),
+        records,
         tasks_kept: state.tasks.len() as u64,
         tasks_requeued: requeued.count() as u64,
         tasks_running: state.counts.running,
@@ -72,7 +86,7 @@ pub fn start(
     let facts = LogFacts { epoch, seq: last.seq, receipt: receipt.clone(), store: log.describe() };
     let core = Core::new(state, settings, facts, now());
     let (calls, waiting_calls) = mpsc::channel(CALLS_WAITING_MAX);
-    let (commits, written) = writer::spawn(log, reader);
+    let (commits, written) = writer::spawn(log, reader, snapshots);
     let driver = Driver {
         pipeline: Pipeline::new(core, epoch, last.seq),
         epoch,
@@ -282,7 +296,7 @@ mod tests {
     async fn leases_end_while_calls_keep_coming() {
         let log = Arc::new(Memory::new());
         let settings = Settings { client_lease_ms: 5, worker_lease_ms: 5, ..Settings::default() };
-        let scheduler = start(log.clone(), Reader::new(log), settings, None).unwrap();
+        let scheduler = start(log.clone(), Reader::new(log), settings, History::All, None).unwrap();
         let handle = scheduler.handle;
         let (leaves, _outbox) = connect(&handle, 1).await;
         let key = TaskKey::named("x");

@@ -6,6 +6,7 @@ pub mod core;
 pub mod handle;
 pub mod pipeline;
 pub mod recovery;
+pub mod snapshots;
 pub mod verify;
 
 mod driver;
@@ -14,3 +15,4 @@ mod writer;
 pub use driver::{Scheduler, start};
 pub use handle::{Connected, ConnectionId, Handle, Outgoing, Request};
 pub use pipeline::Pipeline;
+pub use snapshots::History;

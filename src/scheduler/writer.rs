@@ -1,10 +1,12 @@
 //! The writer's thread: the only place that writes to the log. It makes one commit durable at a time,
-//! shows it to the readers, and says so. After a failure it takes no more.
+//! shows it to the readers, and says so. Snapshots are begun
+//! here, and made elsewhere. After a failure it takes no more.
 
 use std::sync::{Arc, mpsc as std_mpsc};
 
 use tokio::sync::mpsc;
 
+use super::snapshots::Snapshots;
 use crate::log::{Error, Log, Reader};
 use crate::protocol::Seq;
 use crate::protocol::batch::Commit;
@@ -26,7 +28,11 @@ impl Commits {
 }
 
 /// Starts the writer's thread.
-pub(super) fn spawn(log: Arc<dyn Log>, reader: Reader) -> (Commits, mpsc::UnboundedReceiver<Written>) {
+pub(super) fn spawn(
+    log: Arc<dyn Log>,
+    reader: Reader,
+    mut snapshots: Snapshots,
+) -> (Commits, mpsc::UnboundedReceiver<Written>) {
     let (commits, waiting) = std_mpsc::channel::<Commit>();
     let (done, written) = mpsc::unbounded_channel();
     let write = move || {
@@ -39,9 +45,10 @@ pub(super) fn spawn(log: Arc<dyn Log>, reader: Reader) -> (Commits, mpsc::Unboun
             if done.send(result.map(|()| commit.seq)).is_err() || failed {
                 break;
             }
+            snapshots.committed(&commit);
         }
         // In this order: who sees the end of `done` may open the store again.
-        drop((log, reader));
+        drop((log, reader, snapshots));
         drop(done);
     };
     std::thread::Builder::new().name("log-writer".to_owned()).spawn(write).expect("a thread can be started");

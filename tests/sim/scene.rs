@@ -9,7 +9,7 @@ use headwater::protocol::task::{Argument, ErrorKind, TaskError, TaskOptions};
 use headwater::protocol::{
     AttemptNumber, ChannelName, Element, LogId, Payload, SessionId, Submission, TaskId, TaskKey, TimeMs,
 };
-use headwater::scheduler::core::{Core, Effect, Event, LogFacts, Output, Settings, State};
+use headwater::scheduler::core::{Core, Effect, Event, LogFacts, Output, Restoring, Settings, State};
 use headwater::scheduler::{ConnectionId, Request};
 
 use crate::transcript;
@@ -64,6 +64,7 @@ impl Scene {
         }
         self.core.check();
         assert_eq!(&self.fold(), self.core.state(), "each log folded on its own gives the live state");
+        assert_eq!(&restored(self.core.state()), self.core.state(), "a snapshot gives the live state");
     }
 
     pub fn fold(&self) -> State {
@@ -131,6 +132,13 @@ impl Scene {
         self.core = Core::new(self.fold(), self.settings, LogFacts::default(), self.now);
         self.step(|core, out| core.recovered(out));
     }
+}
+
+/// The state that a snapshot of this one gives.
+fn restored(state: &State) -> State {
+    let mut restoring = Restoring::default();
+    state.clone().into_items().for_each(|item| restoring.add(item).expect("it makes sense"));
+    restoring.finish().expect("it is whole")
 }
 
 pub fn worker(name: &str, slots: u32, held: Vec<HeldAttempt>) -> Role {

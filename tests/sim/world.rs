@@ -112,7 +112,8 @@ impl World {
                 }
             }
             500..520 => self.serve(|server, now, _, _| server.tick(now)),
-            520..750 => self.move_client(storm),
+            520..525 => self.serve(|server, now, _, told| server.write_snapshot(now, told)),
+            525..750 => self.move_client(storm),
             750..950 => self.move_worker(storm),
             950..985 => self.connect(storm),
             _ if storm => self.trouble(),
@@ -276,6 +277,13 @@ impl World {
         self.folded = seen;
         let folded = recovery::fold(&self.log).expect("the log can be read");
         assert_eq!(&folded, core.state(), "replay gives the live state");
+        let recovered = recovery::recover(&self.log, &mut |_| Ok(())).expect("the log can be read");
+        assert_eq!(
+            &recovered.state,
+            core.state(),
+            "a snapshot and the records behind it give the live state"
+        );
+        recovered.state.check();
     }
 
     /// Nothing goes wrong any more: everything that is wanted must come.
