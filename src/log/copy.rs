@@ -11,9 +11,6 @@ use std::path::{Path, PathBuf};
 
 use super::{OpenError, directory};
 
-/// How often the removal is tried: sled's threads may still put a file there while they end.
-const REMOVE_TRIES_MAX: u32 = 20;
-
 /// A directory for a copy of a store. It is removed when this is dropped.
 #[derive(Debug)]
 pub struct StoreCopy {
@@ -86,15 +83,8 @@ impl StoreCopy {
 
 impl Drop for StoreCopy {
     fn drop(&mut self) {
-        for _ in 0..REMOVE_TRIES_MAX {
-            match fs::remove_dir_all(&self.dir) {
-                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    tracing::warn!(dir = %self.dir.display(), %error, "the copy of the store is left behind");
-                    return;
-                }
-                _ => return,
-            }
+        if let Err(error) = directory::remove(&self.dir) {
+            tracing::warn!(dir = %self.dir.display(), %error, "the copy of the store is left behind");
         }
     }
 }

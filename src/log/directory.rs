@@ -57,6 +57,22 @@ pub(super) fn copy_entry(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// How often a removal is tried: an engine's threads may still put a file there while they end.
+const REMOVE_TRIES_MAX: u32 = 20;
+
+/// Removes a directory with all that is in it, if there is one.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && tries < REMOVE_TRIES_MAX => {}
+            done => return done,
+        }
+    }
+}
+
 /// Makes a file, or the names in a directory, durable.
 pub(super) fn sync(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()

@@ -23,8 +23,9 @@
 //!   those of a log's newest durable commit always stay, so that it knows its head.
 //! - After an error from a writing call that is not [`Error::Refused`] nobody knows what is on the disk:
 //!   the store takes no further commits until it is opened anew, and may refuse to be read, too.
-//! - A log whose middle is gone says so ([`Error::Missing`]); no reader is led over a gap.
-//!
+//! - Records that are damaged or gone are answered by a batch in their place that says so
+//!   ([`Batch::damage`]): it has their offsets and counts their elements. No reader is led over a gap, and
+//!   none is stopped by one.
 //! - A **snapshot** is what someone made of all records up to a commit, in pieces that mean nothing to a
 //!   store. It is there whole or not at all, and damage to it is noticed when it is read. What is wrong with
 //!   snapshots is wrong with nothing else.
@@ -45,9 +46,12 @@ pub mod open;
 mod directory;
 mod failure;
 mod head;
+mod lost;
 mod snapshot;
+mod suspect;
 mod upgrade;
 
+pub mod salvage;
 pub mod sled;
 
 pub mod reader;
@@ -130,14 +134,15 @@ pub trait Log: Send + Sync + 'static {
 
     /// Durable batches of a log in order, from the one that holds offset `from`, or from the first
     /// there is when that is later. At least one batch if there is any; then as many as keep their sum
-    /// under `bytes_max`. Empty at the head.
+    /// under `bytes_max`. Empty at the head. What is damaged or gone is a batch that says so, see
+    /// [`Batch::damage`]; it may begin before `from`, too.
     ///
     /// # Errors
-    /// When the store cannot be read or a batch is damaged.
+    /// When the store cannot be read.
     fn read(&self, log: LogId, from: u64, bytes_max: usize) -> Result<Vec<Batch>, Error>;
 
-    /// The durable batch that holds the element with this index, found by search; the first there is
-    /// when the element was trimmed; `None` when it is not there yet.
+    /// The durable batch that holds the element with this index, or stands in its place, found by search;
+    /// the first there is when the element was trimmed; `None` when it is not there yet.
     ///
     /// # Errors
     /// As [`Log::read`].
@@ -201,7 +206,7 @@ pub enum Error {
         /// The last commit in the store.
         last: Seq,
     },
-    /// A stored batch is damaged.
+    /// A record in a whole batch does not decode. A log that is only read does not say so.
     #[error("log {log} is damaged at offset {offset}: {why}")]
     Damaged {
         /// The log.
@@ -218,16 +223,6 @@ pub enum Error {
         at: Seq,
         /// What is wrong.
         why: String,
-    },
-    /// Batches that were stored are not there.
-    #[error("log {log} has lost its records from {from} to {to}: restore a backup, or read on from {to}")]
-    Missing {
-        /// The log.
-        log: LogId,
-        /// The first offset that is missing.
-        from: u64,
-        /// The first offset after it that is there; the head when none is.
-        to: u64,
     },
 }
 

@@ -44,7 +44,8 @@ pub enum OpenError {
     },
     /// Its content makes no sense.
     #[error(
-        "the store {dir} is damaged: {why}; keep it as it is, and restore a backup or use another directory"
+        "the store {dir} is damaged: {why}; a start without --no-repair, or `headwater log repair`, keeps it and \
+         goes on with all that is whole"
     )]
     Damaged {
         /// The store's directory.

@@ -1,7 +1,7 @@
 //! Whether the logs of a store are whole: every batch is read, and compared with its neighbours.
 //!
 //! Damage is named item by item, and reading goes on behind it. What is checked: that every batch is
-//! there and its checksum fits; that offsets and element indexes are dense; that commits and epochs
+//! there and its checksum fits (a batch that an earlier salvage did not find is named, too); that offsets and element indexes are dense; that commits and epochs
 //! never go back within a log; and over all logs, that no commit is missing and that all batches of one
 //! have the same epoch.
 //!
@@ -9,8 +9,8 @@
 //! and the newest commit is whole. And what cannot be seen at all: a store that does not open, since a
 //! log's newest batch, or the one before it, is damaged. It changes nothing. It knows batches, not what a record means.
 
-use super::{Bounds, Error, Log};
-use crate::protocol::batch::{Batch, Header};
+use super::{Bounds, Log};
+use crate::protocol::batch::{Batch, Damage, Header};
 use crate::protocol::{Epoch, LogId, Seq};
 
 /// How many bytes of batches are read at a time.
@@ -60,6 +60,11 @@ impl Finding {
         Finding { severity: Severity::Damage, check, log, offset, what: what.into() }
     }
 
+    /// Records that are lost.
+    pub fn lost(log: LogId, damage: &Damage) -> Self {
+        Finding::at("lost", log, damage.from, damage.to_string())
+    }
+
     /// Damage of the store as a whole.
     pub fn of_store(check: &'static str, what: impl Into<String>) -> Self {
         Finding { severity: Severity::Damage, check, log: None, offset: None, what: what.into() }
@@ -77,6 +82,8 @@ impl Finding {
 pub enum Seen<'a> {
     /// A whole batch.
     Batch(&'a Batch),
+    /// Records that are lost.
+    Lost(LogId, Damage),
     /// Something that is not as it should be.
     Finding(Finding),
     /// The end of a log.
@@ -105,17 +112,16 @@ pub fn verify_log(log: &dyn Log, id: LogId, see: &mut dyn FnMut(Seen<'_>)) {
     let bounds = log.bounds(id);
     let mut contents = Contents { bounds, ..Contents::default() };
     let mut next = bounds.first;
-    // What is before the next batch, unless that is damaged or gone.
+    // What is before the next batch, unless nothing is.
     let mut before: Option<Header> = None;
     let mut newest: Option<Header> = None;
     while next < bounds.head {
         let batches = match log.read(id, next, READ_BYTES) {
             Ok(batches) => batches,
             Err(error) => {
-                let (finding, behind) = of_error(log, id, next, bounds.head, &error);
-                see(Seen::Finding(finding));
-                (next, before) = (behind, None);
-                continue;
+                let what = format!("the records from {next} to {} cannot be read: {error}", bounds.head);
+                see(Seen::Finding(Finding::at("read", id, next, what)));
+                break;
             }
         };
         for batch in &batches {
@@ -127,10 +133,14 @@ pub fn verify_log(log: &dyn Log, id: LogId, see: &mut dyn FnMut(Seen<'_>)) {
             if let Some(newest) = newest {
                 check_order(&newest, header, see);
             }
-            contents.records += u64::from(header.count);
-            contents.batches += 1;
-            contents.bytes += batch.bytes().len() as u64;
-            see(Seen::Batch(batch));
+            if let Some(damage) = batch.damage() {
+                see(Seen::Lost(id, damage));
+            } else {
+                contents.records += u64::from(header.count);
+                contents.batches += 1;
+                contents.bytes += batch.bytes().len() as u64;
+                see(Seen::Batch(batch));
+            }
             (next, before, newest) = (header.end_offset(), Some(*header), Some(*header));
         }
         if batches.is_empty() {
@@ -140,38 +150,6 @@ pub fn verify_log(log: &dyn Log, id: LogId, see: &mut dyn FnMut(Seen<'_>)) {
         }
     }
     see(Seen::End(id, contents));
-}
-
-/// What a failed read at `next` means, and where to read on.
-fn of_error(log: &dyn Log, id: LogId, next: u64, head: u64, error: &Error) -> (Finding, u64) {
-    match error {
-        Error::Damaged { offset, why, .. } => {
-            let behind = behind_damage(log, id, *offset, next, head);
-            let what = format!("{why}; the next batch begins at {behind}");
-            (Finding::at("batch", id, *offset, what), behind)
-        }
-        Error::Missing { to, .. } => {
-            let what = format!("the records from {next} to {to} are gone");
-            (Finding::at("missing", id, next, what), (*to).max(next + 1))
-        }
-        other => {
-            let what = format!("the records from {next} to {head} cannot be read: {other}");
-            (Finding::at("read", id, next, what), head)
-        }
-    }
-}
-
-/// The first offset behind the damaged batch at `damaged`: reads of all before it meet the damage.
-fn behind_damage(log: &dyn Log, id: LogId, damaged: u64, next: u64, head: u64) -> u64 {
-    let (mut low, mut high) = (next + 1, head);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        match log.read(id, middle, 0) {
-            Err(Error::Damaged { offset, .. }) if offset == damaged => low = middle + 1,
-            _ => high = middle,
-        }
-    }
-    low
 }
 
 /// Whether a batch goes on where the one before it ends.

@@ -35,7 +35,8 @@ use super::ids::{Epoch, LogId, Seq};
 use super::limits::{BATCH_BYTES_MAX, RECORD_BYTES_MAX};
 use super::version::STORE_VERSION;
 
-const MAGIC: [u8; 4] = *b"HWBT";
+/// What every batch begins with.
+pub const MAGIC: [u8; 4] = *b"HWBT";
 const CODEC_POSTCARD: u8 = 1;
 const CODEC_LOST: u8 = 2;
 
@@ -94,7 +95,7 @@ pub struct Damage {
 
 impl std::fmt::Display for Damage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the records from {} to {} are lost: {}", self.from, self.to, self.why)
+        write!(f, "records {} to {} are lost: {}", self.from, self.to, self.why)
     }
 }
 
@@ -159,6 +160,15 @@ impl Batch {
     /// # Errors
     /// [`BadBatch`]; `bytes` is then left as it was.
     pub fn take(bytes: &mut Bytes) -> Result<Batch, BadBatch> {
+        let (header, end) = Batch::check(bytes)?;
+        Ok(Batch { header, bytes: bytes.split_to(end) })
+    }
+
+    /// What the batch at the front of `bytes` says of itself, once it is found to be whole, and its length.
+    ///
+    /// # Errors
+    /// [`BadBatch`].
+    pub fn check(bytes: &[u8]) -> Result<(Header, usize), BadBatch> {
         let (header, length) = read_header(bytes)?;
         let end = HEADER_BYTES + length;
         if bytes.len() < end {
@@ -167,14 +177,10 @@ impl Batch {
         let expected = u32_at(bytes, CHECKSUM_AT);
         let found = checksum(&bytes[..CHECKSUM_AT], &bytes[HEADER_BYTES..end]);
         if found != expected {
-            return Err(BadBatch::Checksum {
-                log: header.log,
-                base_offset: header.base_offset,
-                found,
-                expected,
-            });
+            let Header { log, base_offset, .. } = header;
+            return Err(BadBatch::Checksum { log, base_offset, found, expected });
         }
-        Ok(Batch { header, bytes: bytes.split_to(end) })
+        Ok((header, end))
     }
 
     /// Reads bytes that are one batch and nothing else.

@@ -165,7 +165,9 @@ fn fold_to(log: &dyn Log, state: &mut State, at: Seq, watch: Watch<'_>) -> Resul
 }
 
 fn apply(state: &mut State, log: LogId, batch: &Batch) -> Result<(), BadBatch> {
-    if log == LogId::TASKS {
+    if batch.damage().is_some() {
+        state.skip_lost(log, batch.header());
+    } else if log == LogId::TASKS {
         for record in batch.records::<TaskEvent>() {
             state.apply(&Event::Task(record?.1));
         }

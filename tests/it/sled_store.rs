@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use headwater::log::{Error, Log, OpenError, Opened, SledLog, SledOptions};
+use headwater::log::{Log, OpenError, Opened, SledLog, SledOptions};
 use headwater::protocol::limits::BATCH_BYTES_MAX;
 use headwater::protocol::{Epoch, LogId, Seq};
 
@@ -85,7 +85,8 @@ fn a_store_behind_its_head_file_says_so_and_goes_on() {
     let (log, opened) = open(dir).unwrap();
     let damage = opened.damage.unwrap();
     assert!(damage.contains("ends at commit 3, epoch 1, digest "), "{damage}");
-    assert!(damage.ends_with(&format!("says commit 5, epoch 2, digest {digest}")), "{damage}");
+    assert!(damage.contains(&format!("says commit 5, epoch 2, digest {digest}")), "{damage}");
+    assert!(dir.join("store.damaged-1").exists());
     // No epoch is used twice, so that readers of the lost commits can tell these from those.
     let mut writer = Writer::begin(&log);
     assert_eq!((writer.epoch, writer.seq), (Epoch(3), Seq(3)));
@@ -183,56 +184,4 @@ fn a_commit_that_was_torn_is_there_whole_or_not_at_all() {
         seen[log.last().seq.0 as usize - 5] += 1;
     }
     assert!(seen[0] > 0 && seen[1] > 0, "cuts with either end: {seen:?}");
-}
-
-#[test]
-fn damage_is_an_error_or_a_note_and_never_silence() {
-    let good = tempfile::tempdir().unwrap();
-    let log = open_sled(good.path());
-    let mut writer = Writer::begin(&log);
-    for _ in 0..200 {
-        log.append(&writer.commit_padded(&[(1, &[true, false])], 200)).unwrap();
-    }
-    log.flush().unwrap();
-    let records = read_all(&log, 1, 0);
-    drop(log);
-    let used = used(good.path());
-    let seed =
-        std::env::var("HEADWATER_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
-    eprintln!("HEADWATER_SEED={seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
-    let mut noticed = 0;
-    for round in 0..40 {
-        let bad = tempfile::tempdir().unwrap();
-        copy_dir(good.path(), bad.path());
-        let at = random.u64(0..used);
-        match round % 4 {
-            0 => overwrite(bad.path(), at, |byte| *byte = !*byte, 1),
-            1 => overwrite(bad.path(), at, |byte| *byte ^= 0x10, 64.min(used - at)),
-            2 => overwrite(bad.path(), at, |byte| *byte = 0, 4096.min(used - at)),
-            _ => File::options().write(true).open(bad.path().join("store/db")).unwrap().set_len(at).unwrap(),
-        }
-        match open(bad.path()) {
-            Err(OpenError::Damaged { .. } | OpenError::Io { .. }) => noticed += 1,
-            Err(other) => panic!("{other}"),
-            Ok((_, Opened { damage: Some(_), .. })) => noticed += 1,
-            Ok((log, Opened { damage: None, fresh })) => {
-                assert!(!fresh);
-                match read(&log) {
-                    Ok(read) => assert_eq!(read, records, "round {round} at {at}: silence"),
-                    Err(_) => noticed += 1,
-                }
-            }
-        }
-    }
-    assert!(noticed > 10, "{noticed} noticed");
-}
-
-/// As `read_all`, but errors are given back.
-fn read(log: &SledLog) -> Result<Vec<(u64, String)>, Error> {
-    let mut next = 0;
-    while let Some(last) = log.read(LogId(1), next, 10_000)?.last() {
-        next = last.header().end_offset();
-    }
-    Ok(read_all(log, 1, 0))
 }

@@ -56,10 +56,10 @@ fn flip(tree: &sled::Tree, log: u32, offset: u64) {
 
 fn findings(log: &SledLog) -> Vec<Finding> {
     let mut findings = Vec::new();
-    verify(log, &mut |seen| {
-        if let Seen::Finding(finding) = seen {
-            findings.push(finding);
-        }
+    verify(log, &mut |seen| match seen {
+        Seen::Finding(finding) => findings.push(finding),
+        Seen::Lost(log, damage) => findings.push(Finding::lost(log, &damage)),
+        Seen::Batch(_) | Seen::End(..) => {}
     });
     findings
 }
@@ -79,6 +79,7 @@ fn a_whole_store_is_found_whole_and_counted() {
             logs.push((log.0, contents.records, contents.batches, contents.bounds.head))
         }
         Seen::Finding(finding) => panic!("{finding:?}"),
+        Seen::Lost(log, damage) => panic!("log {log}: {damage}"),
         Seen::Batch(_) => {}
     });
     assert_eq!(logs, [(1, 20, 10, 20), (2, 5, 5, 5)]);
@@ -93,26 +94,14 @@ fn every_damaged_batch_is_named_and_what_is_behind_it_is_read() {
         flip(tree, 2, 0);
     });
     let found = findings(&open_sled(dir.path()));
-    let batch = |log, offset| ("batch", Some(log), Some(offset));
+    let lost = |log, offset| ("lost", Some(log), Some(offset));
     // Commits 3 and 7 had no other batch; commit 4 has one on log 2, and commit 2 on log 1.
-    assert_eq!(
-        places(&found),
-        [
-            batch(1, 4),
-            batch(1, 6),
-            batch(1, 12),
-            batch(2, 0),
-            ("commits", None, None),
-            ("commits", None, None)
-        ]
-    );
-    assert!(
-        found[0].what.contains("checksum") && found[0].what.ends_with("begins at 6"),
-        "{}",
-        found[0].what
-    );
-    assert_eq!(found[4].what, "no whole batch of commit 3 is there");
-    assert_eq!(found[5].what, "no whole batch of commit 7 is there");
+    let commits = ("commits", None, None);
+    assert_eq!(places(&found), [lost(1, 4), lost(1, 12), lost(2, 0), commits, commits]);
+    let words = &found[0].what;
+    assert!(words.starts_with("records 4 to 8 are lost: ") && words.contains("checksum"), "{words}");
+    assert_eq!(found[3].what, "no whole batch of commit 3 is there");
+    assert_eq!(found[4].what, "no whole batch of commit 7 is there");
 }
 
 #[test]
@@ -124,8 +113,8 @@ fn reading_goes_on_right_behind_a_damaged_batch_of_any_length() {
     drop(log);
     change(dir.path(), |tree| flip(tree, 1, 1));
     let found = findings(&open_sled(dir.path()));
-    assert_eq!(places(&found), [("batch", Some(1), Some(1)), ("commits", None, None)]);
-    assert!(found[0].what.ends_with("the next batch begins at 42"), "{}", found[0].what);
+    assert_eq!(places(&found), [("lost", Some(1), Some(1)), ("commits", None, None)]);
+    assert!(found[0].what.starts_with("records 1 to 42 are lost: "), "{}", found[0].what);
 }
 
 #[test]
@@ -142,9 +131,9 @@ fn batches_that_are_gone_are_named_with_their_commits() {
     assert_eq!(
         words,
         [
-            "the records from 0 to 2 are gone",
-            "the records from 8 to 12 are gone",
-            "the records from 2 to 3 are gone",
+            "records 0 to 2 are lost: they are gone from the store",
+            "records 8 to 12 are lost: they are gone from the store",
+            "records 2 to 3 are lost: they are gone from the store",
             "no whole batch of commit 1 is there",
             "no whole batch of commits 5 to 6 is there",
         ]
@@ -182,7 +171,10 @@ fn what_a_trimmed_log_may_have_taken_is_a_note() {
     change(dir.path(), |tree| drop(tree.remove(key(1, 12)).unwrap()));
     let damage = findings(&open_sled(dir.path())).into_iter().filter(|f| f.severity == Severity::Damage);
     let words: Vec<String> = damage.map(|finding| finding.what).collect();
-    assert_eq!(words, ["the records from 12 to 14 are gone", "no whole batch of commit 7 is there"]);
+    assert_eq!(
+        words,
+        ["records 12 to 14 are lost: they are gone from the store", "no whole batch of commit 7 is there"]
+    );
 }
 
 /// A store of a real scheduler: a task, a channel `sums` of futures that is stopped, and one of values.
@@ -243,13 +235,13 @@ async fn the_command_says_that_a_store_is_whole_or_what_is_damaged_and_changes_n
     let place = |at: usize| {
         (objects[at]["check"].as_str(), objects[at]["channel"].as_str(), objects[at]["offset"].as_u64())
     };
-    assert_eq!(place(0), (Some("missing"), Some("sums"), Some(0)), "{objects:?}");
+    assert_eq!(place(0), (Some("lost"), Some("sums"), Some(0)), "{objects:?}");
     assert!(
         objects.iter().any(|object| object["check"] == "stopped" && object["finding"] == "note"),
         "{objects:?}"
     );
     assert!(
-        objects.iter().any(|object| object["check"] == "batch" && object["channel"] == "words"),
+        objects.iter().any(|object| object["check"] == "lost" && object["channel"] == "words"),
         "{objects:?}"
     );
     assert_eq!(objects.last().unwrap()["summary"], "damaged");

@@ -8,7 +8,7 @@ use crate::cli::row::{CHANNEL_WORD_WIDTH, Row, TASKS_WORD_WIDTH};
 use crate::cli::task_row::Names;
 use crate::log::Log;
 use crate::log::verify::{Finding, Seen, verify_log};
-use crate::protocol::batch::{BadBatch, Batch};
+use crate::protocol::batch::{BadBatch, Batch, Damage};
 use crate::protocol::channel::TASKS_CHANNEL;
 use crate::protocol::{ChannelEvent, ChannelName, LogId, TaskEvent};
 use crate::scheduler::verify::Records;
@@ -29,7 +29,8 @@ use crate::scheduler::verify::Records;
 
 With --json, each line is one object: a record as `channel tail` prints it, or
   {\"marker\":\"log\",\"log\",\"channel\"?}        here the records of this log begin
-  {\"marker\":\"damaged\",\"offset\"?,\"what\"}    the records here are not whole")]
+  {\"marker\":\"damaged\",\"from\",\"to\",\"why\"}  these records are lost
+  {\"marker\":\"finding\",\"offset\"?,\"what\"}    something else is not as it should be")]
 pub struct Dump {
     #[command(flatten)]
     offline: Offline,
@@ -52,7 +53,8 @@ pub struct Dump {
 #[serde(tag = "marker", rename_all = "snake_case")]
 enum Marker<'a> {
     Log { log: LogId, channel: Option<&'a str> },
-    Damaged { offset: Option<u64>, what: &'a str },
+    Damaged { from: u64, to: u64, why: &'a str },
+    Finding { offset: Option<u64>, what: &'a str },
 }
 
 impl Dump {
@@ -62,7 +64,7 @@ impl Dump {
             let (store, opened) = found?;
             let mut printer = Printer::new(from.unwrap_or(0), json);
             if let Some(what) = opened.damage {
-                printer.damaged(&Finding::of_store("head", what))?;
+                printer.found(&Finding::of_store("head", what))?;
             }
             printer.dump(&store, name.as_ref())
         };
@@ -124,8 +126,9 @@ impl Printer {
                 printed = match seen {
                     Seen::Batch(batch) if log == LogId::TASKS => self.task_events(batch, is_printed),
                     Seen::Batch(batch) => self.channel_events(batch),
-                    Seen::Finding(finding) if is_printed => self.damaged(&finding),
-                    Seen::Finding(_) | Seen::End(..) => Ok(()),
+                    Seen::Lost(_, damage) if is_printed && damage.to > self.from => self.lost(&damage),
+                    Seen::Finding(finding) if is_printed => self.found(&finding),
+                    Seen::Lost(..) | Seen::Finding(_) | Seen::End(..) => Ok(()),
                 };
             }
         });
@@ -145,11 +148,20 @@ impl Printer {
         }
     }
 
-    fn damaged(&mut self, finding: &Finding) -> anyhow::Result<()> {
+    fn lost(&mut self, damage: &Damage) -> anyhow::Result<()> {
+        self.damage += 1;
+        let Damage { from, to, why } = damage;
+        match self.json {
+            true => self.output.json(&Marker::Damaged { from: *from, to: *to, why }),
+            false => self.output.line(format!("-- {damage}")),
+        }
+    }
+
+    fn found(&mut self, finding: &Finding) -> anyhow::Result<()> {
         self.damage += 1;
         let (offset, what) = (finding.offset, finding.what.as_str());
         match (self.json, offset) {
-            (true, _) => self.output.json(&Marker::Damaged { offset, what }),
+            (true, _) => self.output.json(&Marker::Finding { offset, what }),
             (false, Some(offset)) => self.output.line(format!("-- damaged at offset {offset}: {what}")),
             (false, None) => self.output.line(format!("-- damaged: {what}")),
         }
@@ -188,7 +200,7 @@ impl Printer {
 
     fn undecoded(&mut self, batch: &Batch, why: &BadBatch) -> anyhow::Result<()> {
         let header = batch.header();
-        self.damaged(&Finding::at("record", header.log, header.base_offset, why.to_string()))
+        self.found(&Finding::at("record", header.log, header.base_offset, why.to_string()))
     }
 
     fn print(&mut self, row: &Row, word_width: usize) -> anyhow::Result<()> {

@@ -140,6 +140,7 @@ impl Check {
                 self.records.check(batch, &mut |finding| findings.push(finding));
                 findings.iter().for_each(|finding| self.found(finding));
             }
+            Seen::Lost(log, damage) => self.found(&Finding::lost(log, &damage)),
             Seen::Finding(finding) => self.found(&finding),
             Seen::End(log, contents) => self.ended(log, contents),
         });
@@ -217,9 +218,11 @@ impl Check {
         self.output.flush()?;
         anyhow::ensure!(
             is_whole,
-            "the store {} is damaged (places: {}): keep it as it is, and restore a backup",
+            "the store {} is damaged (places: {}): `headwater log repair --data {}` keeps it and makes a new one of \
+             all that is whole; records that an earlier repair did not find stay lost",
             self.data.display(),
-            self.damage
+            self.damage,
+            self.data.display()
         );
         Ok(())
     }

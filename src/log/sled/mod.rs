@@ -7,6 +7,8 @@
 //! | `lock` | locked for as long as the store is open |
 //! | `store/` | sled's own files |
 //! | `head` | the last durable commit, see `../head.rs` |
+//! | `suspect` | while it is there, the next start salvages: see `../suspect.rs` |
+//! | `store.damaged-N/` | what a store was before it was salvaged: see `../salvage/` |
 //! | `snapshots/` | see `../snapshot.rs` |
 //!
 //! sled holds two trees. `batches`: key = log id (u32, big-endian) and base offset (u64, big-endian),
@@ -26,6 +28,11 @@
 //!   [`BATCH_BYTES_MAX`](crate::protocol::limits::BATCH_BYTES_MAX) never do. A test holds that.
 //! - It panics on some damage, and opens cleanly and shorter on other (see `../head.rs`). So nothing calls
 //!   it but under `guarded`, every batch is checked when it is read, and offsets must be dense.
+//! - When it opens it zeroes what it cannot read, intact batches and all. So before it may, what it is going
+//!   to read is read (`replay.rs`); where that is damaged, the store is salvaged (`rebuild.rs`) and sled
+//!   opens the new one.
+//! - It cannot read any batch of a page of which a part is damaged, and says so at every attempt. Such
+//!   batches are answered as lost (`read.rs`), and the next start finds them again in the raw file.
 //! - Its page cache grows over what it is given. So it is made to evict: see `cache.rs`.
 //! - Its background threads may hold its file for a moment after it was closed, locked. Our own lock
 //!   says that nobody else has the store, so `open` waits for that moment to pass.
@@ -35,8 +42,14 @@
 mod cache;
 mod trees;
 
+mod find;
+mod open;
+mod read;
+mod rebuild;
+mod replay;
+
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -44,13 +57,10 @@ use bytes::Bytes;
 
 use self::trees::Trees;
 use super::failure::{Failure, guarded};
-use super::head::{Found, HeadFile};
-use super::heads::{End, Heads};
-use super::open::behind;
-use super::upgrade::{self, Age};
-use super::{Bounds, Error, Last, Log, OpenError, Opened, directory, snapshot};
+use super::head::HeadFile;
+use super::heads::Heads;
+use super::{Bounds, Error, Last, Log, snapshot};
 use crate::protocol::batch::{BadBatch, Batch, Commit};
-use crate::protocol::version::STORE_VERSION;
 use crate::protocol::{Epoch, LogId, Seq};
 
 /// How many batches one trim takes out at a time, to bound its memory.
@@ -59,9 +69,11 @@ const TRIM_STEP: usize = 1024;
 /// What a store is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Purpose {
-    /// To go on with it: one of an older version is upgraded.
+    /// To go on with it: one of an older version is upgraded, and a damaged one repaired.
     #[default]
     Serve,
+    /// To go on with it, unless it is damaged: then it is left as it is.
+    ServeWhole,
     /// To look at it as it is. This may change it all the same, since sled does: so look at a copy.
     Examine,
 }
@@ -91,6 +103,8 @@ pub struct SledLog {
     trees: Trees,
     heads: RwLock<Heads>,
     writer: Mutex<Writer>,
+    /// Where damage was met, and told; `None` for those who only look, and see for themselves.
+    met: Option<Mutex<BTreeSet<(LogId, u64)>>>,
     // The last field, so that it is let go after sled has closed its files.
     _lock: File,
 }
@@ -105,93 +119,9 @@ struct Writer {
 }
 
 impl SledLog {
-    /// Opens the store in this directory, or makes one.
-    ///
-    /// # Errors
-    /// [`OpenError`].
-    pub fn open(dir: &Path, options: SledOptions) -> Result<(SledLog, Opened), OpenError> {
-        let refused = |why: io::Error| OpenError::Io { dir: dir.to_owned(), why };
-        let failed = |failure: Failure| failure.of_open(dir);
-        let lock = directory::hold(dir)?;
-        let (mut head, found) = HeadFile::open(&dir.join("head")).map_err(refused)?;
-        let (known, known_version) = match found {
-            Found::Newer(found) => return Err(OpenError::NewerFormat { found, ours: STORE_VERSION }),
-            Found::Nothing => (Last::default(), STORE_VERSION),
-            Found::Last(last, version) => (last, version),
-        };
-        let store = dir.join("store");
-        if let Some(data) = await_unlock(dir, &store)? {
-            data.sync_all().map_err(refused)?;
-        }
-        let upgrades = options.purpose == Purpose::Serve;
-        if upgrades {
-            snapshot::remove_unfinished(dir).map_err(refused)?;
-        }
-        if upgrades && known_version < STORE_VERSION {
-            // Before sled is opened, which changes its files. The trees say the same version, or a newer one.
-            upgrade::back_up(dir, known_version).map_err(refused)?;
-        }
-        let open = || guarded(|| Trees::open(&store, options.cache_bytes)).map_err(failed);
-        let mut trees = open()?;
-        let version = guarded(|| trees.number(b"version")).map_err(failed)?;
-        let age = version.map_or(Ok(Age::Ours), |version| upgrade::check(dir, version))?;
-        if let (Age::Older(older), true) = (age, upgrades) {
-            drop(trees);
-            await_unlock(dir, &store)?;
-            let backup = upgrade::back_up(dir, older).map_err(refused)?;
-            trees = open()?;
-            guarded(|| trees.set_number(b"version", &STORE_VERSION.to_le_bytes())).map_err(failed)?;
-            guarded(|| trees.flush()).map_err(failed)?;
-            let (now, backup) = (STORE_VERSION, backup.display());
-            tracing::warn!(%backup, "the store was upgraded from version {older} to {now}; a copy is kept");
-        }
-        let heads = guarded(|| find_heads(&trees, known)).map_err(failed)?;
-        let last = heads.last();
-        if version.is_none() {
-            // A store that was made and never used, or what damage has left of one.
-            if last.seq.0 > 0 {
-                return Err(failed(Failure::Broken("it does not say its version".to_owned())));
-            }
-            guarded(|| trees.set_number(b"version", &STORE_VERSION.to_le_bytes())).map_err(failed)?;
-            guarded(|| trees.flush()).map_err(failed)?;
-        }
-        let data = directory::sync_files(dir, &store).map_err(refused)?;
-        if upgrades && known_version < STORE_VERSION {
-            head.write(known).map_err(refused)?;
-        }
-        let opened = Opened { fresh: last.seq.0 == 0 && known.seq.0 == 0, damage: behind(last, known) };
-        let writer = Mutex::new(Writer { data, head, failed: None });
-        let heads = RwLock::new(heads);
-        Ok((SledLog { dir: dir.to_owned(), trees, heads, writer, _lock: lock }, opened))
-    }
-
-    /// As [`Log::read`], of what is before `head`.
-    fn read_before(&self, log: LogId, from: u64, head: u64, bytes_max: usize) -> Result<Vec<Batch>, Failure> {
-        let start = self.trees.offsets(log, 0..from + 1).next_back().transpose()?.unwrap_or(from);
-        let mut found = Vec::new();
-        let (mut next, mut bytes) = (from, 0);
-        for entry in self.trees.values(log, start..head) {
-            let (offset, value) = entry?;
-            let batch = match decode(log, offset, value) {
-                // First what is whole; the next read begins with what is not.
-                Err(_) if !found.is_empty() => return Ok(found),
-                batch => batch?,
-            };
-            let header = *batch.header();
-            bytes += batch.bytes().len();
-            if header.end_offset() <= next {
-                continue;
-            }
-            if !found.is_empty() && (header.base_offset > next || bytes > bytes_max) {
-                return Ok(found);
-            }
-            if header.base_offset > next {
-                return Err(Error::Missing { log, from: next, to: header.base_offset }.into());
-            }
-            next = header.end_offset();
-            found.push(batch);
-        }
-        if found.is_empty() { Err(Error::Missing { log, from, to: head }.into()) } else { Ok(found) }
+    fn new(dir: &Path, trees: Trees, heads: Heads, writer: Writer, tells: bool, lock: File) -> SledLog {
+        let (heads, writer, met) = (RwLock::new(heads), Mutex::new(writer), tells.then(Mutex::default));
+        SledLog { dir: dir.to_owned(), trees, heads, writer, met, _lock: lock }
     }
 
     fn heads(&self) -> RwLockReadGuard<'_, Heads> {
@@ -306,40 +236,11 @@ impl Log for SledLog {
     }
 
     fn read(&self, log: LogId, from: u64, bytes_max: usize) -> Result<Vec<Batch>, Error> {
-        loop {
-            let Bounds { first, head, .. } = self.bounds(log);
-            if from >= head {
-                return Ok(Vec::new());
-            }
-            let from = from.max(first);
-            match self.call(|| self.read_before(log, from, head, bytes_max)) {
-                // Not lost, but trimmed meanwhile.
-                Err(Error::Missing { .. }) if self.bounds(log).first > from => {}
-                read => return read,
-            }
-        }
+        self.read_or_lost(log, from, bytes_max)
     }
 
     fn find_element(&self, log: LogId, index: u64) -> Result<Option<Batch>, Error> {
-        let bounds = self.bounds(log);
-        if index >= bounds.elements {
-            return Ok(None);
-        }
-        // The element is in [low, high), unless it was trimmed.
-        let (mut low, mut high) = (bounds.first, bounds.head);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let batch = self.read(log, middle, 0)?.swap_remove(0);
-            let header = batch.header();
-            if index >= header.end_index() {
-                low = header.end_offset();
-            } else if index >= header.base_index || header.base_offset <= low || header.base_offset > middle {
-                return Ok(Some(batch));
-            } else {
-                high = header.base_offset;
-            }
-        }
-        Err(Error::Missing { log, from: low, to: high })
+        self.find_or_lost(log, index)
     }
 
     fn snapshots(&self) -> Result<Vec<Seq>, Error> {
@@ -361,61 +262,6 @@ impl Log for SledLog {
     }
 }
 
-/// Waits until nobody has sled's file locked, if there is one; answers it.
-fn await_unlock(dir: &Path, store: &Path) -> Result<Option<File>, OpenError> {
-    let Ok(data) = File::open(store.join("db")) else { return Ok(None) };
-    directory::await_unlock(dir, &data)?;
-    Ok(Some(data))
-}
-
-/// Finds where all logs begin and end, by their first and last keys, and the newest commit.
-fn find_heads(trees: &Trees, known: Last) -> Result<Heads, Failure> {
-    let mut heads = Heads::default();
-    let mut newest: Vec<Batch> = Vec::new();
-    let mut from = Some(LogId(0));
-    while let Some(log) = from.map(|from| trees.first_log(from)).transpose()?.flatten() {
-        let commit = last_commit(trees, log)?;
-        let (Some(base), Some(last)) = (commit.first(), commit.last()) else { break };
-        let end = End {
-            commit_base: base.header().base_offset,
-            offset: last.header().end_offset(),
-            elements: last.header().end_index(),
-        };
-        // What is missing before the first batch and was not trimmed is lost, and found so by readers.
-        heads.found_log(log, trees.number(&first_key(log))?.unwrap_or(0), end);
-        let newest_seq = newest.first().map(|batch| batch.header().seq);
-        if newest_seq < Some(last.header().seq) {
-            newest = commit;
-        } else if newest_seq == Some(last.header().seq) {
-            newest.extend(commit);
-        }
-        from = log.0.checked_add(1).map(LogId);
-    }
-    let last = newest.first().map_or(Last::default(), |batch| Last {
-        seq: batch.header().seq,
-        epoch: batch.header().epoch,
-        digest: Commit::digest(&newest),
-    });
-    let epoch = trees.number(b"epoch")?.unwrap_or(0);
-    heads.found_last(last, Epoch(epoch).max(last.epoch).max(known.epoch));
-    Ok(heads)
-}
-
-/// The batches of the newest commit on a log.
-fn last_commit(trees: &Trees, log: LogId) -> Result<Vec<Batch>, Failure> {
-    let mut commit: Vec<Batch> = Vec::new();
-    for entry in trees.values(log, 0..u64::MAX).rev() {
-        let (offset, value) = entry?;
-        let batch = decode(log, offset, value)?;
-        if commit.last().is_some_and(|later| later.header().seq != batch.header().seq) {
-            break;
-        }
-        commit.push(batch);
-    }
-    commit.reverse();
-    Ok(commit)
-}
-
 /// The name of the number in `meta` that says where a log begins.
 fn first_key(log: LogId) -> [u8; 9] {
     let mut key = *b"first\0\0\0\0";
@@ -424,13 +270,12 @@ fn first_key(log: LogId) -> [u8; 9] {
 }
 
 /// Reads a stored value, which must be the batch that its key names.
-fn decode(log: LogId, offset: u64, value: Bytes) -> Result<Batch, Error> {
-    let damaged = |why: BadBatch| Error::Damaged { log, offset, why };
-    let batch = Batch::read(value).map_err(damaged)?;
-    if (batch.header().log, batch.header().base_offset) != (log, offset) {
-        return Err(damaged(BadBatch::NotABatch(batch.bytes().len())));
+fn decode(log: LogId, offset: u64, value: Bytes) -> Result<Batch, BadBatch> {
+    let batch = Batch::read(value)?;
+    match (batch.header().log, batch.header().base_offset) == (log, offset) {
+        true => Ok(batch),
+        false => Err(BadBatch::NotABatch(batch.bytes().len())),
     }
-    Ok(batch)
 }
 
 #[cfg(test)]
@@ -450,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_that_are_gone_or_others_are_named_and_the_rest_is_read() {
+    fn batches_that_are_gone_or_others_are_lost_in_their_place_and_the_rest_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let (log, _) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
         let epoch = log.begin_epoch().unwrap();
@@ -464,15 +309,28 @@ mod tests {
         let first = log.read(LogId(1), 0, 0).unwrap().swap_remove(0);
         log.trees.remove(LogId(1), &[0, 3]).ok().unwrap();
         log.trees.put(LogId(1), 5, first.bytes());
-        let read = |from| {
-            let batches = log.read(LogId(1), from, usize::MAX)?;
-            Ok(batches.iter().map(|batch| batch.header().base_offset).collect::<Vec<_>>())
+        // Base offset, whether it is lost, and elements of each batch from there on.
+        let read = |from: u64| {
+            let (mut seen, mut next) = (Vec::new(), from);
+            while let Some(batch) = log.read(LogId(1), next, 0).unwrap().first() {
+                let header = *batch.header();
+                seen.push((header.base_offset, batch.damage().is_some(), header.base_index, header.elements));
+                next = header.end_offset();
+            }
+            seen
         };
-        assert!(matches!(read(0), Err(Error::Missing { log: LogId(1), from: 0, to: 1 })));
-        assert_eq!(read(1).unwrap(), [1, 2]);
-        assert!(matches!(read(3), Err(Error::Missing { log: LogId(1), from: 3, to: 4 })));
-        assert_eq!(read(4).unwrap(), [4]);
-        assert!(matches!(read(5), Err(Error::Damaged { log: LogId(1), offset: 5, .. })));
-        assert!(matches!(log.find_element(LogId(1), 3), Err(Error::Missing { from: 3, .. })));
+        let whole = |offset: u64| (offset, false, offset, 1);
+        let lost = |offset: u64| (offset, true, offset, 1);
+        let all = [lost(0), whole(1), whole(2), lost(3), whole(4), lost(5)];
+        for from in 0..6 {
+            assert_eq!(read(from), all[from as usize..]);
+            let found = log.find_element(LogId(1), from).unwrap().unwrap();
+            assert_eq!(found.header().base_offset, from);
+        }
+        let words = |at: u64| log.read(LogId(1), at, 0).unwrap()[0].damage().unwrap().to_string();
+        assert_eq!(words(3), "records 3 to 4 are lost: they are gone from the store");
+        assert!(words(5).starts_with("records 5 to 6 are lost: these "), "{}", words(5));
+        let suspect = std::fs::read_to_string(dir.path().join("suspect")).unwrap();
+        assert_eq!(suspect, "records 0 to 1 of log 1: they are gone from the store\n");
     }
 }

@@ -3,6 +3,7 @@
 //! It knows keys and numbers, and takes what lies under a key for what the key says: whether that is so is
 //! for others to check. Nothing here catches a panic of sled's: that is its caller's part (`guarded`).
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
@@ -15,7 +16,7 @@ use crate::protocol::LogId;
 use crate::protocol::batch::Batch;
 
 /// 8 MiB: see the doc of [`super`]. It is fixed for the life of a store.
-const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
+pub(super) const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
 
 /// How many batches at least come into memory with one that is read: those of a page of sled's.
 const BATCHES_PER_PAGE: usize = 8;
@@ -76,6 +77,18 @@ impl Trees {
     pub fn set_number(&self, name: &[u8], bytes: &[u8]) -> Result<(), Failure> {
         self.meta.insert(name, bytes)?;
         Ok(())
+    }
+
+    /// The numbers in `meta` whose names are these bytes and a log, by log.
+    pub fn numbers_of_logs(&self, name: &[u8]) -> Result<BTreeMap<LogId, u64>, Failure> {
+        let mut numbers = BTreeMap::new();
+        for key in self.meta.scan_prefix(name).keys() {
+            let key = key?;
+            if let (Ok(log), Some(number)) = (key[name.len()..].try_into(), self.number(&key)?) {
+                numbers.insert(LogId(u32::from_be_bytes(log)), number);
+            }
+        }
+        Ok(numbers)
     }
 
     /// Puts batches under their keys, all or none.

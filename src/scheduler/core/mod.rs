@@ -26,6 +26,7 @@ mod deaths;
 mod decide;
 mod effect;
 mod index;
+mod lost;
 mod presence;
 mod query;
 mod retired;

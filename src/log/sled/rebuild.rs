@@ -1,0 +1,168 @@
+//! A new sled store from the intact batches of a damaged one: the engine's part of a salvage.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use super::first_key;
+use super::trees::Trees;
+use crate::log::failure::{Failure, guarded};
+use crate::log::heads::Heads;
+use crate::log::salvage::{self, Chosen, LostRange, Repair, Source};
+use crate::log::upgrade;
+use crate::log::{Last, OpenError, directory, suspect};
+use crate::protocol::LogId;
+use crate::protocol::batch::Batch;
+use crate::protocol::version::STORE_VERSION;
+
+/// How many bytes of batches are put into the new store at a time.
+const PIECE_BYTES: usize = 1024 * 1024;
+
+/// After how many bytes the new store is flushed on the way, to bound what sled keeps in memory.
+const FLUSH_BYTES: usize = 32 * 1024 * 1024;
+
+/// sled's cache for a store that is only asked.
+const ASK_CACHE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// What a damaged store still says of itself.
+#[derive(Debug, Default)]
+struct Said {
+    version: Option<u64>,
+    epoch: u64,
+    firsts: BTreeMap<LogId, u64>,
+}
+
+/// Makes a new store of what is intact in the damaged one, and puts it into its place.
+///
+/// # Errors
+/// [`OpenError::NewerFormat`], or when there is no room or the system refuses: the damaged store is as it was.
+pub(super) fn rebuild(
+    dir: &Path,
+    why: &str,
+    known: Option<Last>,
+    cache_bytes: u64,
+) -> Result<Repair, OpenError> {
+    let refused = |why: io::Error| OpenError::Io { dir: dir.to_owned(), why };
+    suspect::mark(dir, why).map_err(refused)?;
+    tracing::warn!(store = %dir.display(), "the store is damaged ({why}): intact batches are gathered from its files");
+    let said = salvage::with_asked(dir, ask).map_err(refused)?;
+    if let Some(version) = said.version
+        && let Err(newer @ OpenError::NewerFormat { .. }) = upgrade::check(dir, version)
+    {
+        // It is whole for a newer build, as far as this one can tell.
+        suspect::clear(dir).map_err(refused)?;
+        return Err(newer);
+    }
+    let store = dir.join("store");
+    let mut source = Source::open(&store).map_err(refused)?;
+    let found = source.scan().map_err(refused)?;
+    let chosen = salvage::choose(found, said.firsts, &mut source).map_err(refused)?;
+    let mut repair = Repair {
+        why: why.to_owned(),
+        kept: None,
+        batches: 0,
+        records: 0,
+        lost: Vec::new(),
+        missing: chosen.missing.clone(),
+        last: Last::default(),
+        head: known,
+        bytes: source.bytes,
+        unreadable: source.unreadable,
+    };
+    let epoch = chosen.epoch.0.max(said.epoch).max(known.map_or(0, |known| known.epoch.0));
+    let target = salvage::salvaged(dir).map_err(refused)?;
+    let built = guarded(|| build(&target, cache_bytes, epoch, chosen, &mut source, &mut repair));
+    built.map_err(|failure| failure.of_open(dir))?;
+    if let Ok(data) = File::open(target.join("db")) {
+        directory::await_unlock(dir, &data)?;
+    }
+    repair.lost.sort_by_key(|lost| (lost.log, lost.damage.from));
+    repair.kept = salvage::finish(dir).map_err(refused)?;
+    Ok(repair)
+}
+
+/// Opens a copy of a damaged store, and reads what it says; nothing when it cannot be opened.
+fn ask(copy: &Path) -> Said {
+    let said = guarded(|| -> Result<Said, Failure> {
+        let trees = Trees::open(copy, ASK_CACHE_BYTES)?;
+        Ok(Said {
+            version: trees.number(b"version")?,
+            epoch: trees.number(b"epoch")?.unwrap_or(0),
+            firsts: trees.numbers_of_logs(b"first")?,
+        })
+    });
+    said.unwrap_or_default()
+}
+
+fn build(
+    target: &Path,
+    cache_bytes: u64,
+    epoch: u64,
+    chosen: Chosen,
+    source: &mut Source,
+    repair: &mut Repair,
+) -> Result<(), Failure> {
+    let trees = Trees::open(target, cache_bytes)?;
+    trees.set_number(b"version", &STORE_VERSION.to_le_bytes())?;
+    trees.set_number(b"epoch", &epoch.to_le_bytes())?;
+    for (log, first) in &chosen.firsts {
+        trees.set_number(&first_key(*log), &first.to_le_bytes())?;
+    }
+    let mut pieces = Pieces { trees: &trees, piece: Vec::new(), bytes: 0, unflushed: 0 };
+    for (_, _, entry) in &chosen.whole {
+        let batch = source.read(entry)?;
+        if batch.damage().is_none() {
+            repair.batches += 1;
+            repair.records += u64::from(batch.header().count);
+        }
+        repair.lost.extend(lost_in(&batch));
+        pieces.add(batch)?;
+    }
+    for batch in chosen.lost {
+        repair.lost.extend(lost_in(&batch));
+        pieces.add(batch)?;
+    }
+    pieces.insert()?;
+    trees.flush()
+}
+
+fn lost_in(batch: &Batch) -> Option<LostRange> {
+    batch.damage().map(|damage| LostRange { log: batch.header().log, damage })
+}
+
+/// Puts batches into a store, many at a time.
+struct Pieces<'a> {
+    trees: &'a Trees,
+    piece: Vec<Batch>,
+    bytes: usize,
+    unflushed: usize,
+}
+
+impl Pieces<'_> {
+    fn add(&mut self, batch: Batch) -> Result<(), Failure> {
+        self.bytes += batch.bytes().len();
+        self.piece.push(batch);
+        if self.bytes >= PIECE_BYTES { self.insert() } else { Ok(()) }
+    }
+
+    fn insert(&mut self) -> Result<(), Failure> {
+        self.trees.insert(&std::mem::take(&mut self.piece))?;
+        self.unflushed += std::mem::take(&mut self.bytes);
+        if self.unflushed >= FLUSH_BYTES {
+            self.unflushed = 0;
+            self.trees.flush()?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the files hold newer batches than an open store shows.
+pub(super) fn finds_more(dir: &Path, heads: &Heads) -> io::Result<bool> {
+    let found = Source::open(&dir.join("store"))?.scan()?;
+    let last = heads.last();
+    Ok(found
+        .values()
+        .flat_map(BTreeMap::values)
+        .any(|entry| (entry.epoch, entry.seq) > (last.epoch, last.seq)))
+}

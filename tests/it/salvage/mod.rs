@@ -1,0 +1,6 @@
+//! Damaged stores, on real files: what starts make of them, and what they tell.
+
+mod damage;
+mod kinds;
+mod steps;
+mod store;

@@ -1,0 +1,135 @@
+//! A salvage that is cut off, one that is not wanted, and one that is asked for.
+
+use std::fs;
+
+use headwater::log::{Log, OpenError, Purpose, SledLog, SledOptions};
+use headwater::protocol::LogId;
+
+use super::damage::{length_and_used, zero};
+use super::store::{Original, Served, kept, open};
+use crate::engines::{Writer, copy_dir, open_sled, read_all};
+
+/// A store with zeros where its batches are.
+fn damaged() -> (Original, tempfile::TempDir) {
+    let original = Original::write(1, 90, 100);
+    let copy = original.copy();
+    let (_, used) = length_and_used(copy.path());
+    zero(copy.path(), used - 30_000, 20_000);
+    (original, copy)
+}
+
+/// What a salvage of it brings when nothing cuts it off.
+fn served(original: &Original, damaged: &tempfile::TempDir) -> Served {
+    let copy = tempfile::tempdir().unwrap();
+    copy_dir(damaged.path(), copy.path());
+    let served = original.check(copy.path());
+    assert!(served.lost_records > 0);
+    served
+}
+
+#[test]
+fn a_salvage_that_was_cut_off_begins_again_with_the_damaged_store() {
+    let (original, damaged) = damaged();
+    let expected = served(&original, &damaged);
+    let bytes = fs::read(damaged.path().join("store/db")).unwrap();
+    let half = original.copy();
+    fs::write(half.path().join("store/db"), "half").unwrap();
+    for step in 0..5 {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        copy_dir(damaged.path(), dir);
+        fs::write(dir.join("suspect"), "its file is damaged\n").unwrap();
+        if step == 1 {
+            copy_dir(&half.path().join("store"), &dir.join("store.asked"));
+        }
+        if step >= 2 {
+            copy_dir(&half.path().join("store"), &dir.join("store.salvaged"));
+        }
+        if step == 3 {
+            fs::rename(dir.join("store"), dir.join("store.damaged-1")).unwrap();
+        }
+        if step == 4 {
+            // An earlier salvage has left its own.
+            copy_dir(&half.path().join("store"), &dir.join("store.damaged-1"));
+            fs::rename(dir.join("store"), dir.join("store.damaged-2")).unwrap();
+        }
+        let (log, opened) = open(dir, Purpose::Serve);
+        assert!(opened.damage.unwrap().contains("its file is damaged"), "step {step}");
+        assert_eq!(original.compare(&log), expected, "step {step}");
+        drop(log);
+        assert!(fs::read(kept(dir).last().unwrap().join("db")).unwrap() == bytes, "step {step}");
+        for left in ["store.asked", "store.salvaged", "suspect"] {
+            assert!(!dir.join(left).exists(), "step {step}: {left}");
+        }
+        open_sled(dir);
+    }
+}
+
+#[test]
+fn a_start_that_must_not_repair_stops_and_changes_nothing() {
+    let (original, damaged) = damaged();
+    let dir = damaged.path();
+    let files = || {
+        let read = |name: &str| fs::read(dir.join(name)).unwrap();
+        let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = names.filter(|name| name != "lock").collect();
+        names.sort();
+        (names, read("store/db"), read("store/conf"), read("head"))
+    };
+    let before = files();
+    let whole = SledOptions { purpose: Purpose::ServeWhole, ..SledOptions::default() };
+    for _ in 0..2 {
+        let error = SledLog::open(dir, whole).err().unwrap();
+        assert!(matches!(error, OpenError::Damaged { .. }));
+        let words = error.to_string();
+        assert!(words.contains("damaged before the end") && words.contains("without --no-repair"), "{words}");
+        assert!(files() == before);
+    }
+    // A salvage that was cut off is not gone on with, either.
+    fs::rename(dir.join("store"), dir.join("store.damaged-1")).unwrap();
+    fs::create_dir(dir.join("store.salvaged")).unwrap();
+    let words = SledLog::open(dir, whole).err().unwrap().to_string();
+    assert!(words.contains("cut off"), "{words}");
+    fs::remove_dir(dir.join("store.salvaged")).unwrap();
+    fs::rename(dir.join("store.damaged-1"), dir.join("store")).unwrap();
+    assert!(files() == before);
+    original.check(dir);
+    SledLog::open(dir, whole).unwrap();
+}
+
+#[test]
+fn a_repair_that_is_asked_for_repairs_what_is_damaged() {
+    let (original, damaged) = damaged();
+    let dir = damaged.path();
+    let repair = SledLog::repair(dir, false).unwrap().unwrap();
+    assert!(repair.has_lost() && repair.records_lost() > 0 && repair.end_lost().is_none());
+    assert_eq!(repair.kept.as_deref(), Some(&*dir.join("store.damaged-1")));
+    assert!(SledLog::repair(dir, false).unwrap().is_none(), "it is whole now");
+    let again = SledLog::repair(dir, true).unwrap().unwrap();
+    assert_eq!((again.batches, again.lost), (repair.batches, repair.lost), "what was lost is told again");
+    let served = original.compare(&open_sled(dir));
+    assert_eq!(served.whole_batches, repair.batches);
+}
+
+#[test]
+fn a_salvaged_store_goes_on_with_new_epochs_and_keeps_what_was_trimmed() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let log = open_sled(dir);
+    let mut writer = Writer::begin(&log);
+    (0..60).for_each(|_| drop(writer.write(&log, &[(1, &[true; 3]), (2, &[true])])));
+    log.trim(LogId(1), 90).unwrap();
+    drop(log);
+    fs::remove_file(dir.join("store/conf")).unwrap();
+    let (log, opened) = open(dir, Purpose::Serve);
+    assert!(opened.damage.is_some());
+    assert_eq!((log.bounds(LogId(1)).first, log.bounds(LogId(1)).head), (90, 180));
+    assert_eq!(read_all(&log, 1, 0).len(), 90);
+    let epoch = writer.epoch;
+    let mut writer = Writer::begin(&log);
+    assert_eq!((writer.epoch.0, writer.seq.0), (epoch.0 + 1, 60));
+    writer.write(&log, &[(1, &[true])]);
+    assert_eq!(read_all(&log, 1, 0).len(), 91);
+    drop(log);
+    assert_eq!(open_sled(dir).last().seq.0, 61);
+}
