@@ -10,7 +10,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::client::{Client, Error, Result, blocking};
-use crate::log::{self, Log, Memory, OpenError, Opened, Reader, SledLog, SledOptions};
+use crate::log::{self, Log, Memory, OpenError, Opened, Purpose, Reader, SledLog, SledOptions};
 use crate::protocol::event::Receipt;
 use crate::scheduler::core::Settings;
 use crate::scheduler::{self, Handle, History};
@@ -33,6 +33,8 @@ pub struct Options {
     pub listen: String,
     /// Where records are kept.
     pub store: Store,
+    /// Whether a damaged store is repaired. Otherwise it is left as it is, and nothing starts.
+    pub repair: bool,
     /// What every client must show.
     pub token: Option<String>,
     /// Whether anyone who reaches the port may do anything, though it can be reached from elsewhere.
@@ -53,6 +55,7 @@ impl Default for Options {
         Options {
             listen: "127.0.0.1:8786".to_owned(),
             store: Store::Memory,
+            repair: true,
             token: None,
             insecure: false,
             settings: Settings::default(),
@@ -102,9 +105,9 @@ impl Local {
         let guard = server::Options { token: options.token.clone(), insecure: options.insecure };
         let server = Server::bind(&options.listen, guard).await?;
         let address = server.local_addr();
-        let Options { store, settings, history, .. } = options.clone();
+        let Options { store, repair, settings, history, .. } = options.clone();
         let recover = move || {
-            let (log, opened) = open(store)?;
+            let (log, opened) = open(store, repair)?;
             let reader = Reader::new(log.clone());
             let scheduler = scheduler::start(log, reader.clone(), settings, history, opened.damage)?;
             Ok::<_, StartError>((scheduler, reader, opened.fresh))
@@ -167,11 +170,12 @@ impl Local {
     }
 }
 
-fn open(store: Store) -> std::result::Result<(Arc<dyn Log>, Opened), OpenError> {
+fn open(store: Store, repair: bool) -> std::result::Result<(Arc<dyn Log>, Opened), OpenError> {
     match store {
         Store::Memory => Ok((Arc::new(Memory::new()), Opened { fresh: true, damage: None })),
         Store::Directory(dir) => {
-            let (log, opened) = SledLog::open(&dir, SledOptions::default())?;
+            let purpose = if repair { Purpose::Serve } else { Purpose::ServeWhole };
+            let (log, opened) = SledLog::open(&dir, SledOptions { purpose, ..SledOptions::default() })?;
             Ok((Arc::new(log), opened))
         }
     }

@@ -43,6 +43,13 @@ pub struct Serve {
     /// another one joined under its name.
     #[arg(long, value_name = "N", default_value_t = Settings::default().deaths_max)]
     pub deaths_max: u32,
+
+    /// Do not start on a damaged store
+    ///
+    /// Without it, a damaged store is repaired: a new one is made of all that is whole, what is lost is said
+    /// in its place, and the damaged one is kept beside it.
+    #[arg(long)]
+    pub no_repair: bool,
 }
 
 impl Serve {
@@ -54,6 +61,7 @@ impl Serve {
             store: Store::Directory(self.data.clone()),
             token: token(self.token_file.as_deref())?,
             insecure: self.insecure,
+            repair: !self.no_repair,
             settings: Settings {
                 client_lease_ms: ms(self.client_lease),
                 worker_lease_ms: ms(self.worker_lease),
@@ -122,6 +130,8 @@ mod tests {
     #[test]
     fn options_come_from_the_command_line() {
         let line = Line::parse_from(["x", "--listen", "[::1]:0", "--data", "d", "--worker-lease", "500ms"]);
+        assert!(line.serve.options().unwrap().repair);
+        assert!(!Line::parse_from(["x", "--no-repair"]).serve.options().unwrap().repair);
         let options = line.serve.options().unwrap();
         assert_eq!((options.listen.as_str(), options.workers), ("[::1]:0", 0));
         assert_eq!(options.store, Store::Directory("d".into()));

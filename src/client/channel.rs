@@ -149,7 +149,7 @@ impl<T> Channel<T> {
     /// The futures that are on the channel now, and where their tasks stand.
     ///
     /// # Errors
-    /// When the channel cannot be read, or its beginning is gone.
+    /// When the channel cannot be read, or a part of it is gone.
     pub async fn statuses(&self) -> Result<Vec<Entry<T>>> {
         let mut records = self.records();
         let (mut entries, mut statuses) = (Vec::new(), HashMap::new());
@@ -159,6 +159,9 @@ impl<T> Channel<T> {
                 Item::CaughtUp { .. } => break,
                 Item::Trimmed { from, first } => {
                     return Err(Error::Trimmed { channel: self.name.clone(), from, first });
+                }
+                Item::Damaged { from, to, why } => {
+                    return Err(Error::Damaged { channel: self.name.clone(), from, to, why });
                 }
             };
             match (record.event, record.index) {

@@ -78,6 +78,10 @@ impl Elements {
                     let channel = self.channel.clone();
                     return Poll::Ready(Some(Err(Error::Trimmed { channel, from, first })));
                 }
+                Some(Ok(Item::Damaged { from, to, why })) => {
+                    let channel = self.channel.clone();
+                    return Poll::Ready(Some(Err(Error::Damaged { channel, from, to, why })));
+                }
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
             }
         }
@@ -110,7 +114,8 @@ impl Elements {
 /// The futures of a channel in order, then those that come, until it is stopped; values are left out.
 ///
 /// They hold nothing: the channel keeps their tasks. A range that was trimmed is announced by
-/// [`Error::Trimmed`], and reading goes on behind it; any other error is the last item.
+/// [`Error::Trimmed`], one that was lost by [`Error::Damaged`], and reading goes on behind it; any other
+/// error is the last item.
 #[derive(Debug)]
 pub struct Futures<T> {
     elements: Elements,

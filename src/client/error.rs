@@ -78,6 +78,20 @@ pub enum Error {
         /// The offset of the next record.
         first: u64,
     },
+    /// Records of a channel were lost with a damaged store; reading it as elements goes on behind them.
+    #[error(
+        "the records of channel `{channel}` from {from} up to {to} are lost ({why}): reading goes on at {to}"
+    )]
+    Damaged {
+        /// The channel.
+        channel: ChannelName,
+        /// The first offset that is lost.
+        from: u64,
+        /// The offset of the next record.
+        to: u64,
+        /// Why, in words.
+        why: Box<str>,
+    },
     /// A function that is no task.
     #[error("{function} is no task: write #[task] above it, and pass it by its name. {}", registered(.tasks))]
     NotATask {

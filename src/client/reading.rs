@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::connection::{ReadItem, Subscription};
 use super::error::{Error, Result};
 use super::handle::Client;
-use crate::protocol::batch::{BadBatch, Batch};
+use crate::protocol::batch::{BadBatch, Batch, Damage};
 use crate::protocol::message::Position;
 use crate::protocol::{ChannelEvent, ChannelName, LogId, TaskEvent, TimeMs};
 
@@ -94,6 +94,15 @@ pub enum Item<E = ChannelEvent> {
         /// The offset of the next record.
         first: u64,
     },
+    /// Records were lost with a damaged store. They keep their offsets, and the elements among them theirs.
+    Damaged {
+        /// The first offset that is lost, or where reading began among them.
+        from: u64,
+        /// The offset of the next record.
+        to: u64,
+        /// Why, in words.
+        why: Box<str>,
+    },
 }
 
 /// The records of a log, every one from where it began, in order, once, and then those that come. An
@@ -106,6 +115,8 @@ pub struct Records<E = ChannelEvent> {
     /// Whose records they are.
     channel: ChannelName,
     read: VecDeque<Record<E>>,
+    /// What is lost behind the records that were read.
+    damage: Option<Damage>,
     /// What comes behind the records that were read.
     error: Option<Error>,
     is_over: bool,
@@ -121,6 +132,7 @@ impl<E: Event> Records<E> {
             _client: client.clone(),
             channel,
             read: VecDeque::new(),
+            damage: None,
             error: None,
             is_over: false,
             next_offset: None,
@@ -146,6 +158,10 @@ impl<E: Event> Records<E> {
                     return Poll::Ready(Some(Ok(Item::Record(record))));
                 }
             }
+            if let Some(Damage { from, to, why }) = self.damage.take() {
+                self.next_offset = Some(to);
+                return Poll::Ready(Some(Ok(Item::Damaged { from, to, why: why.into() })));
+            }
             if let Some(error) = self.error.take() {
                 self.is_over = true;
                 return Poll::Ready(Some(Err(error)));
@@ -170,6 +186,9 @@ impl<E: Event> Records<E> {
     }
 
     fn open(&mut self, batch: &Batch, from: u64) {
+        if let Some(damage) = batch.damage() {
+            return self.skip(batch, Damage { from: damage.from.max(from), ..damage });
+        }
         let (mut index, time_ms) = (batch.header().base_index, batch.header().time_ms);
         for record in batch.records::<E>() {
             match record {
@@ -183,6 +202,16 @@ impl<E: Event> Records<E> {
                 }
                 Err(bad) => self.error = Some(undecodable(&bad)),
             }
+        }
+    }
+
+    /// Goes on behind records that are lost. Those before the element that is waited for are left out.
+    fn skip(&mut self, batch: &Batch, damage: Damage) {
+        let header = batch.header();
+        if self.waits_for_index.is_some_and(|wanted| header.end_index() <= wanted) {
+            self.next_offset = Some(header.end_offset());
+        } else {
+            (self.waits_for_index, self.damage) = (None, Some(damage));
         }
     }
 

@@ -120,7 +120,7 @@ pub async fn results(client: &Client, channel: &str) -> Result<Vec<Option<f64>>>
         let Record { offset, event, .. } = match item? {
             Item::Record(record) => record,
             Item::CaughtUp { .. } => break,
-            Item::Trimmed { .. } => panic!("nothing was trimmed"),
+            other => panic!("nothing was trimmed or lost: {other:?}"),
         };
         assert_eq!(offset, next, "a gap or a repeat on {channel}");
         next += 1;

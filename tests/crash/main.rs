@@ -165,7 +165,7 @@ async fn check_attempts(client: &Client, attempts_max: u32) -> Result<usize> {
         let record = match item? {
             Item::Record(record) => record,
             Item::CaughtUp { .. } => break,
-            Item::Trimmed { .. } => panic!("nothing was trimmed"),
+            other => panic!("nothing was trimmed or lost: {other:?}"),
         };
         match record.event {
             TaskEvent::Recovered(_) => epochs += 1,

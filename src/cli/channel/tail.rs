@@ -13,7 +13,7 @@ use crate::cli::signals::Signals;
 use crate::cli::task_row::Names;
 use crate::client::connection::ReadItem;
 use crate::client::{Client, Error};
-use crate::protocol::batch::Batch;
+use crate::protocol::batch::{Batch, Damage};
 use crate::protocol::command::Rejection;
 use crate::protocol::message::{Closing, Position};
 use crate::protocol::{ChannelEvent, ChannelName, Element, LogId, TaskEvent, TaskId};
@@ -38,7 +38,8 @@ use crate::protocol::{ChannelEvent, ChannelName, Element, LogId, TaskEvent, Task
 With --json, each line is one object:
   {\"offset\",\"time\",\"kind\",\"key\"?,\"value\"?,\"state\"?,\"error\"?,\"worker\"?}   for a record
   {\"marker\":\"caught_up\",\"offset\"}               here history ends, once
-  {\"marker\":\"trimmed\",\"from\",\"first\"}           the records in between are gone")]
+  {\"marker\":\"trimmed\",\"from\",\"first\"}           the records in between are gone
+  {\"marker\":\"damaged\",\"from\",\"to\",\"why\"}       they were lost with a damaged store")]
 pub struct Tail {
     /// The channel
     name: ChannelName,
@@ -85,6 +86,7 @@ impl FromStr for From {
 enum Marker {
     CaughtUp { offset: u64 },
     Trimmed { from: u64, first: u64 },
+    Damaged { from: u64, to: u64, why: String },
 }
 
 /// Whether there is more to read.
@@ -170,6 +172,7 @@ impl Reader {
     fn take(&mut self, item: ReadItem, log: LogId) -> anyhow::Result<More> {
         match item {
             ReadItem::Subscribed { from } => self.next = Position::Offset(from),
+            ReadItem::Records { batch, from } if batch.damage().is_some() => self.take_lost(&batch, from)?,
             ReadItem::Records { batch, from } if log == LogId::TASKS => {
                 self.take_task_events(&batch, from)?
             }
@@ -190,6 +193,14 @@ impl Reader {
             return Ok(());
         }
         self.mark(&Marker::CaughtUp { offset: head }, &format!("caught up at offset {head}"))
+    }
+
+    fn take_lost(&mut self, batch: &Batch, from: u64) -> anyhow::Result<()> {
+        let Some(damage) = batch.damage() else { return Ok(()) };
+        let damage = Damage { from: damage.from.max(from), ..damage };
+        self.next = Position::Offset(damage.to);
+        let text = damage.to_string();
+        self.mark(&Marker::Damaged { from: damage.from, to: damage.to, why: damage.why }, &text)
     }
 
     fn take_channel_events(&mut self, batch: &Batch, from: u64) -> anyhow::Result<()> {

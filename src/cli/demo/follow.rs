@@ -41,6 +41,7 @@ pub enum Marker<'a> {
     Recovered(Recovered<'a>),
     CaughtUp { offset: u64 },
     Trimmed { from: u64, first: u64 },
+    Damaged { from: u64, to: u64, why: &'a str },
 }
 
 /// What was found in the store.
@@ -124,6 +125,10 @@ impl Follower {
             Item::Trimmed { from, first } => {
                 let text = format!("offsets {from} to {first} are trimmed: their records are gone");
                 self.mark(&Marker::Trimmed { from, first }, &text)
+            }
+            Item::Damaged { from, to, why } => {
+                let text = format!("records {from} to {to} are lost: {why}");
+                self.mark(&Marker::Damaged { from, to, why: &why }, &text)
             }
         }
     }

@@ -150,7 +150,7 @@ async fn set_interval(client: &Client, interval: Duration) -> anyhow::Result<()>
                 }
             }
             Item::CaughtUp { .. } => break,
-            Item::Trimmed { .. } => {}
+            Item::Trimmed { .. } | Item::Damaged { .. } => {}
         }
     }
     if newest != Some(interval.as_secs_f64()) {

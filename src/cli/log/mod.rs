@@ -3,14 +3,16 @@
 mod dump;
 mod info;
 mod offline;
+mod repair;
 mod verify;
 
-/// See the log and the cluster, and check a store
+/// See the log and the cluster, check a store and repair it
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     Info(info::Info),
     Verify(verify::Verify),
     Dump(dump::Dump),
+    Repair(repair::Repair),
 }
 
 impl Command {
@@ -19,6 +21,7 @@ impl Command {
             Command::Info(info) => info.run().await,
             Command::Verify(verify) => verify.run().await,
             Command::Dump(dump) => dump.run().await,
+            Command::Repair(repair) => repair.run().await,
         }
     }
 }

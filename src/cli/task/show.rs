@@ -102,7 +102,7 @@ async fn history(client: &Client, info: &TaskInfo, names: &mut Names) -> anyhow:
                 }
             }
             Item::CaughtUp { .. } => break,
-            Item::Trimmed { .. } => {}
+            Item::Trimmed { .. } | Item::Damaged { .. } => {}
         }
     }
     Ok(steps)

@@ -21,6 +21,7 @@ use crate::log::heads::Heads;
 use crate::log::open::behind;
 use crate::log::salvage::{self, Repair};
 use crate::log::upgrade::{self, Age};
+use crate::log::verify::verify;
 use crate::log::{Last, OpenError, Opened, directory, snapshot, suspect};
 use crate::protocol::Seq;
 use crate::protocol::version::STORE_VERSION;
@@ -46,17 +47,28 @@ impl SledLog {
     }
 
     /// Repairs the store in this directory if it is damaged, or anyhow when `even_whole`, as
-    /// [`Self::open`] would; answers what was done, if anything was.
+    /// [`Self::open`] would, but looks at every batch before; answers what was done, if anything was.
     ///
     /// # Errors
     /// As [`Self::open`].
     pub fn repair(dir: &Path, even_whole: bool) -> Result<Option<Repair>, OpenError> {
+        let (log, repair) = SledLog::open_telling(dir, even_whole)?;
+        if repair.is_some() {
+            return Ok(repair);
+        }
+        // Whatever cannot be read makes the store suspect.
+        verify(&log, &mut |_| {});
+        drop(log);
+        SledLog::open_telling(dir, false).map(|(_, repair)| repair)
+    }
+
+    fn open_telling(dir: &Path, even_whole: bool) -> Result<(SledLog, Option<Repair>), OpenError> {
         let opening = Opening::begin(dir, SledOptions::default())?;
         let looked = match opening.look() {
             Ok(None) if even_whole => Ok(Some("it was asked for".to_owned())),
             looked => looked,
         };
-        opening.go_on_telling(looked).map(|(_, _, repair)| repair)
+        opening.go_on_telling(looked).map(|(log, _, repair)| (log, repair))
     }
 }
 

@@ -14,8 +14,10 @@ static ONE_RUN: LazyLock<Original> = LazyLock::new(|| Original::write(1, 240, 12
 /// Written in three runs: sled has an index of the first two.
 static THREE_RUNS: LazyLock<Original> = LazyLock::new(|| Original::write(3, 100, 120));
 
-/// How often each kind of damage is done at a random place, for each of the two stores.
-const ROUNDS: u64 = 12;
+/// How often each kind of damage is done at a random place, for each of the two stores. `HEADWATER_ROUNDS`
+/// does it as often as it says.
+static ROUNDS: LazyLock<u64> =
+    LazyLock::new(|| std::env::var("HEADWATER_ROUNDS").map_or(12, |rounds| rounds.parse().unwrap()));
 
 fn random() -> fastrand::Rng {
     let seed =
@@ -30,7 +32,7 @@ fn at_random(words: &str, damage: impl Fn(&Path, &mut fastrand::Rng, u64)) -> Ve
     let mut served = Vec::new();
     for original in [&*ONE_RUN, &*THREE_RUNS] {
         let (_, used) = length_and_used(original.copy().path());
-        for round in 0..ROUNDS {
+        for round in 0..*ROUNDS {
             let copy = original.copy();
             let at = random.u64(0..used);
             eprintln!("{words}, round {round}: from {at} of {used}");
@@ -60,15 +62,15 @@ fn flipped_bytes_cost_what_they_lie_in() {
         }
     }
     let served = at_random("one byte", |dir, _, at| flip(dir, at));
-    let all = ROUNDS * (ONE_RUN.batches() + THREE_RUNS.batches());
-    assert!(whole_of(&served) + 3 * 2 * ROUNDS >= all, "{} of {all}", whole_of(&served));
+    let all = *ROUNDS * (ONE_RUN.batches() + THREE_RUNS.batches());
+    assert!(whole_of(&served) + 3 * 2 * *ROUNDS >= all, "{} of {all}", whole_of(&served));
     at_random("64 bytes", |dir, _, at| overwrite(dir, at, 64, |byte| *byte ^= 0x10));
 }
 
 #[test]
 fn zeroed_ranges_cost_what_they_lie_in() {
     let served = at_random("4 KiB of zeros", |dir, _, at| zero(dir, at, 4096));
-    let all = ROUNDS * (ONE_RUN.batches() + THREE_RUNS.batches());
+    let all = *ROUNDS * (ONE_RUN.batches() + THREE_RUNS.batches());
     assert!(whole_of(&served) * 10 >= all * 9, "{} of {all}", whole_of(&served));
     at_random("a zeroed range", |dir, random, at| zero(dir, at, random.u64(1..100_000)));
 }
