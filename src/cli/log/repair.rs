@@ -156,7 +156,7 @@ mod tests {
         };
         let json = serde_json::to_value(shown(Some(&done))).unwrap();
         assert_eq!((&json["repaired"], &json["records_lost"]), (&true.into(), &4.into()));
-        assert_eq!(json["lost"][0].to_string(), r#"{"log":1,"from":3,"to":7,"why":"gone"}"#);
+        assert_eq!(json["lost"][0], serde_json::json!({ "log": 1, "from": 3, "to": 7, "why": "gone" }));
         assert_eq!(json["missing_commits"].to_string(), "[[4,5]]");
         assert!(json.get("kept").is_none() && json.get("acknowledged").is_none());
     }

@@ -44,6 +44,7 @@ mod trees;
 
 mod find;
 mod open;
+mod raw;
 mod read;
 mod rebuild;
 mod replay;

@@ -160,7 +160,14 @@ impl SledLog {
                 let can = |back: u64| {
                     guarded(|| self.trees.values(log, from..to - back).next_back().transpose()).is_ok()
                 };
-                Ok(Seen::Not(to - first_that(0, to - from, can), Some(why)))
+                let upto = to - first_that(0, to - from, can);
+                // A page is looked up by what lies behind its end: so from here on forwards, up to the page
+                // that cannot be read.
+                let last = guarded(|| {
+                    let entries = self.trees.values(log, upto..to).map_while(Result::ok);
+                    Ok::<_, Failure>(entries.filter_map(|(at, value)| decode(log, at, value).ok()).last())
+                });
+                Ok(last.ok().flatten().map_or(Seen::Not(upto, Some(why)), Seen::Whole))
             }
         }
     }
