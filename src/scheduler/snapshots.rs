@@ -231,3 +231,170 @@ impl<I: Iterator<Item = SnapshotItem>> Iterator for Pieces<'_, I> {
         (!piece.is_empty()).then_some(piece)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Memory;
+    use crate::protocol::batch::OpenBatch;
+    use crate::protocol::event::Origin;
+    use crate::protocol::session::SessionKind;
+    use crate::protocol::task::{Argument, ErrorKind, TaskError, TaskOptions};
+    use crate::protocol::{
+        ChannelEvent, ChannelName, Element, Epoch, Payload, Producer, SessionId, Submission, TaskEvent,
+        TaskKey,
+    };
+    use crate::scheduler::core::State;
+
+    const CHANNEL: LogId = LogId(1);
+    const HOUR_MS: u64 = 3_600_000;
+
+    /// A log of so many commits, one an hour: a session and a channel, then tasks, some of which fail with
+    /// a task that waits for them, and futures on the channel.
+    fn log(commits: u64) -> Memory {
+        let log = Memory::new();
+        let epoch = log.begin_epoch().unwrap();
+        for seq in 1..=commits {
+            let (tasks, channel) = events(seq);
+            let bounds = [LogId::TASKS, CHANNEL].map(|id| log.bounds(id));
+            let mut open = OpenBatch::new(LogId::TASKS, bounds[0].head, 0);
+            tasks.iter().for_each(|event| assert!(open.push(event, false)));
+            let mut batches = vec![open.seal(Seq(seq), epoch, seq * HOUR_MS)];
+            let mut open = OpenBatch::new(CHANNEL, bounds[1].head, bounds[1].elements);
+            channel.iter().for_each(|event| assert!(open.push(event, true)));
+            if !open.is_empty() {
+                batches.push(open.seal(Seq(seq), epoch, seq * HOUR_MS));
+            }
+            log.append(&Commit { seq: Seq(seq), epoch, batches }).unwrap();
+            log.flush().unwrap();
+        }
+        log
+    }
+
+    fn events(seq: u64) -> (Vec<TaskEvent>, Vec<ChannelEvent>) {
+        let producer = Producer(1);
+        let origin = Origin { producer, number: seq };
+        let key = |seq: u64| TaskKey::named(&format!("task {seq}"));
+        if seq == 1 {
+            let (session, kind, lease_ms) = (SessionId([1; 16]), SessionKind::Client, 1000);
+            let name = ChannelName::new("channel").unwrap();
+            let opened = TaskEvent::SessionOpened { producer, session, kind, lease_ms };
+            return (vec![opened, TaskEvent::ChannelCreated { origin, log: CHANNEL, name }], vec![]);
+        }
+        let before = (seq > 2).then(|| Argument::Future(key(seq - 1).id));
+        let submission = Submission {
+            key: key(seq),
+            function: "m::f".into(),
+            version: 1,
+            arguments: before.into_iter().chain([Argument::Value(Payload::raw(vec![7; 3000]))]).collect(),
+            options: TaskOptions::default(),
+        };
+        let mut events = vec![TaskEvent::Submitted { origin, submission }];
+        if seq % 5 == 4 {
+            let error = Box::new(TaskError::new(ErrorKind::Returned, "no", vec![]));
+            events.push(TaskEvent::Failed { task: key(seq - 1).id, error });
+        }
+        (events, vec![ChannelEvent::Appended { origin, element: Element::Future(key(seq)) }])
+    }
+
+    fn take(log: &dyn Log, history: History) -> Written {
+        write(log, history, log.last().seq.0 * HOUR_MS, &|| Ok(())).unwrap()
+    }
+
+    /// What a log of so many commits adds up to.
+    fn state(commits: u64) -> State {
+        recovery::fold(&log(commits)).unwrap()
+    }
+
+    fn recovered_to(log: &dyn Log, at: u64) -> Recovered {
+        recovery::recover_to(log, Seq(at), &mut |_| Ok(())).unwrap()
+    }
+
+    /// Writes the snapshot of a commit that is not the newest one: of its pieces, so many.
+    fn take_at(log: &Memory, at: u64, pieces: usize) {
+        let items = recovered_to(log, at).state.into_items();
+        let all = Pieces { items, goes_on: &|| Ok(()), count: 0, broken_off: None };
+        log.write_snapshot(Seq(at), &mut all.take(pieces)).unwrap();
+    }
+
+    #[test]
+    fn a_snapshot_and_the_tail_give_the_state_at_every_commit() {
+        let all = log(60);
+        assert!(!state(60).doomed.is_empty(), "a state in the middle of upkeep");
+        [1, 20, 40].into_iter().for_each(|at| take_at(&all, at, usize::MAX));
+        for at in 1..=60 {
+            let Recovered { state: found, snapshot, records, .. } = recovered_to(&all, at);
+            assert_eq!(found, state(at), "at commit {at}");
+            assert_eq!(snapshot.0, [1, 20, 40].into_iter().rfind(|snapshot| *snapshot <= at).unwrap());
+            assert_eq!(records == 0, snapshot.0 == at);
+        }
+    }
+
+    #[test]
+    fn a_snapshot_that_was_cut_off_is_left_out_for_the_one_before() {
+        let log = log(60);
+        take_at(&log, 20, usize::MAX);
+        take_at(&log, 40, 1);
+        take_at(&log, 50, 0);
+        let recovered = recovered_to(&log, 60);
+        assert_eq!((recovered.bad_snapshots.len(), recovered.snapshot), (2, Seq(20)));
+        assert_eq!(recovered.state, state(60));
+        // The one after them knows better.
+        take(&log, History::All);
+        assert_eq!(log.snapshots().unwrap(), [Seq(60), Seq(50)]);
+        assert_eq!((recovered_to(&log, 60).snapshot, recovered_to(&log, 60).state), (Seq(60), state(60)));
+    }
+
+    #[test]
+    fn history_is_trimmed_before_the_older_snapshot_and_only_what_may_go() {
+        let ages = [(HOUR_MS * 1000, 1000), (HOUR_MS * 1000, 20), (HOUR_MS * 20, 1000), (0, 0)];
+        for (age_ms, records) in ages {
+            let log = log(60);
+            let history = History::Newest { age_ms, records };
+            [30, 45].into_iter().for_each(|at| take_at(&log, at, usize::MAX));
+            take(&log, history);
+            assert_eq!(log.snapshots().unwrap(), [Seq(60), Seq(45)]);
+            let needed_from = recovered_to(&log, 50).tasks_from;
+            let first = log.bounds(LogId::TASKS).first;
+            match (age_ms / HOUR_MS, records) {
+                (1000, 1000) => assert_eq!(first, 0),
+                (1000, 20) => assert_eq!(first, log.bounds(LogId::TASKS).head - 20 - 1, "whole batches"),
+                (20, 1000) => {
+                    let oldest = log.read(LogId::TASKS, first, 0).unwrap()[0].header().time_ms;
+                    assert_eq!(oldest, 40 * HOUR_MS);
+                }
+                _ => assert_eq!(first, needed_from, "a start from the older snapshot needs the rest"),
+            }
+            assert_eq!(recovered_to(&log, 60).state, state(60));
+            log.drop_snapshot(Seq(60)).unwrap();
+            assert_eq!(recovered_to(&log, 60).state, state(60), "from the older one, too");
+        }
+    }
+
+    #[test]
+    fn one_is_written_when_the_tail_has_grown_and_broken_off_when_the_scheduler_stops() {
+        let log = log(60);
+        let mut snapshots = Snapshots::new(Arc::new(log.clone()), History::All, &recovered_to(&log, 60));
+        snapshots.due_at = snapshots.tail_records + 2;
+        let commit = |records: u64| {
+            let mut open = OpenBatch::new(LogId::TASKS, 0, 0);
+            (0..records).for_each(|_| assert!(open.push(&0u8, false)));
+            Commit { seq: Seq(61), epoch: Epoch(1), batches: vec![open.seal(Seq(61), Epoch(1), 0)] }
+        };
+        snapshots.committed(&commit(1));
+        assert!(snapshots.writing.is_none());
+        snapshots.committed(&commit(1));
+        let written = snapshots.writing.take().unwrap().join().unwrap().unwrap();
+        assert_eq!((written.at, log.snapshots().unwrap()), (Seq(60), vec![Seq(60)]));
+        assert_eq!(snapshots.tail_records, 0, "it counts anew");
+        drop(snapshots);
+        log.drop_snapshot(Seq(60)).unwrap();
+        let left = std::cell::Cell::new(3);
+        let goes_on = || {
+            left.set(left.get() - 1);
+            if left.get() > 0 { Ok(()) } else { Err(Error::Refused("the scheduler stops".to_owned())) }
+        };
+        assert!(write(&log, History::All, 0, &goes_on).unwrap_err().to_string().contains("stops"));
+        assert_eq!(log.snapshots().unwrap(), [], "nothing is left of it");
+    }
+}
