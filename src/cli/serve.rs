@@ -37,8 +37,9 @@ pub struct Serve {
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub client_lease: Duration,
 
-    /// Fail a task as poison once so many workers died while they ran it; 0: never
+    /// Fail a task as poison once so many workers in a row died while they ran it; 0: never
     ///
+    /// An attempt that submitted or appended something before its worker died does not count.
     /// A worker has died when its session ended without a goodbye: it was not heard of for its lease, or
     /// another one joined under its name.
     #[arg(long, value_name = "N", default_value_t = Settings::default().deaths_max)]

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::core::{Core, Effect, LogFacts, Settings};
-use super::handle::{Call, Connected, ConnectionId, Handle, Outgoing};
+use super::handle::{Call, Connected, ConnectionId, Departure, Handle, Outgoing};
 use super::recovery::{self, Recovered};
 use super::snapshots::Snapshots;
 use super::writer::{self, Written};
@@ -219,9 +219,13 @@ impl Driver {
                     self.pipeline.request(connection, number, request);
                 }
             }
-            Call::Disconnect { connection, goodbye } => {
+            Call::Disconnect { connection, departure } => {
                 self.outboxes.remove(&connection);
-                self.pipeline.disconnect(now(), connection, goodbye);
+                let (silent_ms, goodbye) = match departure {
+                    Departure::Goodbye => (0, true),
+                    Departure::Lost { silent_ms } => (silent_ms, false),
+                };
+                self.pipeline.disconnect(now().saturating_sub(silent_ms), connection, goodbye);
             }
             Call::Shutdown => return true,
         }
@@ -305,7 +309,7 @@ mod tests {
         let (function, arguments) = ("f".into(), vec![]);
         let submission = Submission { key, function, version: 1, arguments, options };
         handle.send(leaves, vec![(1, Request::Command(Command::Submit(submission)))]).await.unwrap();
-        handle.disconnect(leaves, false).await;
+        handle.disconnect(leaves, Departure::Lost { silent_ms: 0 }).await;
         let (stays, mut outgoing) = connect(&handle, 2).await;
         // More than the driver can take.
         for _ in 0..4 {
