@@ -10,6 +10,7 @@
 //! Nothing else of the crate imports this module.
 
 mod ask;
+mod bench;
 mod channel;
 mod connect;
 mod demo;
@@ -74,6 +75,8 @@ enum Command {
     Task(task::Command),
     #[command(subcommand)]
     Log(log::Command),
+    #[command(subcommand)]
+    Bench(bench::Command),
 }
 
 impl Command {
@@ -86,13 +89,18 @@ impl Command {
             Command::Channel(command) => command.run().await,
             Command::Task(command) => command.run().await,
             Command::Log(command) => command.run().await,
+            Command::Bench(command) => command.run().await,
         }
     }
 
     fn log_level(&self) -> LevelFilter {
         match self {
             Command::Up(_) | Command::Scheduler(_) | Command::Worker(_) => LevelFilter::INFO,
-            Command::Demo(_) | Command::Channel(_) | Command::Task(_) | Command::Log(_) => LevelFilter::WARN,
+            Command::Demo(_)
+            | Command::Channel(_)
+            | Command::Task(_)
+            | Command::Log(_)
+            | Command::Bench(_) => LevelFilter::WARN,
         }
     }
 }

@@ -5,25 +5,21 @@
 //! start would: from the snapshot before, and the records behind that. So the live core knows nothing of it,
 //! no commit waits for it but for the disk, and each snapshot proves anew that the logs can be
 //! folded. The price: while it is made there is a second state in memory, and each record is folded twice.
-//! That is bounded by making one only when the tail has grown to [`TAIL_RECORDS_MIN`] and to as many records
-//! as the state has items.
+//! [`Schedule`] bounds how often.
 //!
 //! The two newest are kept: when the newest cannot be used, a start goes on from the one before. What the task
 //! log has before that one is history; [`History`] says how much of it is kept.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+mod schedule;
+mod thread;
 
-use super::recovery::{self, Recovered};
+pub use schedule::Schedule;
+pub(super) use thread::Snapshots;
+
+use super::recovery;
 use crate::log::{Error, Log};
-use crate::protocol::batch::Commit;
 use crate::protocol::snapshot::{PIECE_BYTES, SnapshotItem};
 use crate::protocol::{LogId, Seq, TimeMs};
-
-/// Fewest records behind a snapshot before the next one is made: 250,000, which a start folds in about a
-/// quarter of a second.
-const TAIL_RECORDS_MIN: u64 = 250_000;
 
 /// How many snapshots are kept.
 const KEPT: usize = 2;
@@ -61,82 +57,6 @@ pub struct Written {
     pub items: u64,
     /// How many records were folded for it.
     pub records: u64,
-}
-
-/// Writes snapshots when it is time.
-pub(super) struct Snapshots {
-    log: Arc<dyn Log>,
-    history: History,
-    /// Records behind the newest snapshot.
-    tail_records: u64,
-    /// How many of them make the next one due.
-    due_at: u64,
-    stop: Arc<AtomicBool>,
-    writing: Option<JoinHandle<Result<Written, Error>>>,
-}
-
-impl Snapshots {
-    /// Goes on after a start.
-    pub fn new(log: Arc<dyn Log>, history: History, recovered: &Recovered) -> Self {
-        Snapshots {
-            log,
-            history,
-            tail_records: recovered.records,
-            due_at: due_at(recovered.state.tasks.len() as u64),
-            stop: Arc::default(),
-            writing: None,
-        }
-    }
-
-    /// Counts a commit that is durable, and begins a snapshot when one is due.
-    pub fn committed(&mut self, commit: &Commit) {
-        self.tail_records += commit.batches.iter().map(|batch| u64::from(batch.header().count)).sum::<u64>();
-        if let Some(writing) = self.writing.take_if(|writing| writing.is_finished()) {
-            self.ended(writing);
-        }
-        if self.tail_records >= self.due_at && self.writing.is_none() {
-            self.tail_records = 0;
-            let (log, stop, history) = (self.log.clone(), self.stop.clone(), self.history);
-            let now = commit.batches.last().map_or(0, |batch| batch.header().time_ms);
-            let write = move || {
-                let goes_on = || match stop.load(Ordering::Relaxed) {
-                    true => Err(Error::Refused("the scheduler stops".to_owned())),
-                    false => Ok(()),
-                };
-                write(log.as_ref(), history, now, &goes_on)
-            };
-            let thread = std::thread::Builder::new().name("snapshot".to_owned());
-            self.writing = Some(thread.spawn(write).expect("a thread can be started"));
-        }
-    }
-
-    fn ended(&mut self, writing: JoinHandle<Result<Written, Error>>) {
-        match writing.join() {
-            Ok(Ok(Written { at, items, records })) => {
-                self.due_at = due_at(items);
-                tracing::info!(seq = %at, items, records, "snapshot written");
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "no snapshot: a start will take longer, and the next one is tried later");
-            }
-            Err(_) => tracing::error!("the thread that writes snapshots panicked"),
-        }
-    }
-}
-
-impl Drop for Snapshots {
-    /// Breaks off what is under way and waits for that: then nobody has the log any more.
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(writing) = self.writing.take() {
-            // It says that it was broken off.
-            let _ = writing.join();
-        }
-    }
-}
-
-fn due_at(items: u64) -> u64 {
-    items.max(TAIL_RECORDS_MIN)
 }
 
 /// Writes a snapshot of the newest durable commit, and lets go of what nobody needs behind it. `goes_on`
@@ -236,15 +156,15 @@ impl<I: Iterator<Item = SnapshotItem>> Iterator for Pieces<'_, I> {
 mod tests {
     use super::*;
     use crate::log::Memory;
-    use crate::protocol::batch::OpenBatch;
+    use crate::protocol::batch::{Commit, OpenBatch};
     use crate::protocol::event::Origin;
     use crate::protocol::session::SessionKind;
     use crate::protocol::task::{Argument, ErrorKind, TaskError, TaskOptions};
     use crate::protocol::{
-        ChannelEvent, ChannelName, Element, Epoch, Payload, Producer, SessionId, Submission, TaskEvent,
-        TaskKey,
+        ChannelEvent, ChannelName, Element, Payload, Producer, SessionId, Submission, TaskEvent, TaskKey,
     };
     use crate::scheduler::core::State;
+    use crate::scheduler::recovery::Recovered;
 
     const CHANNEL: LogId = LogId(1);
     const HOUR_MS: u64 = 3_600_000;
@@ -372,29 +292,14 @@ mod tests {
     }
 
     #[test]
-    fn one_is_written_when_the_tail_has_grown_and_broken_off_when_the_scheduler_stops() {
+    fn one_that_is_broken_off_leaves_nothing() {
         let log = log(60);
-        let mut snapshots = Snapshots::new(Arc::new(log.clone()), History::All, &recovered_to(&log, 60));
-        snapshots.due_at = snapshots.tail_records + 2;
-        let commit = |records: u64| {
-            let mut open = OpenBatch::new(LogId::TASKS, 0, 0);
-            (0..records).for_each(|_| assert!(open.push(&0u8, false)));
-            Commit { seq: Seq(61), epoch: Epoch(1), batches: vec![open.seal(Seq(61), Epoch(1), 0)] }
-        };
-        snapshots.committed(&commit(1));
-        assert!(snapshots.writing.is_none());
-        snapshots.committed(&commit(1));
-        let written = snapshots.writing.take().unwrap().join().unwrap().unwrap();
-        assert_eq!((written.at, log.snapshots().unwrap()), (Seq(60), vec![Seq(60)]));
-        assert_eq!(snapshots.tail_records, 0, "it counts anew");
-        drop(snapshots);
-        log.drop_snapshot(Seq(60)).unwrap();
         let left = std::cell::Cell::new(3);
         let goes_on = || {
             left.set(left.get() - 1);
             if left.get() > 0 { Ok(()) } else { Err(Error::Refused("the scheduler stops".to_owned())) }
         };
         assert!(write(&log, History::All, 0, &goes_on).unwrap_err().to_string().contains("stops"));
-        assert_eq!(log.snapshots().unwrap(), [], "nothing is left of it");
+        assert_eq!(log.snapshots().unwrap(), []);
     }
 }
