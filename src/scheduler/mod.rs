@@ -15,4 +15,3 @@ mod writer;
 pub use driver::{Scheduler, start};
 pub use handle::{Connected, ConnectionId, Departure, Handle, Outgoing, Request};
 pub use pipeline::Pipeline;
-pub use snapshots::History;

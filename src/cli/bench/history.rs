@@ -14,8 +14,7 @@ use crate::protocol::task::{Argument, TaskOptions};
 use crate::protocol::{
     AttemptNumber, Epoch, LogId, Payload, Producer, SessionId, Submission, TaskEvent, TaskKey, TimeMs,
 };
-use crate::scheduler::History;
-use crate::scheduler::snapshots::{self, Schedule};
+use crate::scheduler::snapshots::{self, EVERY_RECORDS, History, Schedule};
 
 /// Records of a commit, as a busy scheduler makes them.
 const COMMIT_RECORDS: usize = 4096;
@@ -79,7 +78,7 @@ impl Writer {
     fn begin(log: Arc<dyn Log>) -> anyhow::Result<Writer> {
         let epoch = log.begin_epoch()?;
         let now = jiff::Timestamp::now().as_millisecond().unsigned_abs();
-        let (schedule, pending) = (Schedule::default(), Vec::with_capacity(COMMIT_RECORDS));
+        let (schedule, pending) = (Schedule::new(EVERY_RECORDS, 0, 0), Vec::with_capacity(COMMIT_RECORDS));
         Ok(Writer { log, epoch, schedule, pending, records: 0, numbers: 0, now })
     }
 
@@ -142,7 +141,7 @@ impl Writer {
         if self.schedule.counted(&commit) {
             self.schedule.begun();
             let written = snapshots::write(self.log.as_ref(), History::All, self.now, &|| Ok(()))?;
-            self.schedule.written(&written);
+            self.schedule.written(written.items);
         }
         Ok(())
     }

@@ -21,6 +21,29 @@ use crate::log::{Error, Log};
 use crate::protocol::snapshot::{PIECE_BYTES, SnapshotItem};
 use crate::protocol::{LogId, Seq, TimeMs};
 
+/// How many records of the task log are kept unless told otherwise: 10,000,000, about a gigabyte.
+pub const TASK_LOG_RECORDS: u64 = 10_000_000;
+
+/// How many records are behind a snapshot, unless told otherwise, when the next one is made: 250,000, which
+/// a start folds in about a quarter of a second.
+pub const EVERY_RECORDS: u64 = 250_000;
+
+/// When snapshots are written, and what is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Fewest records behind a snapshot before the next one is made.
+    pub every_records: u64,
+    /// What is kept of the task log.
+    pub history: History,
+}
+
+impl Default for Options {
+    /// Every [`EVERY_RECORDS`], and the default [`History`].
+    fn default() -> Self {
+        Options { every_records: EVERY_RECORDS, history: History::default() }
+    }
+}
+
 /// How many snapshots are kept.
 const KEPT: usize = 2;
 
@@ -42,9 +65,9 @@ pub enum History {
 }
 
 impl Default for History {
-    /// 7 days, and 10,000,000 records: about a gigabyte.
+    /// 7 days, and [`TASK_LOG_RECORDS`].
     fn default() -> Self {
-        History::Newest { age_ms: 7 * 24 * 60 * 60 * 1000, records: 10_000_000 }
+        History::Newest { age_ms: 7 * 24 * 60 * 60 * 1000, records: TASK_LOG_RECORDS }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use super::{History, Schedule, Written, write};
+use super::{Options, Schedule, Written, write};
 use crate::log::{Error, Log};
 use crate::protocol::batch::Commit;
 use crate::scheduler::recovery::Recovered;
@@ -12,7 +12,7 @@ use crate::scheduler::recovery::Recovered;
 /// Writes snapshots when they are due. The log's writer tells it of commits.
 pub(in crate::scheduler) struct Snapshots {
     log: Arc<dyn Log>,
-    history: History,
+    options: Options,
     schedule: Schedule,
     stop: Arc<AtomicBool>,
     writing: Option<JoinHandle<Result<Written, Error>>>,
@@ -20,9 +20,10 @@ pub(in crate::scheduler) struct Snapshots {
 
 impl Snapshots {
     /// Goes on after a start.
-    pub fn new(log: Arc<dyn Log>, history: History, recovered: &Recovered) -> Self {
-        let schedule = Schedule::after_start(recovered.state.tasks.len() as u64, recovered.records);
-        Snapshots { log, history, schedule, stop: Arc::default(), writing: None }
+    pub fn new(log: Arc<dyn Log>, options: Options, recovered: &Recovered) -> Self {
+        let items = recovered.state.tasks.len() as u64;
+        let schedule = Schedule::new(options.every_records, items, recovered.records);
+        Snapshots { log, options, schedule, stop: Arc::default(), writing: None }
     }
 
     /// Counts a commit that is durable, and begins a snapshot when one is due.
@@ -38,7 +39,7 @@ impl Snapshots {
     }
 
     fn begin(&mut self, commit: &Commit) {
-        let (log, stop, history) = (self.log.clone(), self.stop.clone(), self.history);
+        let (log, stop, history) = (self.log.clone(), self.stop.clone(), self.options.history);
         let now = commit.batches.last().map_or(0, |batch| batch.header().time_ms);
         let write = move || {
             let goes_on = || match stop.load(Ordering::Relaxed) {
@@ -53,9 +54,8 @@ impl Snapshots {
 
     fn ended(&mut self, writing: JoinHandle<Result<Written, Error>>) {
         match writing.join() {
-            Ok(Ok(written)) => {
-                let Written { at, items, records } = written;
-                self.schedule.written(&written);
+            Ok(Ok(Written { at, items, records })) => {
+                self.schedule.written(items);
                 tracing::info!(seq = %at, items, records, "snapshot written");
             }
             Ok(Err(error)) => {
@@ -89,7 +89,7 @@ mod tests {
     fn one_is_written_when_the_tail_has_grown() {
         let log = Memory::new();
         let recovered = recovery::recover(&log, &mut |_| Ok(())).unwrap();
-        let mut snapshots = Snapshots::new(Arc::new(log.clone()), History::All, &recovered);
+        let mut snapshots = Snapshots::new(Arc::new(log.clone()), Options::default(), &recovered);
         let commit = |records: u64| {
             let mut open = OpenBatch::new(LogId::TASKS, 0, 0);
             (0..records).for_each(|_| assert!(open.push(&0u8, false)));
