@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use fastrand::Rng;
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::life::{Ack, BURST_MAX, Kind, LifeFile, Stamp};
@@ -19,6 +20,9 @@ use crate::protocol::message::Closing;
 
 /// How long a client tries to reach the scheduler: longer than a round may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How long a client that is to stop waits for what it has sent.
+const STOP_MAX: Duration = Duration::from_secs(15);
 
 /// The pause between two bursts of appends, in milliseconds: three clients make some 150 elements a
 /// second, so that a thousand rounds are still read in seconds.
@@ -62,17 +66,30 @@ impl TortureClient {
     pub async fn run(self) -> anyhow::Result<()> {
         let mut signals = Signals::listen()?;
         signals.or_stdin_closes();
+        let (stop, stopped) = watch::channel(false);
+        let gone = async {
+            signals.next().await;
+            // The other end is in this function.
+            let _ = stop.send(true);
+            sleep(STOP_MAX).await;
+        };
+        tokio::select! {
+            ended = self.live_again_and_again(stopped) => Ok(ended?),
+            () = gone => anyhow::bail!("what was sent was not answered for {STOP_MAX:?}: is the scheduler there?"),
+        }
+    }
+
+    async fn live_again_and_again(&self, stopped: watch::Receiver<bool>) -> Result<(), Error> {
         loop {
-            match self.live(&mut signals).await {
-                Ok(()) => return Ok(()),
+            match self.live(stopped.clone()).await {
                 Err(error) if is_session_over(&error) => {}
-                Err(error) => return Err(error.into()),
+                ended => return ended,
             }
         }
     }
 
     /// A session, from its begin to its end, or until it is time to go.
-    async fn live(&self, signals: &mut Signals) -> Result<(), Error> {
+    async fn live(&self, mut stopped: watch::Receiver<bool>) -> Result<(), Error> {
         let file = LifeFile::begin(&self.acks, self.number)?;
         let purpose = file.id.to_string();
         let rng = Rng::with_seed(Digest(self.seed).with(purpose.as_bytes()).0);
@@ -81,7 +98,8 @@ impl TortureClient {
         loop {
             session.burst().await?;
             tokio::select! {
-                () = signals.next() => break,
+                // A sender that is gone means the same.
+                _ = stopped.wait_for(|stopped| *stopped) => break,
                 () = sleep(Duration::from_millis(session.rng.u64(PAUSE_MS))) => {}
             }
         }

@@ -47,22 +47,20 @@ const BEGIN_AND_END: Duration = Duration::from_secs(60);
 /// Starts a scheduler on a store of its own, workers and clients, all as processes. The clients append
 /// numbered values and futures of tasks to channels that they share, and each notes what was acknowledged.
 /// In each round one of the processes, or two after each other, is killed with SIGKILL, or stopped with
-/// SIGSTOP for longer than two leases, at a random moment; then it comes back, and work must go on. Every
-/// few rounds and at the end the whole history is read from outside, by two new readers and one that has
-/// followed since the start, and checked:
+/// SIGSTOP for longer than two leases, at a random moment; then it comes back, and work must go on.
 ///
-/// - what was acknowledged is there, where it was said to be, once, and in each session's order;
-/// - offsets are dense, readers agree, and what a stopped channel holds is what its end says;
-/// - each task's outcome entered the log once, of its newest attempt, is what its function gives, and is
-///   what the channels say of it;
-/// - a task that writes itself wrote each number once, whichever of its attempts were killed;
-/// - no start found damage, and in the end everything wanted settles, the scheduler stops in order, and
-///   its store is whole.
+/// Every few rounds and at the end the whole history is read from outside, by two new readers and one that
+/// has followed since the start, and checked. What was acknowledged must be there, where it was said to be,
+/// once, and in each session's order. Offsets must be dense, and readers agree. Each task's outcome must
+/// have entered the log once, of its newest attempt, and be what its function gives and what the channels say
+/// of it. Tasks that write themselves must have written each number once, whichever of their attempts were
+/// killed. No start may have found damage. In the end everything wanted must settle, all must stop in order,
+/// and the store must be whole.
 ///
 /// The seed decides who is struck, how and when; processes keep their own time, so a second run with the
 /// same seed strikes the same and may meet them elsewhere. It listens on loopback only, and no process but
 /// its own is touched. A broken promise is printed with its seed and round, everything is kept, and the
-/// exit code is 1; otherwise the directory is removed.
+/// exit code is 1; otherwise the directory is removed. It does not cut the power: see docs/reliability.md.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   headwater torture
