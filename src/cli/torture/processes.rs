@@ -1,5 +1,6 @@
 //! The processes: all of this same binary, all with a pipe on stdin whose other end is here, so that they
-//! end when this process does, in whatever way. None but those that were started here is ever touched.
+//! end when this process does, in whatever way; one that is stopped when this process is killed ends when it
+//! is continued. None but those that were started here is ever touched.
 
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
