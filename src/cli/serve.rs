@@ -93,8 +93,7 @@ impl Serve {
     }
 
     /// Starts a scheduler, says on stderr what it found, and runs it until a signal comes.
-    pub async fn run(&self, options: Options) -> anyhow::Result<()> {
-        let mut signals = Signals::listen()?;
+    pub async fn run(&self, options: Options, mut signals: Signals) -> anyhow::Result<()> {
         let local = tokio::select! {
             started = Local::start(options) => started?,
             () = signals.next() => return Ok(()),
