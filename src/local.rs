@@ -13,7 +13,7 @@ use crate::client::{Client, Error, Result, blocking};
 use crate::log::{self, Log, Memory, OpenError, Opened, Purpose, Reader, SledLog, SledOptions};
 use crate::protocol::event::Receipt;
 use crate::scheduler::core::Settings;
-use crate::scheduler::{self, Handle, History};
+use crate::scheduler::{self, Handle, snapshots};
 use crate::server::{self, BindError, Server};
 use crate::worker;
 
@@ -41,8 +41,8 @@ pub struct Options {
     pub insecure: bool,
     /// The scheduler's settings.
     pub settings: Settings,
-    /// How much of the task log is kept.
-    pub history: History,
+    /// When snapshots are written, and how much of the task log is kept.
+    pub snapshots: snapshots::Options,
     /// How many workers run in this process.
     pub workers: u32,
     /// How many attempts each of them runs at a time.
@@ -59,7 +59,7 @@ impl Default for Options {
             token: None,
             insecure: false,
             settings: Settings::default(),
-            history: History::default(),
+            snapshots: snapshots::Options::default(),
             workers: 0,
             slots: 1,
         }
@@ -105,11 +105,11 @@ impl Local {
         let guard = server::Options { token: options.token.clone(), insecure: options.insecure };
         let server = Server::bind(&options.listen, guard).await?;
         let address = server.local_addr();
-        let Options { store, repair, settings, history, .. } = options.clone();
+        let Options { store, repair, settings, snapshots, .. } = options.clone();
         let recover = move || {
             let (log, opened) = open(store, repair)?;
             let reader = Reader::new(log.clone());
-            let scheduler = scheduler::start(log, reader.clone(), settings, history, opened.damage)?;
+            let scheduler = scheduler::start(log, reader.clone(), settings, snapshots, opened.damage)?;
             Ok::<_, StartError>((scheduler, reader, opened.fresh))
         };
         let (scheduler, reader, fresh) = tokio::task::spawn_blocking(recover).await??;

@@ -10,6 +10,7 @@
 //! Nothing else of the crate imports this module.
 
 mod ask;
+mod bench;
 mod channel;
 mod connect;
 mod demo;
@@ -23,6 +24,7 @@ mod signals;
 mod task;
 mod task_row;
 mod time;
+mod torture;
 mod up;
 mod worker;
 
@@ -50,6 +52,8 @@ const AFTER_HELP: &str = "\
 Begin with:
   headwater demo                                  a scheduler, two workers, and channels that fill
   headwater channel tail adds --from 0 --follow   in another terminal: read along, from the start
+Before you rely on it:
+  headwater torture                               kill its processes again and again, on this disk, and check
 
 Environment:
   HEADWATER_CONNECT     where the scheduler is, for --connect
@@ -68,12 +72,17 @@ enum Command {
     Up(up::Up),
     Scheduler(scheduler::Scheduler),
     Worker(worker::Worker),
+    Torture(torture::Torture),
+    #[command(hide = true)]
+    TortureClient(torture::TortureClient),
     #[command(subcommand)]
     Channel(channel::Command),
     #[command(subcommand)]
     Task(task::Command),
     #[command(subcommand)]
     Log(log::Command),
+    #[command(subcommand)]
+    Bench(bench::Command),
 }
 
 impl Command {
@@ -83,16 +92,19 @@ impl Command {
             Command::Up(up) => up.run().await,
             Command::Scheduler(scheduler) => scheduler.run().await,
             Command::Worker(worker) => worker.run().await,
+            Command::Torture(torture) => torture.run().await,
+            Command::TortureClient(client) => client.run().await,
             Command::Channel(command) => command.run().await,
             Command::Task(command) => command.run().await,
             Command::Log(command) => command.run().await,
+            Command::Bench(command) => command.run().await,
         }
     }
 
     fn log_level(&self) -> LevelFilter {
         match self {
             Command::Up(_) | Command::Scheduler(_) | Command::Worker(_) => LevelFilter::INFO,
-            Command::Demo(_) | Command::Channel(_) | Command::Task(_) | Command::Log(_) => LevelFilter::WARN,
+            _ => LevelFilter::WARN,
         }
     }
 }

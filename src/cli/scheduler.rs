@@ -1,6 +1,7 @@
 //! `headwater scheduler`.
 
 use super::serve::Serve;
+use super::signals::Signals;
 
 /// Run a scheduler.
 ///
@@ -14,10 +15,18 @@ use super::serve::Serve;
 pub struct Scheduler {
     #[command(flatten)]
     serve: Serve,
+
+    /// Stop when stdin is closed: whoever holds its other end may die in any way
+    #[arg(long, hide = true)]
+    until_stdin_closes: bool,
 }
 
 impl Scheduler {
     pub async fn run(self) -> anyhow::Result<()> {
-        self.serve.run(self.serve.options()?).await
+        let mut signals = Signals::listen()?;
+        if self.until_stdin_closes {
+            signals.or_stdin_closes();
+        }
+        self.serve.run(self.serve.options()?, signals).await
     }
 }

@@ -10,6 +10,7 @@ use super::time::duration;
 use crate::local::{Local, Options, Store};
 use crate::protocol::event::Receipt;
 use crate::scheduler::core::Settings;
+use crate::scheduler::snapshots::{self, EVERY_RECORDS, History, TASK_LOG_RECORDS};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Serve {
@@ -37,8 +38,9 @@ pub struct Serve {
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub client_lease: Duration,
 
-    /// Fail a task as poison once so many workers died while they ran it; 0: never
+    /// Fail a task as poison once so many workers in a row died while they ran it; 0: never
     ///
+    /// An attempt that submitted or appended something before its worker died does not count.
     /// A worker has died when its session ended without a goodbye: it was not heard of for its lease, or
     /// another one joined under its name.
     #[arg(long, value_name = "N", default_value_t = Settings::default().deaths_max)]
@@ -50,6 +52,24 @@ pub struct Serve {
     /// in its place, and the damaged one is kept beside it.
     #[arg(long)]
     pub no_repair: bool,
+
+    /// Write a snapshot when so many records, and half as many as there are tasks, lie behind the last
+    #[arg(long, value_name = "N", default_value_t = EVERY_RECORDS)]
+    pub snapshot_records: u64,
+
+    /// How long records of the task log ($tasks) are kept that no start needs any more
+    ///
+    /// A start begins with a snapshot, so older records are only for readers. Channels are kept.
+    #[arg(long, value_name = "DURATION", default_value = "168h", value_parser = duration)]
+    pub task_log_age: Duration,
+
+    /// How many records of the task log are kept at most that no start needs any more
+    #[arg(long, value_name = "N", default_value_t = TASK_LOG_RECORDS)]
+    pub task_log_records: u64,
+
+    /// Keep the whole task log
+    #[arg(long, conflicts_with_all = ["task_log_age", "task_log_records"])]
+    pub keep_task_log: bool,
 }
 
 impl Serve {
@@ -67,13 +87,21 @@ impl Serve {
                 worker_lease_ms: ms(self.worker_lease),
                 deaths_max: self.deaths_max,
             },
+            snapshots: snapshots::Options {
+                every_records: self.snapshot_records,
+                history: match self.keep_task_log {
+                    true => History::All,
+                    false => {
+                        History::Newest { age_ms: ms(self.task_log_age), records: self.task_log_records }
+                    }
+                },
+            },
             ..Options::default()
         })
     }
 
     /// Starts a scheduler, says on stderr what it found, and runs it until a signal comes.
-    pub async fn run(&self, options: Options) -> anyhow::Result<()> {
-        let mut signals = Signals::listen()?;
+    pub async fn run(&self, options: Options, mut signals: Signals) -> anyhow::Result<()> {
         let local = tokio::select! {
             started = Local::start(options) => started?,
             () = signals.next() => return Ok(()),
@@ -137,6 +165,12 @@ mod tests {
         assert_eq!(options.store, Store::Directory("d".into()));
         assert_eq!((options.settings.worker_lease_ms, options.settings.client_lease_ms), (500, 30_000));
         assert_eq!(options.settings.deaths_max, 3);
+        assert_eq!(options.snapshots, snapshots::Options::default());
+        let line = Line::parse_from(["x", "--task-log-age", "1h", "--task-log-records", "5"]);
+        let history = History::Newest { age_ms: 3_600_000, records: 5 };
+        assert_eq!(line.serve.options().unwrap().snapshots.history, history);
+        let line = Line::parse_from(["x", "--keep-task-log"]);
+        assert_eq!(line.serve.options().unwrap().snapshots.history, History::All);
     }
 
     #[test]

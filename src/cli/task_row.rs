@@ -99,6 +99,14 @@ impl Names {
             TaskEvent::Requeued { attempt, reason, .. } => {
                 row.details = details([("attempt", json!(attempt)), ("because", json!(reason.to_string()))]);
             }
+            TaskEvent::Died { attempt, worker, reason, counts, .. } => {
+                row.details = details([
+                    ("attempt", json!(attempt)),
+                    ("worker", json!(worker)),
+                    ("because", json!(reason.to_string())),
+                    ("counts", json!(counts)),
+                ]);
+            }
             TaskEvent::Cancelled { .. } | TaskEvent::Forgotten { .. } => {}
         }
         row
@@ -131,6 +139,7 @@ pub fn task_of(event: &TaskEvent) -> Option<TaskId> {
         | TaskEvent::Failed { task, .. }
         | TaskEvent::Retried { task, .. }
         | TaskEvent::Requeued { task, .. }
+        | TaskEvent::Died { task, .. }
         | TaskEvent::Cancelled { task }
         | TaskEvent::Forgotten { task } => Some(*task),
         TaskEvent::Recovered(_)
@@ -155,6 +164,7 @@ fn kind(event: &TaskEvent) -> &'static str {
         TaskEvent::Failed { .. } => "failed",
         TaskEvent::Retried { .. } => "retried",
         TaskEvent::Requeued { .. } => "requeued",
+        TaskEvent::Died { .. } => "died",
         TaskEvent::Cancelled { .. } => "cancelled",
         TaskEvent::Forgotten { .. } => "forgotten",
     }

@@ -1,6 +1,7 @@
 //! `headwater up`.
 
 use super::serve::Serve;
+use super::signals::Signals;
 use super::worker::{SLOTS, cores};
 
 /// Run a scheduler and workers in one process.
@@ -25,6 +26,6 @@ impl Up {
     pub async fn run(self) -> anyhow::Result<()> {
         let mut options = self.serve.options()?;
         (options.workers, options.slots) = (self.workers, self.slots.unwrap_or_else(cores));
-        self.serve.run(options).await
+        self.serve.run(options, Signals::listen()?).await
     }
 }

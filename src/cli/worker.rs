@@ -1,10 +1,8 @@
 //! `headwater worker`.
 
-use std::io;
 use std::ops::RangeInclusive;
 
 use anyhow::anyhow;
-use tokio::sync::oneshot;
 
 use super::connect::{Connect, token};
 use super::signals::Signals;
@@ -47,6 +45,9 @@ pub struct Worker {
 impl Worker {
     pub async fn run(self) -> anyhow::Result<()> {
         let mut signals = Signals::listen()?;
+        if self.until_stdin_closes {
+            signals.or_stdin_closes();
+        }
         let options = worker::Options {
             address: self.connect.connect,
             name: self.name,
@@ -54,14 +55,7 @@ impl Worker {
             token: token(self.connect.token_file.as_deref())?,
             connect_timeout: self.connect.connect_timeout,
         };
-        let closed = self.until_stdin_closes.then(stdin_closed);
-        let shutdown = async {
-            tokio::select! {
-                () = signals.next() => {}
-                Some(_) = async { Some(closed?.await) } => {}
-            }
-        };
-        worker::run(options, shutdown).await.map_err(in_words)
+        worker::run(options, signals.next()).await.map_err(in_words)
     }
 }
 
@@ -73,18 +67,6 @@ fn in_words(error: Error) -> anyhow::Error {
         }
         other => other.into(),
     }
-}
-
-/// Resolves when stdin is closed. A thread of its own reads it: one that reads a pipe cannot be ended, and
-/// the runtime would wait for it.
-fn stdin_closed() -> oneshot::Receiver<()> {
-    let (closing, closed) = oneshot::channel();
-    std::thread::spawn(move || {
-        // An error is an end as well.
-        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
-        drop(closing);
-    });
-    closed
 }
 
 /// How many cores there are.

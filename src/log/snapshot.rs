@@ -42,6 +42,7 @@ const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// The directory, beside the store's.
 const FOLDER: &str = "snapshots";
 const UNFINISHED: &str = "unfinished";
+const AHEAD: &str = "ahead";
 
 /// After how many bytes the file is fsynced on the way, 4 MiB: so that the disk never has so much to do
 /// at once that a commit's own fsync waits for long.
@@ -159,6 +160,15 @@ pub(super) fn remove(dir: &Path, seq: Seq) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Sets aside the snapshots of commits behind `last`: the store has lost those commits, and others will have
+/// their numbers. They are kept for people, as `….ahead`.
+pub(super) fn set_aside(dir: &Path, last: Seq) -> io::Result<()> {
+    for seq in list(dir)?.into_iter().take_while(|seq| *seq > last) {
+        fs::rename(path(dir, seq), path(dir, seq).with_extension(AHEAD))?;
+    }
+    Ok(())
 }
 
 /// Removes what a writer that was cut off has left.

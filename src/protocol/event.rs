@@ -128,6 +128,20 @@ pub enum TaskEvent {
         /// The task.
         task: TaskId,
     },
+    /// An attempt was lost with its worker, whose session ended other than by goodbye.
+    Died {
+        /// The task.
+        task: TaskId,
+        /// The attempt.
+        attempt: AttemptNumber,
+        /// The worker's name.
+        worker: Box<str>,
+        /// Why its session ended.
+        reason: EndReason,
+        /// Whether it counts as a death of the task. One that does not, since the attempt had got
+        /// something done as a client, ends the row of those that did.
+        counts: bool,
+    },
 }
 
 /// Where a task's result is.

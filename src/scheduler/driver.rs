@@ -17,12 +17,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use super::Pipeline;
 use super::core::{Core, Effect, LogFacts, Settings};
-use super::handle::{Call, Connected, ConnectionId, Handle, Outgoing};
+use super::handle::{Call, Connected, ConnectionId, Departure, Handle, Outgoing};
 use super::recovery::{self, Recovered};
-use super::snapshots::Snapshots;
+use super::snapshots::{self, Snapshots};
 use super::writer::{self, Written};
-use super::{History, Pipeline};
 use crate::log::{Error, Log, Reader};
 use crate::protocol::command::Rejection;
 use crate::protocol::event::Receipt;
@@ -45,8 +45,7 @@ pub struct Scheduler {
     pub driver: JoinHandle<Result<(), Error>>,
 }
 
-/// Recovers the state from a store and starts the driver and its writer. `history` is what is kept of the
-/// task log; `damage` is what opening the
+/// Recovers the state from a store and starts the driver and its writer. `damage` is what opening the
 /// store found wrong with it. Must be called inside a tokio runtime.
 ///
 /// # Errors
@@ -55,7 +54,7 @@ pub fn start(
     log: Arc<dyn Log>,
     reader: Reader,
     settings: Settings,
-    history: History,
+    snapshots: snapshots::Options,
     damage: Option<String>,
 ) -> Result<Scheduler, Error> {
     let last = log.last();
@@ -68,7 +67,7 @@ pub fn start(
     for error in &recovered.bad_snapshots {
         tracing::warn!(%error, "a start goes on from the snapshot before, or from the first record");
     }
-    let snapshots = Snapshots::new(log.clone(), history, &recovered);
+    let snapshots = Snapshots::new(log.clone(), snapshots, &recovered);
     let Recovered { state, records, .. } = recovered;
     let epoch = log.begin_epoch()?;
     let requeued = state.ready.values().flatten().filter(|(_, _, id)| state.tasks[id].attempt.0 > 0);
@@ -219,9 +218,13 @@ impl Driver {
                     self.pipeline.request(connection, number, request);
                 }
             }
-            Call::Disconnect { connection, goodbye } => {
+            Call::Disconnect { connection, departure } => {
                 self.outboxes.remove(&connection);
-                self.pipeline.disconnect(now(), connection, goodbye);
+                let (silent_ms, goodbye) = match departure {
+                    Departure::Goodbye => (0, true),
+                    Departure::Lost { silent_ms } => (silent_ms, false),
+                };
+                self.pipeline.disconnect(now().saturating_sub(silent_ms), connection, goodbye);
             }
             Call::Shutdown => return true,
         }
@@ -296,7 +299,8 @@ mod tests {
     async fn leases_end_while_calls_keep_coming() {
         let log = Arc::new(Memory::new());
         let settings = Settings { client_lease_ms: 5, worker_lease_ms: 5, ..Settings::default() };
-        let scheduler = start(log.clone(), Reader::new(log), settings, History::All, None).unwrap();
+        let scheduler =
+            start(log.clone(), Reader::new(log), settings, snapshots::Options::default(), None).unwrap();
         let handle = scheduler.handle;
         let (leaves, _outbox) = connect(&handle, 1).await;
         let key = TaskKey::named("x");
@@ -305,7 +309,7 @@ mod tests {
         let (function, arguments) = ("f".into(), vec![]);
         let submission = Submission { key, function, version: 1, arguments, options };
         handle.send(leaves, vec![(1, Request::Command(Command::Submit(submission)))]).await.unwrap();
-        handle.disconnect(leaves, false).await;
+        handle.disconnect(leaves, Departure::Lost { silent_ms: 0 }).await;
         let (stays, mut outgoing) = connect(&handle, 2).await;
         // More than the driver can take.
         for _ in 0..4 {

@@ -41,6 +41,18 @@ pub struct Connected {
     pub lease_ms: u64,
 }
 
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Departure {
+    /// With a goodbye: its session is over, too.
+    Goodbye,
+    /// Without one: its session has the rest of its lease to come back.
+    Lost {
+        /// For how long nothing had been heard of it.
+        silent_ms: u64,
+    },
+}
+
 /// What reaches the driver.
 #[derive(Debug)]
 pub(crate) enum Call {
@@ -55,7 +67,7 @@ pub(crate) enum Call {
     },
     Disconnect {
         connection: ConnectionId,
-        goodbye: bool,
+        departure: Departure,
     },
     Shutdown,
 }
@@ -100,11 +112,10 @@ impl Handle {
         self.calls.send(Call::Requests { connection, requests }).await.map_err(|_| Stopped)
     }
 
-    /// Says that a connection is gone. With `goodbye`, its session is over, too; without, it has its
-    /// lease to come back.
-    pub async fn disconnect(&self, connection: ConnectionId, goodbye: bool) {
+    /// Says that a connection is gone.
+    pub async fn disconnect(&self, connection: ConnectionId, departure: Departure) {
         // A scheduler that is gone needs no farewell.
-        let _ = self.calls.send(Call::Disconnect { connection, goodbye }).await;
+        let _ = self.calls.send(Call::Disconnect { connection, departure }).await;
     }
 
     /// Asks the scheduler to stop in order: everything accepted so far becomes durable, everyone is

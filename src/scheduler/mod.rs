@@ -13,6 +13,5 @@ mod driver;
 mod writer;
 
 pub use driver::{Scheduler, start};
-pub use handle::{Connected, ConnectionId, Handle, Outgoing, Request};
+pub use handle::{Connected, ConnectionId, Departure, Handle, Outgoing, Request};
 pub use pipeline::Pipeline;
-pub use snapshots::History;

@@ -82,8 +82,8 @@ impl Pipeline {
     }
 
     /// See [`Core::disconnect`].
-    pub fn disconnect(&mut self, now: TimeMs, connection: ConnectionId, goodbye: bool) {
-        self.step(|core, out| core.disconnect(now, connection, goodbye, out));
+    pub fn disconnect(&mut self, heard_at: TimeMs, connection: ConnectionId, goodbye: bool) {
+        self.step(|core, out| core.disconnect(heard_at, connection, goodbye, out));
     }
 
     /// See [`Core::tick`].

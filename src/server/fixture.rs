@@ -19,7 +19,7 @@ use crate::protocol::message::{ClientMessage, Hello, ServerMessage};
 use crate::protocol::session::Role;
 use crate::protocol::{Epoch, LogId, Seq, SessionId};
 use crate::scheduler::handle::Call;
-use crate::scheduler::{Connected, ConnectionId, Handle, Outgoing, Request};
+use crate::scheduler::{Connected, ConnectionId, Departure, Handle, Outgoing, Request};
 
 pub(super) const LEASE_MS: u64 = 30_000;
 
@@ -151,14 +151,17 @@ impl TestDriver {
         }
     }
 
-    /// Which connection ends next, and whether with a goodbye.
-    pub async fn disconnected(&mut self) -> (u64, bool) {
+    /// Which connection ends next, and how.
+    pub async fn disconnected(&mut self) -> (u64, Departure) {
         match self.call().await {
-            Call::Disconnect { connection, goodbye } => (connection.0, goodbye),
+            Call::Disconnect { connection, departure } => (connection.0, departure),
             other => panic!("{other:?}"),
         }
     }
 }
+
+/// Lost, and heard of right before.
+pub(super) const LOST: Departure = Departure::Lost { silent_ms: 0 };
 
 /// A message that a client got.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -172,7 +172,7 @@ fn note_panic(ended: Result<(), tokio::task::JoinError>) {
 mod tests {
     use super::*;
     use crate::protocol::message::{ClientMessage, Closing, ServerMessage};
-    use crate::server::fixture::{Site, TestClient, TestDriver, hello};
+    use crate::server::fixture::{LOST, Site, TestClient, TestDriver, hello};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::oneshot;
 
@@ -242,7 +242,7 @@ mod tests {
         broken.stream.shutdown().await.unwrap();
         let (0, ServerMessage::Closing(Closing::NotHeadwater(_))) = broken.message().await else { panic!() };
         assert_eq!(broken.receive().await, None, "the connection is closed, not torn down");
-        assert_eq!(driver.disconnected().await, (2, false));
+        assert_eq!(driver.disconnected().await, (2, LOST));
 
         client.send(1, &ClientMessage::Ping).await;
         assert_eq!(client.message().await, (1, ServerMessage::Pong));
@@ -251,7 +251,7 @@ mod tests {
         let mut rest = Vec::new();
         client.stream.read_to_end(&mut rest).await.unwrap();
         drop(client);
-        assert_eq!(driver.disconnected().await, (1, false));
+        assert_eq!(driver.disconnected().await, (1, LOST));
         running.await.unwrap();
         assert!(TcpStream::connect(address).await.is_err());
     }

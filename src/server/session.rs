@@ -18,7 +18,7 @@ use crate::protocol::command::Rejection;
 use crate::protocol::frame::{self, BadFrame, Frame, FrameReader};
 use crate::protocol::limits::{SUBSCRIPTIONS_PER_CONNECTION_MAX, TASKS_PER_COMMAND_MAX, TooLarge};
 use crate::protocol::message::{ClientMessage, Closing, ServerMessage};
-use crate::scheduler::{Connected, ConnectionId, Handle, Outgoing, Request};
+use crate::scheduler::{Connected, ConnectionId, Departure, Handle, Outgoing, Request};
 
 /// How long a connection that ends may take to send what is left and to be closed by its peer: 5 s.
 pub(super) const FLUSH_MS_MAX: u64 = 5_000;
@@ -283,7 +283,12 @@ where
         }
         End::Closing(closing) => tracing::warn!(reason = %closing, "the connection is closed"),
     }
-    handle.disconnect(connection, matches!(end, End::Goodbye)).await;
+    let departure = match end {
+        End::Goodbye => Departure::Goodbye,
+        End::Silent(silent_ms) => Departure::Lost { silent_ms },
+        _ => Departure::Lost { silent_ms: 0 },
+    };
+    handle.disconnect(connection, departure).await;
     let farewell = async {
         let closing = match end {
             End::Left(_) | End::Silent(_) => return Ok(()),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
-use super::fixture::{LEASE_MS, Site, TestClient, encoded, hello, until_idle};
+use super::fixture::{LEASE_MS, LOST, Site, TestClient, encoded, hello, until_idle};
 use super::outbox::PIECES_MAX;
 use super::subscription::READ_BYTES_MAX;
 use crate::protocol::command::{Answer, Query, Rejection};
@@ -15,7 +15,7 @@ use crate::protocol::limits::{FRAME_BYTES_MAX, TASKS_PER_COMMAND_MAX};
 use crate::protocol::message::{ClientMessage, Closing, Position, ServerMessage};
 use crate::protocol::version::WIRE_VERSION;
 use crate::protocol::{LogId, TaskId};
-use crate::scheduler::{Outgoing, Request};
+use crate::scheduler::{Departure, Outgoing, Request};
 
 const LOG: LogId = LogId(3);
 const OVERVIEW: ClientMessage = ClientMessage::Query(Query::Overview);
@@ -191,7 +191,7 @@ async fn bytes_that_were_changed_on_their_way_end_the_connection_after_what_was_
     client.stream.write_all(&bytes).await.unwrap();
     assert_eq!(site.driver.requests().await, [(1, Request::Query(Query::Overview))]);
     assert!(matches!(closing(&mut client).await, Closing::NotHeadwater(_)));
-    assert_eq!(site.driver.disconnected().await, (1, false));
+    assert_eq!(site.driver.disconnected().await, (1, LOST));
 }
 
 // How a connection ends.
@@ -210,7 +210,11 @@ async fn a_silent_peer_is_gone_after_its_lease_and_one_that_pings_is_not() {
         }
     };
     let gone = async {
-        assert_eq!(site.driver.disconnected().await, (2, false));
+        assert_eq!(
+            site.driver.disconnected().await,
+            (2, Departure::Lost { silent_ms: LEASE_MS }),
+            "it ends with it"
+        );
         assert_eq!(started.elapsed().as_millis(), u128::from(LEASE_MS));
         assert_eq!(silent.receive().await, None);
     };
@@ -223,7 +227,7 @@ async fn a_peer_that_closes_is_gone_without_a_goodbye() {
     let mut site = Site::new();
     let (client, _outbox) = site.welcomed().await;
     drop(client);
-    assert_eq!(site.driver.disconnected().await, (1, false));
+    assert_eq!(site.driver.disconnected().await, (1, LOST));
 }
 
 #[tokio::test(start_paused = true)]
@@ -233,7 +237,7 @@ async fn a_goodbye_comes_after_what_was_sent_before_it() {
     let bytes = [encoded(1, &OVERVIEW), encoded(0, &ClientMessage::Goodbye), encoded(2, &OVERVIEW)];
     client.stream.write_all(&bytes.concat()).await.unwrap();
     assert_eq!(site.driver.requests().await.len(), 1);
-    assert_eq!(site.driver.disconnected().await, (1, true));
+    assert_eq!(site.driver.disconnected().await, (1, Departure::Goodbye));
     let answer = ServerMessage::Answer(Ok(Answer::Released));
     outbox.send(Outgoing { number: 1, message: answer.clone() }).unwrap();
     drop(outbox);
@@ -249,7 +253,7 @@ async fn a_connection_ends_when_the_driver_lets_go_of_it() {
     outbox.send(Outgoing { number: 0, message: closing_message }).unwrap();
     drop(outbox);
     assert_eq!(closing(&mut client).await, Closing::Replaced);
-    assert_eq!(site.driver.disconnected().await, (1, false));
+    assert_eq!(site.driver.disconnected().await, (1, LOST));
 }
 
 #[tokio::test(start_paused = true)]
@@ -261,7 +265,7 @@ async fn everyone_is_told_of_a_shutdown() {
     site.stop.send_replace(true);
     assert_eq!(closing(&mut client).await, Closing::ShuttingDown);
     assert_eq!(closing(&mut early).await, Closing::ShuttingDown);
-    assert_eq!(site.driver.disconnected().await, (1, false));
+    assert_eq!(site.driver.disconnected().await, (1, LOST));
 }
 
 #[tokio::test(start_paused = true)]
@@ -280,7 +284,7 @@ async fn a_peer_that_pings_and_takes_nothing_is_too_slow() {
     };
     tokio::select! {
         () = pings => unreachable!(),
-        gone = site.driver.disconnected() => assert_eq!(gone, (1, false)),
+        gone = site.driver.disconnected() => assert_eq!(gone, (1, LOST)),
     }
     // What it was being sent ends whole, and then it learns why.
     assert_eq!(client.message().await.0, 1);

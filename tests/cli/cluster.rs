@@ -70,6 +70,11 @@ impl Cluster {
         self.scheduler.take().expect("it runs")
     }
 
+    /// Waits until the scheduler says this on stderr.
+    pub async fn scheduler_said(&mut self, words: &str) {
+        self.scheduler.as_mut().expect("it runs").said(words).await;
+    }
+
     /// How much memory the scheduler takes.
     #[cfg(target_os = "linux")]
     pub fn rss_bytes(&self) -> u64 {

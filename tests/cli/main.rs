@@ -11,4 +11,5 @@ mod memory;
 mod output;
 mod process;
 mod refusals;
+mod snapshots;
 mod workers;

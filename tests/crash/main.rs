@@ -1,9 +1,12 @@
 //! Real processes, killed: what was promised is checked from outside.
 
 mod cluster;
+mod torture;
 
 use std::collections::BTreeMap;
 
+use headwater::client::Record;
+use headwater::protocol::channel::Progress;
 use headwater::protocol::task::ErrorKind;
 use headwater::protocol::{ChannelEvent, TaskEvent, TaskId};
 use headwater::{Channel, Client, Item, Offset, Result};
@@ -65,11 +68,20 @@ async fn a_task_whose_workers_are_killed_is_failed_as_poison() -> Result<()> {
     let mut cluster = Cluster::start_with(3);
     let client = cluster.client().await;
     cluster.start_worker("one");
-    client.channel::<f64>("interval").await?.append_value(&0.002).await?;
-    let emit = submit_demo(&client, "emit-a", "emit", &["a"]).await?;
-    let a = client.channel::<f64>("a").await?;
+    // It waits for futures that nobody appends: so it gets nothing done before it dies.
+    let combine = submit_demo(&client, "combine", "combine", &[]).await?;
+    let watched = client.channel::<()>("watched").await?;
+    watched.append(&combine).await?;
+    let mut records = watched.records();
     for round in 1..=3 {
-        wait_for(&a, round * PAIRS_PER_ROUND).await?;
+        while let Some(item) = records.next().await {
+            let Item::Record(Record { event: ChannelEvent::Progress { progress, .. }, .. }) = item? else {
+                continue;
+            };
+            if matches!(progress, Progress::Started { attempt, .. } if attempt.0 == round) {
+                break;
+            }
+        }
         cluster.kill_worker("one");
         if round == 2 {
             cluster.kill_scheduler();
@@ -77,10 +89,33 @@ async fn a_task_whose_workers_are_killed_is_failed_as_poison() -> Result<()> {
         }
         cluster.start_worker("one");
     }
-    let Err(headwater::Error::Task(error)) = emit.await else { panic!("it is not failed") };
+    let Err(headwater::Error::Task(error)) = combine.await else { panic!("it is not failed") };
     assert_eq!((error.kind, error.attempt.0, &*error.worker), (ErrorKind::Poison, 3, "one"));
     assert_eq!(error.causes.len(), 3, "{error}");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_gets_something_done_outlives_any_number_of_workers() -> Result<()> {
+    let mut cluster = Cluster::start_with(2);
+    let client = cluster.client().await;
+    cluster.start_worker("one");
+    client.channel::<f64>("interval").await?.append_value(&0.002).await?;
+    submit_demo(&client, "emit-a", "emit", &["a"]).await?;
+    let a = client.channel::<f64>("a").await?;
+    for round in 1..=5 {
+        // Once for what comes from the attempt before, and once more.
+        let elements = a.len().await?;
+        wait_for(&a, elements + 2 * PAIRS_PER_ROUND).await?;
+        cluster.kill_worker("one");
+        if round == 3 {
+            cluster.kill_scheduler();
+            cluster.start_scheduler();
+        }
+        cluster.start_worker("one");
+    }
+    let elements = a.len().await?;
+    wait_for(&a, elements + PAIRS_PER_ROUND).await
 }
 
 async fn start_demo(client: &Client) -> Result<()> {

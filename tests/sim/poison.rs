@@ -34,14 +34,15 @@ fn a_task_that_takes_three_workers_with_it_is_poison() {
     scene.worker(5, "two", 1);
     let told = scene.told();
     assert_eq!(told[0], "session 4 ended: another worker joined under its name");
-    let error = "it ran on workers that died 3 times, and may at most 3 times (--deaths-max): find out why in \
+    let error = "it ran on workers that died 3 times in a row, and may at most 3 times (--deaths-max): find out why in \
                  their logs before it is submitted again: \
                  attempt 1 was lost with worker one: it was not heard of for its lease: \
                  attempt 2 was lost with worker two: another worker joined under its name: \
                  attempt 3 was lost with worker two: another worker joined under its name";
-    assert_eq!(told[1], format!("failed x: {error}"));
-    assert_eq!(told[2], format!("a: x failed: {error}"));
-    assert!(told[4].starts_with("failed y: dependency x-") && told[4].ends_with(error), "{told:?}");
+    assert_eq!(told[1], "died x attempt 3 with two");
+    assert_eq!(told[2], format!("failed x: {error}"));
+    assert_eq!(told[3], format!("a: x failed: {error}"));
+    assert!(told[5].starts_with("failed y: dependency x-") && told[5].ends_with(error), "{told:?}");
     let error = error_of(&scene, "x");
     assert_eq!((error.kind, error.attempt, &*error.worker), (ErrorKind::Poison, AttemptNumber(3), "two"));
     let error = error_of(&scene, "y");
@@ -131,6 +132,36 @@ fn everything_that_a_dead_worker_ran_counts_clients_too() {
         "{told:?}"
     );
     assert!(told.contains(&"started waiting attempt 1 on 4".to_owned()), "{told:?}");
+}
+
+#[test]
+fn a_death_behind_something_done_as_a_client_ends_the_row() {
+    let mut scene = Scene::with(Settings { deaths_max: 2, ..Settings::default() });
+    let client = scene.client(1);
+    scene.worker(2, "w", 1);
+    scene.ask(client, submit("daemon"));
+    let as_client = |scene: &mut Scene, session, attempt| {
+        let attempt = AttemptNumber(attempt);
+        scene.connect(session, false, Role::Attempt { task: id("daemon"), attempt })
+    };
+    // Once for nothing, then again and again after it had submitted something.
+    scene.worker(3, "w", 1);
+    for attempt in 2..7u32 {
+        let number = attempt as u8;
+        let daemon = as_client(&mut scene, 10 + number, attempt);
+        scene.ask(daemon, submit("inner"));
+        scene.told();
+        scene.worker(20 + number, "w", 1);
+        let told = scene.told();
+        let died = format!("died daemon attempt {attempt} with w, which does not count");
+        assert!(told.contains(&died), "{told:?}");
+    }
+    // To be connected is not to get something done.
+    as_client(&mut scene, 30, 7);
+    scene.worker(31, "w", 1);
+    assert_eq!(scene.core.state().counts.failed, 0);
+    scene.worker(32, "w", 1);
+    assert_eq!(error_of(&scene, "daemon").causes.len(), 2);
 }
 
 #[test]

@@ -184,6 +184,7 @@ fn the_running_task_of_a_lost_worker_starts_anew_after_its_lease() {
     scene.pass(1);
     scene.then(&[
         "session 2 ended: it was not heard of for its lease",
+        "died x attempt 1 with one",
         "requeued x after attempt 1",
         "started x attempt 2 on 3",
         "→ to 3: run x attempt 2 ()",
@@ -250,6 +251,7 @@ fn a_worker_takes_the_place_of_its_namesake() {
     scene.worker(3, "w", 1);
     scene.then(&[
         "session 2 ended: another worker joined under its name",
+        "died x attempt 1 with w",
         "requeued x after attempt 1",
         "session 3 of worker w",
         "started x attempt 2 on 3",

@@ -10,7 +10,8 @@ use headwater::protocol::event::Receipt;
 use headwater::protocol::message::{ClientMessage, ServerMessage};
 use headwater::protocol::{Epoch, TimeMs};
 use headwater::scheduler::core::{Core, Effect, LogFacts, Settings};
-use headwater::scheduler::{ConnectionId, History, Pipeline, Request, recovery, snapshots};
+use headwater::scheduler::snapshots::{self, History};
+use headwater::scheduler::{ConnectionId, Pipeline, Request, recovery};
 use headwater::server::{Step, Subscription};
 
 use crate::network::{Heard, Network, Wire};

@@ -79,6 +79,10 @@ fn task_event(state: &State, event: &TaskEvent) -> String {
         }
         TaskEvent::Cancelled { task } => format!("cancelled {}", name(task)),
         TaskEvent::Forgotten { task } => format!("forgotten {}", name(task)),
+        TaskEvent::Died { task, attempt, worker, counts, .. } => {
+            let counts = if *counts { "" } else { ", which does not count" };
+            format!("died {} attempt {attempt} with {worker}{counts}", name(task))
+        }
     }
 }
 

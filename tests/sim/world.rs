@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use fastrand::Rng;
 use headwater::log::{Log, Memory};
 use headwater::protocol::event::TaskResult;
-use headwater::protocol::session::EndReason;
 use headwater::protocol::task::{Argument, ErrorKind};
 use headwater::protocol::{ChannelEvent, Digest, Element, Epoch, LogId, Outcome, TaskEvent, TaskId, TimeMs};
 use headwater::scheduler::core::{Event, State};
@@ -391,10 +390,12 @@ impl World {
                     }
                     TaskEvent::Retried { task, attempt, .. } | TaskEvent::Requeued { task, attempt, .. } => {
                         assert_eq!(newest.get(task), Some(attempt), "an older attempt of {task} counted");
-                        if matches!(&event, TaskEvent::Requeued { reason, .. } if *reason != EndReason::Left)
-                        {
-                            *deaths.entry(*task).or_default() += 1;
-                        }
+                    }
+                    TaskEvent::Died { task, attempt, reason, counts, .. } => {
+                        assert_eq!(newest.get(task), Some(attempt), "an older attempt of {task} died");
+                        assert!(reason.is_death(), "{reason}");
+                        let row = deaths.entry(*task).or_default();
+                        *row = if *counts { *row + 1 } else { 0 };
                     }
                     TaskEvent::Finished { task, attempt, result: TaskResult::Inline(brought) } => {
                         assert_eq!(newest.get(task), Some(attempt), "an older attempt of {task} counted");
@@ -406,10 +407,9 @@ impl World {
                     }
                     TaskEvent::Failed { task, error } => {
                         if error.kind == ErrorKind::Poison {
-                            // The last one is in no other record.
-                            let deaths = deaths.get(task).map_or(1, |deaths| deaths + 1);
-                            assert_eq!(deaths, SETTINGS.deaths_max, "{task} is poison");
-                            assert_eq!(error.causes.len(), deaths as usize, "{task}: {error}");
+                            let deaths = deaths.get(task).copied();
+                            assert_eq!(deaths, Some(SETTINGS.deaths_max), "{task} is poison");
+                            assert_eq!(error.causes.len(), SETTINGS.deaths_max as usize, "{task}: {error}");
                             assert_eq!(
                                 newest.get(task),
                                 Some(&error.attempt),

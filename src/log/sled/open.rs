@@ -171,6 +171,9 @@ impl<'a> Opening<'a> {
             Trouble::Other(error) => error,
         })?;
         let last = heads.last();
+        if self.options.purpose != Purpose::Examine {
+            snapshot::set_aside(dir, last.seq).map_err(|why| self.refused(why))?;
+        }
         if let Some(repair) = &mut repair {
             repair.last = last;
             let write = self.head.write(last).and_then(|()| self.head.sync());

@@ -11,7 +11,7 @@ use super::deaths::{Death, Deaths};
 use super::state::{Call, Channel, Keepers, Phase, Remembered, Session, State, Task};
 use crate::protocol::event::{Origin, TaskResult};
 use crate::protocol::limits::IN_FLIGHT_MAX;
-use crate::protocol::session::{EndReason, FunctionOffer, SessionKind};
+use crate::protocol::session::{FunctionOffer, SessionKind};
 use crate::protocol::{
     AttemptNumber, ChannelEvent, Digest, Element, LogId, Producer, SessionId, Submission, TaskEvent, TaskId,
 };
@@ -40,7 +40,7 @@ impl State {
             TaskEvent::SessionOpened { producer, session, kind, lease_ms } => {
                 self.open_session(*producer, *session, kind, *lease_ms);
             }
-            TaskEvent::SessionEnded { producer, reason } => self.end_session(*producer, *reason),
+            TaskEvent::SessionEnded { producer, .. } => self.end_session(*producer),
             TaskEvent::ChannelCreated { log, name, .. } => {
                 self.last_log = *log;
                 self.names.insert(name.clone(), *log);
@@ -76,6 +76,12 @@ impl State {
             }
             TaskEvent::Requeued { task, .. } => self.set_phase(*task, Phase::Ready),
             TaskEvent::Forgotten { task } => self.forget(offset, *task),
+            TaskEvent::Died { task, attempt, worker, reason, counts } => {
+                if let Some(call) = self.tasks.get_mut(task).and_then(|task| task.call.as_mut()) {
+                    let death = Death { attempt: *attempt, worker: worker.clone(), reason: *reason };
+                    if *counts { call.deaths.add(death) } else { call.deaths = Deaths::default() }
+                }
+            }
         }
     }
 
@@ -112,7 +118,7 @@ impl State {
         self.sessions.insert(producer, session);
     }
 
-    fn end_session(&mut self, producer: Producer, reason: EndReason) {
+    fn end_session(&mut self, producer: Producer) {
         let Some(session) = self.sessions.remove(&producer) else { return };
         self.producers.remove(&session.id);
         self.overdue.remove(&producer);
@@ -124,22 +130,8 @@ impl State {
                 self.attempt_sessions.remove(&task);
             }
         }
-        if let SessionKind::Worker { name } = &session.kind
-            && reason.is_death()
-        {
-            session.running.iter().for_each(|task| self.lose_attempt(*task, name, reason));
-        }
         for task in session.holds {
             self.change_keepers(task, |keepers| keepers.sessions -= 1);
-        }
-    }
-
-    /// Counts the death of a task's newest attempt. Here and not where the task is requeued, since the
-    /// worker's name is gone by then.
-    fn lose_attempt(&mut self, id: TaskId, worker: &str, reason: EndReason) {
-        let Some(task) = self.tasks.get_mut(&id) else { return };
-        if let Some(call) = &mut task.call {
-            call.deaths.add(Death { attempt: task.attempt, worker: worker.into(), reason });
         }
     }
 

@@ -1,15 +1,17 @@
 //! Attempts that were lost with their worker, and the error of a task that lost too many: poison.
 //!
-//! A death is counted where a worker's session ends other than by goodbye, for each attempt that is with
-//! it. Who is to blame cannot be seen from here: a neighbour of the task that kills counts as well, and
-//! so do a machine that fails and a network that is cut for longer than the lease.
+//! An attempt dies when its worker's session ends other than by goodbye. Who is to blame cannot be seen from
+//! here: a neighbour of the task that kills counts as well, and so do a machine that fails and a network
+//! that is cut for longer than the lease. So only deaths in a row count: an attempt that got something done
+//! as a client before it died does not, and the row begins anew behind it. A daemon that submits and appends
+//! for months outlives any number of its workers.
 
 use crate::protocol::limits::ERROR_CAUSES_MAX;
 use crate::protocol::session::EndReason;
 use crate::protocol::task::ErrorKind;
 use crate::protocol::{AttemptNumber, TaskError};
 
-/// The deaths of a task's attempts.
+/// The deaths of a task's attempts in a row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Deaths {
     /// How many.
@@ -43,7 +45,7 @@ impl Deaths {
     pub(super) fn poison(&self, max: u32) -> Option<TaskError> {
         let last = self.newest.last().filter(|_| max > 0 && self.count >= max)?;
         let message = format!(
-            "it ran on workers that died {} times, and may at most {max} times (--deaths-max): find out why in their logs before it is submitted again",
+            "it ran on workers that died {} times in a row, and may at most {max} times (--deaths-max): find out why in their logs before it is submitted again",
             self.count
         );
         let cause = |death: &Death| {

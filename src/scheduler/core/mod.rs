@@ -207,14 +207,21 @@ impl Core {
         }
     }
 
-    /// A connection is gone. With `goodbye`, its session is over.
-    pub fn disconnect(&mut self, now: TimeMs, connection: ConnectionId, goodbye: bool, out: &mut Output) {
+    /// A connection is gone. With `goodbye`, its session is over; without, its lease runs from when it was
+    /// last heard.
+    pub fn disconnect(
+        &mut self,
+        heard_at: TimeMs,
+        connection: ConnectionId,
+        goodbye: bool,
+        out: &mut Output,
+    ) {
         let Some(producer) = self.presence.depart(connection) else { return };
         let Some(session) = self.state.sessions.get(&producer) else { return };
         if goodbye {
             self.emit_all(decide::end_session(&self.state, &self.settings, producer, EndReason::Left), out);
         } else {
-            self.presence.await_return(producer, session, now);
+            self.presence.await_return(producer, session, heard_at);
         }
         self.upkeep(out);
     }

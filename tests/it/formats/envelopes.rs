@@ -13,7 +13,7 @@ fn batch() -> Batch {
 }
 
 /// Adds a line for each field: its name, and the bytes up to where the next one begins.
-fn fields(lines: &mut Lines, envelope: &str, bytes: &[u8], fields: &[(usize, &str)]) {
+pub fn fields(lines: &mut Lines, envelope: &str, bytes: &[u8], fields: &[(usize, &str)]) {
     let ends = fields.iter().skip(1).map(|(start, _)| *start).chain([bytes.len()]);
     for ((start, name), end) in fields.iter().zip(ends) {
         lines.add_bytes(&format!("{envelope} {start}..{end} {name}"), &bytes[*start..end]);

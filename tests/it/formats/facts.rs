@@ -89,6 +89,13 @@ pub fn task_events(lines: &mut Lines) {
         Requeued = TaskEvent::Requeued { task: TASK, attempt: ATTEMPT, reason: EndReason::Left },
         Cancelled = TaskEvent::Cancelled { task: TASK },
         Forgotten = TaskEvent::Forgotten { task: TASK },
+        Died = TaskEvent::Died {
+            task: TASK,
+            attempt: ATTEMPT,
+            worker: "w1".into(),
+            reason: EndReason::Superseded,
+            counts: true,
+        },
     });
 }
 

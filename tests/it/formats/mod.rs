@@ -13,6 +13,7 @@
 mod envelopes;
 mod facts;
 mod messages;
+mod snapshots;
 mod store;
 
 use std::fmt::Debug;

@@ -3,9 +3,9 @@
 use std::fs;
 
 use headwater::log::{Log, OpenError, Purpose, SledLog, SledOptions};
-use headwater::protocol::LogId;
+use headwater::protocol::{LogId, Seq};
 
-use super::damage::{length_and_used, zero};
+use super::damage::{cut, length_and_used, zero};
 use super::store::{Original, Served, kept, open};
 use crate::engines::{Writer, copy_dir, open_sled, read_all};
 
@@ -132,4 +132,23 @@ fn a_salvaged_store_goes_on_with_new_epochs_and_keeps_what_was_trimmed() {
     assert_eq!(read_all(&log, 1, 0).len(), 91);
     drop(log);
     assert_eq!(open_sled(dir).last().seq.0, 61);
+}
+
+#[test]
+fn a_snapshot_of_a_commit_that_is_lost_is_set_aside() {
+    let original = Original::write(1, 90, 100);
+    let dir = original.copy();
+    let dir = dir.path();
+    let (log, _) = open(dir, Purpose::Serve);
+    for seq in [30, 90] {
+        log.write_snapshot(Seq(seq), &mut std::iter::once(vec![1; 10])).unwrap();
+    }
+    drop(log);
+    let (_, used) = length_and_used(dir);
+    cut(dir, used - 15_000);
+    let (log, opened) = open(dir, Purpose::Serve);
+    let last = log.last().seq;
+    assert!(opened.damage.is_some() && last < Seq(90) && last > Seq(30), "{last}: {:?}", opened.damage);
+    assert_eq!(log.snapshots().unwrap(), [Seq(30)], "the other one's commit will be another");
+    assert!(dir.join("snapshots/00000000000000000090.ahead").exists());
 }

@@ -5,7 +5,7 @@ use crate::protocol::channel::Progress;
 use crate::protocol::limits::{FUNCTIONS_PER_WORKER_MAX, NAME_BYTES_MAX, SLOTS_PER_WORKER_MAX, TooLarge};
 use crate::protocol::message::Hello;
 use crate::protocol::session::{EndReason, Role, SessionKind};
-use crate::protocol::{Producer, TaskError, TaskEvent, TaskId};
+use crate::protocol::{Producer, TaskEvent, TaskId};
 use crate::scheduler::core::{Death, Settings};
 
 /// Finds the session of a hello, or begins it.
@@ -90,32 +90,36 @@ pub(in crate::scheduler::core) fn end_session(
 ) -> Vec<Event> {
     let Some(session) = state.sessions.get(&producer) else { return Vec::new() };
     let mut events = vec![Event::Task(TaskEvent::SessionEnded { producer, reason })];
-    for task in &session.running {
-        if let Some(error) = poison(state, settings, *task, producer, reason) {
-            let error = Box::new(error);
-            events.push(Event::Task(TaskEvent::Failed { task: *task, error: error.clone() }));
-            record_progress(state, *task, &Progress::Failed { error }, &mut events);
-            continue;
+    for id in &session.running {
+        let task = &state.tasks[id];
+        let attempt = task.attempt;
+        if reason.is_death() {
+            let worker = state.worker_name(producer);
+            let counts = !has_acted(state, *id);
+            events.push(Event::Task(TaskEvent::Died {
+                task: *id,
+                attempt,
+                worker: worker.clone(),
+                reason,
+                counts,
+            }));
+            let mut deaths = task.call.as_ref().expect("a task that runs has its call").deaths.clone();
+            deaths.add(Death { attempt, worker, reason });
+            if let Some(error) = deaths.poison(settings.deaths_max).filter(|_| counts) {
+                let error = Box::new(error);
+                events.push(Event::Task(TaskEvent::Failed { task: *id, error: error.clone() }));
+                record_progress(state, *id, &Progress::Failed { error }, &mut events);
+                continue;
+            }
         }
-        let attempt = state.tasks[task].attempt;
-        events.push(Event::Task(TaskEvent::Requeued { task: *task, attempt, reason }));
+        events.push(Event::Task(TaskEvent::Requeued { task: *id, attempt, reason }));
     }
     events
 }
 
-/// The error of a task for which the death of this worker, too, is one too many.
-fn poison(
-    state: &State,
-    settings: &Settings,
-    id: TaskId,
-    worker: Producer,
-    reason: EndReason,
-) -> Option<TaskError> {
-    if !reason.is_death() {
-        return None;
-    }
-    let task = &state.tasks[&id];
-    let mut deaths = task.call.as_ref().expect("a task that runs has its call").deaths.clone();
-    deaths.add(Death { attempt: task.attempt, worker: state.worker_name(worker), reason });
-    deaths.poison(settings.deaths_max)
+/// Whether the newest attempt at a task has got something done as a client: then its worker's death is
+/// hardly its fault.
+fn has_acted(state: &State, task: TaskId) -> bool {
+    let sessions = state.attempt_sessions.get(&task).into_iter().flatten();
+    sessions.into_iter().any(|producer| !state.sessions[producer].remembered.is_empty())
 }

@@ -1,0 +1,88 @@
+//! What a scenario measured: figures over several runs, and what they were measured on.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::cli::output::Output;
+
+/// A variant of a scenario, as one line of JSON has it.
+#[derive(Debug, Serialize)]
+pub struct Measured {
+    pub scenario: &'static str,
+    pub variant: String,
+    pub params: BTreeMap<&'static str, Value>,
+    pub figures: BTreeMap<&'static str, Figure>,
+    pub hardware: String,
+    pub commit: &'static str,
+}
+
+/// One quantity over all runs.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Figure {
+    pub median: f64,
+    pub min: f64,
+    pub max: f64,
+    pub unit: &'static str,
+}
+
+impl Figure {
+    /// Of at least one run.
+    pub fn of(mut runs: Vec<f64>, unit: &'static str) -> Figure {
+        runs.sort_unstable_by(f64::total_cmp);
+        let (min, max) = (runs[0], runs[runs.len() - 1]);
+        let middle = runs.len() / 2;
+        let median = if runs.len() % 2 == 1 { runs[middle] } else { (runs[middle - 1] + runs[middle]) / 2.0 };
+        Figure { median, min, max, unit }
+    }
+}
+
+impl Measured {
+    /// Prints it, for people or as a line of JSON.
+    pub fn print(&self, output: &mut Output, json: bool) -> anyhow::Result<()> {
+        if json {
+            output.json(self)?;
+            return output.flush();
+        }
+        output.line(format!("{} {} ({})", self.scenario, self.variant, self.hardware))?;
+        for (name, Figure { median, min, max, unit }) in &self.figures {
+            output.line(format!("  {name:<16} {median:>16.3} {unit:<8} (min {min:.3}, max {max:.3})"))?;
+        }
+        output.flush()
+    }
+}
+
+/// The processor and how many of its cores there are, in words.
+pub fn hardware() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = model.map_or("unknown processor", |(_, model)| model);
+    format!("{model}, {cores} cores")
+}
+
+/// The commit that this binary was built from, when the build knew it (`HEADWATER_COMMIT`), or the version.
+pub fn commit() -> &'static str {
+    option_env!("HEADWATER_COMMIT").unwrap_or(concat!("v", env!("CARGO_PKG_VERSION")))
+}
+
+/// A field of `/proc/PID/status` in bytes, `VmHWM` say; `None` where there is no such file.
+pub fn memory_bytes(process: u32, field: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(Path::new("/proc").join(process.to_string()).join("status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_has_its_middle_and_its_ends() {
+        let figure = Figure::of(vec![3.0, 1.0, 2.0], "s");
+        assert_eq!(figure, Figure { median: 2.0, min: 1.0, max: 3.0, unit: "s" });
+        assert_eq!(Figure::of(vec![4.0, 1.0, 2.0, 3.0], "s").median, 2.5);
+    }
+}

@@ -1,0 +1,112 @@
+//! How long a start takes after a crash, with how much live state and how much history.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Context;
+use serde_json::json;
+
+use super::figures::{Figure, Measured, commit, hardware};
+use super::history;
+use super::scheduler::Scheduler;
+use crate::cli::output::{Output, note};
+use crate::client::Client;
+
+/// Measure how long a start takes after a crash
+///
+/// Writes a store with live tasks (half of them finished and kept, half of them waiting) and a history of
+/// tasks that came and went, the longest tail behind the newest snapshot that there can be; then starts a
+/// scheduler on it again and again, each killed with SIGKILL, and measures the time from its start to the
+/// first answer that a client gets, and the most memory that it took.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: ten times the history at the same live state
+  headwater bench recovery --records 1000000,10000000 --tasks 100000")]
+pub struct Recovery {
+    /// Live tasks
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    tasks: u64,
+
+    /// Records of history; several numbers are measured one after the other
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "10000000")]
+    records: Vec<u64>,
+
+    /// Starts to measure, at least 1
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+
+    /// A directory that is made for the store, and removed afterwards
+    #[arg(long, value_name = "DIR", default_value = "./headwater-bench")]
+    data: PathBuf,
+
+    /// Print an object per line
+    #[arg(long)]
+    json: bool,
+}
+
+impl Recovery {
+    pub async fn run(self) -> anyhow::Result<()> {
+        let mut output = Output::new();
+        for records in &self.records {
+            let store = Store::make(self.data.clone())?;
+            note(format_args!("writing {} live tasks and {records} records", self.tasks));
+            let (dir, tasks, records) = (store.0.clone(), self.tasks, *records);
+            tokio::task::spawn_blocking(move || history::write(&dir, tasks, records)).await??;
+            self.measure(&store, records).await?.print(&mut output, self.json)?;
+        }
+        Ok(())
+    }
+
+    async fn measure(&self, store: &Store, records: u64) -> anyhow::Result<Measured> {
+        let (mut seconds, mut rss) = (Vec::new(), Vec::new());
+        let mut found = 0;
+        for run in 1..=self.runs {
+            let started = Instant::now();
+            let scheduler = Scheduler::start(&store.0).await?;
+            let client = Client::connect(&scheduler.address).await?;
+            let overview = client.overview().await?;
+            seconds.push(started.elapsed().as_secs_f64());
+            found = overview.records;
+            anyhow::ensure!(
+                overview.receipt.tasks_kept == self.tasks,
+                "a start lost tasks: {:?}",
+                overview.receipt
+            );
+            note(format_args!("run {run}: {:.3} s", seconds[seconds.len() - 1]));
+            rss.extend(scheduler.peak_rss_bytes().map(|bytes| bytes as f64));
+            scheduler.kill().await?;
+        }
+        let mut figures = BTreeMap::from([("seconds", Figure::of(seconds, "s"))]);
+        if !rss.is_empty() {
+            figures.insert("rss_bytes", Figure::of(rss, "bytes"));
+        }
+        Ok(Measured {
+            scenario: "recovery",
+            variant: format!("{} live tasks, {records} records", self.tasks),
+            params: BTreeMap::from([("live_tasks", json!(self.tasks)), ("history_records", json!(found))]),
+            figures,
+            hardware: hardware(),
+            commit: commit(),
+        })
+    }
+}
+
+/// The directory of a store, which goes when this does.
+struct Store(PathBuf);
+
+impl Store {
+    fn make(dir: PathBuf) -> anyhow::Result<Store> {
+        std::fs::create_dir(&dir).with_context(|| {
+            format!("{} cannot be made: give --data a directory that is not there", dir.display())
+        })?;
+        Ok(Store(dir))
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::warn!(dir = %self.0.display(), %error, "the store of the bench is left behind");
+        }
+    }
+}

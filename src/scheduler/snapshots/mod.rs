@@ -1,0 +1,328 @@
+//! When snapshots are written, by whom, and what may go once they are there.
+//!
+//! A snapshot is not taken from the live state: that would hold up the driver for as long as there is
+//! state, or make it keep two versions of everything. A thread of its own makes it from the store, as a
+//! start would: from the snapshot before, and the records behind that. So the live core knows nothing of it,
+//! no commit waits for it but for the disk, and each snapshot proves anew that the logs can be
+//! folded. The price: while it is made there is a second state in memory, and each record is folded twice.
+//! [`Schedule`] bounds how often.
+//!
+//! The two newest are kept: when the newest cannot be used, a start goes on from the one before. What the task
+//! log has before that one is history; [`History`] says how much of it is kept.
+
+mod schedule;
+mod thread;
+
+pub use schedule::Schedule;
+pub(super) use thread::Snapshots;
+
+use super::recovery;
+use crate::log::{Error, Log};
+use crate::protocol::snapshot::{PIECE_BYTES, SnapshotItem};
+use crate::protocol::{LogId, Seq, TimeMs};
+
+/// How many records of the task log are kept unless told otherwise: 10,000,000, about a gigabyte.
+pub const TASK_LOG_RECORDS: u64 = 10_000_000;
+
+/// How many records are behind a snapshot, unless told otherwise, when the next one is made: 250,000, which
+/// a start folds in about a quarter of a second.
+pub const EVERY_RECORDS: u64 = 250_000;
+
+/// When snapshots are written, and what is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Fewest records behind a snapshot before the next one is made.
+    pub every_records: u64,
+    /// What is kept of the task log.
+    pub history: History,
+}
+
+impl Default for Options {
+    /// Every [`EVERY_RECORDS`], and the default [`History`].
+    fn default() -> Self {
+        Options { every_records: EVERY_RECORDS, history: History::default() }
+    }
+}
+
+/// How many snapshots are kept.
+const KEPT: usize = 2;
+
+/// Most records of the task log that go at a time, so that trimming holds no commit up for long.
+const TRIM_RECORDS: u64 = 4096;
+
+/// How much of the task log is kept for readers, although no start needs it. Channels are not trimmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum History {
+    /// All of it.
+    All,
+    /// What is younger than this and among this many newest records; what is older or more may go.
+    Newest {
+        /// Longest age.
+        age_ms: u64,
+        /// Most records.
+        records: u64,
+    },
+}
+
+impl Default for History {
+    /// 7 days, and [`TASK_LOG_RECORDS`].
+    fn default() -> Self {
+        History::Newest { age_ms: 7 * 24 * 60 * 60 * 1000, records: TASK_LOG_RECORDS }
+    }
+}
+
+/// A snapshot that was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// Its commit.
+    pub at: Seq,
+    /// How many items it has.
+    pub items: u64,
+    /// How many records were folded for it.
+    pub records: u64,
+}
+
+/// Writes a snapshot of the newest durable commit, and lets go of what nobody needs behind it. `goes_on`
+/// is asked again and again, and may break it off with an error.
+///
+/// # Errors
+/// When the store cannot be read or written, or `goes_on` says so.
+pub fn write(
+    log: &dyn Log,
+    history: History,
+    now: TimeMs,
+    goes_on: &dyn Fn() -> Result<(), Error>,
+) -> Result<Written, Error> {
+    let at = log.last().seq;
+    let recovered = recovery::recover_to(log, at, &mut |_| goes_on())?;
+    let records = recovered.records;
+    let mut pieces = Pieces { items: recovered.state.into_items(), goes_on, count: 0, broken_off: None };
+    log.write_snapshot(at, &mut pieces)?;
+    let items = pieces.count;
+    if let Some(error) = pieces.broken_off {
+        log.drop_snapshot(at)?;
+        return Err(error);
+    }
+    for old in log.snapshots()?.into_iter().filter(|seq| *seq < at).skip(KEPT - 1) {
+        log.drop_snapshot(old)?;
+    }
+    trim(log, history, recovered.tasks_from, now, goes_on)?;
+    Ok(Written { at, items, records })
+}
+
+/// Trims the task log, up to `needed_from` at most, by what is to be kept.
+fn trim(
+    log: &dyn Log,
+    history: History,
+    needed_from: u64,
+    now: TimeMs,
+    goes_on: &dyn Fn() -> Result<(), Error>,
+) -> Result<(), Error> {
+    let History::Newest { age_ms, records } = history else { return Ok(()) };
+    let bounds = log.bounds(LogId::TASKS);
+    let too_many = bounds.head.saturating_sub(records);
+    let before = needed_from.min(too_many.max(first_since(log, now.saturating_sub(age_ms))?));
+    let mut next = bounds.first;
+    while next < before {
+        goes_on()?;
+        next = before.min(next + TRIM_RECORDS);
+        log.trim(LogId::TASKS, next)?;
+    }
+    Ok(())
+}
+
+/// The offset of the first record of the task log that is not older than this; the head when all are.
+fn first_since(log: &dyn Log, time_ms: TimeMs) -> Result<u64, Error> {
+    let bounds = log.bounds(LogId::TASKS);
+    let (mut low, mut high) = (bounds.first, bounds.head);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let batches = log.read(LogId::TASKS, middle, 0)?;
+        match batches.first().map(|batch| *batch.header()) {
+            Some(header) if header.time_ms < time_ms => low = header.end_offset(),
+            Some(header) => high = header.base_offset.max(low),
+            None => break,
+        }
+    }
+    Ok(low)
+}
+
+/// Items in postcard, in pieces.
+struct Pieces<'a, I> {
+    items: I,
+    goes_on: &'a dyn Fn() -> Result<(), Error>,
+    count: u64,
+    broken_off: Option<Error>,
+}
+
+impl<I: Iterator<Item = SnapshotItem>> Iterator for Pieces<'_, I> {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        if self.broken_off.is_some() {
+            return None;
+        }
+        self.broken_off = (self.goes_on)().err();
+        let mut piece = Vec::with_capacity(2 * PIECE_BYTES);
+        while piece.len() < PIECE_BYTES
+            && self.broken_off.is_none()
+            && let Some(item) = self.items.next()
+        {
+            piece = postcard::to_extend(&item, piece).expect("items hold nothing that postcard cannot carry");
+            self.count += 1;
+        }
+        (!piece.is_empty()).then_some(piece)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Memory;
+    use crate::protocol::batch::{Commit, OpenBatch};
+    use crate::protocol::event::Origin;
+    use crate::protocol::session::SessionKind;
+    use crate::protocol::task::{Argument, ErrorKind, TaskError, TaskOptions};
+    use crate::protocol::{
+        ChannelEvent, ChannelName, Element, Payload, Producer, SessionId, Submission, TaskEvent, TaskKey,
+    };
+    use crate::scheduler::core::State;
+    use crate::scheduler::recovery::Recovered;
+
+    const CHANNEL: LogId = LogId(1);
+    const HOUR_MS: u64 = 3_600_000;
+
+    /// A log of so many commits, one an hour: a session and a channel, then tasks, some of which fail with
+    /// a task that waits for them, and futures on the channel.
+    fn log(commits: u64) -> Memory {
+        let log = Memory::new();
+        let epoch = log.begin_epoch().unwrap();
+        for seq in 1..=commits {
+            let (tasks, channel) = events(seq);
+            let bounds = [LogId::TASKS, CHANNEL].map(|id| log.bounds(id));
+            let mut open = OpenBatch::new(LogId::TASKS, bounds[0].head, 0);
+            tasks.iter().for_each(|event| assert!(open.push(event, false)));
+            let mut batches = vec![open.seal(Seq(seq), epoch, seq * HOUR_MS)];
+            let mut open = OpenBatch::new(CHANNEL, bounds[1].head, bounds[1].elements);
+            channel.iter().for_each(|event| assert!(open.push(event, true)));
+            if !open.is_empty() {
+                batches.push(open.seal(Seq(seq), epoch, seq * HOUR_MS));
+            }
+            log.append(&Commit { seq: Seq(seq), epoch, batches }).unwrap();
+            log.flush().unwrap();
+        }
+        log
+    }
+
+    fn events(seq: u64) -> (Vec<TaskEvent>, Vec<ChannelEvent>) {
+        let producer = Producer(1);
+        let origin = Origin { producer, number: seq };
+        let key = |seq: u64| TaskKey::named(&format!("task {seq}"));
+        if seq == 1 {
+            let (session, kind, lease_ms) = (SessionId([1; 16]), SessionKind::Client, 1000);
+            let name = ChannelName::new("channel").unwrap();
+            let opened = TaskEvent::SessionOpened { producer, session, kind, lease_ms };
+            return (vec![opened, TaskEvent::ChannelCreated { origin, log: CHANNEL, name }], vec![]);
+        }
+        let before = (seq > 2).then(|| Argument::Future(key(seq - 1).id));
+        let submission = Submission {
+            key: key(seq),
+            function: "m::f".into(),
+            version: 1,
+            arguments: before.into_iter().chain([Argument::Value(Payload::raw(vec![7; 3000]))]).collect(),
+            options: TaskOptions::default(),
+        };
+        let mut events = vec![TaskEvent::Submitted { origin, submission }];
+        if seq % 5 == 4 {
+            let error = Box::new(TaskError::new(ErrorKind::Returned, "no", vec![]));
+            events.push(TaskEvent::Failed { task: key(seq - 1).id, error });
+        }
+        (events, vec![ChannelEvent::Appended { origin, element: Element::Future(key(seq)) }])
+    }
+
+    fn take(log: &dyn Log, history: History) -> Written {
+        write(log, history, log.last().seq.0 * HOUR_MS, &|| Ok(())).unwrap()
+    }
+
+    /// What a log of so many commits adds up to.
+    fn state(commits: u64) -> State {
+        recovery::fold(&log(commits)).unwrap()
+    }
+
+    fn recovered_to(log: &dyn Log, at: u64) -> Recovered {
+        recovery::recover_to(log, Seq(at), &mut |_| Ok(())).unwrap()
+    }
+
+    /// Writes the snapshot of a commit that is not the newest one: of its pieces, so many.
+    fn take_at(log: &Memory, at: u64, pieces: usize) {
+        let items = recovered_to(log, at).state.into_items();
+        let all = Pieces { items, goes_on: &|| Ok(()), count: 0, broken_off: None };
+        log.write_snapshot(Seq(at), &mut all.take(pieces)).unwrap();
+    }
+
+    #[test]
+    fn a_snapshot_and_the_tail_give_the_state_at_every_commit() {
+        let all = log(60);
+        assert!(!state(60).doomed.is_empty(), "a state in the middle of upkeep");
+        [1, 20, 40].into_iter().for_each(|at| take_at(&all, at, usize::MAX));
+        for at in 1..=60 {
+            let Recovered { state: found, snapshot, records, .. } = recovered_to(&all, at);
+            assert_eq!(found, state(at), "at commit {at}");
+            assert_eq!(snapshot.0, [1, 20, 40].into_iter().rfind(|snapshot| *snapshot <= at).unwrap());
+            assert_eq!(records == 0, snapshot.0 == at);
+        }
+    }
+
+    #[test]
+    fn a_snapshot_that_was_cut_off_is_left_out_for_the_one_before() {
+        let log = log(60);
+        take_at(&log, 20, usize::MAX);
+        take_at(&log, 40, 1);
+        take_at(&log, 50, 0);
+        let recovered = recovered_to(&log, 60);
+        assert_eq!((recovered.bad_snapshots.len(), recovered.snapshot), (2, Seq(20)));
+        assert_eq!(recovered.state, state(60));
+        // The one after them knows better.
+        take(&log, History::All);
+        assert_eq!(log.snapshots().unwrap(), [Seq(60), Seq(50)]);
+        assert_eq!((recovered_to(&log, 60).snapshot, recovered_to(&log, 60).state), (Seq(60), state(60)));
+    }
+
+    #[test]
+    fn history_is_trimmed_before_the_older_snapshot_and_only_what_may_go() {
+        let ages = [(HOUR_MS * 1000, 1000), (HOUR_MS * 1000, 20), (HOUR_MS * 20, 1000), (0, 0)];
+        for (age_ms, records) in ages {
+            let log = log(60);
+            let history = History::Newest { age_ms, records };
+            [30, 45].into_iter().for_each(|at| take_at(&log, at, usize::MAX));
+            take(&log, history);
+            assert_eq!(log.snapshots().unwrap(), [Seq(60), Seq(45)]);
+            let needed_from = recovered_to(&log, 50).tasks_from;
+            let first = log.bounds(LogId::TASKS).first;
+            match (age_ms / HOUR_MS, records) {
+                (1000, 1000) => assert_eq!(first, 0),
+                (1000, 20) => assert_eq!(first, log.bounds(LogId::TASKS).head - 20 - 1, "whole batches"),
+                (20, 1000) => {
+                    let oldest = log.read(LogId::TASKS, first, 0).unwrap()[0].header().time_ms;
+                    assert_eq!(oldest, 40 * HOUR_MS);
+                }
+                _ => assert_eq!(first, needed_from, "a start from the older snapshot needs the rest"),
+            }
+            assert_eq!(recovered_to(&log, 60).state, state(60));
+            log.drop_snapshot(Seq(60)).unwrap();
+            assert_eq!(recovered_to(&log, 60).state, state(60), "from the older one, too");
+        }
+    }
+
+    #[test]
+    fn one_that_is_broken_off_leaves_nothing() {
+        let log = log(60);
+        let left = std::cell::Cell::new(3);
+        let goes_on = || {
+            left.set(left.get() - 1);
+            if left.get() > 0 { Ok(()) } else { Err(Error::Refused("the scheduler stops".to_owned())) }
+        };
+        assert!(write(&log, History::All, 0, &goes_on).unwrap_err().to_string().contains("stops"));
+        assert_eq!(log.snapshots().unwrap(), []);
+    }
+}

@@ -1,0 +1,90 @@
+//! What snapshots hold, and what they are wrapped in.
+
+use headwater::log::{Log, SledLog, SledOptions};
+use headwater::protocol::session::{EndReason, FunctionOffer, SessionKind};
+use headwater::protocol::snapshot::{CallItem, PhaseItem, SnapshotItem, TaskItem};
+use headwater::protocol::task::{Argument, ErrorKind, TaskError, TaskOptions};
+use headwater::protocol::{
+    AttemptNumber, ChannelName, Digest, LogId, Payload, Producer, Seq, SessionId, TaskId, TaskKey,
+};
+
+use super::envelopes::fields;
+use super::{Lines, variants};
+
+const TASK: TaskId = TaskId([0xa7; 16]);
+const PRODUCER: Producer = Producer(5);
+
+fn call() -> CallItem {
+    CallItem {
+        arguments: vec![Argument::Future(TASK)],
+        options: TaskOptions { retries: 1, priority: -1, detach: true },
+        failures: 2,
+        deaths: 3,
+        newest_deaths: vec![(AttemptNumber(4), "w1".into(), EndReason::LeaseExpired)],
+    }
+}
+
+fn task() -> TaskItem {
+    TaskItem {
+        key: TaskKey { id: TASK, label: "label".into() },
+        function: 6,
+        submitted_at: 300,
+        attempt: AttemptNumber(4),
+        phase: PhaseItem::Cancelled,
+        channels: vec![(LogId(7), 8)],
+        detached: true,
+    }
+}
+
+#[test]
+fn snapshots_are_stored_as_version_2_does() {
+    let mut lines = Lines::default();
+    variants!(lines, SnapshotItem {
+        Head = SnapshotItem::Head { tasks_head: 300, last_producer: PRODUCER, last_log: LogId(7) },
+        Session = SnapshotItem::Session {
+            producer: PRODUCER,
+            session: SessionId([0x5e; 16]),
+            kind: SessionKind::Client,
+            lease_ms: 30_000,
+        },
+        Answered = SnapshotItem::Answered { producer: PRODUCER, answers: vec![(1, None), (2, Some((300, 4)))] },
+        Channel = SnapshotItem::Channel {
+            log: LogId(7),
+            name: ChannelName::new("sums").unwrap(),
+            head: 300,
+            elements: 4,
+            digest: Digest(9),
+            stopped: true,
+        },
+        Function = SnapshotItem::Function(FunctionOffer { name: "rust:m::f".into(), version: 1 }),
+        Task = SnapshotItem::Task(Box::new(task())),
+        Held = SnapshotItem::Held { producer: PRODUCER, tasks: vec![TASK] },
+        Retired = SnapshotItem::Retired(vec![(TASK, AttemptNumber(4), 300)]),
+        End = SnapshotItem::End { items: 8 },
+    });
+    variants!(lines, PhaseItem {
+        Pending = PhaseItem::Pending(call()),
+        Running = PhaseItem::Running(call(), PRODUCER),
+        Finished = PhaseItem::Finished(Payload::raw(vec![1])),
+        Failed = PhaseItem::Failed(Box::new(TaskError::new(ErrorKind::Returned, "no", vec![]))),
+        Cancelled = PhaseItem::Cancelled,
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
+    log.write_snapshot(Seq(0x0102), &mut [b"piece".to_vec()].into_iter()).unwrap();
+    let file = std::fs::read(dir.path().join("snapshots/00000000000000000258")).unwrap();
+    let of_file = [
+        (0, "magic"),
+        (4, "version"),
+        (6, "zero"),
+        (8, "seq"),
+        (16, "checksum"),
+        (20, "piece-length"),
+        (24, "piece-checksum"),
+        (28, "piece-body"),
+        (33, "end-length"),
+        (37, "end-checksum"),
+    ];
+    fields(&mut lines, "snapshot", &file, &of_file);
+    lines.check(include_str!("../../../migrations/0002/snapshots.txt"));
+}
