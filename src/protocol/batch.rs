@@ -459,7 +459,7 @@ mod tests {
         assert_eq!((lost.header().end_offset(), lost.header().end_index()), (15, 6));
         assert_eq!(lost.records::<String>().count(), 0);
         let damage = lost.damage().unwrap();
-        assert_eq!(damage.to_string(), "the records from 10 to 15 are lost: 64 KiB of zeros");
+        assert_eq!(damage.to_string(), "records 10 to 15 are lost: 64 KiB of zeros");
         assert_eq!(batch(&["a"]).damage(), None);
         let long = Batch::lost(header, &"é".repeat(WHY_BYTES_MAX)).damage().unwrap();
         assert_eq!(long.why.len(), WHY_BYTES_MAX);

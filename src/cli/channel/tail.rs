@@ -257,7 +257,7 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::batch::OpenBatch;
+    use crate::protocol::batch::{Header, OpenBatch};
     use crate::protocol::channel::Progress;
     use crate::protocol::event::Origin;
     use crate::protocol::{Digest, Epoch, Payload, Producer, Seq, TaskKey};
@@ -310,6 +310,24 @@ mod tests {
         assert_eq!(take(&mut reader, records(&[appended()])), More::Yes);
         assert_eq!(take(&mut reader, ReadItem::CaughtUp { head: 1 }), More::No);
         assert_eq!(reader.next, Position::Offset(1));
+    }
+
+    #[test]
+    fn what_is_lost_is_passed_over() {
+        let header = Header {
+            log: LogId(1),
+            count: 4,
+            elements: 4,
+            base_offset: 3,
+            base_index: 3,
+            seq: Seq(1),
+            epoch: Epoch(1),
+            time_ms: 0,
+        };
+        let mut reader = reader(false);
+        let batch = Batch::lost(header, "gone");
+        assert_eq!(take(&mut reader, ReadItem::Records { batch, from: 5 }), More::Yes);
+        assert_eq!(reader.next, Position::Offset(7));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 use super::*;
 use crate::client::connection::ReadItem;
+use crate::protocol::batch::{Batch, Header};
+use crate::protocol::{Epoch, Seq};
 
 #[tokio::test]
 async fn appends_in_flight_keep_their_order() {
@@ -159,6 +161,63 @@ async fn a_trimmed_range_is_announced_and_reading_goes_on() {
     let (first, _peer) = tokio::join!(values.next(), script);
     assert_matches!(first, Some(Err(Error::Trimmed { from: 0, first: 5, .. })));
     assert_eq!(values.next().await.unwrap().unwrap(), 5.0);
+}
+
+/// A batch in the place of lost records: from this offset and index on, so many records and elements.
+fn lost((base_offset, base_index): (u64, u64), count: u32, elements: u32) -> bytes::Bytes {
+    let (seq, epoch) = (Seq(1), Epoch(1));
+    let header = Header { log: LOG, count, elements, base_offset, base_index, seq, epoch, time_ms: 0 };
+    Batch::lost(header, "a bad sector").bytes().clone()
+}
+
+#[tokio::test]
+async fn a_lost_range_is_announced_and_reading_goes_on() {
+    let server = FakeServer::new().await;
+    let (client, mut peer) = connect(&server).await;
+    let channel = channel(&client, &mut peer).await;
+    let batches =
+        [stored(LOG, (0, 0), &[value(0.0)]), lost((1, 1), 4, 3), stored(LOG, (5, 4), &[value(4.0)])];
+    let mut records = channel.records();
+    let number = begin(&mut peer, Position::Offset(0), 0).await;
+    peer.send_with(number, ServerMessage::Records, &batches).await;
+    assert_matches!(records.next().await, Some(Ok(Item::Record(Record { offset: 0, .. }))));
+    let Some(Ok(Item::Damaged { from: 1, to: 5, why })) = records.next().await else { panic!("no marker") };
+    assert_eq!((&*why, records.next_offset()), ("a bad sector", Some(5)));
+    assert_matches!(records.next().await, Some(Ok(Item::Record(Record { offset: 5, index: Some(4), .. }))));
+
+    let mut values = channel.values();
+    let script = async {
+        let number = begin(&mut peer, Position::Offset(0), 0).await;
+        tell_of_channel(&mut peer, info(false, 6)).await;
+        peer.send_with(number, ServerMessage::Records, &batches).await;
+    };
+    let (first, ()) = tokio::join!(values.next(), script);
+    assert_eq!(first.unwrap().unwrap(), 0.0);
+    assert_matches!(values.next().await, Some(Err(Error::Damaged { from: 1, to: 5, .. })));
+    assert_eq!(values.next().await.unwrap().unwrap(), 4.0);
+
+    let mut middle = channel.from(Offset::At(3)).records();
+    let number = begin(&mut peer, Position::Offset(3), 3).await;
+    peer.send_with(number, ServerMessage::Records, &batches[1..]).await;
+    assert_matches!(middle.next().await, Some(Ok(Item::Damaged { from: 3, to: 5, .. })));
+}
+
+#[tokio::test]
+async fn reading_from_an_index_leaves_out_what_is_lost_before_it() {
+    let server = FakeServer::new().await;
+    let (client, mut peer) = connect(&server).await;
+    let channel = channel(&client, &mut peer).await;
+    let (early, late) = (lost((0, 0), 6, 4), lost((6, 4), 3, 3));
+    let batches = [early, late, stored(LOG, (9, 7), &[value(7.0)])];
+    let mut records = channel.elements_from(5).records();
+    let number = begin(&mut peer, Position::Index(5), 0).await;
+    peer.send_with(number, ServerMessage::Records, &batches).await;
+    assert_matches!(records.next().await, Some(Ok(Item::Damaged { from: 6, to: 9, .. })));
+    assert_matches!(records.next().await, Some(Ok(Item::Record(Record { offset: 9, index: Some(7), .. }))));
+    let mut behind = channel.elements_from(7).records();
+    let number = begin(&mut peer, Position::Index(7), 6).await;
+    peer.send_with(number, ServerMessage::Records, &batches[1..]).await;
+    assert_matches!(behind.next().await, Some(Ok(Item::Record(Record { offset: 9, .. }))));
 }
 
 #[tokio::test]

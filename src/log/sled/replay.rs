@@ -139,7 +139,7 @@ impl Segments {
         let gone =
             |lsn: u64| Err(Bad::Segment(format!("its segment with the number {} is gone", lsn / SEGMENT)));
         let Some((&newest, _)) = self.at.last_key_value() else {
-            return if index % SEGMENT == 0 { Ok(()) } else { gone(index) };
+            return if index.is_multiple_of(SEGMENT) { Ok(()) } else { gone(index) };
         };
         let first = index / SEGMENT * SEGMENT;
         let is_dense = (first..=newest).step_by(SEGMENT_BYTES).all(|lsn| self.at.contains_key(&lsn));

@@ -2,5 +2,7 @@
 
 mod damage;
 mod kinds;
+mod serve;
 mod steps;
 mod store;
+mod timing;
