@@ -34,6 +34,13 @@ use crate::protocol::{Epoch, Seq, TimeMs};
 /// one read of a socket.
 const CALLS_WAITING_MAX: usize = 256;
 
+/// How often the driver has its turn at least.
+const PULSE: Duration = Duration::from_millis(500);
+
+/// After how long without a turn the scheduler is taken to have been away: a busy machine and a slow disk
+/// take less. A clock that was set forward looks the same, and does no harm then.
+const ABSENT_MS: u64 = 2_000;
+
 /// A scheduler that runs.
 #[derive(Debug)]
 pub struct Scheduler {
@@ -144,7 +151,14 @@ impl Driver {
     /// Serves until it is asked to stop and all is durable, or a write fails.
     async fn serve(&mut self) -> Result<(), Error> {
         let mut stopping = false;
+        let mut turn_at = now();
         loop {
+            let away_ms = now().saturating_sub(turn_at);
+            turn_at += away_ms;
+            if away_ms >= ABSENT_MS {
+                tracing::warn!(away_ms, "the scheduler stood still: nobody's lease runs for that time");
+                self.pipeline.was_absent(away_ms);
+            }
             self.release();
             // Not left to the timer: while calls keep coming, that would never have its turn.
             if self.until_deadline().is_zero() && !self.pipeline.is_full() {
@@ -166,7 +180,7 @@ impl Driver {
                     Some(call) => stopping = self.take(call) || self.take_all_there_are(),
                     None => stopping = true,
                 },
-                () = tokio::time::sleep(deadline), if !full => {}
+                () = tokio::time::sleep(deadline.min(PULSE)), if !full => {}
             }
         }
     }

@@ -86,6 +86,11 @@ impl Pipeline {
         self.step(|core, out| core.disconnect(heard_at, connection, goodbye, out));
     }
 
+    /// See [`Core::was_absent`].
+    pub fn was_absent(&mut self, ms: u64) {
+        self.core.was_absent(ms);
+    }
+
     /// See [`Core::tick`].
     pub fn tick(&mut self, now: TimeMs) {
         self.step(|core, out| core.tick(now, out));

@@ -108,6 +108,10 @@ fn begin<W: AsyncWrite + Unpin>(
     (session, outbox)
 }
 
+/// In how many parts a peer's silence is counted. While this process stands still at most one of them goes by,
+/// so that it does not take for silent who could not be heard.
+const SILENCE_PARTS: u32 = 4;
+
 /// The reading side of a connection that the driver has accepted.
 struct Session {
     connection: ConnectionId,
@@ -147,12 +151,16 @@ impl Session {
     ) -> Result<(), End> {
         // An outbox that is gone takes the session with it.
         let _ = self.congested.wait_for(|congested| !congested).await;
-        match timeout(Duration::from_millis(self.lease_ms), fill(reader, frames)).await {
-            Ok(Ok(0)) => Err(End::Left(io::ErrorKind::UnexpectedEof.into())),
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(End::Left(error)),
-            Err(_) => Err(End::Silent(self.lease_ms)),
+        for _ in 0..SILENCE_PARTS {
+            let part = Duration::from_millis(self.lease_ms) / SILENCE_PARTS;
+            match timeout(part, fill(reader, frames)).await {
+                Ok(Ok(0)) => return Err(End::Left(io::ErrorKind::UnexpectedEof.into())),
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(error)) => return Err(End::Left(error)),
+                Err(_) => {}
+            }
         }
+        Err(End::Silent(self.lease_ms))
     }
 
     /// Takes all frames that are there. What is for the driver goes to `requests`, in order.

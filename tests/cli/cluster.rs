@@ -60,6 +60,11 @@ impl Cluster {
         self.scheduler = Some(scheduler);
     }
 
+    /// Sends the scheduler a signal: `STOP`, `CONT`.
+    pub async fn signal_scheduler(&self, name: &str) {
+        self.scheduler.as_ref().expect("it runs").signal(name).await;
+    }
+
     /// SIGKILL.
     pub async fn kill_scheduler(&mut self) {
         self.take_scheduler().kill().await;

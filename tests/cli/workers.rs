@@ -55,3 +55,22 @@ async fn up_is_a_scheduler_with_workers() {
     }
     assert_eq!(info["workers"].as_array().unwrap().len(), 2);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scheduler_that_stood_still_for_longer_than_the_leases_ends_no_session() {
+    let options = ["--worker-lease", "1s", "--client-lease", "1s"];
+    let mut cluster = Cluster::start_on(Dir::new(), &options).await;
+    let worker = cluster.worker("one").await;
+    let client = headwater::Client::connect(&cluster.address).await.unwrap();
+    client.channel::<u64>("numbers").await.unwrap();
+    cluster.signal_scheduler("STOP").await;
+    // Three leases; the connections are given up meanwhile, and the client and the worker try again.
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    cluster.signal_scheduler("CONT").await;
+    cluster.scheduler_said("stood still").await;
+    client.channel::<u64>("numbers").await.unwrap().append_value(&7).await.unwrap();
+    let tail = cluster.run(&["channel", "tail", "$tasks", "--json"]).await.json();
+    let expired = tail.iter().filter(|line| line["because"].to_string().contains("lease"));
+    assert_eq!(expired.count(), 0, "{tail:#?}");
+    assert_eq!(worker.interrupt().await.code, Some(0));
+}

@@ -243,6 +243,21 @@ fn only_the_worker_that_was_given_an_attempt_reports_it() {
 }
 
 #[test]
+fn while_the_scheduler_stands_still_nobodys_lease_runs() {
+    let mut scene = Scene::new();
+    let (client, one) = (scene.client(1), scene.worker(2, "one", 1));
+    scene.ask(client, submit("x"));
+    scene.drop_connection(one);
+    scene.pass(4_000);
+    scene.stand_still(60_000);
+    scene.told();
+    scene.pass(5_999);
+    scene.then(&[]);
+    scene.pass(1);
+    assert_eq!(scene.told()[0], "session 2 ended: it was not heard of for its lease");
+}
+
+#[test]
 fn a_worker_takes_the_place_of_its_namesake() {
     let mut scene = Scene::new();
     let (client, _) = (scene.client(1), scene.worker(2, "w", 1));

@@ -127,6 +127,14 @@ impl Scene {
         self.step(|core, out| core.tick(now, out));
     }
 
+    /// The scheduler stands still.
+    pub fn stand_still(&mut self, ms: u64) {
+        self.now += ms;
+        self.core.was_absent(ms);
+        let now = self.now;
+        self.step(|core, out| core.tick(now, out));
+    }
+
     /// The scheduler dies and starts again with what is in the logs.
     pub fn restart(&mut self) {
         self.core = Core::new(self.fold(), self.settings, LogFacts::default(), self.now);

@@ -226,6 +226,12 @@ impl Core {
         self.upkeep(out);
     }
 
+    /// The scheduler itself was away for so long, standing still or suspended: nobody could be heard, so that
+    /// time counts against nobody's lease.
+    pub fn was_absent(&mut self, ms: u64) {
+        self.presence.postpone_leases(ms);
+    }
+
     /// Lets time pass: sessions whose lease is over end.
     pub fn tick(&mut self, now: TimeMs, out: &mut Output) {
         while let Some(producer) = self.presence.pop_expired(now) {

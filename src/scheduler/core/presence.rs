@@ -103,6 +103,12 @@ impl Presence {
         }
     }
 
+    /// Lets all leases run for so much longer.
+    pub(super) fn postpone_leases(&mut self, ms: u64) {
+        self.lease_ends.values_mut().for_each(|until| *until += ms);
+        self.leases = self.lease_ends.iter().map(|(producer, until)| (*until, *producer)).collect();
+    }
+
     /// The next session whose lease is over.
     pub(super) fn pop_expired(&mut self, now: TimeMs) -> Option<Producer> {
         let (until, producer) = *self.leases.first()?;
