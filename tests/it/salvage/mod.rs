@@ -5,4 +5,3 @@ mod kinds;
 mod serve;
 mod steps;
 mod store;
-mod timing;
