@@ -148,11 +148,10 @@ impl<'a> Opening<'a> {
             Some(why) if self.options.purpose != Purpose::Examine => Err(Trouble::Damage(why.clone())),
             _ => self.open_store(),
         };
-        if let (Ok((trees, heads)), true) = (&opened, must_be_whole || may_repair)
+        if let (Ok((_, heads)), true) = (&opened, must_be_whole || may_repair)
             && let Some(why) = self.known.and_then(|known| behind(heads.last(), known))
             && (must_be_whole || rebuild::finds_more(dir, heads).map_err(|why| self.refused(why))?)
         {
-            let _ = trees;
             opened = Err(Trouble::Damage(why));
         }
         let mut repair = None;
@@ -160,7 +159,9 @@ impl<'a> Opening<'a> {
             let why = why.clone();
             drop(opened);
             self.await_unlock()?;
-            let rebuilt = rebuild::rebuild(dir, &why, self.known, self.options.cache_bytes)?;
+            let rebuilt = rebuild::rebuild(dir, &why, self.known, self.options.cache_bytes);
+            // What it leaves takes room, and would be begun anew anyhow.
+            let rebuilt = rebuilt.inspect_err(|_| drop(salvage::begin_again(dir)))?;
             // The damaged store is kept as it is: there is nothing to copy before an upgrade.
             self.known_version = STORE_VERSION;
             opened = self.open_store();

@@ -43,7 +43,7 @@ pub(super) fn rebuild(
     known: Option<Last>,
     cache_bytes: u64,
 ) -> Result<Repair, OpenError> {
-    let refused = |why: io::Error| OpenError::Io { dir: dir.to_owned(), why };
+    let refused = |why: io::Error| OpenError::Io { dir: dir.to_owned(), why: in_words(why) };
     suspect::mark(dir, why).map_err(refused)?;
     tracing::warn!(store = %dir.display(), "the store is damaged ({why}): intact batches are gathered from its files");
     let said = salvage::with_asked(dir, ask).map_err(refused)?;
@@ -73,13 +73,28 @@ pub(super) fn rebuild(
     let epoch = chosen.epoch.0.max(said.epoch).max(known.map_or(0, |known| known.epoch.0));
     let target = salvage::salvaged(dir).map_err(refused)?;
     let built = guarded(|| build(&target, cache_bytes, epoch, chosen, &mut source, &mut repair));
-    built.map_err(|failure| failure.of_open(dir))?;
+    built.map_err(|failure| match failure {
+        Failure::Io(why) => refused(why),
+        other => other.of_open(dir),
+    })?;
     if let Ok(data) = File::open(target.join("db")) {
         directory::await_unlock(dir, &data)?;
     }
     repair.lost.sort_by_key(|lost| (lost.log, lost.damage.from));
     repair.kept = salvage::finish(dir).map_err(refused)?;
     Ok(repair)
+}
+
+/// Says what to do about a full disk.
+fn in_words(why: io::Error) -> io::Error {
+    match why.kind() {
+        kind @ (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            let what = "the disk is full: a repair needs twice as much free space as the store has; free some \
+                        and start again, nothing was changed";
+            io::Error::new(kind, what)
+        }
+        _ => why,
+    }
 }
 
 /// Opens a copy of a damaged store, and reads what it says; nothing when it cannot be opened.

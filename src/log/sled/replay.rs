@@ -269,7 +269,7 @@ impl Tail {
     /// What is wrong. Up to the lsn `index` there may be commits that sled need not read again.
     fn judge(&self, known: Option<Seq>, index: u64) -> Option<Wrong> {
         if self.end > 0 && self.end < index {
-            return Some(Wrong::Lost("its file ends before what its index of pages knows".to_owned()));
+            return Some(Wrong::Lost("its file is damaged where its index of pages goes on".to_owned()));
         }
         // Where nothing was read that has a number, the head file's is the newest before.
         let read = self.read.or(known);

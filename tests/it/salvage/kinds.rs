@@ -22,7 +22,8 @@ static LARGE: LazyLock<Original> = LazyLock::new(|| Original::write(2, 900, 3000
 static ROUNDS: LazyLock<u64> =
     LazyLock::new(|| std::env::var("HEADWATER_ROUNDS").map_or(12, |rounds| rounds.parse().unwrap()));
 
-fn random() -> fastrand::Rng {
+/// Random numbers that can be had again.
+pub fn random() -> fastrand::Rng {
     let seed =
         std::env::var("HEADWATER_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
     eprintln!("HEADWATER_SEED={seed}");

@@ -5,8 +5,12 @@ use std::path::Path;
 use std::process::Command;
 
 use headwater::local::{Local, Options, Store};
-use headwater::{Client, Error, Item, Offset};
+use headwater::{Client, Error, Item, Offset, task};
 use serde_json::{Value, json};
+
+use super::damage::{length_and_used, zero};
+use super::kinds::random;
+use crate::engines::copy_dir;
 
 fn options(dir: &Path) -> Options {
     let (store, listen) = (Store::Directory(dir.to_owned()), "127.0.0.1:0".to_owned());
@@ -27,6 +31,14 @@ fn damage(dir: &Path, text: &str) {
     places.into_iter().for_each(|at| bytes[at] ^= 1);
     fs::write(path, bytes).unwrap();
 }
+
+#[task]
+fn tripled(number: i64) -> i64 {
+    3 * number
+}
+
+/// How often a scheduler is started on a store that is damaged at a random place.
+const STARTS: u64 = 12;
 
 /// What a command of the program prints with `--json`, line by line.
 fn headwater(arguments: &[&str]) -> (bool, Vec<Value>) {
@@ -118,4 +130,37 @@ async fn the_command_repairs_what_it_finds_and_only_that() {
     let (ok, dumped) = headwater(&["log", "dump", "--data", data, "--json", "--log", "words"]);
     let marker = dumped.iter().find(|line| line["marker"] == "damaged").unwrap();
     assert!(!ok && marker["from"] == 25 && marker["to"] == 26, "{marker}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scheduler_starts_whatever_is_lost_of_its_tasks() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let with_workers = |dir: &Path| Options { workers: 1, slots: 2, ..options(dir) };
+    for _ in 0..2 {
+        let local = Local::start(with_workers(dir)).await.unwrap();
+        let client = Client::connect(&local.address().to_string()).await.unwrap();
+        let sums = client.channel::<i64>("sums").await.unwrap();
+        for number in 0..40 {
+            let future = client.submit(tripled, (number,)).await.unwrap();
+            sums.append(&future).await.unwrap();
+            if number % 2 == 0 {
+                assert_eq!(future.await.unwrap(), 3 * number);
+            }
+        }
+        client.close().await;
+        local.stop().await;
+    }
+    let (_, used) = length_and_used(dir);
+    let mut random = random();
+    for _ in 0..STARTS {
+        let copy = tempfile::tempdir().unwrap();
+        copy_dir(dir, copy.path());
+        // The last half holds the tasks; a snapshot would know them all.
+        let _ = fs::remove_dir_all(copy.path().join("snapshots"));
+        zero(copy.path(), random.u64(used / 2..used), random.u64(100..20_000));
+        let local = Local::start(with_workers(copy.path())).await.unwrap();
+        assert!(local.receipt().damage.is_some());
+        local.stop().await;
+    }
 }
