@@ -152,3 +152,27 @@ fn a_snapshot_of_a_commit_that_is_lost_is_set_aside() {
     assert_eq!(log.snapshots().unwrap(), [Seq(30)], "the other one's commit will be another");
     assert!(dir.join("snapshots/00000000000000000090.ahead").exists());
 }
+
+#[test]
+fn what_is_whole_of_a_torn_commit_that_was_acknowledged_is_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let log = open_sled(dir);
+    let mut writer = Writer::begin(&log);
+    (0..5).for_each(|_| drop(writer.write(&log, &[(1, &[true]), (2, &[true])])));
+    // sled writes it as messages that count only together.
+    writer.write(&log, &[(1, &[true; 9]), (2, &[true; 9]), (3, &[true; 9])]);
+    let killed = tempfile::tempdir().unwrap();
+    copy_dir(dir, killed.path());
+    drop(log);
+    let dir = killed.path();
+    let (_, used) = length_and_used(dir);
+    zero(dir, used - 20, 20);
+    let (log, opened) = open(dir, Purpose::Serve);
+    let damage = opened.damage.unwrap();
+    assert!(damage.contains("behind it lies commit 6"), "{damage}");
+    assert!(damage.contains("another newest commit than it should"), "{damage}");
+    // Which of them is torn depends on the order in which sled writes them.
+    let records: usize = [1, 2, 3].map(|id| read_all(&log, id, 0).len()).into_iter().sum();
+    assert_eq!(records, 5 + 5 + 9 + 9);
+}
