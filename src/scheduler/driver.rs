@@ -75,7 +75,9 @@ pub fn start(
         tracing::warn!(%error, "a start goes on from the snapshot before, or from the first record");
     }
     let snapshots = Snapshots::new(log.clone(), snapshots, &recovered);
-    let Recovered { state, records, .. } = recovered;
+    let Recovered { state, records, lost, .. } = recovered;
+    let damage: Vec<String> = damage.into_iter().chain(lost.in_words()).collect();
+    let damage = (!damage.is_empty()).then(|| shortened(&damage.join("; ")));
     let epoch = log.begin_epoch()?;
     let requeued = state.ready.values().flatten().filter(|(_, _, id)| state.tasks[id].attempt.0 > 0);
     let receipt = Receipt {
@@ -87,7 +89,7 @@ pub fn start(
         tasks_requeued: requeued.count() as u64,
         tasks_running: state.counts.running,
         channels: state.channels.len() as u64,
-        damage: damage.as_deref().map(shortened),
+        damage,
     };
     let facts = LogFacts { epoch, seq: last.seq, receipt: receipt.clone(), store: log.describe() };
     let core = Core::new(state, settings, facts, now());

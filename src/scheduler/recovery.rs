@@ -4,13 +4,14 @@
 //! A snapshot that cannot be used is left out for the one before it, and in the end for the first record.
 //! So what a start costs is live state and the tail behind a snapshot, not history.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::core::{Event, Restoring, State};
 use crate::log::{Error, Log};
-use crate::protocol::batch::{BadBatch, Batch};
+use crate::protocol::batch::{BadBatch, Batch, Damage, Header};
 use crate::protocol::snapshot::SnapshotItem;
-use crate::protocol::{ChannelEvent, LogId, Seq, TaskEvent};
+use crate::protocol::{ChannelEvent, Element, LogId, Seq, TaskEvent, TaskId, TaskKey};
 
 /// How many bytes of batches are read at a time.
 const READ_BYTES: usize = 1024 * 1024;
@@ -28,6 +29,46 @@ pub struct Recovered {
     pub tasks_from: u64,
     /// The snapshots that could not be used, newest first, and why.
     pub bad_snapshots: Vec<Error>,
+    /// What it met of lost records.
+    pub lost: Lost,
+}
+
+/// Records that are lost, and what is known of what they said.
+#[derive(Debug, Default)]
+pub struct Lost {
+    /// Which they are, in the order of logs and offsets.
+    pub ranges: Vec<(LogId, Damage)>,
+    /// Tasks that channels name and of which nothing else is known.
+    pub tasks: BTreeMap<TaskId, TaskKey>,
+}
+
+/// Most ranges, and most tasks, that a receipt names.
+const NAMED_MAX: usize = 8;
+
+impl Lost {
+    /// All of it in words, if there is any.
+    pub fn in_words(&self) -> Option<String> {
+        if self.ranges.is_empty() {
+            return None;
+        }
+        let ranges =
+            self.ranges.iter().map(|(log, Damage { from, to, .. })| format!("log {log} {from}..{to}"));
+        let mut words = format!("lost records: {}", named(ranges));
+        if !self.tasks.is_empty() {
+            let tasks = self.tasks.values().map(ToString::to_string);
+            words.push_str(&format!("; tasks of which nothing else is known: {}", named(tasks)));
+        }
+        Some(words)
+    }
+}
+
+fn named(all: impl ExactSizeIterator<Item = String>) -> String {
+    let more = all.len().saturating_sub(NAMED_MAX);
+    let mut words = all.take(NAMED_MAX).collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        words.push_str(&format!(" and {more} more"));
+    }
+    words
 }
 
 /// How far it is.
@@ -85,8 +126,8 @@ pub(super) fn recover_to(log: &dyn Log, at: Seq, watch: Watch<'_>) -> Result<Rec
         }
     }
     let tasks_from = state.tasks_head;
-    let records = fold_to(log, &mut state, at, watch)?;
-    Ok(Recovered { state, snapshot, records, tasks_from, bad_snapshots })
+    let (records, lost) = fold_to(log, &mut state, at, watch)?;
+    Ok(Recovered { state, snapshot, records, tasks_from, bad_snapshots, lost })
 }
 
 /// Folds all logs from their first records.
@@ -131,50 +172,98 @@ fn restore_piece(restoring: &mut Restoring, mut piece: &[u8]) -> Result<(), Stri
 
 /// Folds what each log has behind what the state knows, up to a commit, the task log first. Answers how
 /// many records that were.
-fn fold_to(log: &dyn Log, state: &mut State, at: Seq, watch: Watch<'_>) -> Result<u64, Error> {
-    let mut records = 0;
-    for id in log.logs() {
-        let first = log.bounds(id).first;
-        let (mut next, _) = state.head_of(id);
-        if next < first {
-            next = first;
-            if let Some(batch) = log.read(id, next, 0)?.first() {
-                state.begin_channel_at(id, batch.header().base_offset, batch.header().base_index);
-            }
-        }
-        'log: loop {
-            let batches = log.read(id, next, READ_BYTES)?;
+fn fold_to(log: &dyn Log, state: &mut State, at: Seq, watch: Watch<'_>) -> Result<(u64, Lost), Error> {
+    let mut fold = Fold { log, state, at, records: 0, lost: Lost::default() };
+    let logs = log.logs();
+    if logs.first() == Some(&LogId::TASKS) {
+        fold.one(LogId::TASKS, watch)?;
+    }
+    if !fold.lost.ranges.is_empty() {
+        fold.state.name_lost_channels(logs.iter().copied());
+    }
+    for id in logs.into_iter().filter(|id| *id != LogId::TASKS) {
+        fold.one(id, watch)?;
+    }
+    let Fold { state, records, lost, .. } = fold;
+    if !lost.ranges.is_empty() {
+        state.mend();
+    }
+    Ok((records, lost))
+}
+
+struct Fold<'a> {
+    log: &'a dyn Log,
+    state: &'a mut State,
+    at: Seq,
+    records: u64,
+    lost: Lost,
+}
+
+impl Fold<'_> {
+    fn one(&mut self, id: LogId, watch: Watch<'_>) -> Result<(), Error> {
+        let mut next = self.begin(id)?;
+        loop {
+            let batches = self.log.read(id, next, READ_BYTES)?;
             if batches.is_empty() {
-                break;
+                return Ok(());
             }
             for batch in &batches {
-                if batch.header().seq > at {
-                    break 'log;
+                if batch.header().seq > self.at {
+                    return Ok(());
                 }
                 next = batch.header().end_offset();
-                records += u64::from(batch.header().count);
-                apply(state, id, batch).map_err(|why| {
+                self.records += u64::from(batch.header().count);
+                self.apply(id, batch).map_err(|why| {
                     let offset = batch.header().base_offset;
                     Error::Damaged { log: id, offset, why }
                 })?;
             }
-            watch(Progress::Records(records))?;
+            watch(Progress::Records(self.records))?;
         }
     }
-    Ok(records)
-}
 
-fn apply(state: &mut State, log: LogId, batch: &Batch) -> Result<(), BadBatch> {
-    if batch.damage().is_some() {
-        state.skip_lost(log, batch.header());
-    } else if log == LogId::TASKS {
-        for record in batch.records::<TaskEvent>() {
-            state.apply(&Event::Task(record?.1));
+    /// Where to begin in a log: behind what the state knows, or where it begins when that was trimmed.
+    fn begin(&mut self, id: LogId) -> Result<u64, Error> {
+        let first = self.log.bounds(id).first;
+        let (known, _) = self.state.head_of(id);
+        if known >= first {
+            return Ok(known);
         }
-    } else {
-        for record in batch.records::<ChannelEvent>() {
-            state.apply(&Event::Channel(log, record?.1));
+        let Some(batch) = self.log.read(id, first, 0)?.into_iter().next() else { return Ok(first) };
+        let header = batch.header();
+        if id == LogId::TASKS {
+            // It was trimmed because a snapshot knew it all, and none can be read.
+            let why = "they were trimmed, and the snapshot that knew them cannot be used".to_owned();
+            self.lost.ranges.push((id, Damage { from: known, to: first, why }));
+            let count = u32::try_from(first - known).unwrap_or(u32::MAX);
+            let base_offset = first - u64::from(count);
+            self.state.skip_lost(id, &Header { base_offset, count, ..*header });
+        } else {
+            self.state.begin_channel_at(id, header.base_offset, header.base_index);
         }
+        Ok(first)
     }
-    Ok(())
+
+    fn apply(&mut self, log: LogId, batch: &Batch) -> Result<(), BadBatch> {
+        if let Some(damage) = batch.damage() {
+            self.lost.ranges.push((log, damage));
+            self.state.skip_lost(log, batch.header());
+        } else if log == LogId::TASKS {
+            for record in batch.records::<TaskEvent>() {
+                self.state.apply(&Event::Task(record?.1));
+            }
+        } else {
+            for record in batch.records::<ChannelEvent>() {
+                let event = record?.1;
+                if let ChannelEvent::Appended { element: Element::Future(key), .. } = &event
+                    && !self.lost.ranges.is_empty()
+                    && !self.state.tasks.contains_key(&key.id)
+                {
+                    self.lost.tasks.insert(key.id, key.clone());
+                }
+                self.state.apply(&Event::Channel(log, event));
+            }
+        }
+        Ok(())
+    }
 }

@@ -59,6 +59,14 @@ pub fn run(seed: u64, aloud: bool) -> Vec<String> {
     world.told.lines
 }
 
+/// The log that the storm of a seed leaves.
+pub fn log_of(seed: u64) -> Memory {
+    let mut world = World::new(seed, Told { lines: Vec::new(), aloud: false });
+    (0..STORM_STEPS).for_each(|_| world.step(true));
+    world.log.crash();
+    world.log
+}
+
 impl World {
     fn new(seed: u64, mut told: Told) -> Self {
         let mut rng = Rng::with_seed(seed);

@@ -131,13 +131,15 @@ impl State {
             }
         }
         for task in session.holds {
-            self.change_keepers(task, |keepers| keepers.sessions -= 1);
+            self.change_keepers(task, |keepers| keepers.sessions = keepers.sessions.saturating_sub(1));
         }
     }
 
     /// Keeps what a command brought, for the case that it is sent again: the newest
     /// [`IN_FLIGHT_MAX`] of a session, in whatever order the logs are folded.
     fn remember(&mut self, origin: Origin, outcome: impl FnOnce(Option<Remembered>) -> Remembered) {
+        // Behind lost records it may be of a session whose beginning is among them.
+        self.last_producer = self.last_producer.max(origin.producer);
         let Some(session) = self.sessions.get_mut(&origin.producer) else { return };
         let before = session.remembered.get(&origin.number).copied();
         session.remembered.insert(origin.number, outcome(before));
@@ -149,6 +151,7 @@ impl State {
     fn submit(&mut self, offset: u64, origin: Origin, submission: &Submission) {
         self.remember(origin, |_| Remembered::Done);
         let id = submission.key.id;
+        self.displace(offset, id);
         let dependencies = submission.dependencies();
         let mut missing = 0;
         for dependency in &dependencies {
@@ -215,7 +218,7 @@ impl State {
     fn release(&mut self, producer: Producer, task: TaskId) {
         let Some(session) = self.sessions.get_mut(&producer) else { return };
         if session.holds.remove(&task) {
-            self.change_keepers(task, |keepers| keepers.sessions -= 1);
+            self.change_keepers(task, |keepers| keepers.sessions = keepers.sessions.saturating_sub(1));
         }
     }
 
@@ -273,11 +276,14 @@ impl State {
             if let Some(call) = self.tasks.get_mut(dependency).and_then(|task| task.call.as_mut()) {
                 call.waiting.remove(&id);
             }
-            self.change_keepers(*dependency, |keepers| keepers.dependents -= 1);
+            // A dependency that was lost and came again counts anew.
+            self.change_keepers(*dependency, |keepers| {
+                keepers.dependents = keepers.dependents.saturating_sub(1);
+            });
         }
     }
 
-    fn forget(&mut self, offset: u64, id: TaskId) {
+    pub(super) fn forget(&mut self, offset: u64, id: TaskId) {
         // The phase is left first, so that no index still names the task.
         self.set_phase(id, Phase::Cancelled);
         let Some(task) = self.tasks.remove(&id) else { return };

@@ -33,9 +33,18 @@ impl State {
             *sessions.entry(*task).or_default() += 1;
         }
         let mut dependents: HashMap<TaskId, u32> = HashMap::new();
-        for call in self.tasks.values().filter_map(|task| task.call.as_ref()) {
-            for dependency in &call.dependencies {
-                *dependents.entry(*dependency).or_default() += 1;
+        for (id, task) in &self.tasks {
+            for dependency in task.call.iter().flat_map(|call| &call.dependencies) {
+                // What is lost is known of nobody, and who needs it is to be failed.
+                if self.tasks.contains_key(dependency) {
+                    *dependents.entry(*dependency).or_default() += 1;
+                } else {
+                    let waits = matches!(task.phase, Phase::Waiting { .. });
+                    assert!(
+                        !waits || self.doomed.contains(id),
+                        "{id} needs {dependency}, which is not known"
+                    );
+                }
             }
         }
         for (id, task) in &self.tasks {
@@ -75,15 +84,15 @@ impl State {
             match &task.phase {
                 Phase::Waiting { missing } => {
                     let call = task.call.as_ref().expect("checked above");
-                    let phase = |dependency: &TaskId| &self.tasks[dependency].phase;
+                    let phase = |dependency: &TaskId| self.tasks.get(dependency).map(|task| &task.phase);
                     let unfinished =
-                        call.dependencies.iter().filter(|d| !matches!(phase(d), Phase::Finished(_)));
+                        call.dependencies.iter().filter(|d| !matches!(phase(d), Some(Phase::Finished(_))));
                     assert_eq!(*missing as usize, unfinished.count(), "{id}: dependencies that it waits for");
                     assert!(*missing > 0, "{id} waits for nothing");
                     if call
                         .dependencies
                         .iter()
-                        .any(|d| matches!(phase(d), Phase::Failed(_) | Phase::Cancelled))
+                        .any(|d| matches!(phase(d), None | Some(Phase::Failed(_) | Phase::Cancelled)))
                     {
                         doomed.insert(*id);
                     }

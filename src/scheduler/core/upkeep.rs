@@ -8,7 +8,7 @@ use super::{Event, Settings};
 use crate::protocol::channel::Progress;
 use crate::protocol::session::EndReason;
 use crate::protocol::task::{ErrorKind, TaskError};
-use crate::protocol::{AttemptNumber, TaskEvent, TaskId};
+use crate::protocol::{AttemptNumber, TaskEvent, TaskId, TaskKey};
 
 /// Most rules applied in one step, so that one command with many consequences (a client that held a
 /// million tasks leaves) does not make one huge commit; the driver comes back for the rest.
@@ -31,7 +31,10 @@ pub(super) fn next(state: &State, settings: &Settings, presence: &Presence) -> V
 fn fail_dependent(state: &State, id: TaskId) -> Vec<Event> {
     let call = state.tasks[&id].call.as_ref().expect("a task that waits has its call");
     let error = call.dependencies.iter().find_map(|dependency| {
-        let key = state.key_of(*dependency)?;
+        let Some(key) = state.key_of(*dependency) else {
+            let lost = TaskError::new(ErrorKind::Dependency, "its records are lost: see log verify", vec![]);
+            return Some(lost.of_dependent(&TaskKey { id: *dependency, label: "lost".into() }));
+        };
         match &state.tasks.get(dependency)?.phase {
             Phase::Failed(error) => Some(error.of_dependent(&key)),
             Phase::Cancelled => {
