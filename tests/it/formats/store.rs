@@ -88,6 +88,16 @@ fn the_store_that_version_1_wrote_is_upgraded_and_reads_the_same() {
 }
 
 #[test]
+fn the_store_that_version_2_wrote_opens_and_reads_the_same() {
+    let dir = fixture("0002");
+    let (log, opened) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
+    assert_eq!((opened.fresh, opened.damage), (false, None));
+    // What came later in version 2 is not in it.
+    check_fixture(&log, 15, "4cd911fcb48c1182");
+    assert_eq!(log.begin_epoch().unwrap(), Epoch(3));
+}
+
+#[test]
 fn the_store_that_version_1_wrote_is_read_without_an_upgrade() {
     let dir = fixture("0001");
     let options = SledOptions { purpose: Purpose::Examine, ..SledOptions::default() };
