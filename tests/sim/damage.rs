@@ -86,6 +86,8 @@ fn lost_records_leave_a_state_that_holds_and_that_goes_on() {
         assert_eq!(recovered.lost.ranges.len(), lost);
         assert_eq!(recovered.lost.in_words().is_some(), lost > 0);
         named += recovered.lost.tasks.len();
+        let (whole, left) = (recovery::fold(&log).unwrap(), &recovered.state);
+        assert!(left.last_producer >= whole.last_producer && left.last_log >= whole.last_log, "given twice");
         for id in damaged.logs() {
             assert_eq!(recovered.state.head_of(id), {
                 let bounds = damaged.bounds(id);
