@@ -14,6 +14,7 @@ use crate::protocol::batch::OpenBatch;
 use crate::protocol::command::{Answer, Command, Query};
 use crate::protocol::frame::{self, FrameReader};
 use crate::protocol::message::{ClientMessage, Hello, ServerMessage};
+use crate::protocol::start::Start;
 use crate::protocol::{ChannelEvent, Epoch, LogId, Seq, TaskId, TaskKey};
 
 /// A test that hangs fails instead.
@@ -72,7 +73,8 @@ impl FakeServer {
 
 impl Peer {
     pub async fn welcome(&mut self) {
-        self.send(0, ServerMessage::Welcome { epoch: Epoch(1), lease_ms: 60_000 }).await;
+        let start = Start { epoch: Epoch(1), ..Start::default() };
+        self.send(0, ServerMessage::Welcome { start, seq: Seq(0), lease_ms: 60_000 }).await;
     }
 
     pub async fn send(&mut self, number: u64, message: ServerMessage) {

@@ -12,6 +12,7 @@ use fastrand::Rng;
 
 use super::{Bounds, Error, Last, Log};
 use crate::protocol::batch::{Batch, Commit};
+use crate::protocol::start::Starts;
 use crate::protocol::{Epoch, LogId, Seq};
 
 /// A writing call of a [`Log`].
@@ -147,6 +148,10 @@ impl<L: Log> Log for Faulty<L> {
 
     fn begin_epoch(&self) -> Result<Epoch, Error> {
         self.write(Operation::BeginEpoch, None, L::begin_epoch)
+    }
+
+    fn starts(&self) -> Starts {
+        self.inner.starts()
     }
 
     fn append(&self, commit: &Commit) -> Result<(), Error> {

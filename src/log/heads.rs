@@ -4,10 +4,13 @@
 
 use std::collections::BTreeMap;
 
+use uuid::Uuid;
+
 use super::{Bounds, Error, Last};
 use crate::protocol::batch::{Commit, Header};
 use crate::protocol::limits::BATCH_BYTES_MAX;
-use crate::protocol::{Epoch, LogId};
+use crate::protocol::start::{Start, Starts};
+use crate::protocol::{Epoch, LogId, StartId};
 
 /// The end of a log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -27,13 +30,14 @@ struct Head {
     appended: End,
 }
 
-/// The ends of all logs, durable and appended, and the newest commit.
-#[derive(Debug, Default)]
+/// The ends of all logs, durable and appended, the newest commit, and the starts.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Heads {
     logs: BTreeMap<LogId, Head>,
     durable: Last,
     appended: Last,
     epoch: Epoch,
+    starts: Starts,
     // Logs that are appended and not durable; some may stand here twice.
     touched: Vec<LogId>,
 }
@@ -49,14 +53,32 @@ impl Heads {
         (self.durable, self.appended, self.epoch) = (last, last, epoch);
     }
 
+    /// Takes in the starts that were found in a store when it was opened.
+    pub fn found_starts(&mut self, starts: Starts) {
+        self.starts = starts;
+    }
+
     /// The epoch that began last.
     pub fn epoch(&self) -> Epoch {
         self.epoch
     }
 
-    /// Takes in that an epoch has begun.
-    pub fn begin_epoch(&mut self, epoch: Epoch) {
-        self.epoch = epoch;
+    /// The starts that are remembered.
+    pub fn starts(&self) -> &Starts {
+        &self.starts
+    }
+
+    /// The start that may begin now.
+    pub fn next_start(&self) -> Start {
+        // Of a UUID v7 this is the half that is random.
+        let (_, id) = Uuid::now_v7().as_u64_pair();
+        Start { epoch: Epoch(self.epoch.0 + 1), id: StartId(id), after: self.durable.seq }
+    }
+
+    /// Takes in that a start has begun. Answers the one that is forgotten for it.
+    pub fn begin(&mut self, start: Start) -> Option<Start> {
+        self.epoch = start.epoch;
+        self.starts.push(start)
     }
 
     /// Whether the commit is the next one, and whole in itself.

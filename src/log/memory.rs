@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::heads::{End, Heads};
 use super::{Bounds, Error, Last, Log};
 use crate::protocol::batch::{Batch, Commit};
+use crate::protocol::start::Starts;
 use crate::protocol::{Epoch, LogId, Seq};
 
 /// A store of logs in memory. Cheap to clone; clones are the same store.
@@ -17,7 +18,7 @@ pub struct Memory {
     inner: Arc<Mutex<Inner>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Inner {
     heads: Heads,
     /// Each log's batches, in order, appended ones too.
@@ -58,7 +59,15 @@ impl Memory {
         let of_newest = inner.logs.values().flatten().filter(|batch| batch.header().seq == newest.seq);
         newest.digest = Commit::digest(of_newest);
         heads.found_last(newest, epoch);
+        heads.found_starts(inner.heads.starts().clone());
         (inner.heads, inner.failed) = (heads, None);
+    }
+
+    /// Another store with what is in this one, as a copy of its files would be.
+    #[must_use]
+    pub fn copy(&self) -> Memory {
+        let copied = self.inner().clone();
+        Memory { inner: Arc::new(Mutex::new(copied)) }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -101,9 +110,13 @@ impl Log for Memory {
     fn begin_epoch(&self) -> Result<Epoch, Error> {
         let mut inner = self.inner();
         inner.check_not_failed()?;
-        let epoch = Epoch(inner.heads.epoch().0 + 1);
-        inner.heads.begin_epoch(epoch);
-        Ok(epoch)
+        let start = inner.heads.next_start();
+        inner.heads.begin(start);
+        Ok(start.epoch)
+    }
+
+    fn starts(&self) -> Starts {
+        self.inner().heads.starts().clone()
     }
 
     fn append(&self, commit: &Commit) -> Result<(), Error> {

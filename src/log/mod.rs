@@ -66,6 +66,7 @@ pub use reader::Reader;
 pub use sled::{Purpose, SledLog, SledOptions};
 
 use crate::protocol::batch::{BadBatch, Batch, Commit};
+use crate::protocol::start::Starts;
 use crate::protocol::{Digest, Epoch, LogId, Seq};
 
 /// Where a log begins and ends for its readers.
@@ -100,6 +101,12 @@ pub trait Log: Send + Sync + 'static {
     /// # Errors
     /// When it cannot be made durable.
     fn begin_epoch(&self) -> Result<Epoch, Error>;
+
+    /// The starts that are remembered, the newest of which is the epoch that began last. As it stands here an
+    /// engine remembers none, which only test fixtures may.
+    fn starts(&self) -> Starts {
+        Starts::default()
+    }
 
     /// Takes the next commit: all of it or nothing.
     ///

@@ -35,6 +35,11 @@ number! {
     Epoch(u64)
 }
 number! {
+    /// The identity of one start of the scheduler: a random number, so that starts of the same number on two
+    /// copies of a store can be told apart.
+    StartId(u64)
+}
+number! {
     /// Which try at a task, from 1. A newer attempt fences the older ones.
     AttemptNumber(u32)
 }

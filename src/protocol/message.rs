@@ -7,9 +7,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::command::{Answer, Command, Query, Rejection};
-use super::ids::{AttemptNumber, Epoch, LogId, SessionId, TaskId, TaskKey};
+use super::ids::{AttemptNumber, LogId, Seq, SessionId, TaskId, TaskKey};
 use super::payload::Payload;
 use super::session::Role;
+use super::start::{RecoveryProgress, Regress, Seen, Start};
 use super::task::Outcome;
 
 /// What a client or worker says first.
@@ -24,6 +25,8 @@ pub struct Hello {
     pub resume: bool,
     /// As whom.
     pub role: Role,
+    /// What the session has seen of the store, once it has been welcomed.
+    pub seen: Option<Seen>,
 }
 
 /// From which record of a log to read.
@@ -79,8 +82,10 @@ pub enum ClientMessage {
 pub enum ServerMessage {
     /// The hello is accepted.
     Welcome {
-        /// The scheduler's epoch.
-        epoch: Epoch,
+        /// The running start.
+        start: Start,
+        /// The newest durable commit.
+        seq: Seq,
         /// How long the session is waited for while it cannot be heard. Speak at least three times
         /// in it.
         lease_ms: u64,
@@ -134,6 +139,17 @@ pub enum ServerMessage {
     },
     /// The answer to [`ClientMessage::Ping`].
     Pong,
+    /// Every commit up to this one is durable. It comes before the first message that tells of it.
+    Durable {
+        /// The commit.
+        seq: Seq,
+    },
+    /// The hello is good, and the scheduler still recovers its state: the welcome comes later. Until then
+    /// logs can be subscribed, and nothing else. Comes again once a second.
+    Recovering {
+        /// How far it is.
+        progress: RecoveryProgress,
+    },
 }
 
 /// An attempt for a worker.
@@ -182,6 +198,9 @@ pub enum Closing {
     /// The scheduler is shutting down.
     #[error("the scheduler is shutting down")]
     ShuttingDown,
+    /// The store does not have what the session has seen. The session is over.
+    #[error(transparent)]
+    Regressed(Regress),
 }
 
 impl Closing {

@@ -22,13 +22,14 @@ pub mod message;
 pub mod payload;
 pub mod session;
 pub mod snapshot;
+pub mod start;
 pub mod task;
 pub mod version;
 
 pub use channel::{ChannelName, Element};
 pub use digest::Digest;
 pub use event::{ChannelEvent, TaskEvent};
-pub use ids::{AttemptNumber, Epoch, LogId, Producer, Seq, SessionId, TaskId, TaskKey};
+pub use ids::{AttemptNumber, Epoch, LogId, Producer, Seq, SessionId, StartId, TaskId, TaskKey};
 pub use payload::{Codec, Payload};
 pub use task::{Outcome, Submission, TaskError};
 

@@ -6,9 +6,10 @@
 //! | store | 2 | 0.1 | snapshots in files beside the store; batches that stand for lost records: see `migrations/0002/` |
 //! | wire | 1 | 0.1 | the first |
 //! | wire | 2 | 0.1 | batches of store version 2 |
+//! | wire | 3 | 0.1 | hello and welcome show what was seen of the store, and what there is; news of a start that still recovers |
 
 /// The version of the store that this build writes. Older ones are upgraded, newer ones refused.
 pub const STORE_VERSION: u16 = 2;
 
 /// The version of the wire protocol. Both sides must speak the same one.
-pub const WIRE_VERSION: u16 = 2;
+pub const WIRE_VERSION: u16 = 3;

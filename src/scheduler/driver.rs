@@ -28,7 +28,7 @@ use crate::protocol::command::Rejection;
 use crate::protocol::event::Receipt;
 use crate::protocol::message::{Closing, ServerMessage};
 use crate::protocol::task::shortened;
-use crate::protocol::{Epoch, Seq, TimeMs};
+use crate::protocol::{Seq, TimeMs};
 
 /// Most calls that wait for the driver; then those who call wait too. Each is at most the requests of
 /// one read of a socket.
@@ -91,13 +91,13 @@ pub fn start(
         channels: state.channels.len() as u64,
         damage,
     };
-    let facts = LogFacts { epoch, seq: last.seq, receipt: receipt.clone(), store: log.describe() };
+    let facts =
+        LogFacts { starts: log.starts(), seq: last.seq, receipt: receipt.clone(), store: log.describe() };
     let core = Core::new(state, settings, facts, now());
     let (calls, waiting_calls) = mpsc::channel(CALLS_WAITING_MAX);
     let (commits, written) = writer::spawn(log, reader, snapshots);
     let driver = Driver {
         pipeline: Pipeline::new(core, epoch, last.seq),
-        epoch,
         calls: waiting_calls,
         commits,
         written,
@@ -118,7 +118,6 @@ type Arriving = (mpsc::UnboundedSender<Outgoing>, oneshot::Sender<Result<Connect
 
 struct Driver {
     pipeline: Pipeline,
-    epoch: Epoch,
     calls: mpsc::Receiver<Call>,
     commits: writer::Commits,
     written: mpsc::UnboundedReceiver<Written>,
@@ -251,7 +250,10 @@ impl Driver {
         match effect {
             Effect::Accept { connection, lease_ms } => {
                 let Some((outbox, reply)) = self.arriving.remove(&connection) else { return };
-                let connected = Connected { connection, epoch: self.epoch, lease_ms };
+                let connected = Connected { connection, lease_ms };
+                let message = self.pipeline.welcome(lease_ms);
+                // Before anything else. It may be gone, and is missed below then.
+                let _ = outbox.send(Outgoing { number: 0, message });
                 if reply.send(Ok(connected)).is_ok() {
                     self.outboxes.insert(connection, outbox);
                 } else {
@@ -305,8 +307,13 @@ mod tests {
     use crate::scheduler::Request;
 
     async fn connect(handle: &Handle, session: u8) -> (ConnectionId, mpsc::UnboundedReceiver<Outgoing>) {
-        let hello =
-            Hello { token: None, session: SessionId([session; 16]), resume: false, role: Role::Client };
+        let hello = Hello {
+            token: None,
+            session: SessionId([session; 16]),
+            resume: false,
+            role: Role::Client,
+            seen: None,
+        };
         let (outbox, outgoing) = mpsc::unbounded_channel();
         (handle.connect(hello, outbox).await.unwrap().connection, outgoing)
     }

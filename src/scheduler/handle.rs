@@ -2,9 +2,9 @@
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::protocol::TaskId;
 use crate::protocol::command::{Command, Query};
 use crate::protocol::message::{Closing, Hello, ServerMessage};
-use crate::protocol::{Epoch, TaskId};
 
 /// A connection to the scheduler, numbered from 1 in each epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,8 +35,6 @@ pub struct Outgoing {
 pub struct Connected {
     /// Its number.
     pub connection: ConnectionId,
-    /// The scheduler's epoch.
-    pub epoch: Epoch,
     /// How long its session is waited for while it cannot be heard.
     pub lease_ms: u64,
 }
@@ -88,8 +86,8 @@ impl Handle {
         Handle { calls }
     }
 
-    /// Opens or resumes a session. Messages for it go to `outbox` from the moment this returns, and
-    /// until the driver drops it: then the connection is to be closed, after what is in the outbox.
+    /// Opens or resumes a session. Messages for it go to `outbox`, the welcome first, until the driver drops
+    /// it: then the connection is to be closed, after what is in the outbox.
     ///
     /// # Errors
     /// Why the connection is to be closed.

@@ -9,7 +9,7 @@
 //! An effect that came without events (a refusal, the answer to a query, a dedupe) may still tell of
 //! facts that are not durable yet; so it waits for the newest commit that the core has seen.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::core::{Core, Effect, Event, Output, Placed};
 use super::handle::{ConnectionId, Request};
@@ -40,6 +40,8 @@ pub struct Pipeline {
     /// The newest commit that was handed out.
     handed_out: Seq,
     durable: Seq,
+    /// The newest commit that each connection was told to be durable.
+    told: HashMap<ConnectionId, Seq>,
     waiting: VecDeque<(Seq, Effect)>,
     /// How much all of them weigh.
     waiting_weight: usize,
@@ -56,6 +58,7 @@ impl Pipeline {
             open_bytes: 0,
             handed_out: last,
             durable: last,
+            told: HashMap::new(),
             waiting: VecDeque::new(),
             waiting_weight: 0,
         }
@@ -83,6 +86,7 @@ impl Pipeline {
 
     /// See [`Core::disconnect`].
     pub fn disconnect(&mut self, heard_at: TimeMs, connection: ConnectionId, goodbye: bool) {
+        self.told.remove(&connection);
         self.step(|core, out| core.disconnect(heard_at, connection, goodbye, out));
     }
 
@@ -158,11 +162,29 @@ impl Pipeline {
         self.durable = seq;
     }
 
-    /// The next effect whose cause is durable.
+    /// What a connection is told that is accepted.
+    pub fn welcome(&self, lease_ms: u64) -> ServerMessage {
+        ServerMessage::Welcome { start: self.core.facts().starts.newest(), seq: self.durable, lease_ms }
+    }
+
+    /// The next effect whose cause is durable. Before the first message of those that came with a commit
+    /// each connection is told of that commit.
     pub fn next_effect(&mut self) -> Option<Effect> {
-        let (cause, _) = self.waiting.front()?;
+        let (cause, effect) = self.waiting.front()?;
         if *cause > self.durable {
             return None;
+        }
+        match effect {
+            Effect::Accept { connection, .. } => drop(self.told.insert(*connection, self.durable)),
+            Effect::Send { connection, .. } => {
+                let connection = *connection;
+                if let Some(told) = self.told.get_mut(&connection).filter(|told| **told < self.durable) {
+                    *told = self.durable;
+                    let message = ServerMessage::Durable { seq: self.durable };
+                    return Some(Effect::Send { connection, number: 0, message });
+                }
+            }
+            Effect::Close { connection, .. } => drop(self.told.remove(connection)),
         }
         let (_, effect) = self.waiting.pop_front()?;
         self.waiting_weight -= weight(&effect);

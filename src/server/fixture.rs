@@ -17,11 +17,18 @@ use crate::protocol::batch::{Batch, Commit, OpenBatch};
 use crate::protocol::frame::{self, FrameReader, PREAMBLE_BYTES};
 use crate::protocol::message::{ClientMessage, Hello, ServerMessage};
 use crate::protocol::session::Role;
+use crate::protocol::start::Start;
 use crate::protocol::{Epoch, LogId, Seq, SessionId};
 use crate::scheduler::handle::Call;
 use crate::scheduler::{Connected, ConnectionId, Departure, Handle, Outgoing, Request};
 
 pub(super) const LEASE_MS: u64 = 30_000;
+
+/// What everyone is welcomed with.
+pub(super) fn welcome() -> ServerMessage {
+    let start = Start { epoch: Epoch(4), ..Start::default() };
+    ServerMessage::Welcome { start, seq: Seq(1), lease_ms: LEASE_MS }
+}
 
 /// A log in memory. Everything is durable at once.
 #[derive(Debug, Default)]
@@ -140,7 +147,8 @@ impl TestDriver {
         let Call::Connect { hello, outbox, reply } = self.call().await else { panic!("no connect") };
         self.connections += 1;
         let connection = ConnectionId(self.connections);
-        reply.send(Ok(Connected { connection, epoch: Epoch(4), lease_ms: LEASE_MS })).unwrap();
+        outbox.send(Outgoing { number: 0, message: welcome() }).unwrap();
+        reply.send(Ok(Connected { connection, lease_ms: LEASE_MS })).unwrap();
         (*hello, outbox)
     }
 
@@ -248,7 +256,8 @@ pub(super) fn encoded(number: u64, message: &ClientMessage) -> Vec<u8> {
 
 pub(super) fn hello(token: Option<&str>) -> ClientMessage {
     let token = token.map(str::to_owned);
-    ClientMessage::Hello(Hello { token, session: SessionId([7; 16]), resume: false, role: Role::Client })
+    let (session, role) = (SessionId([7; 16]), Role::Client);
+    ClientMessage::Hello(Hello { token, session, resume: false, role, seen: None })
 }
 
 /// A server without a port: sessions over pipes in memory.
@@ -291,8 +300,7 @@ impl Site {
         client.greet().await;
         client.send(0, &hello(None)).await;
         let (_, outbox) = self.driver.accept().await;
-        let welcome = ServerMessage::Welcome { epoch: Epoch(4), lease_ms: LEASE_MS };
-        assert_eq!(client.message().await, (0, welcome));
+        assert_eq!(client.message().await, (0, welcome()));
         (client, outbox)
     }
 

@@ -88,13 +88,12 @@ fn begin<W: AsyncWrite + Unpin>(
     driver: mpsc::UnboundedReceiver<Outgoing>,
     shared: &Shared,
 ) -> (Session, Outbox<W>) {
-    let Connected { connection, epoch, lease_ms } = connected;
+    let Connected { connection, lease_ms } = connected;
     let (replies, replies_receiver) = mpsc::channel(REPLIES_MAX);
     let (pieces, pieces_receiver) = mpsc::channel(PIECES_MAX);
     let (congested_sender, congested) = watch::channel(false);
     let sources = Sources { driver, replies: replies_receiver, pieces: pieces_receiver };
-    let mut outbox = Outbox::new(writer, sources, Duration::from_millis(lease_ms), congested_sender);
-    outbox.put(Outgoing { number: 0, message: ServerMessage::Welcome { epoch, lease_ms } });
+    let outbox = Outbox::new(writer, sources, Duration::from_millis(lease_ms), congested_sender);
     let session = Session {
         connection,
         lease_ms,

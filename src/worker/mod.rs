@@ -115,7 +115,12 @@ fn own_name() -> String {
 
 /// Whether it makes no sense to join again.
 fn is_final(why: &Error) -> bool {
-    !matches!(why, Error::Closed(Closing::Rejected(Rejection::SessionEnded(EndReason::LeaseExpired))))
+    let expired = Rejection::SessionEnded(EndReason::LeaseExpired);
+    match why {
+        Error::Closed(Closing::Rejected(rejection)) => *rejection != expired,
+        Error::Closed(Closing::Regressed(_)) => false,
+        _ => true,
+    }
 }
 
 /// A worker's session, and what runs in it.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use headwater::log::{Bounds, Error, Last, Log, Memory};
 use headwater::protocol::batch::{Commit, OpenBatch};
+use headwater::protocol::start::Starts;
 use headwater::protocol::{Epoch, LogId, Seq};
 
 use crate::engines::{Behind, Engine, InMemory, OnSled, Part, Writer, all_of, read_all};
@@ -31,6 +32,7 @@ suite! {
     a_commit_that_is_not_the_next_one_deposes
     a_commit_that_makes_no_sense_is_refused_and_changes_nothing
     epochs_count_every_start
+    starts_are_remembered_with_what_they_found
     trimming_drops_whole_batches_and_keeps_the_head
     elements_are_found_by_their_index
     the_newest_commit_is_known_after_a_new_start
@@ -177,6 +179,25 @@ fn epochs_count_every_start(mut engine: impl Engine) {
     let mut writer = Writer::begin(&log);
     writer.write(&log, &[(0, &[PROGRESS])]);
     assert_eq!((writer.epoch, log.last().epoch), (Epoch(5), Epoch(5)));
+}
+
+fn starts_are_remembered_with_what_they_found(mut engine: impl Engine) {
+    let log = engine.open();
+    assert_eq!(log.starts(), Starts::default());
+    let mut writer = Writer::begin(&log);
+    writer.write(&log, &[(1, &[ELEMENT])]);
+    writer.write(&log, &[(1, &[ELEMENT])]);
+    // Appended and not flushed, so not found.
+    log.append(&writer.commit(&[(1, &[ELEMENT])])).unwrap();
+    let log = engine.crash(log);
+    let found = log.last().seq;
+    log.begin_epoch().unwrap();
+    let starts = log.starts();
+    let told: Vec<_> = starts.iter().map(|start| (start.epoch, start.after)).collect();
+    assert_eq!(told, [(Epoch(1), Seq(0)), (Epoch(2), found)]);
+    assert_ne!(starts.iter().next().unwrap().id, starts.newest().id);
+    drop(log);
+    assert_eq!(engine.open().starts(), starts, "after a new start, too");
 }
 
 fn trimming_drops_whole_batches_and_keeps_the_head(mut engine: impl Engine) {

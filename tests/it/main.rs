@@ -8,6 +8,7 @@ mod faults;
 mod formats;
 mod log_reader;
 mod refusals;
+mod regress;
 mod salvage;
 mod sled_store;
 mod tidy;

@@ -51,14 +51,18 @@ fn start(log: &Memory) {
     let recovered = recovery::recover(log, &mut |_| Ok(())).unwrap();
     recovered.state.check();
     let epoch = log.begin_epoch().unwrap();
-    let facts =
-        LogFacts { epoch, seq: last.seq, receipt: Receipt { epoch, ..Receipt::default() }, store: "".into() };
+    let facts = LogFacts {
+        starts: log.starts(),
+        seq: last.seq,
+        receipt: Receipt { epoch, ..Receipt::default() },
+        store: "".into(),
+    };
     let core = Core::new(recovered.state, SETTINGS, facts, 0);
     core.check();
     let mut pipeline = Pipeline::new(core, epoch, last.seq);
     pipeline.recovered();
     let session = SessionId((u128::from(epoch.0) + 1_000_000).to_be_bytes());
-    let hello = Hello { token: None, session, resume: false, role: worker("new", 4, vec![]) };
+    let hello = Hello { token: None, session, resume: false, role: worker("new", 4, vec![]), seen: None };
     pipeline.connect(ConnectionId(1), &hello);
     pipeline.tick(1_000_000);
     while pipeline.core().has_more_upkeep() {

@@ -28,7 +28,7 @@ impl Large {
     fn connect(&mut self, connection: u64, resume: bool, role: Role) -> Output {
         // A worker's connections are a thousand apart.
         let session = SessionId(u128::from(connection % 1000).to_be_bytes());
-        let hello = Hello { token: None, session, resume, role };
+        let hello = Hello { token: None, session, resume, role, seen: None };
         let mut out = Output::default();
         self.core.connect(ConnectionId(connection), &hello, &mut out);
         out

@@ -1,7 +1,7 @@
 //! Nothing leaves before its cause is durable: step by step, for each kind of thing that leaves.
 
 use headwater::protocol::command::{Command, Query};
-use headwater::protocol::message::Hello;
+use headwater::protocol::message::{Hello, ServerMessage};
 use headwater::protocol::session::Role;
 use headwater::protocol::{ChannelName, Element, Epoch, LogId, Payload, Seq, SessionId};
 use headwater::scheduler::core::{Core, Effect, LogFacts, Settings, State};
@@ -13,7 +13,8 @@ const CLIENT: ConnectionId = ConnectionId(1);
 fn pipeline() -> Pipeline {
     let core = Core::new(State::default(), Settings::default(), LogFacts::default(), 0);
     let mut pipeline = Pipeline::new(core, Epoch(1), Seq(0));
-    let hello = Hello { token: None, session: SessionId([1; 16]), resume: false, role: Role::Client };
+    let hello =
+        Hello { token: None, session: SessionId([1; 16]), resume: false, role: Role::Client, seen: None };
     pipeline.connect(CLIENT, &hello);
     ask(&mut pipeline, 1, Command::OpenChannel { name: ChannelName::new("a").expect("a good name") });
     assert_eq!(left(&mut pipeline), 0, "not even the welcome");
@@ -31,9 +32,20 @@ fn append(pipeline: &mut Pipeline, number: u64) {
     ask(pipeline, number, Command::Append { log: LogId(1), elements });
 }
 
-/// How many effects may leave now.
+/// How many effects may leave now, beside the news of commits.
 fn left(pipeline: &mut Pipeline) -> usize {
-    std::iter::from_fn(|| pipeline.next_effect()).count()
+    effects(pipeline).iter().filter(|effect| durable_of(effect).is_none()).count()
+}
+
+fn effects(pipeline: &mut Pipeline) -> Vec<Effect> {
+    std::iter::from_fn(|| pipeline.next_effect()).collect()
+}
+
+fn durable_of(effect: &Effect) -> Option<Seq> {
+    match effect {
+        Effect::Send { message: ServerMessage::Durable { seq }, .. } => Some(*seq),
+        _ => None,
+    }
 }
 
 fn commit(pipeline: &mut Pipeline) {
@@ -52,6 +64,18 @@ fn an_answer_waits_for_its_own_commit() {
     assert_eq!(left(&mut pipeline), 1, "the second waits for the second");
     commit(&mut pipeline);
     assert_eq!(left(&mut pipeline), 1);
+}
+
+#[test]
+fn each_connection_is_told_of_a_commit_once_before_what_came_with_it() {
+    let mut pipeline = pipeline();
+    append(&mut pipeline, 2);
+    append(&mut pipeline, 3);
+    commit(&mut pipeline);
+    let told: Vec<_> = effects(&mut pipeline).iter().map(durable_of).collect();
+    assert_eq!(told, [Some(Seq(2)), None, None]);
+    pipeline.request(CLIENT, 4, Request::Query(Query::Overview));
+    assert_eq!(effects(&mut pipeline).iter().filter_map(durable_of).count(), 0, "it knows that already");
 }
 
 #[test]
@@ -109,7 +133,8 @@ fn a_large_commit_has_several_batches_that_follow_each_other() {
 #[test]
 fn an_answer_waits_also_for_facts_that_nobody_is_told_of() {
     let mut pipeline = pipeline();
-    let hello = Hello { token: None, session: SessionId([2; 16]), resume: false, role: Role::Client };
+    let hello =
+        Hello { token: None, session: SessionId([2; 16]), resume: false, role: Role::Client, seen: None };
     pipeline.connect(ConnectionId(2), &hello);
     commit(&mut pipeline);
     left(&mut pipeline);

@@ -85,7 +85,7 @@ impl Scene {
 
     pub fn connect(&mut self, session: u8, resume: bool, role: Role) -> u64 {
         self.connections += 1;
-        let hello = Hello { token: None, session: SessionId([session; 16]), resume, role };
+        let hello = Hello { token: None, session: SessionId([session; 16]), resume, role, seen: None };
         let connection = self.connections;
         self.step(|core, out| core.connect(ConnectionId(connection), &hello, out));
         connection

@@ -61,7 +61,7 @@ impl Server {
         let epoch = writer.begin_epoch()?;
         told.push(format!("scheduler starts: epoch {epoch} after commit {}", last.seq));
         let receipt = Receipt { epoch, seq: last.seq, digest: last.digest, ..Receipt::default() };
-        let facts = LogFacts { epoch, seq: last.seq, receipt, store: String::new() };
+        let facts = LogFacts { starts: writer.starts(), seq: last.seq, receipt, store: String::new() };
         let mut pipeline = Pipeline::new(Core::new(state, SETTINGS, facts, now), epoch, last.seq);
         pipeline.recovered();
         let (log, sessions) = (log.clone(), BTreeMap::new());
@@ -150,7 +150,7 @@ impl Server {
                         continue;
                     };
                     self.sessions.get_mut(&wire).expect("found above").welcomed = true;
-                    let welcome = ServerMessage::Welcome { epoch: self.epoch, lease_ms };
+                    let welcome = self.pipeline.welcome(lease_ms);
                     network.send_to_client(wire, 0, &welcome, &[]);
                 }
                 Effect::Send { connection, number, message } => {

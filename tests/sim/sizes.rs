@@ -43,7 +43,7 @@ impl Largest {
 
     fn connect(&mut self, connection: u64, role: Role) {
         let session = SessionId([connection as u8; 16]);
-        let hello = Hello { token: None, session, resume: false, role };
+        let hello = Hello { token: None, session, resume: false, role, seen: None };
         self.pipeline.connect(ConnectionId(connection), &hello);
     }
 

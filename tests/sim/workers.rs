@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use fastrand::Rng;
 use headwater::client::link::{Delivery, Link};
+use headwater::log::Memory;
 use headwater::protocol::command::{Answer, Command, Rejection};
 use headwater::protocol::message::{Closing, ServerMessage};
 use headwater::protocol::session::{EndReason, FunctionOffer, HeldAttempt, Role, WorkerOffer};
@@ -13,7 +14,7 @@ use headwater::protocol::task::{ErrorKind, TaskError};
 use headwater::protocol::{AttemptNumber, ChannelName, Element, LogId, Payload, SessionId};
 
 use crate::network::{Heard, Network, Wire};
-use crate::workload::{COUNTER, PLAIN, give_up_connection};
+use crate::workload::{COUNTER, PLAIN, Regressed, give_up_connection};
 
 /// How far counters count.
 pub const COUNT_TO: u64 = 25;
@@ -27,6 +28,7 @@ pub struct Worker {
     reports: BTreeMap<u64, HeldAttempt>,
     pub ended: bool,
     superseded: bool,
+    regress: Regressed,
 }
 
 enum Run {
@@ -48,6 +50,7 @@ impl Worker {
             reports: BTreeMap::new(),
             ended: false,
             superseded: false,
+            regress: Regressed::No,
         }
     }
 
@@ -64,6 +67,11 @@ impl Worker {
     /// Whether it has nothing to do and nothing to tell.
     pub fn is_content(&self) -> bool {
         self.ended || (self.running.is_empty() && self.reports.is_empty())
+    }
+
+    /// An older copy of the store was put back.
+    pub fn store_went_back(&mut self, log: &Memory) {
+        self.regress = self.regress.max(Regressed::of(&self.link, log));
     }
 
     /// Connects.
@@ -88,14 +96,15 @@ impl Worker {
         let at = rng.usize(..self.running.len());
         let over = match &self.running[at].1 {
             Run::Plain(_) => true,
-            Run::Counter(counter) => counter.is_done(),
+            Run::Counter(counter) => counter.is_done() || counter.is_lost,
         };
         if !over {
             return;
         }
         let (held, run) = self.running.swap_remove(at);
         let HeldAttempt { task, attempt } = held;
-        let command = if rng.u8(..5) == 0 {
+        let is_lost = matches!(&run, Run::Counter(counter) if counter.is_lost);
+        let command = if is_lost || rng.u8(..5) == 0 {
             let error = Box::new(TaskError::new(ErrorKind::Returned, "bad luck", vec![]));
             Command::Fail { task, attempt, error }
         } else {
@@ -138,7 +147,11 @@ impl Worker {
                     let ended = |reason| Closing::Rejected(Rejection::SessionEnded(reason));
                     self.ended = true;
                     self.superseded = why == ended(EndReason::Superseded);
-                    assert!(self.superseded || why == ended(EndReason::LeaseExpired), "{why}");
+                    let went_back = matches!(why, Closing::Regressed(_)) && self.regress != Regressed::No;
+                    assert!(self.superseded || went_back || why == ended(EndReason::LeaseExpired), "{why}");
+                }
+                Delivery::Welcome { .. } => {
+                    assert!(self.regress == Regressed::No, "it has seen what is gone");
                 }
                 _ => {}
             }
@@ -182,13 +195,17 @@ pub struct Counter {
     next: u64,
     waiting: bool,
     fenced: bool,
+    /// The store does not have what it wrote: it gives up.
+    is_lost: bool,
 }
 
 impl Counter {
     fn new(held: HeldAttempt, rng: &mut Rng) -> Self {
         let role = Role::Attempt { task: held.task, attempt: held.attempt };
         let link = Link::new(SessionId(rng.u128(..).to_be_bytes()), role, None);
-        let mut counter = Counter { link, wire: None, log: None, next: 0, waiting: true, fenced: false };
+        let (next, waiting) = (0, true);
+        let mut counter =
+            Counter { link, wire: None, log: None, next, waiting, fenced: false, is_lost: false };
         let name = ChannelName::new("counts").expect("a good name");
         counter.link.command(Command::OpenChannel { name });
         counter
@@ -223,7 +240,10 @@ impl Counter {
                     assert!(answer.is_err(), "{answer:?}");
                     self.fenced = true;
                 }
-                Delivery::Closed(_) => self.fenced = true,
+                Delivery::Closed(why) => {
+                    self.fenced = true;
+                    self.is_lost = matches!(why, Closing::Regressed(_));
+                }
                 _ => {}
             }
         }

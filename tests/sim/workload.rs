@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
 use headwater::client::link::{Delivery, Link};
+use headwater::log::{Log, Memory};
 use headwater::protocol::command::{Answer, Command, Query, Rejection};
 use headwater::protocol::message::{Closing, Position, ServerMessage};
 use headwater::protocol::session::{EndReason, Role};
@@ -34,7 +35,7 @@ pub fn mark(element: &Element) -> Mark {
 }
 
 /// What all clients were told, over the whole run.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Shadow {
     /// Acknowledged elements, by log and offset.
     pub acked: BTreeMap<(LogId, u64), Mark>,
@@ -86,7 +87,35 @@ pub struct Client {
     /// Those of them that have caught up.
     caught_up: BTreeSet<u64>,
     values: u64,
+    /// Up to where its appends to each log were acknowledged.
+    acked: BTreeMap<LogId, u64>,
+    regress: Regressed,
     pub ended: bool,
+}
+
+/// What a store that was put back means for a session that is open.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Regressed {
+    /// It has not happened, or everything that it has seen is there.
+    #[default]
+    No,
+    /// It has seen commits that are not there, if only their numbers: it hears of it.
+    ItsCommits,
+    /// It has records or acknowledgements that are not there: it must not be let in.
+    ItsRecords,
+}
+
+impl Regressed {
+    /// Of a link and this store, which was put back.
+    pub fn of(link: &Link, log: &Memory) -> Regressed {
+        let newest = log.starts().newest();
+        match link.seen() {
+            Some(seen) if seen.seq > log.last().seq || seen.start.epoch > newest.epoch => {
+                Regressed::ItsCommits
+            }
+            _ => Regressed::No,
+        }
+    }
 }
 
 impl Client {
@@ -106,6 +135,8 @@ impl Client {
             reading: BTreeMap::new(),
             caught_up: BTreeSet::new(),
             values: 0,
+            acked: BTreeMap::new(),
+            regress: Regressed::No,
             ended: false,
         }
     }
@@ -120,6 +151,15 @@ impl Client {
     pub fn positions(&self) -> impl Iterator<Item = (LogId, u64)> + '_ {
         let at = |(log, next): &(LogId, Option<u64>)| next.map(|next| (*log, next));
         self.reading.values().filter_map(at).filter(|_| !self.ended)
+    }
+
+    /// An older copy of the store was put back.
+    pub fn store_went_back(&mut self, log: &Memory) {
+        self.regress = self.regress.max(Regressed::of(&self.link, log));
+        let ends = self.acked.iter().map(|(log, end)| (*log, *end)).chain(self.positions());
+        if ends.into_iter().any(|(id, end)| end > log.bounds(id).head) {
+            self.regress = Regressed::ItsRecords;
+        }
     }
 
     /// Connects.
@@ -283,7 +323,12 @@ impl Client {
             }
             Delivery::Closed(why) => {
                 let expired = Closing::Rejected(Rejection::SessionEnded(EndReason::LeaseExpired));
-                assert_eq!(why, expired, "a session ends for no other reason");
+                match why {
+                    Closing::Regressed(_) => {
+                        assert!(self.regress != Regressed::No, "{why}, and nothing is gone")
+                    }
+                    _ => assert_eq!(why, expired, "a session ends for no other reason"),
+                }
                 self.ended = true;
             }
             Delivery::SubscriptionRefused { rejection, .. } => panic!("a log went backwards: {rejection}"),
@@ -292,7 +337,8 @@ impl Client {
                 let (_, next) = self.reading.get_mut(&subscription).expect("it was subscribed");
                 assert!(next.is_none_or(|next| next == from), "it goes on at {from}, and has {next:?}");
             }
-            Delivery::Welcome { .. } | Delivery::Assign(_) | Delivery::Abort { .. } => {}
+            Delivery::Welcome { .. } => assert!(self.regress == Regressed::No, "it has seen what is gone"),
+            Delivery::Assign(_) | Delivery::Abort { .. } => {}
         }
     }
 
@@ -317,6 +363,7 @@ impl Client {
         match answer {
             Ok(Answer::Appended { first, count }) => {
                 assert_eq!(count as usize, elements.len());
+                self.acked.insert(log, first + u64::from(count));
                 shadow.order.entry((self.session, log)).or_default().extend(values);
                 for (offset, element) in (first..).zip(&elements) {
                     let before = shadow.acked.insert((log, offset), mark(element));

@@ -2,25 +2,25 @@
 //! moved by one seed. First things go wrong for a while; then everything is let heal, and what was
 //! promised is checked from outside.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod audit;
 
 use fastrand::Rng;
 use headwater::log::{Log, Memory};
-use headwater::protocol::event::TaskResult;
-use headwater::protocol::task::{Argument, ErrorKind};
-use headwater::protocol::{ChannelEvent, Digest, Element, Epoch, LogId, Outcome, TaskEvent, TaskId, TimeMs};
-use headwater::scheduler::core::{Event, State};
+use headwater::protocol::{Epoch, TimeMs};
+use headwater::scheduler::core::State;
 use headwater::scheduler::recovery;
 
 use crate::network::{Network, Wire};
-use crate::progress;
 use crate::server::{SETTINGS, Server};
-use crate::transcript::{self, Told};
-use crate::workers::{COUNT_TO, Worker, result};
-use crate::workload::{Client, Shadow, mark};
+use crate::transcript::Told;
+use crate::workers::Worker;
+use crate::workload::{Client, Shadow};
 
 /// One write to the log in so many fails while things go wrong.
 const FAILS_ONE_IN: u32 = 300;
+
+/// In one world of so many old copies of the store are put back. Not in all: what was gone may be gone.
+const COPIES_ONE_IN: u64 = 4;
 
 /// Steps in which things go wrong, and at most this many to heal.
 const STORM_STEPS: usize = 1500;
@@ -37,6 +37,9 @@ pub struct World {
     workers: Vec<Worker>,
     shadow: Shadow,
     crashes: u32,
+    /// A copy of the store and what clients knew then, in worlds where an old copy may be put back.
+    copy: Option<(Memory, Shadow)>,
+    has_copies: bool,
     /// What was checked, and compared with replay, last.
     checked: Seen,
     folded: Seen,
@@ -87,6 +90,8 @@ impl World {
             workers,
             shadow,
             crashes: 0,
+            copy: None,
+            has_copies: seed.is_multiple_of(COPIES_ONE_IN),
             checked: Seen::default(),
             folded: Seen::default(),
             told,
@@ -197,8 +202,10 @@ impl World {
     }
 
     fn trouble(&mut self) {
-        match self.rng.u8(..17) {
+        match self.rng.u8(..if self.has_copies { 20 } else { 17 }) {
             0 => self.crash_scheduler(),
+            17 | 18 => self.copy_store(),
+            19 => self.put_copy_back(),
             1..7 => {
                 let wires = self.network.wires();
                 if let Some(wire) = self.rng.choice(wires) {
@@ -262,6 +269,25 @@ impl World {
             self.network.cut(wire);
             self.network.leave_as_server(wire);
         }
+    }
+
+    fn copy_store(&mut self) {
+        let copy = self.log.copy();
+        copy.crash();
+        self.told.push(format!("the store is copied at commit {}", copy.last().seq));
+        self.copy = Some((copy, self.shadow.clone()));
+    }
+
+    /// The scheduler is killed, and an older copy of its store put into the place of the newer one. Whoever has
+    /// seen more of it than that hears so; what clients knew then holds on.
+    fn put_copy_back(&mut self) {
+        let Some((copy, shadow)) = self.copy.take() else { return };
+        self.crash_scheduler();
+        self.told.push(format!("the copy at commit {} is put back", copy.last().seq));
+        (self.log, self.shadow) = (copy, shadow);
+        (self.checked, self.folded) = (Seen::default(), Seen::default());
+        self.clients.iter_mut().for_each(|client| client.store_went_back(&self.log));
+        self.workers.iter_mut().for_each(|worker| worker.store_went_back(&self.log));
     }
 
     /// After every step. What cannot have changed since it was checked is not checked again: the state
@@ -329,148 +355,4 @@ impl World {
             && self.clients.iter().all(Client::is_content)
             && self.workers.iter().all(Worker::is_content)
     }
-
-    /// Reads all logs as anyone could, and holds them against what clients were told.
-    fn audit(&mut self) {
-        let state = self.state().expect("it runs").clone();
-        self.audit_outcomes(&state);
-        progress::audit(&self.log, &state);
-        for (log, channel) in &state.channels {
-            let records = self.records_of(*log);
-            let digest =
-                elements(&records).fold(Digest::default(), |digest, element| digest.with_element(element));
-            assert_eq!(digest, channel.digest, "the digest of {}", channel.name);
-            let mut seen = BTreeSet::new();
-            for element in elements(&records).filter(|element| matches!(element, Element::Value(_))) {
-                assert!(seen.insert(mark(element)), "{element:?} is twice on {}", channel.name);
-                assert!(
-                    !self.shadow.refused.contains(&mark(element)),
-                    "{element:?} was refused and is there"
-                );
-            }
-            if channel.name.as_str() == "counts" {
-                let counted: Vec<u64> = elements(&records).map(count).collect();
-                assert_eq!(counted, (0..counted.len() as u64).collect::<Vec<_>>(), "two attempts wrote");
-                self.told.push(format!("counted to {}", counted.len()));
-            }
-            self.audit_stop(&records);
-        }
-        for ((log, offset), expected) in &self.shadow.acked {
-            match self.records_of(*log).get(*offset as usize) {
-                Some(ChannelEvent::Appended { element, .. }) if mark(element) == *expected => {}
-                other => panic!("acknowledged at {offset} of log {log}, and there is {other:?}"),
-            }
-        }
-        for ((session, log), expected) in &self.shadow.order {
-            let records = self.records_of(*log);
-            let there: Vec<_> = elements(&records).map(mark).filter(|mark| expected.contains(mark)).collect();
-            assert_eq!(there, *expected, "the order in which {session} appended to {log}");
-        }
-        for ((log, offset), expected) in &self.shadow.read {
-            assert_eq!(self.records_of(*log).get(*offset as usize), Some(expected), "what a reader saw");
-        }
-        let acked = self.shadow.acked.len();
-        self.told.push(format!(
-            "{acked} acknowledged, {} crashes, {} records",
-            self.crashes,
-            state.records()
-        ));
-    }
-
-    /// Each outcome is in the task log once, of the newest attempt, made of what was submitted; and
-    /// watchers heard nothing else.
-    fn audit_outcomes(&mut self, state: &State) {
-        let (mut ended, mut newest, mut given) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
-        let mut outcomes: BTreeMap<TaskId, Vec<Outcome>> = BTreeMap::new();
-        let mut deaths: BTreeMap<TaskId, u32> = BTreeMap::new();
-        for batch in self.log.read(LogId::TASKS, 0, usize::MAX).expect("the log can be read") {
-            for record in batch.records::<TaskEvent>() {
-                let event = record.expect("records decode").1;
-                match &event {
-                    TaskEvent::Submitted { submission, .. } => {
-                        if let Some(Argument::Value(first)) = submission.arguments.first() {
-                            given.insert(submission.key.id, first.clone());
-                        }
-                    }
-                    TaskEvent::Started { task, attempt, .. } => {
-                        let before = newest.insert(*task, *attempt);
-                        assert!(before < Some(*attempt), "{task} has two attempts {attempt}");
-                    }
-                    TaskEvent::Retried { task, attempt, .. } | TaskEvent::Requeued { task, attempt, .. } => {
-                        assert_eq!(newest.get(task), Some(attempt), "an older attempt of {task} counted");
-                    }
-                    TaskEvent::Died { task, attempt, reason, counts, .. } => {
-                        assert_eq!(newest.get(task), Some(attempt), "an older attempt of {task} died");
-                        assert!(reason.is_death(), "{reason}");
-                        let row = deaths.entry(*task).or_default();
-                        *row = if *counts { *row + 1 } else { 0 };
-                    }
-                    TaskEvent::Finished { task, attempt, result: TaskResult::Inline(brought) } => {
-                        assert_eq!(newest.get(task), Some(attempt), "an older attempt of {task} counted");
-                        assert!(ended.insert(*task), "{task} ended twice");
-                        if let Some(given) = given.get(task) {
-                            assert_eq!(*brought, result(given, *attempt), "{task} ended as another one");
-                        }
-                        outcomes.entry(*task).or_default().push(Outcome::Finished(brought.clone()));
-                    }
-                    TaskEvent::Failed { task, error } => {
-                        if error.kind == ErrorKind::Poison {
-                            let deaths = deaths.get(task).copied();
-                            assert_eq!(deaths, Some(SETTINGS.deaths_max), "{task} is poison");
-                            assert_eq!(error.causes.len(), SETTINGS.deaths_max as usize, "{task}: {error}");
-                            assert_eq!(
-                                newest.get(task),
-                                Some(&error.attempt),
-                                "an older attempt of {task} counted"
-                            );
-                        }
-                        assert!(ended.insert(*task), "{task} ended twice");
-                        outcomes.entry(*task).or_default().push(Outcome::Failed(error.clone()));
-                    }
-                    // What is forgotten may be submitted again.
-                    TaskEvent::Forgotten { task } => {
-                        ended.remove(task);
-                        deaths.remove(task);
-                    }
-                    _ => {}
-                }
-                self.told.push(transcript::event(state, &Event::Task(event)));
-            }
-        }
-        for (task, heard) in &self.shadow.outcomes {
-            let ended = outcomes.get(task).map_or(&[][..], Vec::as_slice);
-            assert!(heard.iter().all(|outcome| ended.contains(outcome)), "{task}: {heard:?}, not {ended:?}");
-        }
-    }
-
-    fn audit_stop(&self, records: &[ChannelEvent]) {
-        let stop = records.iter().position(|record| matches!(record, ChannelEvent::Stopped { .. }));
-        if let Some(at) = stop {
-            assert!(!records[at..].iter().any(ChannelEvent::is_element), "an element after the stop");
-        }
-    }
-
-    fn records_of(&self, log: LogId) -> Vec<ChannelEvent> {
-        let batches = self.log.read(log, 0, usize::MAX).expect("the log can be read");
-        batches
-            .iter()
-            .flat_map(|batch| {
-                batch.records().map(|record| record.expect("records decode").1).collect::<Vec<_>>()
-            })
-            .collect()
-    }
-}
-
-fn elements(records: &[ChannelEvent]) -> impl Iterator<Item = &Element> {
-    records.iter().filter_map(|record| match record {
-        ChannelEvent::Appended { element, .. } => Some(element),
-        _ => None,
-    })
-}
-
-fn count(element: &Element) -> u64 {
-    let Element::Value(payload) = element else { panic!("a future on the counters' channel") };
-    let count = payload.decode().expect("a number");
-    assert!(count < COUNT_TO);
-    count
 }

@@ -173,6 +173,7 @@ impl ProtocolError {
             | ServerMessage::Trimmed { .. } => "a message of a subscription",
             ServerMessage::Assign(_) | ServerMessage::Abort { .. } => "a worker's message",
             ServerMessage::Pong => "a pong",
+            ServerMessage::Durable { .. } | ServerMessage::Recovering { .. } => "news of the scheduler",
         };
         ProtocolError::Unexpected { what, when }
     }

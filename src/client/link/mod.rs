@@ -16,6 +16,8 @@
 //!   oldest that is unanswered, under the same number, so that the scheduler decides each once.
 //! - What is delivered of a subscription has no gap and no repeat, across any number of connections;
 //!   a range that was trimmed is delivered as such.
+//! - What it has seen of the store is never more than the store had made durable, and each hello shows it: so a
+//!   store that went back is noticed before anything of it is taken for what was there.
 //! - A worker's attempts are in [`Role::Worker`]'s list from the assignment until the scheduler has
 //!   acknowledged their report or aborted them, so that each hello tells the truth.
 //!
@@ -35,6 +37,7 @@ use crate::protocol::command::{Answer, Command, Query, Rejection};
 use crate::protocol::limits::{IN_FLIGHT_MAX, TASKS_PER_COMMAND_MAX};
 use crate::protocol::message::{ClientMessage, Closing, Hello, Position, ServerMessage};
 use crate::protocol::session::{HeldAttempt, Role};
+use crate::protocol::start::Seen;
 use crate::protocol::{LogId, SessionId, TaskId};
 
 pub use self::delivery::{Delivery, ProtocolError};
@@ -76,7 +79,8 @@ pub struct Link {
     role: Role,
     token: Option<String>,
     state: State,
-    was_welcomed: bool,
+    /// What it has seen of the store, once it was welcomed.
+    seen: Option<Seen>,
     is_leaving: bool,
     last_number: u64,
     requests: BTreeMap<u64, Request>,
@@ -99,7 +103,7 @@ impl Link {
             role,
             token,
             state: State::Down,
-            was_welcomed: false,
+            seen: None,
             is_leaving: false,
             last_number: 0,
             requests: BTreeMap::new(),
@@ -146,7 +150,12 @@ impl Link {
 
     /// Whether the session was ever welcomed.
     pub fn was_welcomed(&self) -> bool {
-        self.was_welcomed
+        self.seen.is_some()
+    }
+
+    /// What it has seen of the store, once it was welcomed.
+    pub fn seen(&self) -> Option<Seen> {
+        self.seen
     }
 
     /// Whether the session is over for good.
@@ -226,8 +235,9 @@ impl Link {
                 let hello = Hello {
                     token: self.token.clone(),
                     session: self.session,
-                    resume: self.was_welcomed,
+                    resume: self.seen.is_some(),
                     role: self.role.clone(),
+                    seen: self.seen,
                 };
                 Some((0, ClientMessage::Hello(hello)))
             }
@@ -257,9 +267,9 @@ impl Link {
                 self.close(closing);
                 Ok(())
             }
-            (State::HelloSent, ServerMessage::Welcome { epoch, lease_ms }) => {
-                (self.state, self.was_welcomed) = (State::Up, true);
-                self.deliveries.push_back(Delivery::Welcome { epoch, lease_ms });
+            (State::HelloSent, ServerMessage::Welcome { start, seq, lease_ms }) => {
+                (self.state, self.seen) = (State::Up, Some(Seen { start, seq }));
+                self.deliveries.push_back(Delivery::Welcome { epoch: start.epoch, lease_ms });
                 Ok(())
             }
             (State::HelloDue | State::HelloSent, message) => {
@@ -386,6 +396,11 @@ impl Link {
                 self.deliveries.push_back(Delivery::Abort { task, attempt });
             }
             ServerMessage::Pong => {}
+            ServerMessage::Durable { seq } => {
+                if let Some(seen) = &mut self.seen {
+                    seen.see(seen.start.epoch, seq);
+                }
+            }
             message @ (ServerMessage::Welcome { .. } | ServerMessage::Closing(_)) => {
                 return Err(ProtocolError::unexpected(&message, "while the session was open"));
             }
@@ -448,7 +463,7 @@ impl Link {
             ServerMessage::Trimmed { first, .. } => intake.skip_to(subscription, first, deliveries)?,
             ServerMessage::CaughtUp { head } => intake.caught_up(subscription, head, deliveries)?,
             ServerMessage::Records => {
-                if intake.take_batches(subscription, batches, deliveries)? {
+                if intake.take_batches(subscription, batches, self.seen.as_mut(), deliveries)? {
                     self.credit_due.insert(subscription);
                 }
             }

@@ -3,9 +3,12 @@ use crate::protocol::batch::BadBatch;
 use crate::protocol::batch::{Batch, OpenBatch};
 use crate::protocol::message::Assignment;
 use crate::protocol::session::WorkerOffer;
-use crate::protocol::{AttemptNumber, Epoch, Outcome, Payload, Seq, TaskKey};
+use crate::protocol::start::{Regress, Start};
+use crate::protocol::{AttemptNumber, Epoch, Outcome, Payload, Seq, StartId, TaskKey};
 
 const LOG: LogId = LogId(1);
+
+const START: Start = Start { epoch: Epoch(1), id: StartId(9), after: Seq(0) };
 
 fn link() -> Link {
     let mut link = Link::new(SessionId([1; 16]), Role::Client, None);
@@ -18,7 +21,7 @@ fn reconnect(link: &mut Link) -> Hello {
     link.connected();
     let Some((0, ClientMessage::Hello(hello))) = link.next_outgoing() else { panic!("no hello") };
     assert_eq!(link.next_outgoing(), None, "nothing goes out before the welcome");
-    receive(link, 0, ServerMessage::Welcome { epoch: Epoch(1), lease_ms: 1000 });
+    receive(link, 0, ServerMessage::Welcome { start: START, seq: Seq(1), lease_ms: 1000 });
     assert_eq!(link.next_delivery(), Some(Delivery::Welcome { epoch: Epoch(1), lease_ms: 1000 }));
     hello
 }
@@ -366,7 +369,7 @@ fn messages_out_of_place_are_refused() {
     let mut link = Link::new(SessionId([1; 16]), Role::Client, None);
     assert!(link.receive(0, ServerMessage::Pong, Bytes::new()).is_err(), "no connection");
     link.connected();
-    let welcome = ServerMessage::Welcome { epoch: Epoch(1), lease_ms: 1 };
+    let welcome = ServerMessage::Welcome { start: START, seq: Seq(1), lease_ms: 1 };
     assert!(link.receive(0, welcome.clone(), Bytes::new()).is_err(), "no hello yet");
     reconnect(&mut link);
     assert!(link.receive(0, welcome, Bytes::new()).is_err(), "a second welcome");
@@ -375,4 +378,42 @@ fn messages_out_of_place_are_refused() {
     let number = link.subscribe(LOG, Position::End);
     sent(&mut link);
     assert!(records(&mut link, number, &[&batch(0, 1)]).is_err(), "it has not begun");
+}
+
+#[test]
+fn each_hello_shows_the_newest_commit_that_was_seen() {
+    let mut link = Link::new(SessionId([1; 16]), Role::Client, None);
+    assert_eq!(reconnect(&mut link).seen, None);
+    let seen = |link: &mut Link| {
+        deliveries(link);
+        reconnect(link).seen.map(|seen| (seen.start, seen.seq.0))
+    };
+    receive(&mut link, 0, ServerMessage::Durable { seq: Seq(7) });
+    receive(&mut link, 0, ServerMessage::Durable { seq: Seq(5) });
+    assert_eq!(seen(&mut link), Some((START, 7)));
+    // Records that came before the news of their commit.
+    let number = link.subscribe(LOG, Position::Offset(0));
+    sent(&mut link);
+    receive(&mut link, number, ServerMessage::Subscribed { from: 0 });
+    let mut open = OpenBatch::new(LOG, 0, 0);
+    assert!(open.push(&1, true));
+    records(&mut link, number, &[&open.seal(Seq(9), Epoch(1), 0)]).unwrap();
+    assert_eq!(seen(&mut link), Some((START, 9)));
+    // Of a start before: its commits were found by this one.
+    receive(&mut link, number, ServerMessage::Subscribed { from: 1 });
+    let mut open = OpenBatch::new(LOG, 1, 1);
+    assert!(open.push(&1, true));
+    records(&mut link, number, &[&open.seal(Seq(11), Epoch(0), 0)]).unwrap();
+    assert_eq!(seen(&mut link), Some((START, 1)), "as the newest welcome says");
+}
+
+#[test]
+fn a_store_that_went_back_ends_the_session_with_the_range() {
+    let mut link = link();
+    link.command(release(1));
+    let why = Closing::Regressed(Regress { epoch: Epoch(1), from: Seq(5), to: Seq(9) });
+    receive(&mut link, 0, ServerMessage::Closing(why.clone()));
+    assert!(why.to_string().contains("the commits 5 to 9 of epoch 1"), "{why}");
+    assert_eq!(link.next_delivery(), Some(Delivery::Closed(why)));
+    assert!(link.is_closed());
 }

@@ -1,7 +1,7 @@
 //! Where the logs of a store begin and end, and its newest commit: found once, when it is opened.
 
 use super::trees::Trees;
-use super::{decode, first_key};
+use super::{decode, first_key, starts};
 use crate::log::Last;
 use crate::log::failure::Failure;
 use crate::log::heads::{End, Heads};
@@ -38,7 +38,9 @@ pub(super) fn heads(trees: &Trees, known: Last) -> Result<Heads, Failure> {
         digest: Commit::digest(&newest),
     });
     let epoch = trees.number(b"epoch")?.unwrap_or(0);
-    heads.found_last(last, Epoch(epoch).max(last.epoch).max(known.epoch));
+    let epoch = Epoch(epoch).max(last.epoch).max(known.epoch);
+    heads.found_last(last, epoch);
+    heads.found_starts(starts::find(trees, epoch)?);
     Ok(heads)
 }
 

@@ -14,7 +14,8 @@
 //! sled holds two trees. `batches`: key = log id (u32, big-endian) and base offset (u64, big-endian),
 //! value = one batch as it stands in [`crate::protocol::batch`]. `meta`: `version` → the store's version
 //! (u16), `epoch` → the last epoch (u64), and for each log that was trimmed `first` and its id (u32,
-//! big-endian) → its first offset (u64). Values are little-endian. (A third, `cache`, holds nothing: see
+//! big-endian) → its first offset (u64); for each of the newest starts `start` and its epoch (u64, big-endian)
+//! → its identity (u64), and `after` and its epoch → the newest commit that it found (u64). Values are little-endian. (A third, `cache`, holds nothing: see
 //! `cache.rs`.) A commit is one `apply_batch` on `batches`
 //! (sled makes that atomic) and one flush.
 //!
@@ -48,6 +49,7 @@ mod raw;
 mod read;
 mod rebuild;
 mod replay;
+mod starts;
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -62,6 +64,7 @@ use super::head::HeadFile;
 use super::heads::Heads;
 use super::{Bounds, Error, Last, Log, snapshot};
 use crate::protocol::batch::{BadBatch, Batch, Commit};
+use crate::protocol::start::Starts;
 use crate::protocol::{Epoch, LogId, Seq};
 
 /// How many batches one trim takes out at a time, to bound its memory.
@@ -175,12 +178,20 @@ impl Log for SledLog {
 
     fn begin_epoch(&self) -> Result<Epoch, Error> {
         self.write(|writer| {
-            let epoch = Epoch(self.heads().epoch().0 + 1);
-            self.call(|| self.trees.set_number(b"epoch", &epoch.0.to_le_bytes()))?;
+            let start = self.heads().next_start();
+            // The epoch last: with it the start counts.
+            self.call(|| starts::put(&self.trees, &start))?;
+            self.call(|| self.trees.set_number(b"epoch", &start.epoch.0.to_le_bytes()))?;
             self.sync(writer)?;
-            self.heads_mut().begin_epoch(epoch);
-            Ok(epoch)
+            if let Some(forgotten) = self.heads_mut().begin(start) {
+                self.call(|| starts::remove(&self.trees, &forgotten))?;
+            }
+            Ok(start.epoch)
         })
+    }
+
+    fn starts(&self) -> Starts {
+        self.heads().starts().clone()
     }
 
     fn append(&self, commit: &Commit) -> Result<(), Error> {

@@ -5,16 +5,17 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use super::first_key;
 use super::trees::Trees;
+use super::{first_key, starts};
 use crate::log::failure::{Failure, guarded};
 use crate::log::heads::Heads;
 use crate::log::salvage::{self, Chosen, LostRange, Repair, Source};
 use crate::log::upgrade;
 use crate::log::{Last, OpenError, directory, suspect};
-use crate::protocol::LogId;
 use crate::protocol::batch::Batch;
+use crate::protocol::start::Starts;
 use crate::protocol::version::STORE_VERSION;
+use crate::protocol::{Epoch, LogId};
 
 /// How many bytes of batches are put into the new store at a time.
 const PIECE_BYTES: usize = 1024 * 1024;
@@ -31,6 +32,7 @@ struct Said {
     version: Option<u64>,
     epoch: u64,
     firsts: BTreeMap<LogId, u64>,
+    starts: Starts,
 }
 
 /// Makes a new store of what is intact in the damaged one, and puts it into its place.
@@ -72,7 +74,8 @@ pub(super) fn rebuild(
     };
     let epoch = chosen.epoch.0.max(said.epoch).max(known.map_or(0, |known| known.epoch.0));
     let target = salvage::salvaged(dir).map_err(refused)?;
-    let built = guarded(|| build(&target, cache_bytes, epoch, chosen, &mut source, &mut repair));
+    let built =
+        guarded(|| build(&target, cache_bytes, (epoch, said.starts), chosen, &mut source, &mut repair));
     built.map_err(|failure| match failure {
         Failure::Io(why) => refused(why),
         other => other.of_open(dir),
@@ -104,16 +107,24 @@ fn ask(copy: &Path) -> Said {
         Ok(Said {
             version: trees.number(b"version")?,
             epoch: trees.number(b"epoch")?.unwrap_or(0),
-            firsts: trees.numbers_of_logs(b"first")?,
+            firsts: firsts(&trees)?,
+            starts: starts::find(&trees, Epoch(u64::MAX))?,
         })
     });
     said.unwrap_or_default()
 }
 
+/// Where logs that were trimmed begin.
+fn firsts(trees: &Trees) -> Result<BTreeMap<LogId, u64>, Failure> {
+    let numbers = trees.numbers(b"first")?;
+    let log = |(key, first): (Vec<u8>, u64)| Some((LogId(u32::from_be_bytes(key.try_into().ok()?)), first));
+    Ok(numbers.into_iter().filter_map(log).collect())
+}
+
 fn build(
     target: &Path,
     cache_bytes: u64,
-    epoch: u64,
+    (epoch, starts): (u64, Starts),
     chosen: Chosen,
     source: &mut Source,
     repair: &mut Repair,
@@ -121,6 +132,7 @@ fn build(
     let trees = Trees::open(target, cache_bytes)?;
     trees.set_number(b"version", &STORE_VERSION.to_le_bytes())?;
     trees.set_number(b"epoch", &epoch.to_le_bytes())?;
+    starts.iter().try_for_each(|start| starts::put(&trees, start))?;
     for (log, first) in &chosen.firsts {
         trees.set_number(&first_key(*log), &first.to_le_bytes())?;
     }

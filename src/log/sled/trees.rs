@@ -3,7 +3,6 @@
 //! It knows keys and numbers, and takes what lies under a key for what the key says: whether that is so is
 //! for others to check. Nothing here catches a panic of sled's: that is its caller's part (`guarded`).
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
@@ -79,14 +78,19 @@ impl Trees {
         Ok(())
     }
 
-    /// The numbers in `meta` whose names are these bytes and a log, by log.
-    pub fn numbers_of_logs(&self, name: &[u8]) -> Result<BTreeMap<LogId, u64>, Failure> {
-        let mut numbers = BTreeMap::new();
+    /// Takes a number out of `meta`.
+    pub fn remove_number(&self, name: &[u8]) -> Result<(), Failure> {
+        self.meta.remove(name)?;
+        Ok(())
+    }
+
+    /// The numbers in `meta` whose names begin with these bytes, by what follows them.
+    pub fn numbers(&self, name: &[u8]) -> Result<Vec<(Vec<u8>, u64)>, Failure> {
+        let mut numbers = Vec::new();
         for key in self.meta.scan_prefix(name).keys() {
             let key = key?;
-            if let (Ok(log), Some(number)) = (key[name.len()..].try_into(), self.number(&key)?) {
-                numbers.insert(LogId(u32::from_be_bytes(log)), number);
-            }
+            let number = self.number(&key)?.unwrap_or(0);
+            numbers.push((key[name.len()..].to_vec(), number));
         }
         Ok(numbers)
     }

@@ -48,7 +48,8 @@ use crate::protocol::command::{Answer, Rejection};
 use crate::protocol::event::{Origin, Receipt};
 use crate::protocol::message::{Closing, Hello, ServerMessage};
 use crate::protocol::session::EndReason;
-use crate::protocol::{ChannelEvent, Epoch, LogId, Producer, Seq, TaskEvent, TimeMs};
+use crate::protocol::start::Starts;
+use crate::protocol::{ChannelEvent, LogId, Producer, Seq, TaskEvent, TimeMs};
 
 /// A fact for one of the logs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,8 +120,8 @@ pub struct Core {
 /// What the log knows and the state does not, for those who ask.
 #[derive(Debug, Clone, Default)]
 pub struct LogFacts {
-    /// The running epoch.
-    pub epoch: Epoch,
+    /// The starts that the store remembers, the last of which is the running one.
+    pub starts: Starts,
     /// The newest commit.
     pub seq: Seq,
     /// The receipt of this start.
@@ -150,6 +151,11 @@ impl Core {
         &self.presence
     }
 
+    /// What the log knows.
+    pub fn facts(&self) -> &LogFacts {
+        &self.facts
+    }
+
     /// What the log knows; its owner keeps it true.
     pub fn facts_mut(&mut self) -> &mut LogFacts {
         &mut self.facts
@@ -161,8 +167,13 @@ impl Core {
         self.upkeep(out);
     }
 
-    /// A connection says hello. It is answered with [`Effect::Accept`] or [`Effect::Close`].
+    /// A connection says hello. It is answered with [`Effect::Accept`] or [`Effect::Close`]; the latter also
+    /// when it has seen what the store does not have.
     pub fn connect(&mut self, connection: ConnectionId, hello: &Hello, out: &mut Output) {
+        if let Some(regress) = hello.seen.and_then(|seen| self.facts.starts.check(&seen).err()) {
+            let why = Closing::Regressed(regress);
+            return out.effects.push(Effect::Close { connection, why });
+        }
         match decide::hello(&self.state, &self.settings, hello) {
             Ok(entry) => {
                 self.emit_all(entry.events, out);

@@ -183,7 +183,7 @@ fn overview(state: &State, presence: &Presence, facts: &LogFacts) -> Overview {
         })
     });
     Overview {
-        epoch: facts.epoch,
+        epoch: facts.starts.newest().epoch,
         seq: facts.seq,
         receipt: facts.receipt.clone(),
         store: facts.store.clone(),

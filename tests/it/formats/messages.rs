@@ -5,13 +5,18 @@ use headwater::protocol::command::{Answer, Command, Overview, Query, Rejection};
 use headwater::protocol::limits::TooLarge;
 use headwater::protocol::message::{Assignment, ClientMessage, Closing, Hello, Position, ServerMessage};
 use headwater::protocol::session::{EndReason, FunctionOffer, HeldAttempt, Role, WorkerInfo, WorkerOffer};
+use headwater::protocol::start::{RecoveryProgress, Regress, Seen, Start};
 use headwater::protocol::task::{TaskInfo, TaskStatus};
-use headwater::protocol::{Digest, Element, Epoch, LogId, Outcome, Seq, SessionId};
+use headwater::protocol::{Digest, Element, Epoch, LogId, Outcome, Seq, SessionId, StartId};
 
 use super::facts::{ATTEMPT, TASK, error, key, name, payload, receipt, submission};
 use super::{Lines, variants};
 
 const LOG: LogId = LogId(7);
+
+fn start() -> Start {
+    Start { epoch: Epoch(4), id: StartId(0x0123_4567_89ab_cdef), after: Seq(1001) }
+}
 
 fn hello() -> Hello {
     Hello {
@@ -19,6 +24,7 @@ fn hello() -> Hello {
         session: SessionId([0x51; 16]),
         resume: true,
         role: Role::Client,
+        seen: Some(Seen { start: start(), seq: Seq(1003) }),
     }
 }
 
@@ -124,7 +130,7 @@ fn of_clients(lines: &mut Lines) {
 
 fn of_the_server(lines: &mut Lines) {
     variants!(lines, ServerMessage {
-        Welcome = ServerMessage::Welcome { epoch: Epoch(4), lease_ms: 30_000 },
+        Welcome = ServerMessage::Welcome { start: start(), seq: Seq(1003), lease_ms: 30_000 },
         Closing = ServerMessage::Closing(Closing::BadToken),
         Answer = ServerMessage::Answer(Ok(Answer::Submitted)),
         Settled = ServerMessage::Settled { task: TASK, outcome: Outcome::Finished(payload()) },
@@ -137,6 +143,8 @@ fn of_the_server(lines: &mut Lines) {
         Assign = ServerMessage::Assign(assignment()),
         Abort = ServerMessage::Abort { task: TASK, attempt: ATTEMPT },
         Pong = ServerMessage::Pong,
+        Durable = ServerMessage::Durable { seq: Seq(1003) },
+        Recovering = ServerMessage::Recovering { progress: RecoveryProgress::Records(70_000) },
     });
     lines.add("ServerMessage::Answer.Err", &ServerMessage::Answer(Err(Rejection::ShuttingDown)));
     variants!(lines, Answer {
@@ -189,14 +197,19 @@ fn refusals(lines: &mut Lines) {
         Replaced = Closing::Replaced,
         TooSlow = Closing::TooSlow(70_000),
         ShuttingDown = Closing::ShuttingDown,
+        Regressed = Closing::Regressed(Regress { epoch: Epoch(4), from: Seq(1001), to: Seq(1003) }),
+    });
+    variants!(lines, RecoveryProgress {
+        Snapshot = RecoveryProgress::Snapshot(70_000),
+        Records = RecoveryProgress::Records(70_000),
     });
 }
 
 #[test]
-fn messages_are_sent_as_wire_version_1_does() {
+fn messages_are_sent_as_wire_version_3_does() {
     let mut lines = Lines::default();
     of_clients(&mut lines);
     of_the_server(&mut lines);
     refusals(&mut lines);
-    lines.check(include_str!("../../../migrations/0001/messages.txt"));
+    lines.check(include_str!("../../../migrations/messages.txt"));
 }

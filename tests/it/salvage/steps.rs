@@ -119,10 +119,12 @@ fn a_salvaged_store_goes_on_with_new_epochs_and_keeps_what_was_trimmed() {
     let mut writer = Writer::begin(&log);
     (0..60).for_each(|_| drop(writer.write(&log, &[(1, &[true; 3]), (2, &[true])])));
     log.trim(LogId(1), 90).unwrap();
+    let starts = log.starts();
     drop(log);
     fs::remove_file(dir.join("store/conf")).unwrap();
     let (log, opened) = open(dir, Purpose::Serve);
     assert!(opened.damage.is_some());
+    assert_eq!(log.starts(), starts, "so that nobody is told that the store went back, which did not");
     assert_eq!((log.bounds(LogId(1)).first, log.bounds(LogId(1)).head), (90, 180));
     assert_eq!(read_all(&log, 1, 0).len(), 90);
     let epoch = writer.epoch;

@@ -1,0 +1,162 @@
+//! The check from outside, when everything has come to rest: the logs are read as anyone could, and held
+//! against what clients were told.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use headwater::log::Log;
+use headwater::protocol::event::TaskResult;
+use headwater::protocol::task::{Argument, ErrorKind};
+use headwater::protocol::{ChannelEvent, Digest, Element, LogId, Outcome, TaskEvent, TaskId};
+use headwater::scheduler::core::{Event, State};
+
+use super::World;
+use crate::server::SETTINGS;
+use crate::workers::{COUNT_TO, result};
+use crate::workload::mark;
+use crate::{progress, transcript};
+
+impl World {
+    /// Reads all logs as anyone could, and holds them against what clients were told.
+    pub(super) fn audit(&mut self) {
+        let state = self.state().expect("it runs").clone();
+        self.audit_outcomes(&state);
+        progress::audit(&self.log, &state);
+        for (log, channel) in &state.channels {
+            let records = self.records_of(*log);
+            let digest =
+                elements(&records).fold(Digest::default(), |digest, element| digest.with_element(element));
+            assert_eq!(digest, channel.digest, "the digest of {}", channel.name);
+            let mut seen = BTreeSet::new();
+            for element in elements(&records).filter(|element| matches!(element, Element::Value(_))) {
+                assert!(seen.insert(mark(element)), "{element:?} is twice on {}", channel.name);
+                assert!(
+                    !self.shadow.refused.contains(&mark(element)),
+                    "{element:?} was refused and is there"
+                );
+            }
+            if channel.name.as_str() == "counts" {
+                let counted: Vec<u64> = elements(&records).map(count).collect();
+                assert_eq!(counted, (0..counted.len() as u64).collect::<Vec<_>>(), "two attempts wrote");
+                self.told.push(format!("counted to {}", counted.len()));
+            }
+            self.audit_stop(&records);
+        }
+        for ((log, offset), expected) in &self.shadow.acked {
+            match self.records_of(*log).get(*offset as usize) {
+                Some(ChannelEvent::Appended { element, .. }) if mark(element) == *expected => {}
+                other => panic!("acknowledged at {offset} of log {log}, and there is {other:?}"),
+            }
+        }
+        for ((session, log), expected) in &self.shadow.order {
+            let records = self.records_of(*log);
+            let there: Vec<_> = elements(&records).map(mark).filter(|mark| expected.contains(mark)).collect();
+            assert_eq!(there, *expected, "the order in which {session} appended to {log}");
+        }
+        for ((log, offset), expected) in &self.shadow.read {
+            assert_eq!(self.records_of(*log).get(*offset as usize), Some(expected), "what a reader saw");
+        }
+        let acked = self.shadow.acked.len();
+        self.told.push(format!(
+            "{acked} acknowledged, {} crashes, {} records",
+            self.crashes,
+            state.records()
+        ));
+    }
+
+    /// Each outcome is in the task log once, of the newest attempt, made of what was submitted; and
+    /// watchers heard nothing else.
+    fn audit_outcomes(&mut self, state: &State) {
+        let (mut ended, mut newest, mut given) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
+        let mut outcomes: BTreeMap<TaskId, Vec<Outcome>> = BTreeMap::new();
+        let mut deaths: BTreeMap<TaskId, u32> = BTreeMap::new();
+        for batch in self.log.read(LogId::TASKS, 0, usize::MAX).expect("the log can be read") {
+            for record in batch.records::<TaskEvent>() {
+                let event = record.expect("records decode").1;
+                match &event {
+                    TaskEvent::Submitted { submission, .. } => {
+                        if let Some(Argument::Value(first)) = submission.arguments.first() {
+                            given.insert(submission.key.id, first.clone());
+                        }
+                    }
+                    TaskEvent::Started { task, attempt, .. } => {
+                        let before = newest.insert(*task, *attempt);
+                        assert!(before < Some(*attempt), "{task} has two attempts {attempt}");
+                    }
+                    TaskEvent::Retried { task, attempt, .. } | TaskEvent::Requeued { task, attempt, .. } => {
+                        assert_eq!(newest.get(task), Some(attempt), "an older attempt of {task} counted");
+                    }
+                    TaskEvent::Died { task, attempt, reason, counts, .. } => {
+                        assert_eq!(newest.get(task), Some(attempt), "an older attempt of {task} died");
+                        assert!(reason.is_death(), "{reason}");
+                        let row = deaths.entry(*task).or_default();
+                        *row = if *counts { *row + 1 } else { 0 };
+                    }
+                    TaskEvent::Finished { task, attempt, result: TaskResult::Inline(brought) } => {
+                        assert_eq!(newest.get(task), Some(attempt), "an older attempt of {task} counted");
+                        assert!(ended.insert(*task), "{task} ended twice");
+                        if let Some(given) = given.get(task) {
+                            assert_eq!(*brought, result(given, *attempt), "{task} ended as another one");
+                        }
+                        outcomes.entry(*task).or_default().push(Outcome::Finished(brought.clone()));
+                    }
+                    TaskEvent::Failed { task, error } => {
+                        if error.kind == ErrorKind::Poison {
+                            let deaths = deaths.get(task).copied();
+                            assert_eq!(deaths, Some(SETTINGS.deaths_max), "{task} is poison");
+                            assert_eq!(error.causes.len(), SETTINGS.deaths_max as usize, "{task}: {error}");
+                            assert_eq!(
+                                newest.get(task),
+                                Some(&error.attempt),
+                                "an older attempt of {task} counted"
+                            );
+                        }
+                        assert!(ended.insert(*task), "{task} ended twice");
+                        outcomes.entry(*task).or_default().push(Outcome::Failed(error.clone()));
+                    }
+                    // What is forgotten may be submitted again.
+                    TaskEvent::Forgotten { task } => {
+                        ended.remove(task);
+                        deaths.remove(task);
+                    }
+                    _ => {}
+                }
+                self.told.push(transcript::event(state, &Event::Task(event)));
+            }
+        }
+        for (task, heard) in &self.shadow.outcomes {
+            let ended = outcomes.get(task).map_or(&[][..], Vec::as_slice);
+            assert!(heard.iter().all(|outcome| ended.contains(outcome)), "{task}: {heard:?}, not {ended:?}");
+        }
+    }
+
+    fn audit_stop(&self, records: &[ChannelEvent]) {
+        let stop = records.iter().position(|record| matches!(record, ChannelEvent::Stopped { .. }));
+        if let Some(at) = stop {
+            assert!(!records[at..].iter().any(ChannelEvent::is_element), "an element after the stop");
+        }
+    }
+
+    fn records_of(&self, log: LogId) -> Vec<ChannelEvent> {
+        let batches = self.log.read(log, 0, usize::MAX).expect("the log can be read");
+        batches
+            .iter()
+            .flat_map(|batch| {
+                batch.records().map(|record| record.expect("records decode").1).collect::<Vec<_>>()
+            })
+            .collect()
+    }
+}
+
+fn elements(records: &[ChannelEvent]) -> impl Iterator<Item = &Element> {
+    records.iter().filter_map(|record| match record {
+        ChannelEvent::Appended { element, .. } => Some(element),
+        _ => None,
+    })
+}
+
+fn count(element: &Element) -> u64 {
+    let Element::Value(payload) = element else { panic!("a future on the counters' channel") };
+    let count = payload.decode().expect("a number");
+    assert!(count < COUNT_TO);
+    count
+}
