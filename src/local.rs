@@ -96,7 +96,7 @@ pub struct Local {
 }
 
 impl Local {
-    /// Opens the store, recovers from it, listens, and starts the workers.
+    /// Opens the store, listens, recovers the state, and starts the workers.
     ///
     /// # Errors
     /// [`StartError`] says what to do.
@@ -106,23 +106,28 @@ impl Local {
         let server = Server::bind(&options.listen, guard).await?;
         let address = server.local_addr();
         let Options { store, repair, settings, snapshots, .. } = options.clone();
-        let recover = move || {
+        let begin = move || {
             let (log, opened) = open(store, repair)?;
             let reader = Reader::new(log.clone());
             let scheduler = scheduler::start(log, reader.clone(), settings, snapshots, opened.damage)?;
             Ok::<_, StartError>((scheduler, reader, opened.fresh))
         };
-        let (scheduler, reader, fresh) = tokio::task::spawn_blocking(recover).await??;
+        let (scheduler, reader, fresh) = tokio::task::spawn_blocking(begin).await??;
+        tracing::info!(%address, "logs can be read; all else waits for the recovery");
         let handle = scheduler.handle.clone();
         let (stop, stopped) = oneshot::channel::<()>();
         // A sender that is dropped stops it, too.
         let server = (stop, tokio::spawn(server.run(handle.clone(), reader, async { drop(stopped.await) })));
         let (failure, failed) = watch::channel(None);
+        let Ok(receipt) = scheduler.receipt.await else {
+            let failure = failure_of(scheduler.driver.await);
+            let stopped = || log::Error::Refused("it was stopped while it recovered".to_owned());
+            return Err(failure.unwrap_or_else(stopped).into());
+        };
         let driver = tokio::spawn(async move {
             failure.send_replace(failure_of(scheduler.driver.await));
         });
         let workers = (1..=options.workers).map(|n| start_worker(&options, address, n)).collect();
-        let receipt = scheduler.receipt;
         Ok(Local { address, receipt, fresh, handle, failed, driver, server, workers })
     }
 

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use super::{Bounds, Error, Log};
 use crate::protocol::LogId;
 use crate::protocol::batch::{Batch, Commit};
+use crate::protocol::start::Starts;
 
 /// Most memory that batches take which are kept for readers of the tail: 16 MiB, the newest fraction
 /// of a second at full speed, and hours of a quiet log.
@@ -67,6 +68,11 @@ impl Reader {
     /// As [`Log::bounds`].
     pub fn bounds(&self, log: LogId) -> Bounds {
         self.shared.log.bounds(log)
+    }
+
+    /// As [`Log::starts`].
+    pub fn starts(&self) -> Starts {
+        self.shared.log.starts()
     }
 
     /// As [`Log::read`]. It may read from the disk.

@@ -11,28 +11,22 @@
 //! around state, and one order of all things.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
 
 use super::Pipeline;
-use super::core::{Core, Effect, LogFacts, Settings};
-use super::handle::{Call, Connected, ConnectionId, Departure, Handle, Outgoing};
-use super::recovery::{self, Recovered};
-use super::snapshots::{self, Snapshots};
+use super::core::Effect;
+use super::handle::{Call, Connected, ConnectionId, Departure, Outgoing};
 use super::writer::{self, Written};
-use crate::log::{Error, Log, Reader};
+use crate::log::Error;
 use crate::protocol::command::Rejection;
-use crate::protocol::event::Receipt;
 use crate::protocol::message::{Closing, ServerMessage};
-use crate::protocol::task::shortened;
 use crate::protocol::{Seq, TimeMs};
 
 /// Most calls that wait for the driver; then those who call wait too. Each is at most the requests of
 /// one read of a socket.
-const CALLS_WAITING_MAX: usize = 256;
+pub(super) const CALLS_WAITING_MAX: usize = 256;
 
 /// How often the driver has its turn at least.
 const PULSE: Duration = Duration::from_millis(500);
@@ -41,82 +35,15 @@ const PULSE: Duration = Duration::from_millis(500);
 /// take less. A clock that was set forward looks the same, and does no harm then.
 const ABSENT_MS: u64 = 2_000;
 
-/// A scheduler that runs.
-#[derive(Debug)]
-pub struct Scheduler {
-    /// How to reach it.
-    pub handle: Handle,
-    /// What its start found.
-    pub receipt: Receipt,
-    /// The driver; ends after [`Handle::shutdown`], or with the error of a write that failed.
-    pub driver: JoinHandle<Result<(), Error>>,
-}
-
-/// Recovers the state from a store and starts the driver and its writer. `damage` is what opening the
-/// store found wrong with it. Must be called inside a tokio runtime.
-///
-/// # Errors
-/// When the store cannot be read or written.
-pub fn start(
-    log: Arc<dyn Log>,
-    reader: Reader,
-    settings: Settings,
-    snapshots: snapshots::Options,
-    damage: Option<String>,
-) -> Result<Scheduler, Error> {
-    let last = log.last();
-    // Of commits that are not there any more: what comes in their place is another history.
-    for ahead in log.snapshots()?.into_iter().filter(|seq| *seq > last.seq) {
-        tracing::warn!(seq = %ahead, "a snapshot is newer than the newest commit: it is removed");
-        log.drop_snapshot(ahead)?;
-    }
-    let recovered = recovery::recover(log.as_ref(), &mut recovery::told())?;
-    for error in &recovered.bad_snapshots {
-        tracing::warn!(%error, "a start goes on from the snapshot before, or from the first record");
-    }
-    let snapshots = Snapshots::new(log.clone(), snapshots, &recovered);
-    let Recovered { state, records, lost, .. } = recovered;
-    let damage: Vec<String> = damage.into_iter().chain(lost.in_words()).collect();
-    let damage = (!damage.is_empty()).then(|| shortened(&damage.join("; ")));
-    let epoch = log.begin_epoch()?;
-    let requeued = state.ready.values().flatten().filter(|(_, _, id)| state.tasks[id].attempt.0 > 0);
-    let receipt = Receipt {
-        epoch,
-        seq: last.seq,
-        digest: last.digest,
-        records,
-        tasks_kept: state.tasks.len() as u64,
-        tasks_requeued: requeued.count() as u64,
-        tasks_running: state.counts.running,
-        channels: state.channels.len() as u64,
-        damage,
-    };
-    let facts =
-        LogFacts { starts: log.starts(), seq: last.seq, receipt: receipt.clone(), store: log.describe() };
-    let core = Core::new(state, settings, facts, now());
-    let (calls, waiting_calls) = mpsc::channel(CALLS_WAITING_MAX);
-    let (commits, written) = writer::spawn(log, reader, snapshots);
-    let driver = Driver {
-        pipeline: Pipeline::new(core, epoch, last.seq),
-        calls: waiting_calls,
-        commits,
-        written,
-        connections: 0,
-        arriving: HashMap::new(),
-        outboxes: HashMap::new(),
-    };
-    Ok(Scheduler { handle: Handle::new(calls), receipt, driver: tokio::spawn(driver.run()) })
-}
-
 /// The scheduler's clock.
-fn now() -> TimeMs {
+pub(super) fn now() -> TimeMs {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 type Arriving = (mpsc::UnboundedSender<Outgoing>, oneshot::Sender<Result<Connected, Closing>>);
 
-struct Driver {
+pub(super) struct Driver {
     pipeline: Pipeline,
     calls: mpsc::Receiver<Call>,
     commits: writer::Commits,
@@ -127,7 +54,25 @@ struct Driver {
 }
 
 impl Driver {
-    async fn run(mut self) -> Result<(), Error> {
+    /// A driver that is to be run.
+    pub fn new(
+        pipeline: Pipeline,
+        calls: mpsc::Receiver<Call>,
+        (commits, written): (writer::Commits, mpsc::UnboundedReceiver<Written>),
+    ) -> Driver {
+        Driver {
+            pipeline,
+            calls,
+            commits,
+            written,
+            connections: 0,
+            arriving: HashMap::new(),
+            outboxes: HashMap::new(),
+        }
+    }
+
+    /// Runs until it is asked to stop, or a write fails.
+    pub async fn run(mut self) -> Result<(), Error> {
         self.pipeline.recovered();
         let ended = self.serve().await;
         let why = match &ended {
@@ -297,14 +242,17 @@ impl Driver {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::log::Memory;
+    use crate::log::{Memory, Reader};
     use crate::protocol::command::{Answer, Command, Query};
     use crate::protocol::message::Hello;
     use crate::protocol::session::Role;
     use crate::protocol::task::TaskOptions;
     use crate::protocol::{SessionId, Submission, TaskKey};
-    use crate::scheduler::Request;
+    use crate::scheduler::core::Settings;
+    use crate::scheduler::{Handle, Request, snapshots, start};
 
     async fn connect(handle: &Handle, session: u8) -> (ConnectionId, mpsc::UnboundedReceiver<Outgoing>) {
         let hello = Hello {

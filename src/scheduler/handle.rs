@@ -1,10 +1,14 @@
 //! What everyone but the driver has of the scheduler: a cloneable handle.
 
-use tokio::sync::{mpsc, oneshot};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::protocol::TaskId;
 use crate::protocol::command::{Command, Query};
 use crate::protocol::message::{Closing, Hello, ServerMessage};
+use crate::protocol::start::RecoveryProgress;
 
 /// A connection to the scheduler, numbered from 1 in each epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,6 +78,16 @@ pub(crate) enum Call {
 #[derive(Debug, Clone)]
 pub struct Handle {
     calls: mpsc::Sender<Call>,
+    recovery: Recovery,
+}
+
+/// The recovery that a start begins with, as those see it who wait for its end.
+#[derive(Debug, Clone)]
+pub(crate) struct Recovery {
+    /// How far it is; nothing once it is done.
+    pub progress: watch::Receiver<Option<RecoveryProgress>>,
+    /// Whether it is to be broken off.
+    pub stopping: Arc<AtomicBool>,
 }
 
 /// The scheduler is gone.
@@ -82,8 +96,14 @@ pub struct Handle {
 pub struct Stopped;
 
 impl Handle {
-    pub(crate) fn new(calls: mpsc::Sender<Call>) -> Self {
-        Handle { calls }
+    pub(crate) fn new(calls: mpsc::Sender<Call>, recovery: Recovery) -> Self {
+        Handle { calls, recovery }
+    }
+
+    /// How far the recovery is that a start begins with; nothing once it is done. Until then nobody is
+    /// connected, and logs can be read.
+    pub fn recovering(&self) -> Option<RecoveryProgress> {
+        *self.recovery.progress.borrow()
     }
 
     /// Opens or resumes a session. Messages for it go to `outbox`, the welcome first, until the driver drops
@@ -117,8 +137,9 @@ impl Handle {
     }
 
     /// Asks the scheduler to stop in order: everything accepted so far becomes durable, everyone is
-    /// told, then the driver ends.
+    /// told, then the driver ends. A recovery is broken off.
     pub async fn shutdown(&self) {
+        self.recovery.stopping.store(true, Ordering::Relaxed);
         let _ = self.calls.send(Call::Shutdown).await;
     }
 }

@@ -10,8 +10,9 @@ pub mod snapshots;
 pub mod verify;
 
 mod driver;
+mod start;
 mod writer;
 
-pub use driver::{Scheduler, start};
 pub use handle::{Connected, ConnectionId, Departure, Handle, Outgoing, Request};
 pub use pipeline::Pipeline;
+pub use start::{Scheduler, start};

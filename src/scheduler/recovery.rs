@@ -5,12 +5,12 @@
 //! So what a start costs is live state and the tail behind a snapshot, not history.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use super::core::{Event, Restoring, State};
 use crate::log::{Error, Log};
 use crate::protocol::batch::{BadBatch, Batch, Damage, Header};
 use crate::protocol::snapshot::SnapshotItem;
+use crate::protocol::start::RecoveryProgress;
 use crate::protocol::{ChannelEvent, Element, LogId, Seq, TaskEvent, TaskId, TaskKey};
 
 /// How many bytes of batches are read at a time.
@@ -71,35 +71,8 @@ fn named(all: impl ExactSizeIterator<Item = String>) -> String {
     words
 }
 
-/// How far it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
-    /// Bytes of a snapshot that were read.
-    Snapshot(u64),
-    /// Records that were folded.
-    Records(u64),
-}
-
 /// What is done with progress, piece by piece: an error breaks off.
-pub type Watch<'a> = &'a mut dyn FnMut(Progress) -> Result<(), Error>;
-
-/// How often a long start says how far it is.
-const TOLD_EVERY: Duration = Duration::from_secs(1);
-
-/// Says how far a start is in log lines, once a second.
-pub fn told() -> impl FnMut(Progress) -> Result<(), Error> {
-    let mut told_at = Instant::now();
-    move |progress| {
-        if told_at.elapsed() >= TOLD_EVERY {
-            told_at = Instant::now();
-            match progress {
-                Progress::Snapshot(bytes) => tracing::info!(mebibytes = bytes >> 20, "reading the snapshot"),
-                Progress::Records(records) => tracing::info!(records, "folding the records behind it"),
-            }
-        }
-        Ok(())
-    }
-}
+pub type Watch<'a> = &'a mut dyn FnMut(RecoveryProgress) -> Result<(), Error>;
 
 /// The state after all durable commits.
 ///
@@ -150,7 +123,7 @@ fn restore(log: &dyn Log, at: Seq, watch: Watch<'_>) -> Result<State, Error> {
         }
         bad = restore_piece(&mut restoring, piece).err();
         bytes += piece.len() as u64;
-        stopped = watch(Progress::Snapshot(bytes));
+        stopped = watch(RecoveryProgress::Snapshot(bytes));
     })?;
     stopped?;
     let bad_snapshot = |why: String| Error::BadSnapshot { at, why };
@@ -218,7 +191,7 @@ impl Fold<'_> {
                     Error::Damaged { log: id, offset, why }
                 })?;
             }
-            watch(Progress::Records(self.records))?;
+            watch(RecoveryProgress::Records(self.records))?;
         }
     }
 

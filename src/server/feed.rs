@@ -14,6 +14,7 @@ use crate::log::reader::Reader;
 use crate::protocol::LogId;
 use crate::protocol::command::Rejection;
 use crate::protocol::message::{Position, ServerMessage};
+use crate::protocol::start::Starts;
 
 /// Most reads of the log that are going on for subscriptions at one time: 16. More would only make a
 /// disk seek, and each holds a thread.
@@ -29,6 +30,11 @@ pub(super) struct Source {
 impl Source {
     pub fn new(reader: Reader) -> Self {
         Source { reader, reads: Arc::new(Semaphore::new(READS_AT_ONCE_MAX)) }
+    }
+
+    /// The starts that the store remembers.
+    pub fn starts(&self) -> Starts {
+        self.reader.starts()
     }
 
     /// Reads on a thread that may wait for a disk. `None` when the runtime is going down.

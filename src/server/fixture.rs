@@ -17,9 +17,9 @@ use crate::protocol::batch::{Batch, Commit, OpenBatch};
 use crate::protocol::frame::{self, FrameReader, PREAMBLE_BYTES};
 use crate::protocol::message::{ClientMessage, Hello, ServerMessage};
 use crate::protocol::session::Role;
-use crate::protocol::start::Start;
+use crate::protocol::start::{RecoveryProgress, Start, Starts};
 use crate::protocol::{Epoch, LogId, Seq, SessionId};
-use crate::scheduler::handle::Call;
+use crate::scheduler::handle::{Call, Recovery};
 use crate::scheduler::{Connected, ConnectionId, Departure, Handle, Outgoing, Request};
 
 pub(super) const LEASE_MS: u64 = 30_000;
@@ -34,10 +34,16 @@ pub(super) fn welcome() -> ServerMessage {
 #[derive(Debug, Default)]
 pub(super) struct TestLog {
     batches: Mutex<BTreeMap<LogId, Vec<Batch>>>,
+    starts: Mutex<Starts>,
     reads: AtomicUsize,
 }
 
 impl TestLog {
+    /// Lets it remember these starts.
+    pub fn set_starts(&self, starts: Starts) {
+        *self.starts.lock().unwrap() = starts;
+    }
+
     /// Appends one batch of records; `true` for an element.
     pub fn append(&self, log: LogId, records: &[(&str, bool)]) -> Commit {
         let bounds = self.bounds(log);
@@ -88,6 +94,10 @@ impl Log for TestLog {
         Ok(())
     }
 
+    fn starts(&self) -> Starts {
+        self.starts.lock().unwrap().clone()
+    }
+
     fn last(&self) -> Last {
         Last::default()
     }
@@ -125,13 +135,17 @@ impl Log for TestLog {
 /// The driver's end of the handle.
 pub(super) struct TestDriver {
     calls: mpsc::Receiver<Call>,
+    /// How far the recovery is; nothing unless a test says so.
+    pub recovery: watch::Sender<Option<RecoveryProgress>>,
     connections: u64,
 }
 
 impl TestDriver {
     pub fn new() -> (Handle, TestDriver) {
         let (sender, calls) = mpsc::channel(16);
-        (Handle::new(sender), TestDriver { calls, connections: 0 })
+        let (recovery, progress) = watch::channel(None);
+        let handle = Handle::new(sender, Recovery { progress, stopping: Arc::default() });
+        (handle, TestDriver { calls, recovery, connections: 0 })
     }
 
     pub async fn call(&mut self) -> Call {

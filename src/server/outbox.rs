@@ -21,6 +21,7 @@ use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::handshake::HANDSHAKE_MS_MAX;
 use crate::protocol::command::Rejection;
 use crate::protocol::frame;
 use crate::protocol::message::{Closing, ServerMessage};
@@ -111,9 +112,9 @@ enum Happened {
 }
 
 impl<W: AsyncWrite + Unpin> Outbox<W> {
-    /// An outbox that ends when its peer takes nothing for `stall_max`. `congested` tells the session
-    /// when to read no further.
-    pub fn new(socket: W, sources: Sources, stall_max: Duration, congested: watch::Sender<bool>) -> Self {
+    /// An outbox that ends when its peer takes nothing for the lease that it is welcomed with, and
+    /// [`HANDSHAKE_MS_MAX`] before. `congested` tells the session when to read no further.
+    pub fn new(socket: W, sources: Sources, congested: watch::Sender<bool>) -> Self {
         Outbox {
             socket,
             sources,
@@ -122,7 +123,7 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
             gathered: Vec::new(),
             gathered_since_progress: 0,
             progress_at: Instant::now(),
-            stall_max,
+            stall_max: Duration::from_millis(HANDSHAKE_MS_MAX),
             is_released: false,
             is_closing: false,
             congested,
@@ -131,6 +132,9 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
 
     /// Puts a message in line.
     pub fn put(&mut self, message: Outgoing) {
+        if let ServerMessage::Welcome { lease_ms, .. } = message.message {
+            self.stall_max = Duration::from_millis(lease_ms);
+        }
         self.encode(message.number, &message.message, &[]);
     }
 
@@ -297,7 +301,8 @@ mod tests {
         let (pieces, pieces_receiver) = mpsc::channel(PIECES_MAX);
         let (congested_sender, congested) = watch::channel(false);
         let sources = Sources { driver: driver_receiver, replies: replies_receiver, pieces: pieces_receiver };
-        let outbox = Outbox::new(socket, sources, Duration::from_secs(60), congested_sender);
+        let mut outbox = Outbox::new(socket, sources, congested_sender);
+        outbox.stall_max = Duration::from_secs(60);
         (Ends { driver, replies, pieces, congested }, outbox)
     }
 

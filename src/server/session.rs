@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -18,7 +19,7 @@ use crate::protocol::command::Rejection;
 use crate::protocol::frame::{self, BadFrame, Frame, FrameReader};
 use crate::protocol::limits::{SUBSCRIPTIONS_PER_CONNECTION_MAX, TASKS_PER_COMMAND_MAX, TooLarge};
 use crate::protocol::message::{ClientMessage, Closing, ServerMessage};
-use crate::scheduler::{Connected, ConnectionId, Departure, Handle, Outgoing, Request};
+use crate::scheduler::{Connected, Departure, Handle, Outgoing, Request};
 
 /// How long a connection that ends may take to send what is left and to be closed by its peer: 5 s.
 pub(super) const FLUSH_MS_MAX: u64 = 5_000;
@@ -65,38 +66,46 @@ pub(super) async fn serve<R, W>(
         Err(Refusal::Closing(closing)) => return turn_away(reader, writer, closing).await,
     };
     tracing::Span::current().record("session", tracing::field::display(hello.session));
+    if shared.handle.recovering().is_some()
+        && let Some(seen) = hello.seen
+        && let Err(regress) = shared.source.starts().check(&seen)
+    {
+        // The driver would say so, but until it does the logs would be read.
+        return turn_away(reader, writer, Closing::Regressed(regress)).await;
+    }
     let (outbox_sender, driver) = mpsc::unbounded_channel();
-    // Not to be given up half-way: the driver would keep a connection that nobody ends.
-    let connected = match shared.handle.connect(hello, outbox_sender).await {
-        Ok(connected) => connected,
-        Err(closing) => return turn_away(reader, writer, closing).await,
-    };
-    tracing::debug!(connection = connected.connection.0, "connected");
-    let (mut session, mut outbox) = begin(connected, writer, driver, shared);
-    let end = tokio::select! {
-        end = session.read(&mut reader, &mut frames) => end,
+    let mut connecting = pin!(shared.handle.connect(hello, outbox_sender));
+    let (mut session, mut outbox) = begin(writer, driver, shared);
+    let mut end = tokio::select! {
+        end = session.read(&mut reader, &mut frames, connecting.as_mut()) => end,
         ended = outbox.run() => ended.into(),
         () = stopped(&mut stop) => End::Closing(Closing::ShuttingDown),
     };
+    let mut entry = session.entry;
     drop(session);
-    finish(end, connected.connection, &shared.handle, reader, outbox).await;
+    if entry == Entry::Waiting {
+        // Not to be given up half-way: the driver would keep a connection that nobody ends.
+        match connecting.await {
+            Ok(connected) => entry = Entry::Connected(connected),
+            Err(closing) if matches!(end, End::Released) => end = End::Closing(closing),
+            Err(_) => {}
+        }
+    }
+    finish(end, entry, &shared.handle, reader, outbox).await;
 }
 
 fn begin<W: AsyncWrite + Unpin>(
-    connected: Connected,
     writer: W,
     driver: mpsc::UnboundedReceiver<Outgoing>,
     shared: &Shared,
 ) -> (Session, Outbox<W>) {
-    let Connected { connection, lease_ms } = connected;
     let (replies, replies_receiver) = mpsc::channel(REPLIES_MAX);
     let (pieces, pieces_receiver) = mpsc::channel(PIECES_MAX);
     let (congested_sender, congested) = watch::channel(false);
     let sources = Sources { driver, replies: replies_receiver, pieces: pieces_receiver };
-    let outbox = Outbox::new(writer, sources, Duration::from_millis(lease_ms), congested_sender);
+    let outbox = Outbox::new(writer, sources, congested_sender);
     let session = Session {
-        connection,
-        lease_ms,
+        entry: Entry::Waiting,
         handle: shared.handle.clone(),
         source: shared.source.clone(),
         replies,
@@ -107,14 +116,27 @@ fn begin<W: AsyncWrite + Unpin>(
     (session, outbox)
 }
 
+/// How a session stands with the driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Entry {
+    /// It has asked to be let in: while the scheduler recovers it may only read logs.
+    Waiting,
+    /// It was let in.
+    Connected(Connected),
+    /// It was not.
+    Refused,
+}
+
 /// In how many parts a peer's silence is counted. While this process stands still at most one of them goes by,
 /// so that it does not take for silent who could not be heard.
 const SILENCE_PARTS: u32 = 4;
 
-/// The reading side of a connection that the driver has accepted.
+/// How often a peer hears how far a recovery is.
+const RECOVERY_TOLD_EVERY: Duration = Duration::from_secs(1);
+
+/// The reading side of a connection.
 struct Session {
-    connection: ConnectionId,
-    lease_ms: u64,
+    entry: Entry,
     handle: Handle,
     source: Source,
     replies: mpsc::Sender<Outgoing>,
@@ -125,41 +147,89 @@ struct Session {
 }
 
 impl Session {
-    async fn read(&mut self, reader: &mut (impl AsyncRead + Unpin), frames: &mut FrameReader) -> End {
+    async fn read(
+        &mut self,
+        reader: &mut (impl AsyncRead + Unpin),
+        frames: &mut FrameReader,
+        mut connecting: Pin<&mut impl Future<Output = Result<Connected, Closing>>>,
+    ) -> End {
+        let mut tell_recovery = tokio::time::interval(RECOVERY_TOLD_EVERY);
         loop {
             // The buffer first: the client may have sent more with its hello.
             let mut requests = Vec::new();
             let end = self.take_frames(frames, &mut requests).await.err();
-            if !requests.is_empty() && self.handle.send(self.connection, requests).await.is_err() {
-                return End::Closing(Closing::ShuttingDown);
+            if !requests.is_empty() {
+                let entered = match self.entry {
+                    Entry::Waiting => self.enter(connecting.as_mut().await),
+                    Entry::Connected(connected) => Ok(connected),
+                    Entry::Refused => Err(End::Released),
+                };
+                let connection = match entered {
+                    Ok(connected) => connected.connection,
+                    Err(end) => return end,
+                };
+                if self.handle.send(connection, requests).await.is_err() {
+                    return End::Closing(Closing::ShuttingDown);
+                }
             }
             if let Some(end) = end {
                 return end;
             }
-            if let Err(end) = self.fill(reader, frames).await {
+            let went_on = match self.entry {
+                Entry::Connected(connected) => self.fill(connected.lease_ms, reader, frames).await,
+                Entry::Waiting => tokio::select! {
+                    connected = connecting.as_mut() => self.enter(connected).map(drop),
+                    filled = fill(reader, frames) => some_bytes(filled),
+                    _ = tell_recovery.tick() => {
+                        self.tell_recovery().await;
+                        Ok(())
+                    }
+                },
+                Entry::Refused => Err(End::Released),
+            };
+            if let Err(end) = went_on {
                 return end;
             }
+        }
+    }
+
+    /// Takes the driver's answer to the hello.
+    fn enter(&mut self, answer: Result<Connected, Closing>) -> Result<Connected, End> {
+        match answer {
+            Ok(connected) => {
+                tracing::debug!(connection = connected.connection.0, "connected");
+                self.entry = Entry::Connected(connected);
+                Ok(connected)
+            }
+            Err(closing) => {
+                self.entry = Entry::Refused;
+                Err(End::Closing(closing))
+            }
+        }
+    }
+
+    async fn tell_recovery(&self) {
+        if let Some(progress) = self.handle.recovering() {
+            self.reply(0, ServerMessage::Recovering { progress }).await;
         }
     }
 
     /// Waits for more bytes; no longer than the lease, while they are wanted.
     async fn fill(
         &mut self,
+        lease_ms: u64,
         reader: &mut (impl AsyncRead + Unpin),
         frames: &mut FrameReader,
     ) -> Result<(), End> {
         // An outbox that is gone takes the session with it.
         let _ = self.congested.wait_for(|congested| !congested).await;
         for _ in 0..SILENCE_PARTS {
-            let part = Duration::from_millis(self.lease_ms) / SILENCE_PARTS;
-            match timeout(part, fill(reader, frames)).await {
-                Ok(Ok(0)) => return Err(End::Left(io::ErrorKind::UnexpectedEof.into())),
-                Ok(Ok(_)) => return Ok(()),
-                Ok(Err(error)) => return Err(End::Left(error)),
-                Err(_) => {}
+            let part = Duration::from_millis(lease_ms) / SILENCE_PARTS;
+            if let Ok(filled) = timeout(part, fill(reader, frames)).await {
+                return some_bytes(filled);
             }
         }
-        Err(End::Silent(self.lease_ms))
+        Err(End::Silent(lease_ms))
     }
 
     /// Takes all frames that are there. What is for the driver goes to `requests`, in order.
@@ -254,6 +324,15 @@ impl Session {
     }
 }
 
+/// What came of a read, which brings something as long as the peer is there.
+fn some_bytes(filled: io::Result<usize>) -> Result<(), End> {
+    match filled {
+        Ok(0) => Err(End::Left(io::ErrorKind::UnexpectedEof.into())),
+        Ok(_) => Ok(()),
+        Err(error) => Err(End::Left(error)),
+    }
+}
+
 /// The message in a frame, which holds nothing else.
 fn whole_message(frame: &Frame) -> Result<ClientMessage, String> {
     match frame.decode() {
@@ -274,7 +353,7 @@ impl From<Ended> for End {
 }
 
 /// Tells the driver, then the peer, each as the end demands.
-async fn finish<R, W>(end: End, connection: ConnectionId, handle: &Handle, reader: R, mut outbox: Outbox<W>)
+async fn finish<R, W>(end: End, entry: Entry, handle: &Handle, reader: R, mut outbox: Outbox<W>)
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -295,7 +374,9 @@ where
         End::Silent(silent_ms) => Departure::Lost { silent_ms },
         _ => Departure::Lost { silent_ms: 0 },
     };
-    handle.disconnect(connection, departure).await;
+    if let Entry::Connected(Connected { connection, .. }) = entry {
+        handle.disconnect(connection, departure).await;
+    }
     let farewell = async {
         let closing = match end {
             End::Left(_) | End::Silent(_) => return Ok(()),

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use headwater::log::{Error, Faulty, Log, Memory};
 use headwater::protocol::batch::Commit;
 use headwater::protocol::event::Receipt;
-use headwater::protocol::message::{ClientMessage, ServerMessage};
+use headwater::protocol::message::{ClientMessage, Closing, Hello, ServerMessage};
+use headwater::protocol::start::RecoveryProgress;
 use headwater::protocol::{Epoch, TimeMs};
 use headwater::scheduler::core::{Core, Effect, LogFacts, Settings};
 use headwater::scheduler::snapshots::{self, History};
@@ -20,6 +21,9 @@ use crate::transcript::{self, Told};
 /// Leases in simulated milliseconds: short, so that they end within a run.
 pub const SETTINGS: Settings = Settings { client_lease_ms: 400, worker_lease_ms: 200, deaths_max: 3 };
 
+/// A start takes fewer steps than this to recover.
+const RECOVERY_STEPS_MAX: u64 = 60;
+
 /// A scheduler that runs.
 pub struct Server {
     pub pipeline: Pipeline,
@@ -28,6 +32,9 @@ pub struct Server {
     epoch: Epoch,
     sessions: BTreeMap<Wire, Session>,
     connections: u64,
+    /// For how many more steps it recovers: until then hellos wait.
+    recovering: u64,
+    waiting: Vec<(Wire, Hello)>,
     commit: Option<(Commit, Writing)>,
 }
 
@@ -65,7 +72,8 @@ impl Server {
         let mut pipeline = Pipeline::new(Core::new(state, SETTINGS, facts, now), epoch, last.seq);
         pipeline.recovered();
         let (log, sessions) = (log.clone(), BTreeMap::new());
-        Ok(Server { pipeline, log, writer, epoch, sessions, connections: 0, commit: None })
+        let (connections, recovering, waiting) = (0, seed % RECOVERY_STEPS_MAX, Vec::new());
+        Ok(Server { pipeline, log, writer, epoch, sessions, connections, recovering, waiting, commit: None })
     }
 
     /// A client has connected.
@@ -135,6 +143,7 @@ impl Server {
 
     /// Carries out what may leave.
     pub fn release(&mut self, network: &mut Network, now: TimeMs, told: &mut Told) {
+        self.recover();
         while let Some(effect) = self.pipeline.next_effect() {
             told.push(format!("  → {}", transcript::effect(self.pipeline.core().state(), &effect)));
             let wire_of = |connection: ConnectionId| {
@@ -169,6 +178,25 @@ impl Server {
         }
     }
 
+    fn enter(&mut self, wire: Wire, hello: &Hello) {
+        let Some(session) = self.sessions.get_mut(&wire) else { return };
+        self.connections += 1;
+        let connection = ConnectionId(self.connections);
+        session.connection = Some(connection);
+        self.pipeline.connect(connection, hello);
+    }
+
+    /// A bit of the recovery is done; in the end those who wait are let in.
+    fn recover(&mut self) {
+        if self.recovering > 0 {
+            self.recovering -= 1;
+            if self.recovering == 0 {
+                let waiting = std::mem::take(&mut self.waiting);
+                waiting.iter().for_each(|(wire, hello)| self.enter(*wire, hello));
+            }
+        }
+    }
+
     /// A session hears its client's next message, or of its end.
     pub fn hear(&mut self, wire: Wire, network: &mut Network, now: TimeMs) {
         let Some(session) = self.sessions.get_mut(&wire) else {
@@ -190,10 +218,21 @@ impl Server {
         let connection = session.connection;
         let request = match message {
             ClientMessage::Hello(hello) => {
-                self.connections += 1;
-                let connection = ConnectionId(self.connections);
-                session.connection = Some(connection);
-                self.pipeline.connect(connection, &hello);
+                let regress = hello.seen.and_then(|seen| self.log.starts().check(&seen).err());
+                match regress.filter(|_| self.recovering > 0) {
+                    Some(regress) => {
+                        let closing = ServerMessage::Closing(Closing::Regressed(regress));
+                        network.send_to_client(wire, 0, &closing, &[]);
+                        network.leave_as_server(wire);
+                        self.sessions.remove(&wire);
+                    }
+                    None if self.recovering > 0 => {
+                        let progress = RecoveryProgress::Records(self.recovering);
+                        network.send_to_client(wire, 0, &ServerMessage::Recovering { progress }, &[]);
+                        self.waiting.push((wire, hello));
+                    }
+                    None => self.enter(wire, &hello),
+                }
                 return;
             }
             ClientMessage::Command(command) => Request::Command(command),
@@ -233,7 +272,11 @@ impl Server {
             }
             ClientMessage::Ping => return,
         };
-        self.pipeline.request(connection.expect("the hello comes first"), number, request);
+        self.pipeline.request(
+            connection.expect("nothing but logs is asked for before the welcome"),
+            number,
+            request,
+        );
     }
 
     /// One step of one of a session's subscriptions.

@@ -338,7 +338,7 @@ impl Client {
                 assert!(next.is_none_or(|next| next == from), "it goes on at {from}, and has {next:?}");
             }
             Delivery::Welcome { .. } => assert!(self.regress == Regressed::No, "it has seen what is gone"),
-            Delivery::Assign(_) | Delivery::Abort { .. } => {}
+            Delivery::Recovering { .. } | Delivery::Assign(_) | Delivery::Abort { .. } => {}
         }
     }
 

@@ -30,6 +30,9 @@ const PAUSE_MS_MAX: u64 = 1_000;
 /// How long one try may take until the welcome: as long as the scheduler waits for a hello.
 const HANDSHAKE_MS_MAX: u64 = 10_000;
 
+/// After how long of waiting for a scheduler that recovers this is said, and how often then.
+const RECOVERY_TOLD_AFTER: Duration = Duration::from_secs(2);
+
 /// Shorter leases are taken for this, so that pings stay rare.
 const LEASE_MS_MIN: u64 = 150;
 
@@ -70,6 +73,10 @@ pub(super) struct Actor {
     lease: Duration,
     /// Whether the welcome came on the newest connection.
     is_welcomed: bool,
+    /// Until when it has to come.
+    welcome_by: Instant,
+    /// When the newest connection was first told to wait for the scheduler's recovery.
+    waits_since: Option<Instant>,
     /// Set when it leaves: then it takes no more calls.
     leave_by: Option<Instant>,
     closers: Vec<oneshot::Sender<()>>,
@@ -105,6 +112,8 @@ impl Actor {
             epoch,
             lease: Duration::from_millis(LEASE_MS_MIN),
             is_welcomed: false,
+            welcome_by: Instant::now(),
+            waits_since: None,
             leave_by: None,
             closers: Vec::new(),
             releases: Vec::new(),
@@ -183,9 +192,9 @@ impl Actor {
     }
 
     async fn converse(&mut self, mut wire: Wire, welcome_by: Instant) -> End {
-        self.is_welcomed = false;
+        (self.is_welcomed, self.welcome_by, self.waits_since) = (false, welcome_by, None);
         self.link.connected();
-        let end = self.exchange(&mut wire, welcome_by).await;
+        let end = self.exchange(&mut wire).await;
         self.link.disconnected();
         match end {
             End::Lost(_) if self.link.has_left() => End::Over(Error::Stopped),
@@ -193,7 +202,7 @@ impl Actor {
         }
     }
 
-    async fn exchange(&mut self, wire: &mut Wire, welcome_by: Instant) -> End {
+    async fn exchange(&mut self, wire: &mut Wire) -> End {
         let (mut heard, mut spoke) = (Instant::now(), Instant::now());
         loop {
             while wire.has_room()
@@ -208,7 +217,7 @@ impl Actor {
                 wire.shut().await;
             }
             let (ping_at, silent_at) = (spoke + self.lease / 3, heard + self.lease);
-            let wake_at = if self.is_welcomed { ping_at.min(silent_at) } else { welcome_by };
+            let wake_at = if self.is_welcomed { ping_at.min(silent_at) } else { self.welcome_by };
             let wake_at = self.leave_by.map_or(wake_at, |leave_by| leave_by.min(wake_at));
             tokio::select! {
                 call = self.calls.recv(), if self.leave_by.is_none() => self.take_calls(call),
@@ -287,6 +296,16 @@ impl Actor {
                 self.epoch.store(epoch.0, Ordering::Relaxed);
                 if let Some(ready) = self.ready.take() {
                     let _ = ready.send(Ok(()));
+                }
+            }
+            Delivery::Recovering { progress } => {
+                let now = Instant::now();
+                // It comes once a second: whoever says so is there.
+                self.welcome_by = now + Duration::from_millis(HANDSHAKE_MS_MAX);
+                let since = *self.waits_since.get_or_insert(now);
+                if now - since >= RECOVERY_TOLD_AFTER {
+                    self.waits_since = Some(now);
+                    tracing::warn!("waiting for the scheduler, which recovers: {progress}");
                 }
             }
             Delivery::Answer { number, answer } => {

@@ -4,6 +4,7 @@ use super::CREDIT_BYTES;
 use crate::protocol::batch::{BadBatch, Batch};
 use crate::protocol::command::{Answer, Rejection};
 use crate::protocol::message::{Assignment, Closing, ServerMessage};
+use crate::protocol::start::RecoveryProgress;
 use crate::protocol::{AttemptNumber, Epoch, LogId, Outcome, TaskId};
 
 /// What a message from the server brought.
@@ -15,6 +16,12 @@ pub enum Delivery {
         epoch: Epoch,
         /// How long the scheduler waits for the session while it cannot be heard.
         lease_ms: u64,
+    },
+    /// The scheduler still recovers: the welcome comes later, and logs are read until then. Comes again and
+    /// again.
+    Recovering {
+        /// How far it is.
+        progress: RecoveryProgress,
     },
     /// What became of a command or query.
     Answer {

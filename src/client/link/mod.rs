@@ -50,8 +50,10 @@ enum State {
     Down,
     /// It is new, and the hello is to be sent.
     HelloDue,
-    /// The hello is sent; nothing else goes out until the welcome.
+    /// The hello is sent; nothing else goes out until the welcome, or the news that it comes later.
     HelloSent,
+    /// The welcome comes when the scheduler has recovered; until then logs can be read.
+    Reading,
     /// Open.
     Up,
     /// Goodbye was sent.
@@ -89,6 +91,8 @@ pub struct Link {
     deliveries: VecDeque<Delivery>,
     // Of this connection only:
     next_to_send: u64,
+    /// Subscriptions below this went out before the welcome.
+    next_to_read: u64,
     commands_in_flight: u64,
     credit_due: BTreeSet<u64>,
     unsubscribed: VecDeque<u64>,
@@ -111,6 +115,7 @@ impl Link {
             intakes: BTreeMap::new(),
             deliveries: VecDeque::new(),
             next_to_send: 0,
+            next_to_read: 0,
             commands_in_flight: 0,
             credit_due: BTreeSet::new(),
             unsubscribed: VecDeque::new(),
@@ -133,7 +138,7 @@ impl Link {
 
     /// The connection is gone.
     pub fn disconnected(&mut self) {
-        self.next_to_send = 0;
+        (self.next_to_send, self.next_to_read) = (0, 0);
         self.commands_in_flight = 0;
         self.credit_due.clear();
         self.unsubscribed.clear();
@@ -204,7 +209,7 @@ impl Link {
     pub fn consumed(&mut self, subscription: u64, bytes: u64) {
         if let Some(intake) = self.intakes.get_mut(&subscription)
             && intake.consume(bytes)
-            && subscription < self.next_to_send
+            && subscription < self.next_to_send.max(self.next_to_read)
         {
             self.credit_due.insert(subscription);
         }
@@ -212,7 +217,7 @@ impl Link {
 
     /// Ends a subscription.
     pub fn unsubscribe(&mut self, subscription: u64) {
-        if self.forget_subscription(subscription) && subscription < self.next_to_send {
+        if self.forget_subscription(subscription) && subscription < self.next_to_send.max(self.next_to_read) {
             self.unsubscribed.push_back(subscription);
         }
     }
@@ -242,6 +247,7 @@ impl Link {
                 Some((0, ClientMessage::Hello(hello)))
             }
             State::Up => self.next_while_up(),
+            State::Reading => self.next_of_reading(),
             State::Down | State::HelloSent | State::Left | State::Over => None,
         }
     }
@@ -267,7 +273,12 @@ impl Link {
                 self.close(closing);
                 Ok(())
             }
-            (State::HelloSent, ServerMessage::Welcome { start, seq, lease_ms }) => {
+            (State::HelloSent | State::Reading, ServerMessage::Recovering { progress }) => {
+                self.state = State::Reading;
+                self.deliveries.push_back(Delivery::Recovering { progress });
+                Ok(())
+            }
+            (State::HelloSent | State::Reading, ServerMessage::Welcome { start, seq, lease_ms }) => {
                 (self.state, self.seen) = (State::Up, Some(Seen { start, seq }));
                 self.deliveries.push_back(Delivery::Welcome { epoch: start.epoch, lease_ms });
                 Ok(())
@@ -275,16 +286,25 @@ impl Link {
             (State::HelloDue | State::HelloSent, message) => {
                 Err(ProtocolError::unexpected(&message, "before the welcome"))
             }
+            (State::Reading, message) => {
+                let received = self.receive_of_subscription(number, message, batches);
+                self.end_broken(received)
+            }
             (State::Up | State::Left, message) => {
                 let received = self.receive_while_up(number, message, batches);
-                if let Err(error) = &received
-                    && let Some(subscription) = error.subscription()
-                {
-                    self.unsubscribe(subscription);
-                }
-                received
+                self.end_broken(received)
             }
         }
+    }
+
+    /// Ends a subscription that is broken.
+    fn end_broken(&mut self, received: Result<(), ProtocolError>) -> Result<(), ProtocolError> {
+        if let Err(error) = &received
+            && let Some(subscription) = error.subscription()
+        {
+            self.unsubscribe(subscription);
+        }
+        received
     }
 
     /// What the messages have brought, in order.
@@ -319,13 +339,13 @@ impl Link {
         if std::mem::take(&mut self.is_ping_due) {
             return Some((0, ClientMessage::Ping));
         }
-        while let Some(subscription) = self.credit_due.pop_first() {
-            if let Some(intake) = self.intakes.get_mut(&subscription) {
-                return Some((subscription, ClientMessage::Credit { bytes: intake.take_credit() }));
-            }
+        if let Some(message) = self.next_of_subscriptions() {
+            return Some(message);
         }
-        if let Some(subscription) = self.unsubscribed.pop_front() {
-            return Some((subscription, ClientMessage::Unsubscribe));
+        while let Some((number, Request::Subscribe)) = self.requests.range(self.next_to_send..).next()
+            && *number < self.next_to_read
+        {
+            self.next_to_send = number + 1;
         }
         match self.requests.range(self.next_to_send..).next() {
             Some((&number, _)) => self.send_request(number).map(|message| (number, message)),
@@ -335,6 +355,26 @@ impl Link {
             }
             None => None,
         }
+    }
+
+    /// What goes out while only logs can be read.
+    fn next_of_reading(&mut self) -> Option<(u64, ClientMessage)> {
+        if let Some(message) = self.next_of_subscriptions() {
+            return Some(message);
+        }
+        let (number, intake) = self.intakes.range_mut(self.next_to_read..).next()?;
+        self.next_to_read = number + 1;
+        Some((*number, intake.open()))
+    }
+
+    /// What is to be said of subscriptions that are open.
+    fn next_of_subscriptions(&mut self) -> Option<(u64, ClientMessage)> {
+        while let Some(subscription) = self.credit_due.pop_first() {
+            if let Some(intake) = self.intakes.get_mut(&subscription) {
+                return Some((subscription, ClientMessage::Credit { bytes: intake.take_credit() }));
+            }
+        }
+        self.unsubscribed.pop_front().map(|subscription| (subscription, ClientMessage::Unsubscribe))
     }
 
     fn send_request(&mut self, number: u64) -> Option<ClientMessage> {

@@ -3,7 +3,7 @@ use crate::protocol::batch::BadBatch;
 use crate::protocol::batch::{Batch, OpenBatch};
 use crate::protocol::message::Assignment;
 use crate::protocol::session::WorkerOffer;
-use crate::protocol::start::{Regress, Start};
+use crate::protocol::start::{RecoveryProgress, Regress, Start};
 use crate::protocol::{AttemptNumber, Epoch, Outcome, Payload, Seq, StartId, TaskKey};
 
 const LOG: LogId = LogId(1);
@@ -416,4 +416,53 @@ fn a_store_that_went_back_ends_the_session_with_the_range() {
     assert!(why.to_string().contains("the commits 5 to 9 of epoch 1"), "{why}");
     assert_eq!(link.next_delivery(), Some(Delivery::Closed(why)));
     assert!(link.is_closed());
+}
+
+#[test]
+fn while_the_scheduler_recovers_logs_are_read_and_all_else_waits() {
+    let mut link = link();
+    let before = link.subscribe(LOG, Position::Offset(0));
+    let command = link.command(release(1));
+    sent(&mut link);
+    link.connected();
+    assert!(matches!(link.next_outgoing(), Some((0, ClientMessage::Hello(_)))));
+    let progress = RecoveryProgress::Records(7);
+    receive(&mut link, 0, ServerMessage::Recovering { progress });
+    assert_eq!(link.next_delivery(), Some(Delivery::Recovering { progress }));
+    let during = link.subscribe(LOG, Position::Offset(0));
+    assert_eq!(sent(&mut link), [before, during], "subscriptions, not the command");
+    assert!(!link.is_up());
+    receive(&mut link, before, ServerMessage::Subscribed { from: 0 });
+    records(&mut link, before, &[&batch(0, 2)]).unwrap();
+    assert!(matches!(deliveries(&mut link)[..], [Delivery::Subscribed { .. }, Delivery::Records { .. }]));
+    link.unsubscribe(before);
+    assert_eq!(sent(&mut link), [before], "its end is told");
+    receive(&mut link, 0, ServerMessage::Recovering { progress });
+    receive(&mut link, 0, ServerMessage::Welcome { start: START, seq: Seq(1), lease_ms: 1000 });
+    assert_eq!(sent(&mut link), [command], "and no subscription twice");
+    // The next connection is to a scheduler that has recovered.
+    deliveries(&mut link);
+    reconnect(&mut link);
+    assert_eq!(sent(&mut link), [command, during]);
+}
+
+#[test]
+fn credit_goes_back_before_the_welcome_too() {
+    let mut link = link();
+    link.connected();
+    link.next_outgoing();
+    receive(&mut link, 0, ServerMessage::Recovering { progress: RecoveryProgress::Snapshot(0) });
+    let number = link.subscribe(LOG, Position::Offset(0));
+    assert_eq!(sent(&mut link), [number]);
+    receive(&mut link, number, ServerMessage::Subscribed { from: 0 });
+    let (mut next, mut bytes) = (0, 0);
+    while bytes < CREDIT_BYTES / 2 {
+        let mut open = OpenBatch::new(LOG, next, next);
+        while open.push(&vec![0u8; 10_000], true) {}
+        let large = open.seal(Seq(1), Epoch(1), 0);
+        records(&mut link, number, &[&large]).unwrap();
+        link.consumed(number, large.bytes().len() as u64);
+        (next, bytes) = (large.header().end_offset(), bytes + large.bytes().len() as u64);
+    }
+    assert!(matches!(link.next_outgoing(), Some((to, ClientMessage::Credit { .. })) if to == number));
 }

@@ -1,5 +1,7 @@
 //! Sessions from the outside: bytes in, bytes and calls on the driver out.
 
+mod recovery;
+
 use std::time::Duration;
 
 use bytes::Bytes;

@@ -1,0 +1,158 @@
+//! A start of the scheduler: a new epoch, then the state from the store, then the driver.
+//!
+//! ```text
+//!   start ──▶ epoch begun: logs can be read, hellos wait ──▶ recover, on a thread ──▶ driver: hellos are answered
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use super::Pipeline;
+use super::core::{Core, LogFacts, Settings};
+use super::driver::{CALLS_WAITING_MAX, Driver, now};
+use super::handle::{Call, Handle, Recovery};
+use super::recovery::{self, Recovered};
+use super::snapshots::{self, Snapshots};
+use super::writer;
+use crate::log::{Error, Log, Reader};
+use crate::protocol::event::Receipt;
+use crate::protocol::start::RecoveryProgress;
+use crate::protocol::task::shortened;
+
+/// How often a long recovery says in a log line how far it is.
+const TOLD_EVERY: Duration = Duration::from_secs(1);
+
+/// A scheduler that has begun to run.
+#[derive(Debug)]
+pub struct Scheduler {
+    /// How to reach it.
+    pub handle: Handle,
+    /// What its start found, once it has recovered. Without an answer it never did: see `driver`.
+    pub receipt: oneshot::Receiver<Receipt>,
+    /// The recovery, then the driver. Ends after [`Handle::shutdown`], or with the error of a store that could
+    /// not be read or written.
+    pub driver: JoinHandle<Result<(), Error>>,
+}
+
+/// What there is to start from.
+struct Beginning {
+    log: Arc<dyn Log>,
+    reader: Reader,
+    settings: Settings,
+    snapshots: snapshots::Options,
+    /// What opening the store found wrong with it.
+    damage: Option<String>,
+}
+
+/// Begins an epoch on a store, and recovers the state while its logs can be read already; then the driver and
+/// its writer run. `damage` is what opening the store found wrong with it. Must be called inside a tokio runtime.
+///
+/// # Errors
+/// When the store cannot be written.
+pub fn start(
+    log: Arc<dyn Log>,
+    reader: Reader,
+    settings: Settings,
+    snapshots: snapshots::Options,
+    damage: Option<String>,
+) -> Result<Scheduler, Error> {
+    // Of commits that are not there any more: what comes in their place is another history.
+    let last = log.last().seq;
+    for ahead in log.snapshots()?.into_iter().filter(|seq| *seq > last) {
+        tracing::warn!(seq = %ahead, "a snapshot is newer than the newest commit: it is removed");
+        log.drop_snapshot(ahead)?;
+    }
+    log.begin_epoch()?;
+    let (calls, waiting) = mpsc::channel(CALLS_WAITING_MAX);
+    let (told, progress) = watch::channel(Some(RecoveryProgress::Snapshot(0)));
+    let recovery = Recovery { progress, stopping: Arc::default() };
+    let recovering = Recovering { told, stopping: recovery.stopping.clone() };
+    let (found, receipt) = oneshot::channel();
+    let beginning = Beginning { log, reader, settings, snapshots, damage };
+    let driver = tokio::spawn(run(beginning, waiting, recovering, found));
+    Ok(Scheduler { handle: Handle::new(calls, recovery), receipt, driver })
+}
+
+async fn run(
+    beginning: Beginning,
+    calls: mpsc::Receiver<Call>,
+    recovering: Recovering,
+    found: oneshot::Sender<Receipt>,
+) -> Result<(), Error> {
+    let Beginning { log, reader, settings, snapshots, damage } = beginning;
+    let (source, progress) = (log.clone(), recovering.clone());
+    let recovered =
+        tokio::task::spawn_blocking(move || recovery::recover(source.as_ref(), &mut progress.watch()));
+    let recovered =
+        recovered.await.map_err(|error| Error::Unknown(format!("the recovery broke down: {error}")))?;
+    let recovered = match recovered {
+        // Nobody was served yet, so there is nothing to bring to an end.
+        Err(_) if recovering.is_unwanted() => return Ok(()),
+        recovered => recovered?,
+    };
+    for error in &recovered.bad_snapshots {
+        tracing::warn!(%error, "a start goes on from the snapshot before, or from the first record");
+    }
+    let snapshots = Snapshots::new(log.clone(), snapshots, &recovered);
+    let receipt = receipt_of(log.as_ref(), &recovered, damage);
+    let (starts, seq, store) = (log.starts(), log.last().seq, log.describe());
+    let facts = LogFacts { starts, seq, receipt: receipt.clone(), store };
+    let pipeline = Pipeline::new(Core::new(recovered.state, settings, facts, now()), receipt.epoch, seq);
+    let writer = writer::spawn(log, reader, snapshots);
+    recovering.told.send_replace(None);
+    // Nobody may want to know.
+    let _ = found.send(receipt);
+    Driver::new(pipeline, calls, writer).run().await
+}
+
+/// A recovery that is under way.
+#[derive(Clone)]
+struct Recovering {
+    told: watch::Sender<Option<RecoveryProgress>>,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Recovering {
+    /// Shows how far it is to those who wait, and in a log line once a second; breaks it off when nobody wants it
+    /// any more.
+    fn watch(self) -> impl FnMut(RecoveryProgress) -> Result<(), Error> {
+        let mut told_at = Instant::now();
+        move |progress| {
+            if self.is_unwanted() {
+                return Err(Error::Refused("it was stopped while it recovered".to_owned()));
+            }
+            self.told.send_replace(Some(progress));
+            if told_at.elapsed() >= TOLD_EVERY {
+                told_at = Instant::now();
+                tracing::info!("recovering: {progress}");
+            }
+            Ok(())
+        }
+    }
+
+    fn is_unwanted(&self) -> bool {
+        self.told.is_closed() || self.stopping.load(Ordering::Relaxed)
+    }
+}
+
+fn receipt_of(log: &dyn Log, recovered: &Recovered, damage: Option<String>) -> Receipt {
+    let Recovered { state, records, lost, .. } = recovered;
+    let damage: Vec<String> = damage.into_iter().chain(lost.in_words()).collect();
+    let requeued = state.ready.values().flatten().filter(|(_, _, id)| state.tasks[id].attempt.0 > 0);
+    let last = log.last();
+    Receipt {
+        epoch: log.starts().newest().epoch,
+        seq: last.seq,
+        digest: last.digest,
+        records: *records,
+        tasks_kept: state.tasks.len() as u64,
+        tasks_requeued: requeued.count() as u64,
+        tasks_running: state.counts.running,
+        channels: state.channels.len() as u64,
+        damage: (!damage.is_empty()).then(|| shortened(&damage.join("; "))),
+    }
+}
