@@ -154,6 +154,11 @@ impl Session {
         mut connecting: Pin<&mut impl Future<Output = Result<Connected, Closing>>>,
     ) -> End {
         let mut tell_recovery = tokio::time::interval(RECOVERY_TOLD_EVERY);
+        if self.handle.recovering().is_none()
+            && let Err(end) = self.enter(connecting.as_mut().await)
+        {
+            return end;
+        }
         loop {
             // The buffer first: the client may have sent more with its hello.
             let mut requests = Vec::new();

@@ -25,6 +25,7 @@
 
 mod delivery;
 mod intake;
+mod outgoing;
 #[cfg(test)]
 mod tests;
 
@@ -34,8 +35,7 @@ use bytes::Bytes;
 
 use self::intake::Intake;
 use crate::protocol::command::{Answer, Command, Query, Rejection};
-use crate::protocol::limits::{IN_FLIGHT_MAX, TASKS_PER_COMMAND_MAX};
-use crate::protocol::message::{ClientMessage, Closing, Hello, Position, ServerMessage};
+use crate::protocol::message::{Closing, Position, ServerMessage};
 use crate::protocol::session::{HeldAttempt, Role};
 use crate::protocol::start::Seen;
 use crate::protocol::{LogId, SessionId, TaskId};
@@ -232,26 +232,6 @@ impl Link {
         self.is_ping_due = self.state == State::Up;
     }
 
-    /// What to send next, with the number of its frame. `None`: nothing for now.
-    pub fn next_outgoing(&mut self) -> Option<(u64, ClientMessage)> {
-        match self.state {
-            State::HelloDue => {
-                self.state = State::HelloSent;
-                let hello = Hello {
-                    token: self.token.clone(),
-                    session: self.session,
-                    resume: self.seen.is_some(),
-                    role: self.role.clone(),
-                    seen: self.seen,
-                };
-                Some((0, ClientMessage::Hello(hello)))
-            }
-            State::Up => self.next_while_up(),
-            State::Reading => self.next_of_reading(),
-            State::Down | State::HelloSent | State::Left | State::Over => None,
-        }
-    }
-
     /// Takes a message from the server: its frame's number, and the bytes that stood behind it.
     ///
     /// # Errors
@@ -333,74 +313,6 @@ impl Link {
             self.intakes.clear();
             self.deliveries.push_back(Delivery::Closed(closing));
         }
-    }
-
-    fn next_while_up(&mut self) -> Option<(u64, ClientMessage)> {
-        if std::mem::take(&mut self.is_ping_due) {
-            return Some((0, ClientMessage::Ping));
-        }
-        if let Some(message) = self.next_of_subscriptions() {
-            return Some(message);
-        }
-        while let Some((number, Request::Subscribe)) = self.requests.range(self.next_to_send..).next()
-            && *number < self.next_to_read
-        {
-            self.next_to_send = number + 1;
-        }
-        match self.requests.range(self.next_to_send..).next() {
-            Some((&number, _)) => self.send_request(number).map(|message| (number, message)),
-            None if self.is_leaving && self.commands_in_flight == 0 => {
-                self.state = State::Left;
-                Some((0, ClientMessage::Goodbye))
-            }
-            None => None,
-        }
-    }
-
-    /// What goes out while only logs can be read.
-    fn next_of_reading(&mut self) -> Option<(u64, ClientMessage)> {
-        if let Some(message) = self.next_of_subscriptions() {
-            return Some(message);
-        }
-        let (number, intake) = self.intakes.range_mut(self.next_to_read..).next()?;
-        self.next_to_read = number + 1;
-        Some((*number, intake.open()))
-    }
-
-    /// What is to be said of subscriptions that are open.
-    fn next_of_subscriptions(&mut self) -> Option<(u64, ClientMessage)> {
-        while let Some(subscription) = self.credit_due.pop_first() {
-            if let Some(intake) = self.intakes.get_mut(&subscription) {
-                return Some((subscription, ClientMessage::Credit { bytes: intake.take_credit() }));
-            }
-        }
-        self.unsubscribed.pop_front().map(|subscription| (subscription, ClientMessage::Unsubscribe))
-    }
-
-    fn send_request(&mut self, number: u64) -> Option<ClientMessage> {
-        let message = match self.requests.get(&number)? {
-            Request::Command(_) if self.commands_in_flight == IN_FLIGHT_MAX => return None,
-            Request::Command(command) => {
-                self.commands_in_flight += 1;
-                ClientMessage::Command(command.clone())
-            }
-            Request::Query(query) => ClientMessage::Query(query.clone()),
-            Request::Subscribe => self.intakes.get_mut(&number)?.open(),
-            Request::Watch(_) => return Some(self.send_watches(number)),
-        };
-        self.next_to_send = number + 1;
-        Some(message)
-    }
-
-    /// Watches that follow each other go out as one message.
-    fn send_watches(&mut self, first: u64) -> ClientMessage {
-        let mut tasks = Vec::new();
-        for (&number, request) in self.requests.range(first..).take(TASKS_PER_COMMAND_MAX) {
-            let Request::Watch(task) = request else { break };
-            tasks.push(*task);
-            self.next_to_send = number + 1;
-        }
-        ClientMessage::Watch { tasks }
     }
 
     fn receive_while_up(

@@ -1,7 +1,8 @@
 use super::*;
 use crate::protocol::batch::BadBatch;
 use crate::protocol::batch::{Batch, OpenBatch};
-use crate::protocol::message::Assignment;
+use crate::protocol::limits::IN_FLIGHT_MAX;
+use crate::protocol::message::{Assignment, ClientMessage, Hello};
 use crate::protocol::session::WorkerOffer;
 use crate::protocol::start::{RecoveryProgress, Regress, Start};
 use crate::protocol::{AttemptNumber, Epoch, Outcome, Payload, Seq, StartId, TaskKey};
