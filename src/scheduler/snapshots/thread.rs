@@ -46,7 +46,16 @@ impl Snapshots {
                 true => Err(Error::Refused("the scheduler stops".to_owned())),
                 false => Ok(()),
             };
-            write(log.as_ref(), history, now, &goes_on)
+            let written = write(log.as_ref(), history, now, &goes_on);
+            match &written {
+                Ok(Written { at, items, records }) => {
+                    tracing::info!(seq = %at, items, records, "snapshot written");
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "no snapshot: a start will take longer, and the next one is tried later");
+                }
+            }
+            written
         };
         let thread = std::thread::Builder::new().name("snapshot".to_owned());
         self.writing = Some(thread.spawn(write).expect("a thread can be started"));
@@ -54,13 +63,9 @@ impl Snapshots {
 
     fn ended(&mut self, writing: JoinHandle<Result<Written, Error>>) {
         match writing.join() {
-            Ok(Ok(Written { at, items, records })) => {
-                self.schedule.written(items);
-                tracing::info!(seq = %at, items, records, "snapshot written");
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "no snapshot: a start will take longer, and the next one is tried later");
-            }
+            Ok(Ok(written)) => self.schedule.written(written.items),
+            // It has said why.
+            Ok(Err(_)) => {}
             Err(_) => tracing::error!("the thread that writes snapshots panicked"),
         }
     }
