@@ -1,5 +1,6 @@
 //! What clients and workers ask of the scheduler, and what it answers.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::channel::{ChannelInfo, ChannelName, Element};
@@ -94,6 +95,23 @@ pub enum Query {
     },
     /// The log and the cluster at a glance. Answer: [`Answer::Overview`].
     Overview,
+    /// What is stored, for those who copy all of it: the newest durable commit, and a page of the logs, at
+    /// most [`LISTING_ROWS_MAX`](super::limits::LISTING_ROWS_MAX). Ask on from the last until none comes.
+    /// Answered from the logs, not from the state. Answer: [`Answer::Stored`].
+    Stored {
+        /// Only logs behind this one.
+        after: Option<LogId>,
+    },
+    /// Pieces of a snapshot: at least one, and more as long as they are under
+    /// [`SNAPSHOT_BYTES_MAX`](super::limits::SNAPSHOT_BYTES_MAX) together. The server keeps the file open that
+    /// was asked for last, so that it can be read to its end when it is dropped meanwhile. Answer:
+    /// [`Answer::SnapshotPieces`].
+    SnapshotPieces {
+        /// Its commit.
+        at: Seq,
+        /// The number of the first piece, from 0.
+        from: u64,
+    },
 }
 
 /// What a command or a query brings.
@@ -131,6 +149,41 @@ pub enum Answer {
     Task(TaskInfo),
     /// The log and the cluster.
     Overview(Overview),
+    /// What is stored.
+    Stored(Stored),
+    /// Pieces of a snapshot, in order.
+    SnapshotPieces {
+        /// They, as they were written.
+        pieces: Vec<Bytes>,
+        /// Whether none follow.
+        is_end: bool,
+    },
+}
+
+/// What is stored at a moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stored {
+    /// The newest durable commit.
+    pub seq: Seq,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Its digest: of its batches, in the order of their logs.
+    pub digest: Digest,
+    /// The snapshots of this commit or earlier ones, newest first.
+    pub snapshots: Vec<Seq>,
+    /// Logs in order, as they were a moment later: they hold all of that commit, and may hold more.
+    pub logs: Vec<StoredLog>,
+}
+
+/// Where a stored log begins and ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredLog {
+    /// The log.
+    pub log: LogId,
+    /// The offset of its first record.
+    pub first: u64,
+    /// The offset after its last durable record.
+    pub head: u64,
 }
 
 /// The log and the cluster at a glance.

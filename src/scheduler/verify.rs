@@ -8,10 +8,12 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::core::State;
 use super::recovery;
-use crate::log::Log;
 use crate::log::verify::Finding;
+use crate::log::{Error, Log};
 use crate::protocol::batch::{BadBatch, Batch};
+use crate::protocol::snapshot::SnapshotItem;
 use crate::protocol::{ChannelEvent, ChannelName, Digest, LogId, TaskEvent};
 
 /// What is known of the records so far.
@@ -35,6 +37,27 @@ impl Records {
     /// The name of the channel that is this log, once its record was seen.
     pub fn name(&self, log: LogId) -> Option<&ChannelName> {
         self.names.get(&log)
+    }
+
+    /// Learns the channels whose records were trimmed from the newest snapshot that can be read.
+    pub fn learn(&mut self, log: &dyn Log) {
+        if log.bounds(LogId::TASKS).first == 0 {
+            return;
+        }
+        let names = |at| {
+            let mut names = HashMap::new();
+            let mut take = |mut piece: &[u8]| {
+                while let Ok((item, rest)) = postcard::take_from_bytes::<SnapshotItem>(piece) {
+                    if let SnapshotItem::Channel { log, name, .. } = item {
+                        names.insert(log, name);
+                    }
+                    piece = rest;
+                }
+            };
+            log.read_snapshot(at, &mut take).ok().map(|()| names)
+        };
+        let newest = log.snapshots().unwrap_or_default().into_iter().find_map(names);
+        self.names.extend(newest.into_iter().flatten());
     }
 
     /// Whether there is a channel of this name among the records seen.
@@ -129,16 +152,39 @@ fn found_at_end(reading: &Reading, offset: u64, count: u64, digest: Digest) -> O
     }
 }
 
-/// Folds the logs and checks the state. Only for a store whose logs are whole: the state of others says
-/// nothing.
+/// Folds the logs and checks the state: from the first record; from the newest snapshot that can be read where
+/// the task log is trimmed. Only for a store whose logs are whole: the state of others says nothing.
 pub fn fold(log: &dyn Log) -> Option<Finding> {
-    if log.bounds(LogId::TASKS).first > 0 {
-        let what = "the task log is trimmed: the state that it began with is not known, so it was not folded";
-        return Some(Finding::of_store("fold", what).as_note());
+    check_state(|| match log.bounds(LogId::TASKS).first {
+        0 => recovery::fold(log),
+        _ => recover(log),
+    })
+}
+
+/// Makes the state as a start does, from the newest snapshot that can be read, and checks it. For a store with
+/// lost records, too.
+pub fn recovers(log: &dyn Log) -> Option<Finding> {
+    check_state(|| recover(log))
+}
+
+fn recover(log: &dyn Log) -> Result<State, Error> {
+    let recovered = recovery::recover(log, &mut |_| Ok(()))?;
+    if recovered.tasks_from < log.bounds(LogId::TASKS).first {
+        let why = match recovered.bad_snapshots.first() {
+            Some(error) => error.to_string(),
+            None => "there is none".to_owned(),
+        };
+        return Err(Error::Unknown(format!(
+            "the task log is trimmed, and no snapshot knows what was before: {why}"
+        )));
     }
+    Ok(recovered.state)
+}
+
+fn check_state(state: impl FnOnce() -> Result<State, Error>) -> Option<Finding> {
     // Events that were stored damaged, though their checksums fit, may break what `apply` relies on.
-    let folded = catch_unwind(AssertUnwindSafe(|| recovery::fold(log).map(|state| state.check())));
-    let what = match folded {
+    let checked = catch_unwind(AssertUnwindSafe(|| state().map(|state| state.check())));
+    let what = match checked {
         Ok(Ok(())) => return None,
         Ok(Err(error)) => error.to_string(),
         Err(panic) => format!("the state that the logs give does not hold: {}", words(panic.as_ref())),
