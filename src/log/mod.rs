@@ -62,8 +62,8 @@ pub mod verify;
 
 pub use faulty::Faulty;
 pub use memory::Memory;
-pub use open::{OpenError, Opened};
 pub use new_dir::{MakeError, NewDir};
+pub use open::{OpenError, Opened};
 pub use reader::Reader;
 pub use sled::{NewStore, Purpose, SledLog, SledOptions};
 

@@ -46,7 +46,9 @@ pub enum MakeError {
         dir: PathBuf,
     },
     /// There is no room for it.
-    #[error("the disk of {dir} is full: free some space, or name a directory on a larger disk, and begin again")]
+    #[error(
+        "the disk of {dir} is full: free some space, or name a directory on a larger disk, and begin again"
+    )]
     Full {
         /// Where it was to be made.
         dir: PathBuf,
@@ -204,7 +206,7 @@ fn is_free(target: &Path) -> io::Result<bool> {
     match fs::read_dir(target) {
         Ok(mut entries) => Ok(entries.next().is_none()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory && target.exists() => Ok(false),
         Err(error) => Err(error),
     }
 }

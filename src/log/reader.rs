@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tokio::sync::watch;
 
 use super::{Bounds, Error, Last, Log, SnapshotPieces};
-use crate::protocol::{LogId, Seq};
 use crate::protocol::batch::{Batch, Commit};
+use crate::protocol::{LogId, Seq};
 
 /// Most memory that batches take which are kept for readers of the tail: 16 MiB, the newest fraction
 /// of a second at full speed, and hours of a quiet log.

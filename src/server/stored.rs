@@ -165,7 +165,9 @@ mod tests {
         let mut open = OpenSnapshot::default();
         open.pieces(&reader, Seq(1), 0).unwrap();
         log.drop_snapshot(Seq(1)).unwrap();
-        let Answer::SnapshotPieces { pieces, is_end } = open.pieces(&reader, Seq(1), 1).unwrap() else { panic!() };
+        let Answer::SnapshotPieces { pieces, is_end } = open.pieces(&reader, Seq(1), 1).unwrap() else {
+            panic!()
+        };
         assert_eq!((pieces.len(), is_end), (1, true));
     }
 }

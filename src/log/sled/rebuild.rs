@@ -12,8 +12,8 @@ use crate::log::heads::Heads;
 use crate::log::salvage::{self, Chosen, LostRange, Repair, Source};
 use crate::log::upgrade;
 use crate::log::{Last, OpenError, directory, suspect};
-use crate::protocol::{Epoch, LogId};
 use crate::protocol::batch::Batch;
+use crate::protocol::{Epoch, LogId};
 
 /// sled's cache for a store that is only asked.
 const ASK_CACHE_BYTES: u64 = 8 * 1024 * 1024;

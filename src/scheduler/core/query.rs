@@ -48,9 +48,9 @@ pub(super) fn answer(
         }
         Query::Overview => Ok(Answer::Overview(overview(state, presence, facts))),
         // The server asks the logs.
-        Query::Stored { .. } | Query::SnapshotPieces { .. } => {
-            Err(Rejection::Invalid("the state does not know what is stored: ask a server with a log".to_owned()))
-        }
+        Query::Stored { .. } | Query::SnapshotPieces { .. } => Err(Rejection::Invalid(
+            "the state does not know what is stored: ask a server with a log".to_owned(),
+        )),
     }
 }
 
