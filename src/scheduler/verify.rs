@@ -20,6 +20,8 @@ use crate::protocol::{ChannelEvent, ChannelName, Digest, LogId, TaskEvent};
 #[derive(Debug, Default)]
 pub struct Records {
     names: HashMap<LogId, ChannelName>,
+    /// Whether there are channels of which nothing says the name any more: their logs are not to blame.
+    has_nameless: bool,
     channel: Option<Reading>,
 }
 
@@ -57,6 +59,7 @@ impl Records {
             log.read_snapshot(at, &mut take).ok().map(|()| names)
         };
         let newest = log.snapshots().unwrap_or_default().into_iter().find_map(names);
+        self.has_nameless = newest.is_none();
         self.names.extend(newest.into_iter().flatten());
     }
 
@@ -102,7 +105,7 @@ impl Records {
         let header = batch.header();
         let log = header.log;
         let is_new = self.channel.as_ref().is_none_or(|reading| reading.log != log);
-        if is_new && header.base_offset == 0 && !self.names.contains_key(&log) {
+        if is_new && header.base_offset == 0 && !self.has_nameless && !self.names.contains_key(&log) {
             found(Finding::at("channel", log, 0, "no record of the task log has created this channel"));
         }
         let goes_on =
@@ -277,6 +280,49 @@ mod tests {
         let batch = batch(0, 0, &[(appended(), true)]);
         Records::default().check(&batch, &mut |finding| found.push(finding.check));
         assert_eq!(found, ["channel"]);
+    }
+
+    #[test]
+    fn behind_a_trimmed_task_log_channels_are_known_from_the_newest_whole_snapshot() {
+        let log = Memory::new();
+        let epoch = log.begin_epoch().unwrap();
+        let (session, kind) = (SessionId([1; 16]), SessionKind::Client);
+        let opened = TaskEvent::SessionOpened { producer: Producer(1), session, kind, lease_ms: 1 };
+        let name = ChannelName::new("sums").unwrap();
+        let created = TaskEvent::ChannelCreated { origin: origin(), log: CHANNEL, name: name.clone() };
+        for (at, events) in [vec![opened, created], vec![]].into_iter().enumerate() {
+            let seq = Seq(at as u64 + 1);
+            let mut open = OpenBatch::new(LogId::TASKS, 2 * at as u64, 0);
+            events.iter().for_each(|event| assert!(open.push(event, false)));
+            let receipt = crate::protocol::event::Receipt::default();
+            assert!(at == 0 || open.push(&TaskEvent::Recovered(Box::new(receipt)), false));
+            log.append(&Commit { seq, epoch, batches: vec![open.seal(seq, epoch, 0)] }).unwrap();
+            log.flush().unwrap();
+            if at == 0 {
+                let state = recovery::fold(&log).unwrap();
+                let piece = state
+                    .into_items()
+                    .fold(Vec::new(), |piece, item| postcard::to_extend(&item, piece).unwrap());
+                log.write_snapshot(seq, &mut [piece].into_iter()).unwrap();
+            }
+        }
+        log.trim(LogId::TASKS, 2).unwrap();
+        assert_eq!(log.bounds(LogId::TASKS).first, 2);
+        let first = batch(0, 0, &[(appended(), true)]);
+        let found = |log: &Memory| {
+            let (mut records, mut found) = (Records::default(), Vec::new());
+            records.learn(log);
+            records.check(&first, &mut |finding| found.push(finding));
+            (records.name(CHANNEL).cloned(), found, fold(log))
+        };
+        assert_eq!(found(&log), (Some(name), vec![], None));
+        log.drop_snapshot(Seq(1)).unwrap();
+        let (unnamed, records, state) = found(&log);
+        assert_eq!((unnamed, records), (None, vec![]), "who has no name is not to blame");
+        let what = state.expect("nothing knows what was before").what;
+        assert!(
+            what.ends_with("the task log is trimmed, and no snapshot knows what was before: there is none")
+        );
     }
 
     #[test]

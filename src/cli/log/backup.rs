@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::copied::Copied;
+use super::copied::{Copied, Made};
 use super::live::Live;
 use super::whole::copy_whole;
 use crate::cli::connect::{ADDRESS, Connect};
@@ -67,7 +67,7 @@ impl Backup {
             Some(data) => copy_whole(data, &self.dest).await.map_err(|error| or_connect(error, data))?,
             None => self.of_running().await?,
         };
-        copied.print(self.json, "backup in", "backup", &self.dest.display().to_string())
+        copied.print(self.json, Made::Backup, &self.dest)
     }
 
     async fn of_running(&self) -> anyhow::Result<Copied> {

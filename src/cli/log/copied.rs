@@ -1,5 +1,6 @@
 //! What a backup or a restore has copied, and how far it is.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -31,9 +32,20 @@ pub struct Copied {
     told: Instant,
 }
 
-/// As `--json` prints it, behind what was done.
+/// What a copy is.
+#[derive(Debug, Clone, Copy)]
+pub enum Made {
+    Backup,
+    Restored,
+}
+
+/// As `--json` prints it.
 #[derive(Debug, Serialize)]
 struct Shown<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backup: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restored: Option<&'a str>,
     seq: u64,
     epoch: u64,
     digest: String,
@@ -74,15 +86,17 @@ impl Copied {
         }
     }
 
-    /// Prints what was done: `done` says it to people, `name` and `place` to programs.
-    pub fn print(&self, json: bool, done: &str, name: &'static str, place: &str) -> anyhow::Result<()> {
-        let mut output = Output::new();
+    /// Prints what was made, and where.
+    pub fn print(&self, json: bool, made: Made, place: &Path) -> anyhow::Result<()> {
+        let (mut output, place) = (Output::new(), place.display().to_string());
         if json {
-            let mut object = serde_json::to_value(self.shown())?;
-            object[name] = place.into();
-            output.json(&object)?;
+            output.json(&self.shown(made, &place))?;
         } else {
-            output.line(format!("{done} {place}: {}", self.in_words()))?;
+            let made = match made {
+                Made::Backup => "backup in",
+                Made::Restored => "restored to",
+            };
+            output.line(format!("{made} {place}: {}", self.in_words()))?;
             self.lost.iter().try_for_each(|(log, damage)| output.line(format!("  log {log}: {damage}")))?;
         }
         output.flush()
@@ -105,14 +119,20 @@ impl Copied {
         words
     }
 
-    fn shown(&self) -> Shown<'_> {
+    fn shown<'a>(&'a self, made: Made, place: &'a str) -> Shown<'a> {
         let lost = self.lost.iter().map(|(log, damage)| Lost {
             log: *log,
             from: damage.from,
             to: damage.to,
             why: &damage.why,
         });
+        let (backup, restored) = match made {
+            Made::Backup => (Some(place), None),
+            Made::Restored => (None, Some(place)),
+        };
         Shown {
+            backup,
+            restored,
             seq: self.last.seq.0,
             epoch: self.last.epoch.0,
             digest: self.last.digest.to_string(),
@@ -151,7 +171,8 @@ mod tests {
             "{}",
             copied.in_words()
         );
-        let json = serde_json::to_value(copied.shown()).unwrap();
+        let json = serde_json::to_value(copied.shown(Made::Backup, "there")).unwrap();
+        assert_eq!((&json["backup"], json.get("restored")), (&"there".into(), None));
         assert_eq!(json["lost"][0], serde_json::json!({ "log": 1, "from": 3, "to": 7, "why": "gone" }));
         assert_eq!((&json["snapshots"][0], &json["seq"]), (&8.into(), &9.into()));
     }

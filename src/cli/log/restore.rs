@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::copied::Made;
 use super::whole::copy_whole;
 
 /// Put a backup into the place of a store, checked from its first byte to its last.
@@ -36,6 +37,6 @@ pub struct Restore {
 impl Restore {
     pub async fn run(self) -> anyhow::Result<()> {
         let copied = copy_whole(&self.backup, &self.data).await?;
-        copied.print(self.json, "restored", "restored", &self.data.display().to_string())
+        copied.print(self.json, Made::Restored, &self.data)
     }
 }
