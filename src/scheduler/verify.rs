@@ -295,7 +295,7 @@ mod tests {
             let mut open = OpenBatch::new(LogId::TASKS, 2 * at as u64, 0);
             events.iter().for_each(|event| assert!(open.push(event, false)));
             let receipt = crate::protocol::event::Receipt::default();
-            assert!(at == 0 || open.push(&TaskEvent::Recovered(Box::new(receipt)), false));
+            assert!(at == 0 || open.push(&TaskEvent::Recovered(receipt), false));
             log.append(&Commit { seq, epoch, batches: vec![open.seal(seq, epoch, 0)] }).unwrap();
             log.flush().unwrap();
             if at == 0 {

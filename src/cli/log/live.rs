@@ -69,13 +69,14 @@ impl Live<'_> {
                 Ok(()) => return Ok(copied),
                 Err(overtaken) => why = overtaken,
             }
-            tracing::warn!(why = why.0, "the task log was trimmed meanwhile: the copy begins again");
+            tracing::warn!(why = why.0, "the task log was trimmed, and the copy begins again");
             copied.begin_again();
             block_in_place(|| self.new.clear())?;
         }
         bail!(
-            "the task log was trimmed under the copy {TRIES_MAX} times ({}): try again when less is written, or let the \
-             scheduler keep more of it, with --task-log-records and --task-log-age",
+            "the task log is trimmed, and in {TRIES_MAX} tries what its snapshots know and what was copied of it did not \
+             meet ({}): try again when less is written, or let the scheduler keep more of it, with \
+             --task-log-records and --task-log-age",
             why.0
         )
     }
@@ -102,7 +103,7 @@ impl Live<'_> {
                 Err(overtaken) => return Ok(Err(overtaken)),
             };
             if log.log == LogId::TASKS && first > known_to {
-                let bad = if bad.is_empty() { "there is no newer one".to_owned() } else { bad.join("; ") };
+                let bad = if bad.is_empty() { "there are no others".to_owned() } else { bad.join("; ") };
                 return Ok(Err(Overtaken(format!(
                     "it begins at offset {first}, and the snapshots that could be copied know what is before \
                      offset {known_to}: {bad}"

@@ -63,8 +63,8 @@ fn check(original: &Path, dir: &Path) -> anyhow::Result<Copied> {
     read_logs(&log, &mut copied, &mut damage);
     // What is not there, and what is and cannot be read: only the one was lost before.
     let met = log.damage_met();
-    let damaged = copied.lost.iter().filter(|(id, damage)| met.contains(&(*id, damage.from)));
-    damage.extend(damaged.map(|(id, damage)| Finding::lost(*id, damage)));
+    let damaged = copied.lost.iter().filter(|(id, lost)| met.contains(&(*id, lost.from)));
+    damage.splice(0..0, damaged.map(|(id, lost)| Finding::lost(*id, lost)));
     if met.is_empty() && !copied.lost.is_empty() {
         damage.retain(|finding| !BEHIND_LOST.contains(&finding.check));
     }

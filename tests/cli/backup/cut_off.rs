@@ -3,23 +3,30 @@
 use std::net::SocketAddr;
 
 use headwater::Client;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use super::{error, names, verified};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Dir};
 use crate::process::{Process, headwater};
 
 /// After how many bytes from the scheduler the way breaks: enough for a part of the records, not for all.
 const BYTES: usize = 600_000;
 
-/// A way to a scheduler that lets so many bytes from it through and then stands still, until it is let go: then it
-/// breaks for good.
+/// A way to a scheduler that lets so many bytes from it through and then stands still, until it is told to go on or
+/// to break. The connections behind the first go through as they are.
 struct Way {
     address: SocketAddr,
     stands_still: oneshot::Receiver<()>,
-    breaks: watch::Sender<bool>,
+    go: oneshot::Sender<Then>,
+}
+
+/// What the first connection does then.
+#[derive(Debug, PartialEq)]
+enum Then {
+    GoesOn,
+    Breaks,
 }
 
 impl Way {
@@ -28,31 +35,48 @@ impl Way {
         let address = listener.local_addr().unwrap();
         let scheduler = scheduler.to_owned();
         let (stands, stands_still) = oneshot::channel();
-        let (breaks, mut broken) = watch::channel(false);
+        let (go, then) = oneshot::channel();
         tokio::spawn(async move {
             let (client, _) = listener.accept().await.unwrap();
-            drop(listener);
-            let server = TcpStream::connect(scheduler).await.unwrap();
-            let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
-                (client.into_split(), server.into_split());
-            tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
-            let mut left = BYTES;
-            let mut buffer = vec![0; 16 * 1024];
-            while left > 0 {
-                let most = left.min(buffer.len());
-                let read = from_server.read(&mut buffer[..most]).await.unwrap();
-                to_client.write_all(&buffer[..read]).await.unwrap();
-                left -= read;
+            let server = TcpStream::connect(&scheduler).await.unwrap();
+            through_once(client, server, stands, then).await;
+            loop {
+                let (mut client, _) = listener.accept().await.unwrap();
+                if let Ok(mut server) = TcpStream::connect(&scheduler).await {
+                    tokio::spawn(async move { copy_bidirectional(&mut client, &mut server).await });
+                }
             }
-            stands.send(()).unwrap();
-            let _ = broken.wait_for(|broken| *broken).await;
         });
-        Way { address, stands_still, breaks }
+        Way { address, stands_still, go }
     }
 }
 
-/// A cluster with much to copy, and a backup in the middle of it, as `DIR/backup`.
-async fn in_the_middle() -> (Cluster, Process, Way) {
+async fn through_once(
+    client: TcpStream,
+    server: TcpStream,
+    stands: oneshot::Sender<()>,
+    then: oneshot::Receiver<Then>,
+) {
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let up = tokio::spawn(async move { copy(&mut from_client, &mut to_server).await });
+    let mut left = BYTES;
+    let mut buffer = vec![0; 16 * 1024];
+    while left > 0 {
+        let most = left.min(buffer.len());
+        let read = from_server.read(&mut buffer[..most]).await.unwrap();
+        to_client.write_all(&buffer[..read]).await.unwrap();
+        left -= read;
+    }
+    stands.send(()).unwrap();
+    match then.await {
+        Ok(Then::GoesOn) => drop(copy(&mut from_server, &mut to_client).await),
+        _ => up.abort(),
+    }
+}
+
+/// A cluster with much to copy.
+async fn with_much() -> Cluster {
     let cluster = Cluster::start().await;
     let client = Client::connect(&cluster.address).await.unwrap();
     let channel = client.channel::<String>("words").await.unwrap();
@@ -61,19 +85,30 @@ async fn in_the_middle() -> (Cluster, Process, Way) {
         append.await.unwrap();
     }
     client.close().await;
+    cluster
+}
+
+/// A cluster with much to copy, and a backup in the middle of it, as `DIR/backup`.
+async fn in_the_middle() -> (Cluster, Process, Way) {
+    let cluster = with_much().await;
+    let (backup, way) = stand_still(&cluster, "1s").await;
+    (cluster, backup, way)
+}
+
+async fn stand_still(cluster: &Cluster, patience: &str) -> (Process, Way) {
     let mut way = Way::to(&cluster.address).await;
     let (address, dest) = (way.address.to_string(), cluster.dir.text("backup"));
-    let backup = headwater(&["log", "backup", &dest, "--connect", &address, "--connect-timeout", "1s"]);
+    let backup = headwater(&["log", "backup", &dest, "--connect", &address, "--connect-timeout", patience]);
     (&mut way.stands_still).await.unwrap();
     assert!(cluster.dir.path("backup.unfinished/store").exists() && !cluster.dir.path("backup").exists());
-    (cluster, backup, way)
+    (backup, way)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_scheduler_that_dies_in_the_middle_leaves_nothing() {
     let (mut cluster, backup, way) = in_the_middle().await;
     cluster.kill_scheduler().await;
-    way.breaks.send(true).unwrap();
+    way.go.send(Then::Breaks).unwrap();
     let said = error(backup.end().await);
     let expected =
         format!("nothing has come from the scheduler at {} for 1s: begin the backup again", way.address);
@@ -99,4 +134,54 @@ async fn what_a_killed_one_leaves_has_no_name_and_the_next_replaces_it() {
     cluster.run(&["log", "backup", &dest]).await.only_line();
     assert_eq!(names(&cluster.dir.path("")), ["backup", "data"]);
     assert_eq!(verified(&dest).await["logs"][1]["records"], 100);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scheduler_that_is_back_soon_is_read_on() {
+    let mut cluster = with_much().await;
+    let (backup, way) = stand_still(&cluster, "20s").await;
+    cluster.kill_scheduler().await;
+    cluster.start_scheduler().await;
+    way.go.send(Then::Breaks).unwrap();
+    backup.end().await.only_line();
+    let whole = verified(&cluster.dir.text("backup")).await;
+    assert_eq!((&whole["epoch"], &whole["logs"][1]["records"]), (&1.into(), &100.into()), "as it was begun");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_whose_task_log_is_trimmed_meanwhile_begins_again() {
+    let mut cluster = Cluster::start_on(Dir::new(), &["--keep-task-log"]).await;
+    let client = Client::connect(&cluster.address).await.unwrap();
+    // Many records of the task log: more than are on their way at a time.
+    for some in 0..20 {
+        let name = |at: u32| format!("{some}-{at}-{}", "x".repeat(180));
+        let names: Vec<String> = (0..500).map(name).collect();
+        let opened = names.iter().map(|name| client.channel::<u64>(name));
+        futures_util::future::try_join_all(opened).await.unwrap();
+    }
+    client.close().await;
+    assert_eq!(cluster.take_scheduler().interrupt().await.code, Some(0));
+    let mut cluster =
+        Cluster::start_on(cluster.dir, &["--snapshot-records", "100", "--task-log-records", "0"]).await;
+    let client = Client::connect(&cluster.address).await.unwrap();
+    let channel = client.channel::<u64>("numbers").await.unwrap();
+    let appender = tokio::spawn(async move {
+        loop {
+            let appends: Vec<_> = (0..500).map(|number| channel.append_value(&number)).collect();
+            futures_util::future::try_join_all(appends).await.unwrap();
+        }
+    });
+    cluster.scheduler_said("snapshot written").await;
+    let (backup, way) = stand_still(&cluster, "20s").await;
+    for _ in 0..3 {
+        cluster.scheduler_said("snapshot written").await;
+    }
+    appender.abort();
+    way.go.send(Then::GoesOn).unwrap();
+    let ended = backup.end().await;
+    let said = ended.stderr.join("\n");
+    assert_eq!((ended.code, ended.stdout.len()), (Some(0), 1), "{said}");
+    assert!(said.contains("the task log was trimmed, and the copy begins again"), "{said}");
+    let whole = verified(&cluster.dir.text("backup")).await;
+    assert!(whole["logs"][0]["first"].as_u64().unwrap() > 10_000, "{whole}");
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use headwater::Client;
 use headwater::protocol::{LogId, Seq};
 
-use super::{error, names, stored, verified};
+use super::{Stored, error, names, stored, verified};
 use crate::cluster::{Cluster, Dir};
 use crate::process::{fields, headwater, run};
 
@@ -121,10 +121,22 @@ async fn trimmed() -> Cluster {
         for name in 0..20 {
             client.channel::<u64>(&format!("channel-{round}-{name}")).await.unwrap();
         }
-        cluster.scheduler_said("snapshot written").await;
+        // It says so when it has something else to write.
+        let ticks = client.channel::<u64>("ticks").await.unwrap();
+        let mut said = std::pin::pin!(cluster.scheduler_said("snapshot written"));
+        loop {
+            tokio::select! {
+                () = &mut said => break,
+                tick = ticks.append_value(&round) => drop(tick.unwrap()),
+            }
+        }
     }
     client.close().await;
     cluster
+}
+
+fn whole_bytes(copy: &Stored) -> u64 {
+    copy.batches.values().flatten().map(|batch| batch.bytes().len() as u64).sum()
 }
 
 /// The snapshots in a store, oldest first.
@@ -153,6 +165,7 @@ async fn a_trimmed_task_log_comes_with_the_snapshots_that_know_what_was_before()
     assert_eq!(copy.batches, original.batches);
     assert_eq!(copy.firsts, original.firsts);
     assert!(copy.firsts[&LogId::TASKS] > 20);
+    assert!(made["bytes"].as_u64().unwrap() > whole_bytes(&copy), "snapshots count");
     let files =
         |dir: &str| snapshots(&cluster.dir.path(dir)).iter().map(|path| fs::read(path).unwrap()).collect();
     let (one, other): (Vec<Vec<u8>>, Vec<Vec<u8>>) = (files("data"), files("backup"));
@@ -165,10 +178,27 @@ async fn a_trimmed_task_log_comes_with_the_snapshots_that_know_what_was_before()
     fs::rename(cluster.dir.path("data"), cluster.dir.path("old")).unwrap();
     fs::rename(cluster.dir.path("restored"), cluster.dir.path("data")).unwrap();
     cluster.start_scheduler().await;
-    assert_eq!(cluster.run(&["channel", "list", "--json"]).await.json().len(), 61, "every channel is there");
+    assert_eq!(cluster.run(&["channel", "list", "--json"]).await.json().len(), 62, "every channel is there");
     let info = cluster.run(&["log", "info", "--json"]).await.json().remove(0);
     assert!(info["receipt"]["damage"].is_null(), "{info}");
     assert!(info["receipt"]["records"].as_u64().unwrap() < 900, "it began with the snapshot: {info}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_snapshot_that_can_be_read_there_is_no_backup_of_a_trimmed_task_log() {
+    let cluster = trimmed().await;
+    let kept = snapshots(&cluster.dir.path("data"));
+    flip(&kept[1]);
+    let (one, two) = (cluster.dir.text("one"), cluster.dir.text("two"));
+    cluster.run(&["log", "backup", &one]).await.only_line();
+    assert_eq!(snapshots(&cluster.dir.path("one")).len(), 1, "the one before is enough");
+    verified(&one).await;
+    flip(&kept[0]);
+    let said = error(cluster.run(&["log", "backup", &two]).await);
+    let expected = "the task log is trimmed, and in 5 tries what its snapshots know and what was copied of it did \
+                    not meet (it begins at offset ";
+    assert!(said.starts_with(expected) && said.contains("cannot be used: piece 0 has checksum"), "{said}");
+    assert_eq!(names(&cluster.dir.path("")), ["data", "one"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
