@@ -171,19 +171,9 @@ pub struct Stored {
     pub digest: Digest,
     /// The snapshots of this commit or earlier ones, newest first.
     pub snapshots: Vec<Seq>,
-    /// Logs in order, as they were a moment later: they hold all of that commit, and may hold more.
-    pub logs: Vec<StoredLog>,
-}
-
-/// Where a stored log begins and ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoredLog {
-    /// The log.
-    pub log: LogId,
-    /// The offset of its first record.
-    pub first: u64,
-    /// The offset after its last durable record.
-    pub head: u64,
+    /// The logs, in order: all that hold something of that commit or an earlier one, perhaps newer ones, too.
+    /// What they hold is read by subscriptions.
+    pub logs: Vec<LogId>,
 }
 
 /// The log and the cluster at a glance.

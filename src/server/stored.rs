@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use crate::log::{Error, Reader, SnapshotPieces};
-use crate::protocol::command::{Answer, Rejection, Stored, StoredLog};
+use crate::protocol::command::{Answer, Rejection, Stored};
 use crate::protocol::limits::{LISTING_ROWS_MAX, SNAPSHOT_BYTES_MAX};
 use crate::protocol::{LogId, Seq};
 
@@ -17,11 +17,7 @@ pub(super) fn page(reader: &Reader, after: Option<LogId>) -> Result<Answer, Reje
     let mut snapshots = reader.snapshots().map_err(unreadable)?;
     snapshots.retain(|at| *at <= last.seq);
     let logs = reader.logs().into_iter().filter(|log| after.is_none_or(|after| *log > after));
-    let logs = logs.take(LISTING_ROWS_MAX).map(|log| {
-        let bounds = reader.bounds(log);
-        StoredLog { log, first: bounds.first, head: bounds.head }
-    });
-    let logs = logs.collect();
+    let logs = logs.take(LISTING_ROWS_MAX).collect();
     Ok(Answer::Stored(Stored { seq: last.seq, epoch: last.epoch, digest: last.digest, snapshots, logs }))
 }
 
@@ -124,9 +120,9 @@ mod tests {
         };
         let first = rows(None);
         assert_eq!((first.seq, first.digest, first.snapshots), (Seq(1), log.last().digest, vec![Seq(1)]));
-        assert_eq!(first.logs[1], StoredLog { log: LogId(1), first: 0, head: 1 });
+        assert_eq!(first.logs[..2], [LogId(0), LogId(1)]);
         assert_eq!(first.logs.len(), LISTING_ROWS_MAX);
-        let last = first.logs.last().unwrap().log;
+        let last = *first.logs.last().unwrap();
         assert_eq!(rows(Some(last)).logs.len(), 2);
         assert!(rows(Some(LogId(u32::MAX))).logs.is_empty());
     }

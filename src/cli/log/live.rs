@@ -28,7 +28,7 @@ use crate::client::connection::{ReadItem, Subscription};
 use crate::client::{Client, Error};
 use crate::log::{Last, NewDir, NewStore};
 use crate::protocol::batch::Batch;
-use crate::protocol::command::{Answer, Query, Stored, StoredLog};
+use crate::protocol::command::{Answer, Query, Stored};
 use crate::protocol::message::Position;
 use crate::protocol::snapshot::SnapshotItem;
 use crate::protocol::{LogId, Seq};
@@ -57,7 +57,7 @@ pub struct Live<'a> {
 struct Overtaken(String);
 
 /// A log on its way.
-type Coming = (StoredLog, Subscription);
+type Coming = (LogId, Subscription);
 
 impl Live<'_> {
     /// Copies all of it into the new directory, which is not finished then.
@@ -102,7 +102,7 @@ impl Live<'_> {
                 Ok(first) => first,
                 Err(overtaken) => return Ok(Err(overtaken)),
             };
-            if log.log == LogId::TASKS && first > known_to {
+            if log == LogId::TASKS && first > known_to {
                 let bad = if bad.is_empty() { "there are no others".to_owned() } else { bad.join("; ") };
                 return Ok(Err(Overtaken(format!(
                     "it begins at offset {first}, and the snapshots that could be copied know what is before \
@@ -118,7 +118,7 @@ impl Live<'_> {
     async fn stored(&self) -> anyhow::Result<Stored> {
         let mut stored = self.page(None).await?;
         let mut page = stored.logs.last().copied();
-        while let Some(StoredLog { log, .. }) = page {
+        while let Some(log) = page {
             let next = self.page(Some(log)).await?.logs;
             page = next.last().copied();
             stored.logs.extend(next);
@@ -133,8 +133,8 @@ impl Live<'_> {
         }
     }
 
-    fn subscribe(&self, log: StoredLog) -> Coming {
-        (log, self.client.connection().subscribe(log.log, Position::Offset(0)))
+    fn subscribe(&self, log: LogId) -> Coming {
+        (log, self.client.connection().subscribe(log, Position::Offset(0)))
     }
 
     /// Copies a snapshot. Answers up to which offset it knows the task log, or why it cannot be had.
@@ -177,17 +177,18 @@ impl Live<'_> {
     async fn copy_log(
         &self,
         store: &mut NewStore,
-        log: StoredLog,
+        log: LogId,
         mut subscription: Subscription,
         copied: &mut Copied,
     ) -> anyhow::Result<Result<u64, Overtaken>> {
-        let StoredLog { log, head, .. } = log;
         let (mut first, mut next, mut batches) = (0, 0, Batches::default());
-        while next < head {
+        loop {
             let item = self.heard(subscription.next()).await?;
-            let item = item.ok_or_else(|| anyhow!("the records of log {log} end before offset {head}"))?;
+            let item = item.ok_or_else(|| anyhow!("the records of log {log} are cut off"))?;
             match item.with_context(|| format!("the records of log {log} cannot be read"))? {
-                ReadItem::Subscribed { .. } | ReadItem::CaughtUp { .. } => {}
+                ReadItem::Subscribed { .. } => {}
+                // What was durable when it began has come by then.
+                ReadItem::CaughtUp { .. } => break,
                 ReadItem::Trimmed { first: behind, .. } if next == first => (first, next) = (behind, behind),
                 ReadItem::Trimmed { from, first } => {
                     let what = format!("its records {from} to {first} went before they were read");

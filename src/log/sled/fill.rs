@@ -105,12 +105,15 @@ impl NewStore {
         Ok(NewStore { dir, target, filling, last, newest: Vec::new(), heads: BTreeMap::new() })
     }
 
-    /// Says where a log begins that was trimmed.
+    /// Says where a log begins that was trimmed, before its first batch.
     ///
     /// # Errors
-    /// [`MakeError`].
+    /// [`MakeError`]; [`MakeError::Wrong`] when the log has begun.
     pub fn set_first(&mut self, log: LogId, first: u64) -> Result<(), MakeError> {
-        self.heads.insert(log, first);
+        if let Some(end) = self.heads.insert(log, first) {
+            let why = format!("log {log} was copied up to offset {end}, and is to begin at {first}");
+            return Err(MakeError::Wrong { dir: self.target.clone(), why });
+        }
         guarded(|| self.filling.set_first(log, first)).map_err(|failure| failed(&self.target, failure))
     }
 
@@ -296,6 +299,7 @@ mod tests {
         assert!(store.add(second.clone()).is_err(), "the first is missing");
         store.add(first.clone()).unwrap();
         store.add(second.clone()).unwrap();
+        assert!(store.set_first(LogId(0), 1).is_err(), "it has begun");
         assert!(store.add(third.clone()).is_err(), "it is of a later commit");
     }
 }

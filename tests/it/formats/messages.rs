@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use headwater::protocol::channel::ChannelInfo;
-use headwater::protocol::command::{Answer, Command, Overview, Query, Rejection, Stored, StoredLog};
+use headwater::protocol::command::{Answer, Command, Overview, Query, Rejection, Stored};
 use headwater::protocol::limits::TooLarge;
 use headwater::protocol::message::{Assignment, ClientMessage, Closing, Hello, Position, ServerMessage};
 use headwater::protocol::session::{EndReason, FunctionOffer, HeldAttempt, Role, WorkerInfo, WorkerOffer};
@@ -60,13 +60,7 @@ fn overview() -> Overview {
 }
 
 fn stored() -> Stored {
-    Stored {
-        seq: Seq(1001),
-        epoch: Epoch(4),
-        digest: Digest(7),
-        snapshots: vec![Seq(900)],
-        logs: vec![StoredLog { log: LOG, first: 3, head: 300 }],
-    }
+    Stored { seq: Seq(1001), epoch: Epoch(4), digest: Digest(7), snapshots: vec![Seq(900)], logs: vec![LOG] }
 }
 
 fn offer() -> WorkerOffer {
