@@ -165,21 +165,21 @@ impl NewDir {
                 MakeError::NotEmpty { dir: self.target.clone() }
             }
             _ => self.failed(why),
-        })?;
-        self.lock = None;
-        Ok(())
+        })
     }
 
-    fn place(&self, last: Last) -> io::Result<()> {
+    fn place(&mut self, last: Last) -> io::Result<()> {
         let (mut head, found) = HeadFile::open(&self.dir.join("head"))?;
         if !matches!(found, Found::Last(known, _) if known == last) {
             head.write(last)?;
         }
         drop(head);
-        fs::remove_file(self.dir.join(LOCK))?;
         directory::sync_tree(&self.dir)?;
-        // An empty directory gives way.
+        // An empty directory gives way. The lock goes only behind it: others would clear what is here.
         fs::rename(&self.dir, &self.target)?;
+        self.lock = None;
+        fs::remove_file(self.target.join(LOCK))?;
+        directory::sync(&self.target)?;
         match self.target.canonicalize()?.parent() {
             Some(parent) => directory::sync(parent),
             None => Ok(()),

@@ -145,13 +145,16 @@ impl Live<'_> {
         copied: &mut Copied,
     ) -> anyhow::Result<Result<u64, String>> {
         let mut snapshot = block_in_place(|| store.begin_snapshot(at))?;
-        let (mut from, mut tasks_head) = (0, None);
+        let (mut from, mut tasks_head, bytes_before) = (0, None, copied.bytes);
         loop {
             let answer = self.heard(self.client.query(Query::SnapshotPieces { at, from })).await?;
             let (pieces, is_end) = match answer {
                 Ok(Answer::SnapshotPieces { pieces, is_end }) => (pieces, is_end),
                 Ok(other) => return Err(unexpected(&other)),
-                Err(Error::Rejected(why)) => return Ok(Err(why.to_string())),
+                Err(Error::Rejected(why)) => {
+                    copied.bytes = bytes_before;
+                    return Ok(Err(why.to_string()));
+                }
                 Err(error) => return Err(error.into()),
             };
             if from == 0 {

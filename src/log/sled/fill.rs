@@ -258,6 +258,10 @@ mod tests {
         drop(store.begin_snapshot(Seq(3)).unwrap());
         store.finish().unwrap();
         new.finish(log.last()).unwrap();
+        let trees = Trees::open(&target.join("store"), 1 << 20).ok().unwrap();
+        let numbers = [b"version".as_slice(), b"epoch"].map(|name| trees.number(name).ok().unwrap());
+        assert_eq!(numbers, [Some(u64::from(STORE_VERSION)), Some(1)]);
+        drop(trees);
         let (made, opened) = SledLog::open(&target, SledOptions::default()).unwrap();
         assert_eq!((made.last(), opened.damage, opened.fresh), (log.last(), None, false));
         assert_eq!((made.bounds(LogId(0)).first, made.bounds(LogId(3)).first), (2, 0));
@@ -270,10 +274,14 @@ mod tests {
     #[test]
     fn what_is_not_the_announced_commit_is_refused() {
         let log = source(3);
-        for (last, leave_out) in [
-            (log.last(), 1),
-            (Last { digest: Digest(7), ..log.last() }, 0),
-            (Last { epoch: Epoch(9), ..log.last() }, 0),
+        for (last, leave_out, why) in [
+            (log.last(), 1, "commit 3 has digest "),
+            (Last { digest: Digest(7), ..log.last() }, 0, "and had 0000000000000007 when the copy began"),
+            (
+                Last { epoch: Epoch(9), ..log.last() },
+                0,
+                "it shows commit 3, epoch 1 and not commit 3, epoch 9",
+            ),
         ] {
             let parent = tempfile::tempdir().unwrap();
             let target = parent.path().join("new");
@@ -284,7 +292,7 @@ mod tests {
             let count = channel.len() - leave_out;
             channel.into_iter().take(count).for_each(|batch| store.add(batch).unwrap());
             let error = store.finish().unwrap_err();
-            assert!(matches!(error, MakeError::Wrong { .. }), "{error}");
+            assert!(matches!(error, MakeError::Wrong { .. }) && error.to_string().contains(why), "{error}");
             drop(new);
             assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
         }
