@@ -30,6 +30,7 @@ pub struct Copied {
     pub lost: Vec<(LogId, Damage)>,
     began: Instant,
     told: Instant,
+    quiet: bool,
 }
 
 /// What a copy is.
@@ -66,21 +67,21 @@ struct Lost<'a> {
 }
 
 impl Copied {
-    /// Nothing yet.
-    pub fn begin() -> Self {
+    /// Nothing yet. `quiet`: it never says how far it is.
+    pub fn begin(quiet: bool) -> Self {
         let now = Instant::now();
         let (last, snapshots, lost) = (Last::default(), Vec::new(), Vec::new());
-        Copied { last, logs: 0, records: 0, bytes: 0, snapshots, lost, began: now, told: now }
+        Copied { last, logs: 0, records: 0, bytes: 0, snapshots, lost, began: now, told: now, quiet }
     }
 
     /// Begins to count anew; the time goes on.
     pub fn begin_again(&mut self) {
-        *self = Copied { began: self.began, told: self.told, ..Copied::begin() };
+        *self = Copied { began: self.began, told: self.told, ..Copied::begin(self.quiet) };
     }
 
     /// Says how far it is, when it has not for a second.
     pub fn tell(&mut self, what: &str) {
-        if self.told.elapsed() >= TOLD_EVERY {
+        if !self.quiet && self.told.elapsed() >= TOLD_EVERY {
             self.told = Instant::now();
             note(format_args!("{what} so far: {} records, {} MiB", self.records, self.bytes >> 20));
         }
@@ -153,7 +154,7 @@ mod tests {
 
     fn copied() -> Copied {
         let last = Last { seq: Seq(9), epoch: Epoch(2), digest: Digest(7) };
-        Copied { last, logs: 3, records: 12, bytes: 900, snapshots: vec![Seq(8)], ..Copied::begin() }
+        Copied { last, logs: 3, records: 12, bytes: 900, snapshots: vec![Seq(8)], ..Copied::begin(true) }
     }
 
     #[test]

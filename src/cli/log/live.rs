@@ -50,6 +50,8 @@ pub struct Live<'a> {
     /// How long nothing may be heard of it.
     pub patience: Duration,
     pub new: &'a NewDir,
+    /// Whether it never says how far it is.
+    pub quiet: bool,
 }
 
 /// Why an attempt was of no use: what was needed had been trimmed.
@@ -62,7 +64,7 @@ type Coming = (LogId, Subscription);
 impl Live<'_> {
     /// Copies all of it into the new directory, which is not finished then.
     pub async fn copy(&self) -> anyhow::Result<Copied> {
-        let mut copied = Copied::begin();
+        let mut copied = Copied::begin(self.quiet);
         let mut why = Overtaken(String::new());
         for _ in 0..TRIES_MAX {
             match self.attempt(&mut copied).await? {

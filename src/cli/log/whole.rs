@@ -20,14 +20,14 @@ use crate::scheduler::verify::{Records, fold, recovers};
 const BEHIND_LOST: [&str; 2] = ["commits", "channel"];
 
 /// Copies a store to a directory that is not there yet, and checks all of it.
-pub async fn copy_whole(from: &Path, to: &Path) -> anyhow::Result<Copied> {
+pub async fn copy_whole(from: &Path, to: &Path, quiet: bool) -> anyhow::Result<Copied> {
     let mut signals = Signals::listen()?;
     copy::must_be_store(from)?;
     let new = NewDir::begin(to)?;
     let (from, dir, target) = (from.to_owned(), new.dir().to_owned(), new.target().to_owned());
     let work = spawn_blocking(move || {
         copy::copy(&from, &dir).map_err(|error| of_target(error, &target))?;
-        check(&from, &dir)
+        check(&from, &dir, Copied::begin(quiet))
     });
     let copied = tokio::select! {
         copied = work => copied??,
@@ -52,10 +52,9 @@ fn of_target(error: CopyError, target: &Path) -> anyhow::Error {
 }
 
 /// Opens the copy and checks it as `log verify` does, and that a start finds its state.
-fn check(original: &Path, dir: &Path) -> anyhow::Result<Copied> {
+fn check(original: &Path, dir: &Path, mut copied: Copied) -> anyhow::Result<Copied> {
     let options = SledOptions { purpose: Purpose::Examine, ..SledOptions::default() };
     let (log, opened) = SledLog::open(dir, options).map_err(|error| of_original(error, original))?;
-    let mut copied = Copied::begin();
     copied.last = log.last();
     let mut damage: Vec<Finding> =
         opened.damage.into_iter().map(|what| Finding::of_store("head", what)).collect();

@@ -52,7 +52,7 @@ async fn a_backup_at_full_speed_is_a_prefix_with_all_that_was_acknowledged_befor
     wait_for(&acked, ELEMENTS).await;
     let before: Vec<u64> = acked.iter().map(|acked| acked.load(Ordering::SeqCst)).collect();
     let (backup, restored) = (cluster.dir.text("backup"), cluster.dir.text("restored"));
-    let made = cluster.run(&["log", "backup", &backup, "--json"]).await.json().remove(0);
+    let made = cluster.run(&["log", "backup", "--quiet", &backup, "--json"]).await.json().remove(0);
     let after: u64 = acked.iter().map(|acked| acked.load(Ordering::SeqCst)).max().unwrap();
     wait_for(&acked, after + ELEMENTS).await;
     stop.store(true, Ordering::Relaxed);
@@ -67,7 +67,8 @@ async fn a_backup_at_full_speed_is_a_prefix_with_all_that_was_acknowledged_befor
     for field in ["seq", "epoch", "digest"] {
         assert_eq!(whole[field], made[field], "{field}");
     }
-    let restore = run(&["log", "restore", &backup, "--data", &restored, "--json"]).await.json().remove(0);
+    let restore =
+        run(&["log", "restore", "--quiet", &backup, "--data", &restored, "--json"]).await.json().remove(0);
     let counted =
         |json: &serde_json::Value| ["seq", "digest", "logs", "records", "bytes"].map(|f| json[f].clone());
     assert_eq!(counted(&restore), counted(&made));
@@ -156,7 +157,7 @@ fn flip(path: &PathBuf) {
 async fn a_trimmed_task_log_comes_with_the_snapshots_that_know_what_was_before() {
     let mut cluster = trimmed().await;
     let (backup, restored) = (cluster.dir.text("backup"), cluster.dir.text("restored"));
-    let made = cluster.run(&["log", "backup", &backup, "--json"]).await.json().remove(0);
+    let made = cluster.run(&["log", "backup", "--quiet", &backup, "--json"]).await.json().remove(0);
     assert_eq!(made["snapshots"].as_array().unwrap().len(), 2, "{made}");
     assert_eq!(cluster.take_scheduler().interrupt().await.code, Some(0));
     let seq = Seq(made["seq"].as_u64().unwrap());
@@ -173,7 +174,7 @@ async fn a_trimmed_task_log_comes_with_the_snapshots_that_know_what_was_before()
     let whole = verified(&backup).await;
     assert!(whole["logs"].as_array().unwrap().iter().all(|log| log["channel"].is_string()), "{whole}");
 
-    run(&["log", "restore", &backup, "--data", &restored]).await.only_line();
+    run(&["log", "restore", "--quiet", &backup, "--data", &restored]).await.only_line();
     verified(&restored).await;
     fs::rename(cluster.dir.path("data"), cluster.dir.path("old")).unwrap();
     fs::rename(cluster.dir.path("restored"), cluster.dir.path("data")).unwrap();
@@ -190,11 +191,11 @@ async fn without_a_snapshot_that_can_be_read_there_is_no_backup_of_a_trimmed_tas
     let kept = snapshots(&cluster.dir.path("data"));
     flip(&kept[1]);
     let (one, two) = (cluster.dir.text("one"), cluster.dir.text("two"));
-    cluster.run(&["log", "backup", &one]).await.only_line();
+    cluster.run(&["log", "backup", "--quiet", &one]).await.only_line();
     assert_eq!(snapshots(&cluster.dir.path("one")).len(), 1, "the one before is enough");
     verified(&one).await;
     flip(&kept[0]);
-    let said = error(cluster.run(&["log", "backup", &two]).await);
+    let said = error(cluster.run(&["log", "backup", "--quiet", &two]).await);
     let expected = "the task log is trimmed, and in 5 tries what its snapshots know and what was copied of it did \
                     not meet (it begins at offset ";
     assert!(said.starts_with(expected) && said.contains("cannot be used: piece 0 has checksum"), "{said}");
@@ -206,7 +207,7 @@ async fn a_store_that_no_scheduler_has_is_copied_and_a_snapshot_that_is_damaged_
     let mut cluster = trimmed().await;
     assert_eq!(cluster.take_scheduler().interrupt().await.code, Some(0));
     let (data, backup) = (cluster.dir.text("data"), cluster.dir.text("backup"));
-    let made = run(&["log", "backup", &backup, "--data", &data, "--json"]).await.json().remove(0);
+    let made = run(&["log", "backup", "--quiet", &backup, "--data", &data, "--json"]).await.json().remove(0);
     let expected =
         ["backup", "bytes", "digest", "epoch", "logs", "lost", "records", "seconds", "seq", "snapshots"];
     assert_eq!(fields(&made), expected);
@@ -222,7 +223,8 @@ async fn a_store_that_no_scheduler_has_is_copied_and_a_snapshot_that_is_damaged_
 
     let kept = snapshots(&cluster.dir.path("backup"));
     flip(&kept[1]);
-    let restored = run(&["log", "restore", &backup, "--data", &cluster.dir.text("one"), "--json"]).await;
+    let restored =
+        run(&["log", "restore", "--quiet", &backup, "--data", &cluster.dir.text("one"), "--json"]).await;
     let said = restored.stderr.join("\n");
     assert!(restored.code == Some(0) && said.contains("cannot be used: piece 0 has checksum"), "{said}");
     assert!(said.ends_with(": it is left out"), "{said}");
@@ -230,7 +232,7 @@ async fn a_store_that_no_scheduler_has_is_copied_and_a_snapshot_that_is_damaged_
     verified(&cluster.dir.text("one")).await;
 
     flip(&kept[0]);
-    let said = error(run(&["log", "restore", &backup, "--data", &cluster.dir.text("two")]).await);
+    let said = error(run(&["log", "restore", "--quiet", &backup, "--data", &cluster.dir.text("two")]).await);
     assert!(said.contains("the task log is trimmed, and no snapshot knows what was before"), "{said}");
     assert!(!cluster.dir.path("two").exists() && !cluster.dir.path("two.unfinished").exists());
     let ended = run(&["log", "verify", "--data", &backup]).await;
@@ -256,20 +258,21 @@ async fn what_was_lost_before_is_copied_as_it_is_and_named() {
 
     // Damage that nobody has repaired is no backup.
     let (data, backup) = (cluster.dir.text("data"), cluster.dir.text("backup"));
-    let said = error(run(&["log", "backup", &backup, "--data", &data]).await);
+    let said = error(run(&["log", "backup", "--quiet", &backup, "--data", &data]).await);
     assert!(
         said.starts_with(&format!("the store {data} is damaged")) && said.contains("log repair"),
         "{said}"
     );
 
     cluster.start_scheduler().await;
-    let made = cluster.run(&["log", "backup", &backup, "--json"]).await.json().remove(0);
+    let made = cluster.run(&["log", "backup", "--quiet", &backup, "--json"]).await.json().remove(0);
     let lost = made["lost"].as_array().unwrap();
     assert!(!lost.is_empty() && lost.iter().all(|lost| lost["log"] == 1), "{made}");
-    let told = cluster.run(&["log", "backup", &cluster.dir.text("again")]).await.lines();
+    let told = cluster.run(&["log", "backup", "--quiet", &cluster.dir.text("again")]).await.lines();
     assert!(told[0].contains(" records in it were lost before:") && told[1].starts_with("  log 1: records "));
     assert_eq!(cluster.take_scheduler().interrupt().await.code, Some(0));
-    let restored = run(&["log", "restore", &backup, "--data", &cluster.dir.text("restored"), "--json"]).await;
+    let restored =
+        run(&["log", "restore", "--quiet", &backup, "--data", &cluster.dir.text("restored"), "--json"]).await;
     assert_eq!(restored.json()[0]["lost"], made["lost"]);
     let mut scheduler =
         headwater(&["scheduler", "--data", &cluster.dir.text("restored"), "--listen", &cluster.address]);
