@@ -57,9 +57,7 @@ impl StoreCopy {
     /// # Errors
     /// [`CopyError`]; nothing was made then.
     pub fn beside(store: &Path) -> Result<StoreCopy, CopyError> {
-        if !store.join("store").exists() && !store.join("head").exists() {
-            return Err(CopyError::NoStore { dir: store.to_owned() });
-        }
+        must_be_store(store)?;
         let refused = |why| refused(store, 0, why);
         let full = store.canonicalize().map_err(refused)?;
         let name = full.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -89,12 +87,27 @@ impl Drop for StoreCopy {
     }
 }
 
+/// Whether there is a store in this directory.
+///
+/// # Errors
+/// [`CopyError::NoStore`].
+pub fn must_be_store(dir: &Path) -> Result<(), CopyError> {
+    match ["store", "head"].iter().any(|part| dir.join(part).exists()) {
+        true => Ok(()),
+        false => Err(CopyError::NoStore { dir: dir.to_owned() }),
+    }
+}
+
 /// Copies all that a store consists of to a directory, while nobody else can have the store.
 ///
 /// # Errors
 /// [`CopyError`]; the copy may then be there in part.
 pub fn copy(store: &Path, to: &Path) -> Result<(), CopyError> {
-    let _lock = directory::hold(store)?;
+    let _lock = match directory::hold(store) {
+        // On a disk that cannot be written nobody writes.
+        Err(OpenError::Io { why, .. }) if why.kind() == io::ErrorKind::ReadOnlyFilesystem => None,
+        held => Some(held?),
+    };
     if let Ok(data) = File::open(store.join("store/db")) {
         directory::await_unlock(store, &data)?;
     }

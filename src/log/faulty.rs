@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fastrand::Rng;
 
-use super::{Bounds, Error, Last, Log};
+use super::{Bounds, Error, Last, Log, SnapshotPieces};
 use crate::protocol::batch::{Batch, Commit};
 use crate::protocol::start::Starts;
 use crate::protocol::{Epoch, LogId, Seq};
@@ -206,8 +206,8 @@ impl<L: Log> Log for Faulty<L> {
         }
     }
 
-    fn read_snapshot(&self, at: Seq, see: &mut dyn FnMut(&[u8])) -> Result<(), Error> {
-        self.inner.read_snapshot(at, see)
+    fn open_snapshot(&self, at: Seq) -> Result<SnapshotPieces, Error> {
+        self.inner.open_snapshot(at)
     }
 
     fn drop_snapshot(&self, at: Seq) -> Result<(), Error> {

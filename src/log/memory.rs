@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::heads::{End, Heads};
-use super::{Bounds, Error, Last, Log};
+use super::{Bounds, Error, Last, Log, SnapshotPieces};
 use crate::protocol::batch::{Batch, Commit};
 use crate::protocol::start::Starts;
 use crate::protocol::{Epoch, LogId, Seq};
@@ -196,11 +196,10 @@ impl Log for Memory {
         Ok(())
     }
 
-    fn read_snapshot(&self, at: Seq, see: &mut dyn FnMut(&[u8])) -> Result<(), Error> {
+    fn open_snapshot(&self, at: Seq) -> Result<SnapshotPieces, Error> {
         let pieces = self.inner().snapshots.get(&at).cloned();
         let pieces = pieces.ok_or_else(|| Error::BadSnapshot { at, why: "it is not there".to_owned() })?;
-        pieces.iter().for_each(|piece| see(piece));
-        Ok(())
+        Ok(Box::new(pieces.into_iter().map(Ok)))
     }
 
     fn drop_snapshot(&self, at: Seq) -> Result<(), Error> {

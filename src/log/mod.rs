@@ -57,13 +57,15 @@ pub mod sled;
 pub mod reader;
 
 pub mod copy;
+pub mod new_dir;
 pub mod verify;
 
 pub use faulty::Faulty;
 pub use memory::Memory;
+pub use new_dir::{MakeError, NewDir};
 pub use open::{OpenError, Opened};
 pub use reader::Reader;
-pub use sled::{Purpose, SledLog, SledOptions};
+pub use sled::{NewStore, Purpose, SledLog, SledOptions};
 
 use crate::protocol::batch::{BadBatch, Batch, Commit};
 use crate::protocol::start::Starts;
@@ -90,6 +92,9 @@ pub struct Last {
     /// Its digest, see [`Commit::digest`].
     pub digest: Digest,
 }
+
+/// The pieces of a snapshot, see [`Log::open_snapshot`].
+pub type SnapshotPieces = Box<dyn Iterator<Item = Result<Vec<u8>, Error>> + Send + Sync>;
 
 /// A store of logs. See the [module](self) for the contract.
 pub trait Log: Send + Sync + 'static {
@@ -173,13 +178,21 @@ pub trait Log: Send + Sync + 'static {
         Err(Error::Refused(format!("the snapshot of commit {at} is not written: this engine keeps none")))
     }
 
+    /// A snapshot piece by piece, as they were written. It can be read to its end also when it is dropped
+    /// meanwhile. An error is the last item.
+    ///
+    /// # Errors
+    /// [`Error::BadSnapshot`] when it is damaged or not there.
+    fn open_snapshot(&self, at: Seq) -> Result<SnapshotPieces, Error> {
+        Err(Error::BadSnapshot { at, why: "this engine keeps none".to_owned() })
+    }
+
     /// Shows a snapshot piece by piece, as they were written.
     ///
     /// # Errors
     /// [`Error::BadSnapshot`] when it is damaged or not there: what was shown is not all of it then.
     fn read_snapshot(&self, at: Seq, see: &mut dyn FnMut(&[u8])) -> Result<(), Error> {
-        let _ = see;
-        Err(Error::BadSnapshot { at, why: "this engine keeps none".to_owned() })
+        self.open_snapshot(at)?.try_for_each(|piece| piece.map(|piece| see(&piece)))
     }
 
     /// Removes a snapshot if it is there.

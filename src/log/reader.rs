@@ -13,10 +13,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tokio::sync::watch;
 
-use super::{Bounds, Error, Log};
-use crate::protocol::LogId;
+use super::{Bounds, Error, Last, Log, SnapshotPieces};
 use crate::protocol::batch::{Batch, Commit};
 use crate::protocol::start::Starts;
+use crate::protocol::{LogId, Seq};
 
 /// Most memory that batches take which are kept for readers of the tail: 16 MiB, the newest fraction
 /// of a second at full speed, and hours of a quiet log.
@@ -92,6 +92,32 @@ impl Reader {
     /// As [`Log::find_element`].
     pub fn find_element(&self, log: LogId, index: u64) -> Result<Option<Batch>, Error> {
         self.shared.log.find_element(log, index)
+    }
+
+    /// As [`Log::last`].
+    pub fn last(&self) -> Last {
+        self.shared.log.last()
+    }
+
+    /// As [`Log::logs`].
+    pub fn logs(&self) -> Vec<LogId> {
+        self.shared.log.logs()
+    }
+
+    /// As [`Log::snapshots`]. It reads from the disk.
+    ///
+    /// # Errors
+    /// As [`Log::snapshots`].
+    pub fn snapshots(&self) -> Result<Vec<Seq>, Error> {
+        self.shared.log.snapshots()
+    }
+
+    /// As [`Log::open_snapshot`]. It reads from the disk.
+    ///
+    /// # Errors
+    /// As [`Log::open_snapshot`].
+    pub fn open_snapshot(&self, at: Seq) -> Result<SnapshotPieces, Error> {
+        self.shared.log.open_snapshot(at)
     }
 
     /// The head of a log, now and whenever it moves.

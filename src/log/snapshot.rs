@@ -81,44 +81,78 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<Seq>> {
 
 /// Writes a snapshot, durably: all of it or nothing.
 pub(super) fn write(dir: &Path, seq: Seq, pieces: &mut dyn Iterator<Item = Vec<u8>>) -> io::Result<()> {
-    let folder = dir.join(FOLDER);
-    fs::create_dir_all(&folder)?;
-    let unfinished = path(dir, seq).with_extension(UNFINISHED);
-    let written = write_file(&unfinished, seq, pieces)
-        .and_then(|()| fs::rename(&unfinished, path(dir, seq)))
-        .and_then(|()| directory::sync(&folder))
-        .and_then(|()| directory::sync(dir));
-    if written.is_err() {
-        // It may not even be there; and what is left of it is in nobody's way.
-        let _ = fs::remove_file(&unfinished);
+    let mut writing = Writing::begin(dir, seq)?;
+    for piece in pieces {
+        writing.add(&piece)?;
     }
-    written
+    writing.finish()
 }
 
-fn write_file(path: &Path, seq: Seq, pieces: &mut dyn Iterator<Item = Vec<u8>>) -> io::Result<()> {
-    let mut file = BufWriter::new(File::create(path)?);
-    file.write_all(&header(seq))?;
-    let (mut number, mut unsynced) = (0, 0);
-    for body in pieces.filter(|body| !body.is_empty()).chain([Vec::new()]) {
+/// A snapshot that is being written. Dropped before it is finished, it leaves nothing.
+#[derive(Debug)]
+pub(super) struct Writing {
+    dir: PathBuf,
+    seq: Seq,
+    file: BufWriter<File>,
+    number: u32,
+    unsynced: usize,
+    is_finished: bool,
+}
+
+impl Writing {
+    /// Begins the snapshot of a commit in a store's directory.
+    pub fn begin(dir: &Path, seq: Seq) -> io::Result<Writing> {
+        fs::create_dir_all(dir.join(FOLDER))?;
+        let file = BufWriter::new(File::create(unfinished(dir, seq))?);
+        let dir = dir.to_owned();
+        let mut writing = Writing { dir, seq, file, number: 0, unsynced: 0, is_finished: false };
+        writing.file.write_all(&header(seq))?;
+        Ok(writing)
+    }
+
+    /// Adds a piece, unless it is empty.
+    pub fn add(&mut self, body: &[u8]) -> io::Result<()> {
+        if body.is_empty() { Ok(()) } else { self.put(body) }
+    }
+
+    fn put(&mut self, body: &[u8]) -> io::Result<()> {
         let length = u32::try_from(body.len()).expect("a piece of less than 4 GiB");
-        file.write_all(&length.to_le_bytes())?;
-        file.write_all(&checksum(seq, number, &body).to_le_bytes())?;
-        file.write_all(&body)?;
-        number += 1;
-        unsynced += body.len();
-        if unsynced >= SYNC_BYTES {
-            unsynced = 0;
-            file.flush()?;
-            file.get_ref().sync_data()?;
+        self.file.write_all(&length.to_le_bytes())?;
+        self.file.write_all(&checksum(self.seq, self.number, body).to_le_bytes())?;
+        self.file.write_all(body)?;
+        self.number += 1;
+        self.unsynced += body.len();
+        if self.unsynced >= SYNC_BYTES {
+            self.unsynced = 0;
+            self.file.flush()?;
+            self.file.get_ref().sync_data()?;
+        }
+        Ok(())
+    }
+
+    /// Ends it, makes it durable, and gives it its name.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.put(&[])?;
+        self.file.flush()?;
+        self.file.get_ref().sync_all()?;
+        fs::rename(unfinished(&self.dir, self.seq), path(&self.dir, self.seq))?;
+        self.is_finished = true;
+        directory::sync(&self.dir.join(FOLDER))?;
+        directory::sync(&self.dir)
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            // It may not even be there; and what is left of it is in nobody's way.
+            let _ = fs::remove_file(unfinished(&self.dir, self.seq));
         }
     }
-    file.flush()?;
-    file.get_ref().sync_all()
 }
 
-/// Reads a snapshot piece by piece. What was read before an error was as it was written.
-pub(super) fn read(dir: &Path, seq: Seq, see: &mut dyn FnMut(&[u8])) -> Result<(), BadSnapshot> {
-    let damaged = |what: String| BadSnapshot::Damaged(what);
+/// Opens a snapshot, to be read piece by piece.
+pub(super) fn open(dir: &Path, seq: Seq) -> Result<Pieces, BadSnapshot> {
     let mut file = BufReader::with_capacity(256 * 1024, File::open(path(dir, seq))?);
     let mut start = [0; HEADER_BYTES];
     fill(&mut file, &mut start)?;
@@ -129,29 +163,59 @@ pub(super) fn read(dir: &Path, seq: Seq, see: &mut dyn FnMut(&[u8])) -> Result<(
     if start != with_version(seq, version) {
         return Err(damaged("its beginning is not one of this snapshot".to_owned()));
     }
-    let mut body = Vec::new();
-    for number in 0.. {
+    Ok(Pieces { seq, file, number: 0, is_over: false })
+}
+
+/// The pieces of a snapshot. What comes before an error is as it was written; an error is the last item.
+#[derive(Debug)]
+pub(super) struct Pieces {
+    seq: Seq,
+    file: BufReader<File>,
+    number: u32,
+    is_over: bool,
+}
+
+impl Pieces {
+    fn read(&mut self) -> Result<Option<Vec<u8>>, BadSnapshot> {
+        let number = self.number;
         let mut start = [0; PIECE_HEADER_BYTES];
-        fill(&mut file, &mut start)?;
+        fill(&mut self.file, &mut start)?;
         let [length, expected] = [0, 4].map(|at| u32::from_le_bytes([0, 1, 2, 3].map(|n| start[at + n])));
         if length as usize > BODY_BYTES_MAX {
             return Err(damaged(format!("piece {number} says that it has {length} bytes")));
         }
-        body.resize(length as usize, 0);
-        fill(&mut file, &mut body)?;
-        let found = checksum(seq, number, &body);
+        let mut body = vec![0; length as usize];
+        fill(&mut self.file, &mut body)?;
+        let found = checksum(self.seq, number, &body);
         if found != expected {
             return Err(damaged(format!("piece {number} has checksum {found:08x}, not {expected:08x}")));
         }
-        if body.is_empty() {
-            break;
+        self.number += 1;
+        if !body.is_empty() {
+            return Ok(Some(body));
         }
-        see(&body);
+        match self.file.read(&mut [0])? {
+            0 => Ok(None),
+            _ => Err(damaged("there is something behind its end".to_owned())),
+        }
     }
-    match file.read(&mut [0])? {
-        0 => Ok(()),
-        _ => Err(damaged("there is something behind its end".to_owned())),
+}
+
+impl Iterator for Pieces {
+    type Item = Result<Vec<u8>, BadSnapshot>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_over {
+            return None;
+        }
+        let read = self.read().transpose();
+        self.is_over = !matches!(read, Some(Ok(_)));
+        read
     }
+}
+
+fn damaged(what: String) -> BadSnapshot {
+    BadSnapshot::Damaged(what)
 }
 
 /// Removes a snapshot if it is there.
@@ -188,6 +252,10 @@ pub(super) fn remove_unfinished(dir: &Path) -> io::Result<()> {
 
 fn path(dir: &Path, seq: Seq) -> PathBuf {
     dir.join(FOLDER).join(format!("{:020}", seq.0))
+}
+
+fn unfinished(dir: &Path, seq: Seq) -> PathBuf {
+    path(dir, seq).with_extension(UNFINISHED)
 }
 
 fn header(seq: Seq) -> [u8; HEADER_BYTES] {
@@ -227,8 +295,7 @@ mod tests {
     }
 
     fn read_all(dir: &Path) -> Result<Vec<Vec<u8>>, BadSnapshot> {
-        let mut pieces = Vec::new();
-        read(dir, SEQ, &mut |piece| pieces.push(piece.to_vec())).map(|()| pieces)
+        open(dir, SEQ)?.collect()
     }
 
     #[test]
@@ -245,7 +312,7 @@ mod tests {
         remove(dir.path(), Seq(5)).unwrap();
         remove(dir.path(), Seq(5)).unwrap();
         assert_eq!(fs::read_dir(dir.path().join("snapshots")).unwrap().count(), 2);
-        assert!(matches!(read(dir.path(), Seq(5), &mut |_| ()), Err(BadSnapshot::Io(_))));
+        assert!(matches!(open(dir.path(), Seq(5)), Err(BadSnapshot::Io(_))));
     }
 
     #[test]
@@ -266,7 +333,27 @@ mod tests {
         fs::write(&file, [&good[..], b"x"].concat()).unwrap();
         assert!(read_all(dir.path()).is_err(), "more than was written");
         fs::write(path(dir.path(), Seq(8)), &good).unwrap();
-        assert!(read(dir.path(), Seq(8), &mut |_| ()).is_err(), "under another's name");
+        assert!(open(dir.path(), Seq(8)).is_err(), "under another's name");
+    }
+
+    #[test]
+    fn one_that_is_open_is_read_to_its_end_though_it_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), SEQ, &mut pieces().into_iter()).unwrap();
+        let mut opened = open(dir.path(), SEQ).unwrap();
+        let first = opened.next().unwrap().unwrap();
+        remove(dir.path(), SEQ).unwrap();
+        let rest: Result<Vec<_>, _> = opened.collect();
+        assert_eq!([vec![first], rest.unwrap()].concat(), pieces());
+    }
+
+    #[test]
+    fn one_that_is_given_up_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writing = Writing::begin(dir.path(), SEQ).unwrap();
+        writing.add(b"one").unwrap();
+        drop(writing);
+        assert_eq!(fs::read_dir(dir.path().join(FOLDER)).unwrap().count(), 0);
     }
 
     #[test]

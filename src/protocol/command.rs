@@ -1,5 +1,6 @@
 //! What clients and workers ask of the scheduler, and what it answers.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::channel::{ChannelInfo, ChannelName, Element};
@@ -9,6 +10,7 @@ use super::ids::{AttemptNumber, Epoch, LogId, Seq, TaskId, TaskKey};
 use super::limits::TooLarge;
 use super::payload::Payload;
 use super::session::{EndReason, WorkerInfo};
+use super::start::Start;
 use super::task::{Submission, TaskError, TaskInfo};
 
 /// A wish that changes something. It is decided once: sent again with the same number, it finds its
@@ -94,6 +96,23 @@ pub enum Query {
     },
     /// The log and the cluster at a glance. Answer: [`Answer::Overview`].
     Overview,
+    /// What is stored, for those who copy all of it: the newest durable commit, and a page of the logs, at
+    /// most [`LISTING_ROWS_MAX`](super::limits::LISTING_ROWS_MAX). Ask on from the last until none comes.
+    /// Answered from the logs, not from the state. Answer: [`Answer::Stored`].
+    Stored {
+        /// Only logs behind this one.
+        after: Option<LogId>,
+    },
+    /// Pieces of a snapshot: at least one, and more as long as they are under
+    /// [`SNAPSHOT_BYTES_MAX`](super::limits::SNAPSHOT_BYTES_MAX) together. The server keeps the file open that
+    /// was asked for last, so that it can be read to its end when it is dropped meanwhile. Answer:
+    /// [`Answer::SnapshotPieces`].
+    SnapshotPieces {
+        /// Its commit.
+        at: Seq,
+        /// The number of the first piece, from 0.
+        from: u64,
+    },
 }
 
 /// What a command or a query brings.
@@ -131,6 +150,33 @@ pub enum Answer {
     Task(TaskInfo),
     /// The log and the cluster.
     Overview(Overview),
+    /// What is stored.
+    Stored(Stored),
+    /// Pieces of a snapshot, in order.
+    SnapshotPieces {
+        /// They, as they were written.
+        pieces: Vec<Bytes>,
+        /// Whether none follow.
+        is_end: bool,
+    },
+}
+
+/// What is stored at a moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stored {
+    /// The newest durable commit.
+    pub seq: Seq,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Its digest: of its batches, in the order of their logs.
+    pub digest: Digest,
+    /// The starts that the store remembers, in order.
+    pub starts: Vec<Start>,
+    /// The snapshots of this commit or earlier ones, newest first.
+    pub snapshots: Vec<Seq>,
+    /// The logs, in order: all that hold something of that commit or an earlier one, perhaps newer ones, too.
+    /// What they hold is read by subscriptions.
+    pub logs: Vec<LogId>,
 }
 
 /// The log and the cluster at a glance.

@@ -65,6 +65,10 @@ pub const LISTING_ROWS_MAX: usize = 10_000;
 /// Most bytes of the rows that one listing answers, so that it fits a frame: 2 MiB.
 pub const LISTING_BYTES_MAX: usize = 2 * 1024 * 1024;
 
+/// Most bytes of a snapshot that one answer brings, when it is more than one piece: 256 KiB, as of a
+/// subscription's records.
+pub const SNAPSHOT_BYTES_MAX: usize = 256 * 1024;
+
 /// Why a thing of the user's is refused for its size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 #[error("{what} is {size}, over the limit of {max}: {hint}")]

@@ -8,16 +8,20 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::core::State;
 use super::recovery;
-use crate::log::Log;
 use crate::log::verify::Finding;
+use crate::log::{Error, Log};
 use crate::protocol::batch::{BadBatch, Batch};
+use crate::protocol::snapshot::SnapshotItem;
 use crate::protocol::{ChannelEvent, ChannelName, Digest, LogId, TaskEvent};
 
 /// What is known of the records so far.
 #[derive(Debug, Default)]
 pub struct Records {
     names: HashMap<LogId, ChannelName>,
+    /// Whether there are channels of which nothing says the name any more: their logs are not to blame.
+    has_nameless: bool,
     channel: Option<Reading>,
 }
 
@@ -35,6 +39,28 @@ impl Records {
     /// The name of the channel that is this log, once its record was seen.
     pub fn name(&self, log: LogId) -> Option<&ChannelName> {
         self.names.get(&log)
+    }
+
+    /// Learns the channels whose records were trimmed from the newest snapshot that can be read.
+    pub fn learn(&mut self, log: &dyn Log) {
+        if log.bounds(LogId::TASKS).first == 0 {
+            return;
+        }
+        let names = |at| {
+            let mut names = HashMap::new();
+            let mut take = |mut piece: &[u8]| {
+                while let Ok((item, rest)) = postcard::take_from_bytes::<SnapshotItem>(piece) {
+                    if let SnapshotItem::Channel { log, name, .. } = item {
+                        names.insert(log, name);
+                    }
+                    piece = rest;
+                }
+            };
+            log.read_snapshot(at, &mut take).ok().map(|()| names)
+        };
+        let newest = log.snapshots().unwrap_or_default().into_iter().find_map(names);
+        self.has_nameless = newest.is_none();
+        self.names.extend(newest.into_iter().flatten());
     }
 
     /// Whether there is a channel of this name among the records seen.
@@ -79,7 +105,7 @@ impl Records {
         let header = batch.header();
         let log = header.log;
         let is_new = self.channel.as_ref().is_none_or(|reading| reading.log != log);
-        if is_new && header.base_offset == 0 && !self.names.contains_key(&log) {
+        if is_new && header.base_offset == 0 && !self.has_nameless && !self.names.contains_key(&log) {
             found(Finding::at("channel", log, 0, "no record of the task log has created this channel"));
         }
         let goes_on =
@@ -129,16 +155,39 @@ fn found_at_end(reading: &Reading, offset: u64, count: u64, digest: Digest) -> O
     }
 }
 
-/// Folds the logs and checks the state. Only for a store whose logs are whole: the state of others says
-/// nothing.
+/// Folds the logs and checks the state: from the first record; from the newest snapshot that can be read where
+/// the task log is trimmed. Only for a store whose logs are whole: the state of others says nothing.
 pub fn fold(log: &dyn Log) -> Option<Finding> {
-    if log.bounds(LogId::TASKS).first > 0 {
-        let what = "the task log is trimmed: the state that it began with is not known, so it was not folded";
-        return Some(Finding::of_store("fold", what).as_note());
+    check_state(|| match log.bounds(LogId::TASKS).first {
+        0 => recovery::fold(log),
+        _ => recover(log),
+    })
+}
+
+/// Makes the state as a start does, from the newest snapshot that can be read, and checks it. For a store with
+/// lost records, too.
+pub fn recovers(log: &dyn Log) -> Option<Finding> {
+    check_state(|| recover(log))
+}
+
+fn recover(log: &dyn Log) -> Result<State, Error> {
+    let recovered = recovery::recover(log, &mut |_| Ok(()))?;
+    if recovered.tasks_from < log.bounds(LogId::TASKS).first {
+        let why = match recovered.bad_snapshots.first() {
+            Some(error) => error.to_string(),
+            None => "there is none".to_owned(),
+        };
+        return Err(Error::Unknown(format!(
+            "the task log is trimmed, and no snapshot knows what was before: {why}"
+        )));
     }
+    Ok(recovered.state)
+}
+
+fn check_state(state: impl FnOnce() -> Result<State, Error>) -> Option<Finding> {
     // Events that were stored damaged, though their checksums fit, may break what `apply` relies on.
-    let folded = catch_unwind(AssertUnwindSafe(|| recovery::fold(log).map(|state| state.check())));
-    let what = match folded {
+    let checked = catch_unwind(AssertUnwindSafe(|| state().map(|state| state.check())));
+    let what = match checked {
         Ok(Ok(())) => return None,
         Ok(Err(error)) => error.to_string(),
         Err(panic) => format!("the state that the logs give does not hold: {}", words(panic.as_ref())),
@@ -231,6 +280,49 @@ mod tests {
         let batch = batch(0, 0, &[(appended(), true)]);
         Records::default().check(&batch, &mut |finding| found.push(finding.check));
         assert_eq!(found, ["channel"]);
+    }
+
+    #[test]
+    fn behind_a_trimmed_task_log_channels_are_known_from_the_newest_whole_snapshot() {
+        let log = Memory::new();
+        let epoch = log.begin_epoch().unwrap();
+        let (session, kind) = (SessionId([1; 16]), SessionKind::Client);
+        let opened = TaskEvent::SessionOpened { producer: Producer(1), session, kind, lease_ms: 1 };
+        let name = ChannelName::new("sums").unwrap();
+        let created = TaskEvent::ChannelCreated { origin: origin(), log: CHANNEL, name: name.clone() };
+        for (at, events) in [vec![opened, created], vec![]].into_iter().enumerate() {
+            let seq = Seq(at as u64 + 1);
+            let mut open = OpenBatch::new(LogId::TASKS, 2 * at as u64, 0);
+            events.iter().for_each(|event| assert!(open.push(event, false)));
+            let receipt = crate::protocol::event::Receipt::default();
+            assert!(at == 0 || open.push(&TaskEvent::Recovered(receipt), false));
+            log.append(&Commit { seq, epoch, batches: vec![open.seal(seq, epoch, 0)] }).unwrap();
+            log.flush().unwrap();
+            if at == 0 {
+                let state = recovery::fold(&log).unwrap();
+                let piece = state
+                    .into_items()
+                    .fold(Vec::new(), |piece, item| postcard::to_extend(&item, piece).unwrap());
+                log.write_snapshot(seq, &mut [piece].into_iter()).unwrap();
+            }
+        }
+        log.trim(LogId::TASKS, 2).unwrap();
+        assert_eq!(log.bounds(LogId::TASKS).first, 2);
+        let first = batch(0, 0, &[(appended(), true)]);
+        let found = |log: &Memory| {
+            let (mut records, mut found) = (Records::default(), Vec::new());
+            records.learn(log);
+            records.check(&first, &mut |finding| found.push(finding));
+            (records.name(CHANNEL).cloned(), found, fold(log))
+        };
+        assert_eq!(found(&log), (Some(name), vec![], None));
+        log.drop_snapshot(Seq(1)).unwrap();
+        let (unnamed, records, state) = found(&log);
+        assert_eq!((unnamed, records), (None, vec![]), "who has no name is not to blame");
+        let what = state.expect("nothing knows what was before").what;
+        assert!(
+            what.ends_with("the task log is trimmed, and no snapshot knows what was before: there is none")
+        );
     }
 
     #[test]

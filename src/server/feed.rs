@@ -38,7 +38,10 @@ impl Source {
     }
 
     /// Reads on a thread that may wait for a disk. `None` when the runtime is going down.
-    async fn read<T: Send + 'static>(&self, read: impl FnOnce(&Reader) -> T + Send + 'static) -> Option<T> {
+    pub async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Reader) -> T + Send + 'static,
+    ) -> Option<T> {
         let permit = Arc::clone(&self.reads).acquire_owned().await.ok()?;
         let reader = self.reader.clone();
         let reading = tokio::task::spawn_blocking(move || {

@@ -31,6 +31,7 @@ mod handshake;
 mod outbox;
 
 mod feed;
+mod stored;
 pub mod subscription;
 
 #[cfg(test)]

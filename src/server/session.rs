@@ -15,7 +15,9 @@ use tokio::time::timeout;
 use super::feed::{Feed, Source, Wanted};
 use super::handshake::{self, Refusal, fill};
 use super::outbox::{Ended, Outbox, PIECES_MAX, Piece, REPLIES_MAX, Sources};
-use crate::protocol::command::Rejection;
+use super::stored::{self, OpenSnapshot};
+use crate::log::Reader;
+use crate::protocol::command::{Answer, Query, Rejection};
 use crate::protocol::frame::{self, BadFrame, Frame, FrameReader};
 use crate::protocol::limits::{SUBSCRIPTIONS_PER_CONNECTION_MAX, TASKS_PER_COMMAND_MAX, TooLarge};
 use crate::protocol::message::{ClientMessage, Closing, ServerMessage};
@@ -112,6 +114,7 @@ fn begin<W: AsyncWrite + Unpin>(
         pieces,
         congested,
         feeds: HashMap::new(),
+        snapshot: OpenSnapshot::default(),
     };
     (session, outbox)
 }
@@ -144,6 +147,8 @@ struct Session {
     congested: watch::Receiver<bool>,
     /// The subscriptions by number.
     feeds: HashMap<u64, Feed>,
+    /// The snapshot that its client reads.
+    snapshot: OpenSnapshot,
 }
 
 impl Session {
@@ -266,6 +271,13 @@ impl Session {
         };
         match message {
             ClientMessage::Command(command) => requests.push((number, Request::Command(command))),
+            ClientMessage::Query(Query::Stored { after }) => {
+                self.answer_from_logs(number, move |reader, _| stored::page(reader, after)).await;
+            }
+            ClientMessage::Query(Query::SnapshotPieces { at, from }) => {
+                let read = move |reader: &Reader, open: &mut OpenSnapshot| open.pieces(reader, at, from);
+                self.answer_from_logs(number, read).await;
+            }
             ClientMessage::Query(query) => requests.push((number, Request::Query(query))),
             ClientMessage::Watch { tasks } => {
                 let hint = "watch the others with a message of their own";
@@ -313,6 +325,25 @@ impl Session {
                 self.reply(wanted.number, ServerMessage::SubscriptionRefused(rejection)).await;
             }
         }
+    }
+
+    /// Answers a question from the logs. First the place on its way out, then the read, as for a subscription:
+    /// so a peer that asks and takes nothing is not read from any more.
+    async fn answer_from_logs(
+        &mut self,
+        number: u64,
+        read: impl FnOnce(&Reader, &mut OpenSnapshot) -> Result<Answer, Rejection> + Send + 'static,
+    ) {
+        // An outbox that is gone takes the session with it, and so does a runtime.
+        let Ok(slot) = self.pieces.reserve().await else { return };
+        let mut open = std::mem::take(&mut self.snapshot);
+        let reading = self.source.read(move |reader| {
+            let answer = read(reader, &mut open);
+            (open, answer)
+        });
+        let Some((open, answer)) = reading.await else { return };
+        self.snapshot = open;
+        slot.send(Piece { number, message: ServerMessage::Answer(answer), batches: Vec::new() });
     }
 
     /// Answers a frame that reaches no driver. A frame without a number cannot be answered.

@@ -280,6 +280,30 @@ async fn the_command_dumps_records_also_behind_damage() {
     assert_eq!(values(&damaged), ["one", "three", "four", "five"]);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damage_that_only_reading_finds_is_neither_backed_up_nor_restored() {
+    let parent = tempfile::tempdir().unwrap();
+    let place = |name: &str| parent.path().join(name);
+    let (data, backup) = (&place("data"), place("backup"));
+    scheduled(data).await;
+    let made = headwater(&["log", "backup", backup.to_str().unwrap()], data);
+    assert!(made.status.success(), "{made:?}");
+    for (dir, command) in [(data, "backup"), (&backup, "restore")] {
+        change(dir, |tree| flip(tree, 2, 1));
+        let before = bytes_of(dir);
+        let (from, to) = match command {
+            "backup" => (place("new"), dir.clone()),
+            _ => (dir.clone(), place("new")),
+        };
+        let refused = headwater(&["log", command, from.to_str().unwrap()], &to);
+        let said = String::from_utf8(refused.stderr).unwrap();
+        let expected = format!("error: the store {} is damaged (places: ", dir.display());
+        assert!(refused.status.code() == Some(1) && said.starts_with(&expected), "{said}");
+        assert!(said.contains("log 2: records 1 to 2 are lost: ") && said.contains("`headwater log repair"));
+        assert!(bytes_of(dir) == before && !place("new").exists() && !place("new.unfinished").exists());
+    }
+}
+
 #[test]
 fn a_store_that_is_held_behind_its_head_file_or_not_there_is_said_so() {
     let parent = tempfile::tempdir().unwrap();

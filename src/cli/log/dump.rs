@@ -90,6 +90,7 @@ impl Printer {
 
     /// Prints the log of this name, or all.
     fn dump(mut self, store: &dyn Log, name: Option<&ChannelName>) -> anyhow::Result<()> {
+        self.records.learn(store);
         let wants_tasks = name.is_none_or(|name| name.as_str() == TASKS_CHANNEL);
         self.read(store, LogId::TASKS, wants_tasks)?;
         if name.is_none() || !wants_tasks {

@@ -38,7 +38,7 @@ impl Offline {
     }
 }
 
-fn of_original(error: OpenError, dir: &Path) -> OpenError {
+pub fn of_original(error: OpenError, dir: &Path) -> OpenError {
     let dir = dir.to_owned();
     match error {
         OpenError::HeldByAnotherProcess { .. } => OpenError::HeldByAnotherProcess { dir },

@@ -133,6 +133,7 @@ impl Check {
     }
 
     fn read(&mut self, log: &dyn Log) {
+        self.records.learn(log);
         verify(log, &mut |seen| match seen {
             Seen::Batch(batch) => {
                 self.progress.read(batch.bytes().len());

@@ -43,6 +43,7 @@
 mod cache;
 mod trees;
 
+mod fill;
 mod find;
 mod open;
 mod raw;
@@ -50,6 +51,8 @@ mod read;
 mod rebuild;
 mod replay;
 mod starts;
+
+pub use self::fill::NewStore;
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -62,7 +65,8 @@ use self::trees::Trees;
 use super::failure::{Failure, guarded};
 use super::head::HeadFile;
 use super::heads::Heads;
-use super::{Bounds, Error, Last, Log, snapshot};
+use super::snapshot::{self, BadSnapshot};
+use super::{Bounds, Error, Last, Log, SnapshotPieces};
 use crate::protocol::batch::{BadBatch, Batch, Commit};
 use crate::protocol::start::Starts;
 use crate::protocol::{Epoch, LogId, Seq};
@@ -107,8 +111,10 @@ pub struct SledLog {
     trees: Trees,
     heads: RwLock<Heads>,
     writer: Mutex<Writer>,
-    /// Where damage was met, and told; `None` for those who only look, and see for themselves.
-    met: Option<Mutex<BTreeSet<(LogId, u64)>>>,
+    /// Where damage was met.
+    met: Mutex<BTreeSet<(LogId, u64)>>,
+    /// Whether it is told; not by those who only look, and see for themselves.
+    tells: bool,
     // The last field, so that it is let go after sled has closed its files.
     _lock: File,
 }
@@ -124,8 +130,14 @@ struct Writer {
 
 impl SledLog {
     fn new(dir: &Path, trees: Trees, heads: Heads, writer: Writer, tells: bool, lock: File) -> SledLog {
-        let (heads, writer, met) = (RwLock::new(heads), Mutex::new(writer), tells.then(Mutex::default));
-        SledLog { dir: dir.to_owned(), trees, heads, writer, met, _lock: lock }
+        let (heads, writer, met) = (RwLock::new(heads), Mutex::new(writer), Mutex::default());
+        SledLog { dir: dir.to_owned(), trees, heads, writer, met, tells, _lock: lock }
+    }
+
+    /// Where records that are there could not be read since it was opened: those that were lost before, and
+    /// have a batch in their place, do not count. At most 1,000 places.
+    pub fn damage_met(&self) -> Vec<(LogId, u64)> {
+        self.met.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
     }
 
     fn heads(&self) -> RwLockReadGuard<'_, Heads> {
@@ -264,9 +276,10 @@ impl Log for SledLog {
             .map_err(|why| Error::Refused(format!("the snapshot of commit {at} is not written: {why}")))
     }
 
-    fn read_snapshot(&self, at: Seq, see: &mut dyn FnMut(&[u8])) -> Result<(), Error> {
-        let read = snapshot::read(&self.dir, at, see);
-        read.map_err(|why| Error::BadSnapshot { at, why: why.to_string() })
+    fn open_snapshot(&self, at: Seq) -> Result<SnapshotPieces, Error> {
+        let bad = move |why: BadSnapshot| Error::BadSnapshot { at, why: why.to_string() };
+        let pieces = snapshot::open(&self.dir, at).map_err(bad)?;
+        Ok(Box::new(pieces.map(move |piece| piece.map_err(bad))))
     }
 
     fn drop_snapshot(&self, at: Seq) -> Result<(), Error> {

@@ -174,9 +174,8 @@ impl SledLog {
 
     /// Tells of damage, once for each place, and sees to it that the next start salvages.
     fn tell(&self, log: LogId, from: u64, to: u64, why: &str) {
-        let Some(met) = &self.met else { return };
-        let mut met = met.lock().unwrap_or_else(PoisonError::into_inner);
-        if met.len() >= TOLD_MAX || !met.insert((log, from)) {
+        let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
+        if met.len() >= TOLD_MAX || !met.insert((log, from)) || !self.tells {
             return;
         }
         let is_first = met.len() == 1;

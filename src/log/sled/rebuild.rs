@@ -5,8 +5,9 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use super::fill::Filling;
+use super::starts;
 use super::trees::Trees;
-use super::{first_key, starts};
 use crate::log::failure::{Failure, guarded};
 use crate::log::heads::Heads;
 use crate::log::salvage::{self, Chosen, LostRange, Repair, Source};
@@ -14,14 +15,7 @@ use crate::log::upgrade;
 use crate::log::{Last, OpenError, directory, suspect};
 use crate::protocol::batch::Batch;
 use crate::protocol::start::Starts;
-use crate::protocol::version::STORE_VERSION;
 use crate::protocol::{Epoch, LogId};
-
-/// How many bytes of batches are put into the new store at a time.
-const PIECE_BYTES: usize = 1024 * 1024;
-
-/// After how many bytes the new store is flushed on the way, to bound what sled keeps in memory.
-const FLUSH_BYTES: usize = 32 * 1024 * 1024;
 
 /// sled's cache for a store that is only asked.
 const ASK_CACHE_BYTES: u64 = 8 * 1024 * 1024;
@@ -129,14 +123,12 @@ fn build(
     source: &mut Source,
     repair: &mut Repair,
 ) -> Result<(), Failure> {
-    let trees = Trees::open(target, cache_bytes)?;
-    trees.set_number(b"version", &STORE_VERSION.to_le_bytes())?;
-    trees.set_number(b"epoch", &epoch.to_le_bytes())?;
-    starts.iter().try_for_each(|start| starts::put(&trees, start))?;
+    let mut filling = Filling::begin(target, cache_bytes)?;
+    filling.set_epoch(Epoch(epoch))?;
+    filling.set_starts(&starts)?;
     for (log, first) in &chosen.firsts {
-        trees.set_number(&first_key(*log), &first.to_le_bytes())?;
+        filling.set_first(*log, *first)?;
     }
-    let mut pieces = Pieces { trees: &trees, piece: Vec::new(), bytes: 0, unflushed: 0 };
     for (_, _, entry) in &chosen.whole {
         let batch = source.read(entry)?;
         if batch.damage().is_none() {
@@ -144,44 +136,17 @@ fn build(
             repair.records += u64::from(batch.header().count);
         }
         repair.lost.extend(lost_in(&batch));
-        pieces.add(batch)?;
+        filling.add(batch)?;
     }
     for batch in chosen.lost {
         repair.lost.extend(lost_in(&batch));
-        pieces.add(batch)?;
+        filling.add(batch)?;
     }
-    pieces.insert()?;
-    trees.flush()
+    filling.finish()
 }
 
 fn lost_in(batch: &Batch) -> Option<LostRange> {
     batch.damage().map(|damage| LostRange { log: batch.header().log, damage })
-}
-
-/// Puts batches into a store, many at a time.
-struct Pieces<'a> {
-    trees: &'a Trees,
-    piece: Vec<Batch>,
-    bytes: usize,
-    unflushed: usize,
-}
-
-impl Pieces<'_> {
-    fn add(&mut self, batch: Batch) -> Result<(), Failure> {
-        self.bytes += batch.bytes().len();
-        self.piece.push(batch);
-        if self.bytes >= PIECE_BYTES { self.insert() } else { Ok(()) }
-    }
-
-    fn insert(&mut self) -> Result<(), Failure> {
-        self.trees.insert(&std::mem::take(&mut self.piece))?;
-        self.unflushed += std::mem::take(&mut self.bytes);
-        if self.unflushed >= FLUSH_BYTES {
-            self.unflushed = 0;
-            self.trees.flush()?;
-        }
-        Ok(())
-    }
 }
 
 /// Whether the files hold newer batches than an open store shows.

@@ -47,6 +47,10 @@ pub(super) fn answer(
             Ok(Answer::Task(info))
         }
         Query::Overview => Ok(Answer::Overview(overview(state, presence, facts))),
+        // The server asks the logs.
+        Query::Stored { .. } | Query::SnapshotPieces { .. } => Err(Rejection::Invalid(
+            "the state does not know what is stored: ask a server with a log".to_owned(),
+        )),
     }
 }
 

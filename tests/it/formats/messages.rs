@@ -1,7 +1,8 @@
 //! What is sent: the messages, and all that is in them and not in the facts.
 
+use bytes::Bytes;
 use headwater::protocol::channel::ChannelInfo;
-use headwater::protocol::command::{Answer, Command, Overview, Query, Rejection};
+use headwater::protocol::command::{Answer, Command, Overview, Query, Rejection, Stored};
 use headwater::protocol::limits::TooLarge;
 use headwater::protocol::message::{Assignment, ClientMessage, Closing, Hello, Position, ServerMessage};
 use headwater::protocol::session::{EndReason, FunctionOffer, HeldAttempt, Role, WorkerInfo, WorkerOffer};
@@ -61,6 +62,17 @@ fn overview() -> Overview {
         failed: 4,
         channels: 5,
         workers: vec![worker],
+    }
+}
+
+fn stored() -> Stored {
+    Stored {
+        seq: Seq(1001),
+        epoch: Epoch(4),
+        digest: Digest(7),
+        starts: vec![start()],
+        snapshots: vec![Seq(900)],
+        logs: vec![LOG],
     }
 }
 
@@ -125,6 +137,8 @@ fn of_clients(lines: &mut Lines) {
         Tasks = Query::Tasks { from: 300 },
         Task = Query::Task { task: TASK },
         Overview = Query::Overview,
+        Stored = Query::Stored { after: Some(LOG) },
+        SnapshotPieces = Query::SnapshotPieces { at: Seq(1001), from: 300 },
     });
 }
 
@@ -159,6 +173,8 @@ fn of_the_server(lines: &mut Lines) {
         Tasks = Answer::Tasks(vec![task()]),
         Task = Answer::Task(task()),
         Overview = Answer::Overview(overview()),
+        Stored = Answer::Stored(stored()),
+        SnapshotPieces = Answer::SnapshotPieces { pieces: vec![Bytes::from_static(b"piece")], is_end: true },
     });
     variants!(lines, Outcome {
         Finished = Outcome::Finished(payload()),

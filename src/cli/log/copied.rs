@@ -1,0 +1,187 @@
+//! What a backup or a restore has copied, and how far it is.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::cli::output::{Output, note};
+use crate::log::Last;
+use crate::protocol::batch::Damage;
+use crate::protocol::{LogId, Seq};
+
+/// How often it says how far it is.
+const TOLD_EVERY: Duration = Duration::from_secs(1);
+
+/// What was copied so far.
+#[derive(Debug)]
+pub struct Copied {
+    /// The newest commit.
+    pub last: Last,
+    /// The logs that hold anything.
+    pub logs: u64,
+    /// Their records.
+    pub records: u64,
+    /// The bytes of their batches, and of the snapshots.
+    pub bytes: u64,
+    /// The snapshots.
+    pub snapshots: Vec<Seq>,
+    /// What is lost, and was lost before.
+    pub lost: Vec<(LogId, Damage)>,
+    began: Instant,
+    told: Instant,
+    quiet: bool,
+}
+
+/// What a copy is.
+#[derive(Debug, Clone, Copy)]
+pub enum Made {
+    Backup,
+    Restored,
+}
+
+/// As `--json` prints it.
+#[derive(Debug, Serialize)]
+struct Shown<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backup: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restored: Option<&'a str>,
+    seq: u64,
+    epoch: u64,
+    digest: String,
+    logs: u64,
+    records: u64,
+    bytes: u64,
+    snapshots: &'a [Seq],
+    lost: Vec<Lost<'a>>,
+    seconds: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Lost<'a> {
+    log: LogId,
+    from: u64,
+    to: u64,
+    why: &'a str,
+}
+
+impl Copied {
+    /// Nothing yet. `quiet`: it never says how far it is.
+    pub fn begin(quiet: bool) -> Self {
+        let now = Instant::now();
+        let (last, snapshots, lost) = (Last::default(), Vec::new(), Vec::new());
+        Copied { last, logs: 0, records: 0, bytes: 0, snapshots, lost, began: now, told: now, quiet }
+    }
+
+    /// Begins to count anew; the time goes on.
+    pub fn begin_again(&mut self) {
+        *self = Copied { began: self.began, told: self.told, ..Copied::begin(self.quiet) };
+    }
+
+    /// Says how far it is, when it has not for a second.
+    pub fn tell(&mut self, what: &str) {
+        if !self.quiet && self.told.elapsed() >= TOLD_EVERY {
+            self.told = Instant::now();
+            note(format_args!("{what} so far: {} records, {} MiB", self.records, self.bytes >> 20));
+        }
+    }
+
+    /// Prints what was made, and where.
+    pub fn print(&self, json: bool, made: Made, place: &Path) -> anyhow::Result<()> {
+        let (mut output, place) = (Output::new(), place.display().to_string());
+        if json {
+            output.json(&self.shown(made, &place))?;
+        } else {
+            let made = match made {
+                Made::Backup => "backup in",
+                Made::Restored => "restored to",
+            };
+            output.line(format!("{made} {place}: {}", self.in_words()))?;
+            self.lost.iter().try_for_each(|(log, damage)| output.line(format!("  log {log}: {damage}")))?;
+        }
+        output.flush()
+    }
+
+    fn in_words(&self) -> String {
+        let Copied { last, logs, records, .. } = self;
+        let mut words = format!(
+            "commit {} of epoch {}, {logs} logs, {records} records, {} snapshots, {} bytes in {:.1} s",
+            last.seq,
+            last.epoch,
+            self.snapshots.len(),
+            self.bytes,
+            self.began.elapsed().as_secs_f64()
+        );
+        let lost: u64 = self.lost.iter().map(|(_, damage)| damage.to - damage.from).sum();
+        if lost > 0 {
+            words.push_str(&format!("; {lost} records in it were lost before:"));
+        }
+        words
+    }
+
+    fn shown<'a>(&'a self, made: Made, place: &'a str) -> Shown<'a> {
+        let lost = self.lost.iter().map(|(log, damage)| Lost {
+            log: *log,
+            from: damage.from,
+            to: damage.to,
+            why: &damage.why,
+        });
+        let (backup, restored) = match made {
+            Made::Backup => (Some(place), None),
+            Made::Restored => (None, Some(place)),
+        };
+        Shown {
+            backup,
+            restored,
+            seq: self.last.seq.0,
+            epoch: self.last.epoch.0,
+            digest: self.last.digest.to_string(),
+            logs: self.logs,
+            records: self.records,
+            bytes: self.bytes,
+            snapshots: &self.snapshots,
+            lost: lost.collect(),
+            seconds: self.began.elapsed().as_secs_f64(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{Digest, Epoch};
+
+    fn copied() -> Copied {
+        let last = Last { seq: Seq(9), epoch: Epoch(2), digest: Digest(7) };
+        Copied { last, logs: 3, records: 12, bytes: 900, snapshots: vec![Seq(8)], ..Copied::begin(true) }
+    }
+
+    #[test]
+    fn people_and_programs_see_what_was_copied_and_what_is_lost() {
+        let mut copied = copied();
+        let words = copied.in_words();
+        assert!(
+            words.starts_with("commit 9 of epoch 2, 3 logs, 12 records, 1 snapshots, 900 bytes in 0."),
+            "{words}"
+        );
+        assert!(!words.contains("lost"), "{words}");
+        copied.lost.push((LogId(1), Damage { from: 3, to: 7, why: "gone".to_owned() }));
+        assert!(
+            copied.in_words().ends_with(" s; 4 records in it were lost before:"),
+            "{}",
+            copied.in_words()
+        );
+        let json = serde_json::to_value(copied.shown(Made::Backup, "there")).unwrap();
+        assert_eq!((&json["backup"], json.get("restored")), (&"there".into(), None));
+        assert_eq!(json["lost"][0], serde_json::json!({ "log": 1, "from": 3, "to": 7, "why": "gone" }));
+        assert_eq!((&json["snapshots"][0], &json["seq"]), (&8.into(), &9.into()));
+    }
+
+    #[test]
+    fn what_is_begun_again_counts_from_nothing() {
+        let mut copied = copied();
+        copied.begin_again();
+        assert_eq!((copied.records, copied.snapshots.len(), copied.last), (0, 0, Last::default()));
+    }
+}
