@@ -1,5 +1,7 @@
 //! `headwater scheduler`.
 
+use std::time::Duration;
+
 use super::serve::Serve;
 use super::signals::Signals;
 
@@ -27,6 +29,6 @@ impl Scheduler {
         if self.until_stdin_closes {
             signals.or_stdin_closes();
         }
-        self.serve.run(self.serve.options()?, signals).await
+        self.serve.run(self.serve.options()?, signals, Duration::ZERO).await
     }
 }

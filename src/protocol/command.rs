@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::channel::{ChannelInfo, ChannelName, Element};
 use super::digest::Digest;
 use super::event::Receipt;
-use super::ids::{AttemptNumber, Epoch, LogId, Seq, TaskId, TaskKey};
+use super::ids::{AttemptNumber, Epoch, LogId, Producer, Seq, TaskId, TaskKey};
 use super::limits::TooLarge;
 use super::payload::Payload;
-use super::session::{EndReason, WorkerInfo};
+use super::session::{EndReason, Retire, WorkerInfo, WorkerStatus};
 use super::task::{Submission, TaskError, TaskInfo};
 
 /// A wish that changes something. It is decided once: sent again with the same number, it finds its
@@ -64,6 +64,19 @@ pub enum Command {
         /// Why.
         error: Box<TaskError>,
     },
+    /// From a worker: it retires, and is to be given nothing more. It says so on one connection and, with an
+    /// offer without slots, in the hello of each one after that. Answer: [`Answer::Retiring`]; behind it comes
+    /// no assignment any more.
+    Retire,
+    /// Tell a worker to retire: [`ServerMessage::Retire`](super::message::ServerMessage::Retire). From now on
+    /// it is given nothing more; one that is away hears of it when it comes back. Answer:
+    /// [`Answer::Retiring`].
+    RetireWorker {
+        /// The worker's session: its name may be another's by now.
+        worker: Producer,
+        /// How.
+        retire: Retire,
+    },
 }
 
 /// A question; it changes nothing. The answer is as of a moment that is durable.
@@ -94,6 +107,18 @@ pub enum Query {
     },
     /// The log and the cluster at a glance. Answer: [`Answer::Overview`].
     Overview,
+    /// The workers in the order in which they joined, those that are away and waited for too; at most
+    /// [`LISTING_ROWS_MAX`](super::limits::LISTING_ROWS_MAX), and no more than fit a frame: ask on from the
+    /// last until none comes. Answer: [`Answer::Workers`].
+    Workers {
+        /// Only those whose session is newer than this one.
+        after: Producer,
+    },
+    /// One worker. Answer: [`Answer::Workers`] with one row.
+    Worker {
+        /// Its session.
+        worker: Producer,
+    },
 }
 
 /// What a command or a query brings.
@@ -131,6 +156,10 @@ pub enum Answer {
     Task(TaskInfo),
     /// The log and the cluster.
     Overview(Overview),
+    /// The worker is given nothing more.
+    Retiring,
+    /// Workers.
+    Workers(Vec<WorkerStatus>),
 }
 
 /// The log and the cluster at a glance.
@@ -225,4 +254,7 @@ pub enum Rejection {
     /// The scheduler is on its way out.
     #[error("the scheduler is shutting down")]
     ShuttingDown,
+    /// There is no such worker.
+    #[error("there is no worker {0}")]
+    UnknownWorker(String),
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::command::{Answer, Command, Query, Rejection};
 use super::ids::{AttemptNumber, Epoch, LogId, SessionId, TaskId, TaskKey};
 use super::payload::Payload;
-use super::session::Role;
+use super::session::{Retire, Role};
 use super::task::Outcome;
 
 /// What a client or worker says first.
@@ -134,6 +134,9 @@ pub enum ServerMessage {
     },
     /// The answer to [`ClientMessage::Ping`].
     Pong,
+    /// To a worker: retire. It answers with [`Command::Retire`] and, when the time has come, with
+    /// [`ClientMessage::Goodbye`]; what is behind it is no assignment.
+    Retire(Retire),
 }
 
 /// An attempt for a worker.

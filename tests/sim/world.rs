@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fastrand::Rng;
 use headwater::log::{Log, Memory};
 use headwater::protocol::event::TaskResult;
+use headwater::protocol::session::Retire;
 use headwater::protocol::task::{Argument, ErrorKind};
 use headwater::protocol::{ChannelEvent, Digest, Element, Epoch, LogId, Outcome, TaskEvent, TaskId, TimeMs};
 use headwater::scheduler::core::{Event, State};
@@ -14,6 +15,7 @@ use headwater::scheduler::recovery;
 
 use crate::network::{Network, Wire};
 use crate::progress;
+use crate::retiring::Retirements;
 use crate::server::{SETTINGS, Server};
 use crate::transcript::{self, Told};
 use crate::workers::{COUNT_TO, Worker, result};
@@ -37,6 +39,7 @@ pub struct World {
     workers: Vec<Worker>,
     shadow: Shadow,
     crashes: u32,
+    retiring: Retirements,
     /// What was checked, and compared with replay, last.
     checked: Seen,
     folded: Seen,
@@ -87,6 +90,7 @@ impl World {
             workers,
             shadow,
             crashes: 0,
+            retiring: Retirements::default(),
             checked: Seen::default(),
             folded: Seen::default(),
             told,
@@ -156,7 +160,7 @@ impl World {
         }
         worker.send(&mut self.network);
         worker.hear(&mut self.network, &mut self.rng);
-        if worker.ended {
+        if worker.ended || worker.has_left() {
             let name = worker.name().to_owned();
             worker.die(&mut self.network);
             // Whoever was replaced stays away, so that two namesakes do not take turns for ever.
@@ -197,7 +201,7 @@ impl World {
     }
 
     fn trouble(&mut self) {
-        match self.rng.u8(..17) {
+        match self.rng.u8(..20) {
             0 => self.crash_scheduler(),
             1..7 => {
                 let wires = self.network.wires();
@@ -245,6 +249,20 @@ impl World {
                 self.told.push(format!("worker {} gives up its connections", self.workers[at].name()));
                 self.workers[at].give_up_connection(&mut self.network);
             }
+            15 => {
+                let at = self.rng.usize(..self.workers.len());
+                self.told.push(format!("worker {} retires by itself", self.workers[at].name()));
+                self.workers[at].retire();
+            }
+            16 | 17 => {
+                let Some(state) = self.state() else { return };
+                let workers = crate::retiring::workers(state);
+                let Some(worker) = self.rng.choice(workers) else { return };
+                let retire = if self.rng.bool() { Retire::Finish } else { Retire::HandOver };
+                let at = self.rng.usize(..self.clients.len());
+                self.told.push(format!("client {at} asks that worker {worker} retires: {retire:?}"));
+                self.clients[at].retire_worker(worker, retire);
+            }
             _ => {
                 self.told.push("time passes".to_owned());
                 self.now += self.rng.u64(..300);
@@ -269,6 +287,7 @@ impl World {
     fn check(&mut self) {
         let Some(server) = &self.server else { return };
         let core = server.pipeline.core();
+        self.retiring.watch(server.epoch(), core);
         let seen = (server.epoch(), core.state().records(), server.connections());
         if seen != self.checked {
             core.check();

@@ -208,6 +208,15 @@ impl Link {
         }
     }
 
+    /// A worker takes nothing more: says so now, by a command whose number this gives, and in every hello from
+    /// now on. Behind the answer to it comes no assignment.
+    pub fn retire(&mut self) -> u64 {
+        if let Role::Worker(offer) = &mut self.role {
+            offer.slots = 0;
+        }
+        self.command(Command::Retire)
+    }
+
     /// Ends the session as soon as all commands are answered.
     pub fn goodbye(&mut self) {
         self.is_leaving = true;
@@ -385,6 +394,7 @@ impl Link {
                 self.let_go(HeldAttempt { task, attempt });
                 self.deliveries.push_back(Delivery::Abort { task, attempt });
             }
+            ServerMessage::Retire(retire) => self.deliveries.push_back(Delivery::Retire(retire)),
             ServerMessage::Pong => {}
             message @ (ServerMessage::Welcome { .. } | ServerMessage::Closing(_)) => {
                 return Err(ProtocolError::unexpected(&message, "while the session was open"));

@@ -4,9 +4,12 @@ use headwater::protocol::channel::ChannelInfo;
 use headwater::protocol::command::{Answer, Command, Overview, Query, Rejection};
 use headwater::protocol::limits::TooLarge;
 use headwater::protocol::message::{Assignment, ClientMessage, Closing, Hello, Position, ServerMessage};
-use headwater::protocol::session::{EndReason, FunctionOffer, HeldAttempt, Role, WorkerInfo, WorkerOffer};
+use headwater::protocol::session::{
+    EndReason, FunctionOffer, HeldAttempt, Retire, Role, RunningAttempt, WorkerInfo, WorkerOffer,
+    WorkerStatus,
+};
 use headwater::protocol::task::{TaskInfo, TaskStatus};
-use headwater::protocol::{Digest, Element, Epoch, LogId, Outcome, Seq, SessionId};
+use headwater::protocol::{Digest, Element, Epoch, LogId, Outcome, Producer, Seq, SessionId};
 
 use super::facts::{ATTEMPT, TASK, error, key, name, payload, receipt, submission};
 use super::{Lines, variants};
@@ -55,6 +58,18 @@ fn overview() -> Overview {
         failed: 4,
         channels: 5,
         workers: vec![worker],
+    }
+}
+
+fn worker() -> WorkerStatus {
+    WorkerStatus {
+        session: Producer(300),
+        name: "w1".into(),
+        slots: 4,
+        running: 2,
+        connected: true,
+        retiring: false,
+        runs: vec![RunningAttempt { key: key(), attempt: ATTEMPT, is_client: true }],
     }
 }
 
@@ -112,6 +127,8 @@ fn of_clients(lines: &mut Lines) {
         Stop = Command::Stop { log: LOG },
         Finish = Command::Finish { task: TASK, attempt: ATTEMPT, result: payload() },
         Fail = Command::Fail { task: TASK, attempt: ATTEMPT, error: error() },
+        Retire = Command::Retire,
+        RetireWorker = Command::RetireWorker { worker: Producer(300), retire: Retire::HandOver },
     });
     variants!(lines, Query {
         Channels = Query::Channels { after: Some(name()) },
@@ -119,6 +136,12 @@ fn of_clients(lines: &mut Lines) {
         Tasks = Query::Tasks { from: 300 },
         Task = Query::Task { task: TASK },
         Overview = Query::Overview,
+        Workers = Query::Workers { after: Producer(300) },
+        Worker = Query::Worker { worker: Producer(300) },
+    });
+    variants!(lines, Retire {
+        Finish = Retire::Finish,
+        HandOver = Retire::HandOver,
     });
 }
 
@@ -137,6 +160,7 @@ fn of_the_server(lines: &mut Lines) {
         Assign = ServerMessage::Assign(assignment()),
         Abort = ServerMessage::Abort { task: TASK, attempt: ATTEMPT },
         Pong = ServerMessage::Pong,
+        Retire = ServerMessage::Retire(Retire::HandOver),
     });
     lines.add("ServerMessage::Answer.Err", &ServerMessage::Answer(Err(Rejection::ShuttingDown)));
     variants!(lines, Answer {
@@ -151,6 +175,8 @@ fn of_the_server(lines: &mut Lines) {
         Tasks = Answer::Tasks(vec![task()]),
         Task = Answer::Task(task()),
         Overview = Answer::Overview(overview()),
+        Retiring = Answer::Retiring,
+        Workers = Answer::Workers(vec![worker()]),
     });
     variants!(lines, Outcome {
         Finished = Outcome::Finished(payload()),
@@ -180,6 +206,7 @@ fn refusals(lines: &mut Lines) {
         Invalid = Rejection::Invalid("nonsense".to_owned()),
         LogFailed = Rejection::LogFailed("the disk is full".to_owned()),
         ShuttingDown = Rejection::ShuttingDown,
+        UnknownWorker = Rejection::UnknownWorker("w1".to_owned()),
     });
     variants!(lines, Closing {
         NotHeadwater = Closing::NotHeadwater("checksum".to_owned()),
