@@ -211,14 +211,14 @@ impl Link {
     /// A worker takes nothing more: says so now, by a command whose number this gives, and in every hello from
     /// now on. Behind the answer to it comes no assignment.
     pub fn retire(&mut self) -> u64 {
-        if let Role::Worker(offer) = &mut self.role {
-            offer.slots = 0;
-        }
+        self.offer_no_slots();
         self.command(Command::Retire)
     }
 
-    /// Ends the session as soon as all commands are answered.
+    /// Ends the session as soon as all commands are answered. A worker that has to connect for that once more
+    /// takes nothing then.
     pub fn goodbye(&mut self) {
+        self.offer_no_slots();
         self.is_leaving = true;
     }
 
@@ -476,6 +476,12 @@ impl Link {
         match self.watched.remove(&task) {
             Some(number) => self.requests.remove(&number).is_some(),
             None => false,
+        }
+    }
+
+    fn offer_no_slots(&mut self) {
+        if let Role::Worker(offer) = &mut self.role {
+            offer.slots = 0;
         }
     }
 
