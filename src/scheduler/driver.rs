@@ -163,7 +163,8 @@ impl Driver {
             }
             self.release();
             // Not left to the timer: while calls keep coming, that would never have its turn.
-            if self.until_deadline().is_zero() && !self.pipeline.is_full() {
+            // Once it stops, what follows by itself is left to the next start: it could go on for long.
+            if !stopping && self.until_deadline().is_zero() && !self.pipeline.is_full() {
                 self.pipeline.tick(now());
                 self.release();
             }
@@ -171,7 +172,7 @@ impl Driver {
                 return Ok(());
             }
             let full = self.pipeline.is_full();
-            let deadline = self.until_deadline();
+            let deadline = if stopping { PULSE } else { self.until_deadline() };
             tokio::select! {
                 biased;
                 written = self.written.recv() => {
@@ -311,6 +312,45 @@ mod tests {
         (handle.connect(hello, outbox).await.unwrap().connection, outgoing)
     }
 
+    fn submit(n: u64) -> (u64, Request) {
+        let (function, arguments, options) = ("f".into(), vec![], TaskOptions::default());
+        let key = TaskKey::named(&n.to_string());
+        (n, Request::Command(Command::Submit(Submission { key, function, version: 1, arguments, options })))
+    }
+
+    #[tokio::test]
+    async fn a_stop_does_not_wait_for_all_that_follows_by_itself() {
+        const TASKS: u64 = 20_000;
+        let log = Arc::new(Memory::new());
+        let (settings, snapshots) = (Settings::default(), snapshots::Options::default());
+        let scheduler = start(log.clone(), Reader::new(log.clone()), settings, snapshots, None).unwrap();
+        let (leaves, mut outgoing) = connect(&scheduler.handle, 1).await;
+        for first in (1..=TASKS).step_by(1000) {
+            scheduler.handle.send(leaves, (first..first + 1000).map(submit).collect()).await.unwrap();
+        }
+        for _ in 0..TASKS {
+            assert!(matches!(outgoing.recv().await.unwrap().message, ServerMessage::Answer(Ok(_))));
+        }
+        // All of them are to be forgotten, some thousands in a step.
+        scheduler.handle.disconnect(leaves, Departure::Goodbye).await;
+        scheduler.handle.shutdown().await;
+        scheduler.driver.await.unwrap().unwrap();
+        let left = recovery::fold(log.as_ref()).unwrap();
+        assert!(left.sessions.is_empty() && left.unkept.len() > TASKS as usize / 2, "{}", left.unkept.len());
+        // The next start goes on with it.
+        let scheduler = start(log.clone(), Reader::new(log.clone()), settings, snapshots, None).unwrap();
+        let (_, mut outgoing) = connect(&scheduler.handle, 2).await;
+        while !recovery::fold(log.as_ref()).unwrap().tasks.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        scheduler.handle.shutdown().await;
+        assert_eq!(
+            outgoing.recv().await.map(|outgoing| outgoing.message),
+            Some(ServerMessage::Closing(Closing::ShuttingDown))
+        );
+        scheduler.driver.await.unwrap().unwrap();
+    }
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn leases_end_while_calls_keep_coming() {
         let log = Arc::new(Memory::new());
@@ -319,12 +359,8 @@ mod tests {
             start(log.clone(), Reader::new(log), settings, snapshots::Options::default(), None).unwrap();
         let handle = scheduler.handle;
         let (leaves, _outbox) = connect(&handle, 1).await;
-        let key = TaskKey::named("x");
-        let task = key.id;
-        let options = TaskOptions::default();
-        let (function, arguments) = ("f".into(), vec![]);
-        let submission = Submission { key, function, version: 1, arguments, options };
-        handle.send(leaves, vec![(1, Request::Command(Command::Submit(submission)))]).await.unwrap();
+        let task = TaskKey::named("1").id;
+        handle.send(leaves, vec![submit(1)]).await.unwrap();
         handle.disconnect(leaves, Departure::Lost { silent_ms: 0 }).await;
         let (stays, mut outgoing) = connect(&handle, 2).await;
         // More than the driver can take.
