@@ -9,7 +9,8 @@ use super::worker::{SLOTS, cores};
 
 /// Run a scheduler and workers in one process.
 ///
-/// All that one machine needs. More workers can join from elsewhere with `headwater worker`.
+/// All that one machine needs. More workers can join from elsewhere with `headwater worker`. SIGINT (Ctrl-C) and
+/// SIGTERM stop it in order: first its workers, which have `--grace` to finish what they run, then the scheduler.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  headwater up --workers 2 --slots 8")]
 pub struct Up {

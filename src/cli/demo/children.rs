@@ -86,7 +86,7 @@ async fn keep(recipe: Recipe, mut child: Child, mut stdin: ChildStdin, mut stopp
         tokio::select! {
             status = child.wait() => match status {
                 Ok(status) if status.success() => {
-                    tracing::warn!(worker = recipe.name, "retired: it is not started again");
+                    tracing::warn!(worker = recipe.name, "has left in order: it is not started again");
                     return;
                 }
                 Ok(status) => tracing::warn!(worker = recipe.name, %status, "died: starting it again"),
