@@ -2,6 +2,7 @@
 //! a channel until that is stopped, so nothing here depends on how long anything takes.
 
 use std::path::Path;
+use std::time::Duration;
 
 use headwater::client::Submission;
 use headwater::protocol::session::{EndReason, Retire};
@@ -14,7 +15,7 @@ use crate::cluster::{Cluster, Dir, free_address};
 use crate::process::{Ended, HEADWATER, Process, command, headwater};
 
 async fn connect(address: &str) -> Client {
-    Client::builder().connect_timeout(std::time::Duration::from_secs(30)).connect(address).await.unwrap()
+    Client::builder().connect_timeout(Duration::from_secs(30)).connect(address).await.unwrap()
 }
 
 /// Starts a task that counts on a channel until that is stopped, and waits until it has begun.
@@ -51,6 +52,13 @@ async fn finish(client: &Client, channel: &str, future: TaskFuture<u64>, attempt
     assert_eq!(future.clone().await.unwrap(), elements);
     assert_eq!(future.info().await.unwrap().attempt, AttemptNumber(attempt));
     wait_for(client, channel, elements).await;
+}
+
+/// Waits until the only worker is connected and known to retire.
+async fn until_retiring(client: &Client) {
+    while !client.workers().await.unwrap().first().is_some_and(|one| one.retiring && one.connected) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// A worker with more options.
@@ -186,12 +194,7 @@ async fn a_scheduler_that_did_not_pass_it_on_is_told_again() {
     cluster.start_scheduler().await;
     let left = tokio::spawn(async move { retirement.left().await });
     one.signal("CONT").await;
-    let retires = async {
-        while !client.workers().await.unwrap().first().is_some_and(|one| one.retiring && one.connected) {
-            tokio::task::yield_now().await;
-        }
-    };
-    retires.await;
+    until_retiring(&client).await;
     finish(&client, "c", count, 1).await;
     assert_eq!(left.await.unwrap().unwrap(), EndReason::Left);
     is_in_order(&one.end().await);
@@ -205,9 +208,33 @@ async fn with_grace_a_signal_lets_a_worker_finish() {
     let count = start_count(&client, "c").await;
     one.signal("TERM").await;
     one.said("retires: it takes nothing more").await;
+    until_retiring(&client).await;
+    let other = submit_count(&client, "d").await;
+    assert!(other.info().await.unwrap().waits_for.is_some(), "it takes nothing more");
     let _two = cluster.worker("two").await;
+    wait_for(&client, "d", 1).await;
     finish(&client, "c", count, 1).await;
     is_in_order(&one.end().await);
+    finish(&client, "d", other, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_whose_lease_ends_while_it_retires_ends_and_does_not_join_anew() {
+    let cluster = Cluster::start_on(Dir::new(), &["--worker-lease", "1s"]).await;
+    let client = connect(&cluster.address).await;
+    let one = worker_with(&cluster, "one", &["--grace", "60s"]).await;
+    let count = start_count(&client, "c").await;
+    one.signal("TERM").await;
+    until_retiring(&client).await;
+    one.signal("STOP").await;
+    while !client.workers().await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    one.signal("CONT").await;
+    is_in_order(&one.end().await);
+    let _two = cluster.worker("two").await;
+    finish(&client, "c", count, 2).await;
+    assert_eq!(of_kind(&cluster, "died").await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
