@@ -179,10 +179,10 @@ fn without(error: Error) -> Result<Option<WorkerStatus>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::fixture::{FakeServer, soon};
 
-    #[test]
-    fn an_unknown_worker_comes_with_those_there_are() {
-        let worker = |n: u64| WorkerStatus {
+    fn worker(n: u64) -> WorkerStatus {
+        WorkerStatus {
             session: Producer(n),
             name: format!("w{n}").into(),
             slots: 1,
@@ -190,7 +190,42 @@ mod tests {
             connected: true,
             retiring: false,
             runs: vec![],
+        }
+    }
+
+    /// The row that a status brings, and the command that the scheduler gets for it.
+    async fn looked_after(retire: Retire, retiring: bool) -> Option<Command> {
+        let server = FakeServer::new().await;
+        let (connection, mut peer) = server.connect().await;
+        let retirement = Retirement { client: Client::over(connection), worker: worker(7), retire, since: 0 };
+        let row = WorkerStatus { retiring, ..worker(7) };
+        let scheduler = async {
+            let (number, query) = peer.query().await;
+            assert_eq!(query, Query::Worker { worker: Producer(7) });
+            peer.answer(number, Answer::Workers(vec![row.clone()])).await;
+            if retiring && retire == Retire::Finish {
+                return None;
+            }
+            let (number, command) = peer.command().await;
+            peer.answer(number, Answer::Retiring).await;
+            Some(command)
         };
+        let (status, told) = soon(async { tokio::join!(retirement.status(), scheduler) }).await;
+        assert_eq!(status.unwrap(), Some(row.clone()));
+        told
+    }
+
+    #[tokio::test]
+    async fn a_scheduler_that_knows_nothing_of_a_retirement_is_told_again() {
+        let told = |retire| Some(Command::RetireWorker { worker: Producer(7), retire });
+        assert_eq!(looked_after(Retire::Finish, false).await, told(Retire::Finish));
+        assert_eq!(looked_after(Retire::Finish, true).await, None);
+        // The worker may have said by itself that it retires.
+        assert_eq!(looked_after(Retire::HandOver, true).await, told(Retire::HandOver));
+    }
+
+    #[test]
+    fn an_unknown_worker_comes_with_those_there_are() {
         assert_eq!(unknown("x", &[]), "`x`: there is none at all");
         assert_eq!(unknown("x", &[worker(1)]), "`x`: there is `w1`");
         assert_eq!(unknown("x", &[worker(1), worker(2)]), "`x`: there are `w1`, `w2`");
