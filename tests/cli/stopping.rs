@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use headwater::Client;
 
 use crate::cluster::Cluster;
+use crate::process::soon;
 
 /// How many clients append, how many values each, and how many of these it does not wait for.
 const CLIENTS: u64 = 4;
@@ -42,9 +43,12 @@ async fn what_was_acked_before_a_stop_under_load_is_there_and_the_rest_goes_to_t
     }
     let all = (CLIENTS * VALUES) as usize;
     for stop in 1..=3 {
-        while acked.load(Ordering::Relaxed) < stop * all / 5 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        let under_way = async {
+            while acked.load(Ordering::Relaxed) < stop * all / 5 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        soon(under_way).await;
         let (scheduler, since) = (cluster.take_scheduler(), Instant::now());
         scheduler.signal("TERM").await;
         let ended = scheduler.end().await;
@@ -55,7 +59,7 @@ async fn what_was_acked_before_a_stop_under_load_is_there_and_the_rest_goes_to_t
     }
     let mut there = Vec::new();
     for client in clients {
-        there.extend(client.await.unwrap());
+        there.extend(soon(client).await.unwrap());
     }
     there.sort_unstable();
     let client = Client::connect(&cluster.address).await.unwrap();
