@@ -92,8 +92,11 @@ pub struct Local {
     failed: watch::Receiver<Option<log::Error>>,
     driver: JoinHandle<()>,
     server: (oneshot::Sender<()>, JoinHandle<()>),
-    workers: Vec<(oneshot::Sender<()>, JoinHandle<Result<()>>)>,
+    workers: Vec<LocalWorker>,
 }
+
+/// A worker in this process. Dropping the first has it retire, the second hand over.
+type LocalWorker = (oneshot::Sender<()>, oneshot::Sender<()>, JoinHandle<Result<()>>);
 
 impl Local {
     /// Opens the store, listens, recovers the state, and starts the workers.
@@ -148,22 +151,39 @@ impl Local {
 
     /// Waits until the log can no longer be written, which a disk that works never brings about, or the
     /// scheduler has broken down. It has stopped then, and the process is to end: a new start finds what was acknowledged.
-    pub async fn failed(&self) -> log::Error {
+    pub fn failed(&self) -> impl Future<Output = log::Error> + use<> {
         let mut failed = self.failed.clone();
-        loop {
-            if let Some(error) = failed.borrow_and_update().clone() {
-                return error;
+        async move {
+            loop {
+                if let Some(error) = failed.borrow_and_update().clone() {
+                    return error;
+                }
+                if failed.changed().await.is_err() {
+                    return std::future::pending().await;
+                }
             }
-            if failed.changed().await.is_err() {
-                return std::future::pending().await;
-            }
+        }
+    }
+
+    /// Has the workers of this process retire, and waits until all of them have left: they take nothing more,
+    /// and finish what they run. May be given up at any moment.
+    pub async fn retire_workers(&mut self) {
+        let none = || oneshot::channel().0;
+        self.workers.iter_mut().for_each(|(retire, ..)| drop(std::mem::replace(retire, none())));
+        while let Some((.., worker)) = self.workers.last_mut() {
+            note(worker.await);
+            self.workers.pop();
         }
     }
 
     /// Stops in order: the workers leave, what was accepted becomes durable, everyone is told.
     pub async fn stop(self) {
-        let (stops, workers): (Vec<_>, Vec<_>) = self.workers.into_iter().unzip();
-        drop(stops);
+        // All are told before the first is waited for.
+        let told = |(retire, hand_over, worker): LocalWorker| {
+            drop((hand_over, retire));
+            worker
+        };
+        let workers: Vec<_> = self.workers.into_iter().map(told).collect();
         for worker in workers {
             note(worker.await);
         }
@@ -186,11 +206,7 @@ fn open(store: Store, repair: bool) -> std::result::Result<(Arc<dyn Log>, Opened
     }
 }
 
-fn start_worker(
-    options: &Options,
-    address: SocketAddr,
-    n: u32,
-) -> (oneshot::Sender<()>, JoinHandle<Result<()>>) {
+fn start_worker(options: &Options, address: SocketAddr, n: u32) -> LocalWorker {
     let worker = worker::Options {
         address: address.to_string(),
         name: Some(format!("local-{n}")),
@@ -198,8 +214,10 @@ fn start_worker(
         token: options.token.clone(),
         connect_timeout: Duration::from_secs(10),
     };
-    let (stop, stopped) = oneshot::channel::<()>();
-    (stop, tokio::spawn(worker::run(worker, async { drop(stopped.await) })))
+    let (retire, retires) = oneshot::channel::<()>();
+    let (hand_over, hands_over) = oneshot::channel::<()>();
+    let run = worker::run(worker, async { drop(retires.await) }, async { drop(hands_over.await) });
+    (retire, hand_over, tokio::spawn(run))
 }
 
 /// Why the process must end, if the driver did not end in order.

@@ -103,7 +103,8 @@ impl Command {
 
     fn log_level(&self) -> LevelFilter {
         match self {
-            Command::Up(_) | Command::Scheduler(_) | Command::Worker(_) => LevelFilter::INFO,
+            Command::Up(_) | Command::Scheduler(_) => LevelFilter::INFO,
+            Command::Worker(worker) if worker.is_run() => LevelFilter::INFO,
             _ => LevelFilter::WARN,
         }
     }
@@ -169,9 +170,9 @@ mod tests {
         fn visit(command: &clap::Command, path: &str) {
             let path = format!("{path} {}", command.get_name());
             assert!(command.get_about().is_some(), "{path} has no text");
-            if command.has_subcommands() {
-                command.get_subcommands().for_each(|inner| visit(inner, &path));
-            } else {
+            command.get_subcommands().for_each(|inner| visit(inner, &path));
+            // `worker` is a command as well as a group of them.
+            if !command.has_subcommands() || command.get_arguments().next().is_some() {
                 assert!(command.get_long_about().is_some(), "{path} has no longer text");
                 let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
                 assert!(after.contains(path.trim_start()), "{path} has no example");

@@ -1,13 +1,19 @@
 //! `headwater scheduler`.
 
+use std::time::Duration;
+
 use super::serve::Serve;
 use super::signals::Signals;
 
 /// Run a scheduler.
 ///
 /// It keeps the log, gives tasks to workers, and serves clients. On start it recovers from the log in its
-/// directory and says what it found. SIGINT (Ctrl-C) and SIGTERM stop it in order; after SIGKILL or a
-/// crash, start it again: workers and clients come back by themselves, and nothing acknowledged is lost.
+/// directory and says what it found. After SIGKILL or a crash, start it again: workers and clients come back by
+/// themselves, and nothing acknowledged is lost.
+///
+/// SIGINT (Ctrl-C) and SIGTERM stop it in order: what it has accepted becomes durable and is acknowledged,
+/// everyone is told that it will be back, and it ends with exit code 0; a peer that takes nothing is waited
+/// for 5 s. A second signal ends it at once.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   headwater scheduler
@@ -27,6 +33,6 @@ impl Scheduler {
         if self.until_stdin_closes {
             signals.or_stdin_closes();
         }
-        self.serve.run(self.serve.options()?, signals).await
+        self.serve.run(self.serve.options()?, signals, Duration::ZERO).await
     }
 }

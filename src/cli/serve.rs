@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use super::connect::{ADDRESS, token};
 use super::output::note;
 use super::signals::Signals;
@@ -100,9 +102,10 @@ impl Serve {
         })
     }
 
-    /// Starts a scheduler, says on stderr what it found, and runs it until a signal comes.
-    pub async fn run(&self, options: Options, mut signals: Signals) -> anyhow::Result<()> {
-        let local = tokio::select! {
+    /// Starts a scheduler, says on stderr what it found, and runs it until a signal comes. Then the workers of
+    /// this process have `grace` to finish what they run, or until another signal comes.
+    pub async fn run(&self, options: Options, mut signals: Signals, grace: Duration) -> anyhow::Result<()> {
+        let mut local = tokio::select! {
             started = Local::start(options) => started?,
             () = signals.next() => return Ok(()),
         };
@@ -112,7 +115,16 @@ impl Serve {
             error = local.failed() => return Err(error.into()),
             () = signals.next() => {}
         }
+        let failed = local.failed();
         note("stopping");
+        if !grace.is_zero() {
+            tokio::select! {
+                // Whatever they have not finished then is started again by the next scheduler.
+                _ = timeout(grace, local.retire_workers()) => {}
+                error = failed => return Err(error.into()),
+                () = signals.next() => {}
+            }
+        }
         signals.finish(local.stop()).await
     }
 

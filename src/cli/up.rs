@@ -1,12 +1,16 @@
 //! `headwater up`.
 
+use std::time::Duration;
+
 use super::serve::Serve;
 use super::signals::Signals;
+use super::time::duration;
 use super::worker::{SLOTS, cores};
 
 /// Run a scheduler and workers in one process.
 ///
-/// All that one machine needs. More workers can join from elsewhere with `headwater worker`.
+/// All that one machine needs. More workers can join from elsewhere with `headwater worker`. SIGINT (Ctrl-C) and
+/// SIGTERM stop it in order: first its workers, which have `--grace` to finish what they run, then the scheduler.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  headwater up --workers 2 --slots 8")]
 pub struct Up {
@@ -20,12 +24,16 @@ pub struct Up {
     /// How many tasks each worker runs at a time; as many as there are cores unless given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(SLOTS))]
     slots: Option<u32>,
+
+    /// When it is told to stop: how long its workers may take to finish what they run
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    grace: Duration,
 }
 
 impl Up {
     pub async fn run(self) -> anyhow::Result<()> {
         let mut options = self.serve.options()?;
         (options.workers, options.slots) = (self.workers, self.slots.unwrap_or_else(cores));
-        self.serve.run(options, Signals::listen()?).await
+        self.serve.run(options, Signals::listen()?, self.grace).await
     }
 }

@@ -38,6 +38,7 @@ use super::function::{Arguments, EncodeError, Encoded, IntoArgument, TaskFn, Val
 use super::reading::{Item, Offset};
 use crate::protocol::channel::ChannelInfo;
 use crate::protocol::command::{Answer, Query};
+use crate::protocol::session::{EndReason, Retire, WorkerStatus};
 use crate::protocol::task::{TaskInfo, TaskStatus};
 use crate::protocol::{Outcome, TaskKey};
 
@@ -172,9 +173,56 @@ impl Client {
         self.shared.wait(self.shared.client.query(query))
     }
 
+    /// As [`super::Client::workers`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn workers(&self) -> Result<Vec<WorkerStatus>> {
+        self.shared.wait(self.shared.client.workers())
+    }
+
+    /// As [`super::Client::retire_worker`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn retire_worker(&self, name: &str, retire: Retire) -> Result<Retirement> {
+        let retirement = self.shared.wait(self.shared.client.retire_worker(name, retire))?;
+        Ok(Retirement { retirement, shared: self.shared.clone() })
+    }
+
     /// As [`super::Client::close`].
     pub fn close(&self) {
         self.shared.wait(self.shared.client.close());
+    }
+}
+
+/// As [`super::Retirement`].
+#[derive(Debug)]
+pub struct Retirement {
+    retirement: super::Retirement,
+    shared: Arc<Shared>,
+}
+
+impl Retirement {
+    /// As [`super::Retirement::worker`].
+    pub fn worker(&self) -> &WorkerStatus {
+        self.retirement.worker()
+    }
+
+    /// As [`super::Retirement::status`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn status(&self) -> Result<Option<WorkerStatus>> {
+        self.shared.wait(self.retirement.status())
+    }
+
+    /// As [`super::Retirement::left`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn left(&self) -> Result<EndReason> {
+        self.shared.wait(self.retirement.left())
     }
 }
 

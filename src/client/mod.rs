@@ -48,6 +48,7 @@ pub mod reading;
 pub mod submit;
 #[cfg(test)]
 mod tests;
+pub mod workers;
 
 pub use channel::{Channel, Entry, Reading};
 pub use connection::Connection;
@@ -59,3 +60,4 @@ pub use futures_util::StreamExt;
 pub use handle::{Builder, Client};
 pub use reading::{Item, Offset, Record, Records};
 pub use submit::{Submission, Submit};
+pub use workers::Retirement;

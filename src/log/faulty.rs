@@ -166,6 +166,10 @@ impl<L: Log> Log for Faulty<L> {
         self.write(Operation::Trim, Some(()), |inner| inner.trim(log, before))
     }
 
+    fn close(&self) -> Result<(), Error> {
+        self.inner.close()
+    }
+
     fn last(&self) -> Last {
         self.inner.last()
     }

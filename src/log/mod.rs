@@ -135,6 +135,15 @@ pub trait Log: Send + Sync + 'static {
     /// It may have happened in part.
     fn trim(&self, log: LogId, before: u64) -> Result<(), Error>;
 
+    /// Nothing more will be written: what an engine lets lag behind the durable commits (a head file) is
+    /// brought up to them. Nothing is lost without it, and whoever reads may go on.
+    ///
+    /// # Errors
+    /// When it cannot be made durable; the logs are as they were.
+    fn close(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// The newest durable commit.
     fn last(&self) -> Last;
 

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use super::channel::{ChannelInfo, ChannelName, Element};
 use super::digest::Digest;
 use super::event::Receipt;
-use super::ids::{AttemptNumber, Epoch, LogId, Seq, TaskId, TaskKey};
+use super::ids::{AttemptNumber, Epoch, LogId, Producer, Seq, TaskId, TaskKey};
 use super::limits::TooLarge;
 use super::payload::Payload;
-use super::session::{EndReason, WorkerInfo};
+use super::session::{EndReason, Retire, WorkerInfo, WorkerStatus};
 use super::start::Start;
 use super::task::{Submission, TaskError, TaskInfo};
 
@@ -66,6 +66,19 @@ pub enum Command {
         /// Why.
         error: Box<TaskError>,
     },
+    /// From a worker: it retires, and is to be given nothing more. It says so on one connection and, with an
+    /// offer without slots, in the hello of each one after that. Answer: [`Answer::Retiring`]; behind it comes
+    /// no assignment any more.
+    Retire,
+    /// Tell a worker to retire: [`ServerMessage::Retire`](super::message::ServerMessage::Retire). From now on
+    /// it is given nothing more; one that is away hears of it when it comes back. Answer:
+    /// [`Answer::Retiring`].
+    RetireWorker {
+        /// The worker's session: its name may be another's by now.
+        worker: Producer,
+        /// How.
+        retire: Retire,
+    },
 }
 
 /// A question; it changes nothing. The answer is as of a moment that is durable.
@@ -113,6 +126,18 @@ pub enum Query {
         /// The number of the first piece, from 0.
         from: u64,
     },
+    /// The workers in the order in which they joined, those that are away and waited for too; at most
+    /// [`LISTING_ROWS_MAX`](super::limits::LISTING_ROWS_MAX), and no more than fit a frame: ask on from the
+    /// last until none comes. Answer: [`Answer::Workers`].
+    Workers {
+        /// Only those whose session is newer than this one.
+        after: Producer,
+    },
+    /// One worker. Answer: [`Answer::Workers`] with one row.
+    Worker {
+        /// Its session.
+        worker: Producer,
+    },
 }
 
 /// What a command or a query brings.
@@ -159,6 +184,10 @@ pub enum Answer {
         /// Whether none follow.
         is_end: bool,
     },
+    /// The worker is given nothing more.
+    Retiring,
+    /// Workers.
+    Workers(Vec<WorkerStatus>),
 }
 
 /// What is stored at a moment.
@@ -271,4 +300,7 @@ pub enum Rejection {
     /// The scheduler is on its way out.
     #[error("the scheduler is shutting down")]
     ShuttingDown,
+    /// There is no such worker.
+    #[error("there is no worker {0}")]
+    UnknownWorker(String),
 }

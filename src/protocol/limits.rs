@@ -62,6 +62,9 @@ pub const SUBSCRIPTIONS_PER_CONNECTION_MAX: usize = 10_000;
 /// Most rows that one listing answers.
 pub const LISTING_ROWS_MAX: usize = 10_000;
 
+/// Most attempts that the listing of workers names for each: 16, enough to see what it is busy with.
+pub const RUNS_SHOWN_MAX: usize = 16;
+
 /// Most bytes of the rows that one listing answers, so that it fits a frame: 2 MiB.
 pub const LISTING_BYTES_MAX: usize = 2 * 1024 * 1024;
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::command::{Answer, Command, Query, Rejection};
 use super::ids::{AttemptNumber, LogId, Seq, SessionId, TaskId, TaskKey};
 use super::payload::Payload;
-use super::session::Role;
+use super::session::{Retire, Role};
 use super::start::{RecoveryProgress, Regress, Seen, Start};
 use super::task::Outcome;
 
@@ -150,6 +150,9 @@ pub enum ServerMessage {
         /// How far it is.
         progress: RecoveryProgress,
     },
+    /// To a worker: retire. It answers with [`Command::Retire`] and, when the time has come, with
+    /// [`ClientMessage::Goodbye`]; what is behind it is no assignment.
+    Retire(Retire),
 }
 
 /// An attempt for a worker.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{AttemptNumber, TaskId};
+use super::ids::{AttemptNumber, Producer, TaskId, TaskKey};
 
 /// Who a session belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,7 +80,7 @@ pub struct HeldAttempt {
 pub struct WorkerOffer {
     /// The worker's name.
     pub name: Box<str>,
-    /// How many attempts it runs at a time.
+    /// How many attempts it runs at a time; 0 when it retires and is to be given nothing more.
     pub slots: u32,
     /// The functions it has.
     pub functions: Vec<FunctionOffer>,
@@ -126,4 +126,45 @@ pub struct WorkerInfo {
     pub running: u32,
     /// Whether it is connected.
     pub connected: bool,
+}
+
+/// How a worker retires. It is given nothing more in either case, and leaves with a goodbye in the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Retire {
+    /// It runs what it has to its end, for as long as that takes.
+    Finish,
+    /// It drops what it runs and leaves at once: all of it is started anew on other workers. Nothing counts
+    /// as a death.
+    HandOver,
+}
+
+/// What the scheduler knows of a worker, and what it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Its session. Another one that joins under its name has another.
+    pub session: Producer,
+    /// Its name.
+    pub name: Box<str>,
+    /// Its slots; 0 while it is away, and when it retires.
+    pub slots: u32,
+    /// How many attempts are with it.
+    pub running: u32,
+    /// Whether it is connected.
+    pub connected: bool,
+    /// Whether it retires: it is given nothing more, and leaves when nothing runs there any more.
+    pub retiring: bool,
+    /// The attempts that are with it, those that are clients first; at most
+    /// [`RUNS_SHOWN_MAX`](super::limits::RUNS_SHOWN_MAX).
+    pub runs: Vec<RunningAttempt>,
+}
+
+/// An attempt that is with a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunningAttempt {
+    /// The task.
+    pub key: TaskKey,
+    /// The attempt.
+    pub attempt: AttemptNumber,
+    /// Whether it is a client itself: many of these run for ever.
+    pub is_client: bool,
 }

@@ -107,7 +107,8 @@ impl Driver {
             }
             self.release();
             // Not left to the timer: while calls keep coming, that would never have its turn.
-            if self.until_deadline().is_zero() && !self.pipeline.is_full() {
+            // Once it stops, what follows by itself is left to the next start: it could go on for long.
+            if !stopping && self.until_deadline().is_zero() && !self.pipeline.is_full() {
                 self.pipeline.tick(now());
                 self.release();
             }
@@ -115,7 +116,7 @@ impl Driver {
                 return Ok(());
             }
             let full = self.pipeline.is_full();
-            let deadline = self.until_deadline();
+            let deadline = if stopping { PULSE } else { self.until_deadline() };
             tokio::select! {
                 biased;
                 written = self.written.recv() => {
@@ -252,7 +253,7 @@ mod tests {
     use crate::protocol::task::TaskOptions;
     use crate::protocol::{SessionId, Submission, TaskKey};
     use crate::scheduler::core::Settings;
-    use crate::scheduler::{Handle, Request, snapshots, start};
+    use crate::scheduler::{Handle, Request, recovery, snapshots, start};
 
     async fn connect(handle: &Handle, session: u8) -> (ConnectionId, mpsc::UnboundedReceiver<Outgoing>) {
         let hello = Hello {
@@ -266,6 +267,52 @@ mod tests {
         (handle.connect(hello, outbox).await.unwrap().connection, outgoing)
     }
 
+    fn submit(n: u64) -> (u64, Request) {
+        let (function, arguments, options) = ("f".into(), vec![], TaskOptions::default());
+        let key = TaskKey::named(&n.to_string());
+        (n, Request::Command(Command::Submit(Submission { key, function, version: 1, arguments, options })))
+    }
+
+    #[tokio::test]
+    async fn a_stop_does_not_wait_for_all_that_follows_by_itself() {
+        const TASKS: u64 = 20_000;
+        let log = Arc::new(Memory::new());
+        let (settings, snapshots) = (Settings::default(), snapshots::Options::default());
+        let scheduler = start(log.clone(), Reader::new(log.clone()), settings, snapshots, None).unwrap();
+        let (leaves, mut outgoing) = connect(&scheduler.handle, 1).await;
+        for first in (1..=TASKS).step_by(1000) {
+            scheduler.handle.send(leaves, (first..first + 1000).map(submit).collect()).await.unwrap();
+        }
+        let mut answers = 0;
+        while answers < TASKS {
+            match outgoing.recv().await.unwrap().message {
+                ServerMessage::Answer(answer) => answers += u64::from(answer.is_ok()),
+                news => {
+                    assert!(matches!(news, ServerMessage::Welcome { .. } | ServerMessage::Durable { .. }))
+                }
+            }
+        }
+        // All of them are to be forgotten, some thousands in a step.
+        scheduler.handle.disconnect(leaves, Departure::Goodbye).await;
+        scheduler.handle.shutdown().await;
+        scheduler.driver.await.unwrap().unwrap();
+        let left = recovery::fold(log.as_ref()).unwrap();
+        assert!(left.sessions.is_empty() && left.unkept.len() > TASKS as usize / 2, "{}", left.unkept.len());
+        // The next start goes on with it.
+        let scheduler = start(log.clone(), Reader::new(log.clone()), settings, snapshots, None).unwrap();
+        let (_, mut outgoing) = connect(&scheduler.handle, 2).await;
+        while !recovery::fold(log.as_ref()).unwrap().tasks.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        scheduler.handle.shutdown().await;
+        scheduler.driver.await.unwrap().unwrap();
+        let mut last = None;
+        while let Some(outgoing) = outgoing.recv().await {
+            last = Some(outgoing.message);
+        }
+        assert_eq!(last, Some(ServerMessage::Closing(Closing::ShuttingDown)));
+    }
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn leases_end_while_calls_keep_coming() {
         let log = Arc::new(Memory::new());
@@ -274,12 +321,8 @@ mod tests {
             start(log.clone(), Reader::new(log), settings, snapshots::Options::default(), None).unwrap();
         let handle = scheduler.handle;
         let (leaves, _outbox) = connect(&handle, 1).await;
-        let key = TaskKey::named("x");
-        let task = key.id;
-        let options = TaskOptions::default();
-        let (function, arguments) = ("f".into(), vec![]);
-        let submission = Submission { key, function, version: 1, arguments, options };
-        handle.send(leaves, vec![(1, Request::Command(Command::Submit(submission)))]).await.unwrap();
+        let task = TaskKey::named("1").id;
+        handle.send(leaves, vec![submit(1)]).await.unwrap();
         handle.disconnect(leaves, Departure::Lost { silent_ms: 0 }).await;
         let (stays, mut outgoing) = connect(&handle, 2).await;
         // More than the driver can take.

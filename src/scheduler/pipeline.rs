@@ -196,6 +196,7 @@ fn weight(effect: &Effect) -> usize {
     match effect {
         Effect::Send { message: ServerMessage::Answer(Ok(Answer::Tasks(rows))), .. } => 1 + rows.len(),
         Effect::Send { message: ServerMessage::Answer(Ok(Answer::Channels(rows))), .. } => 1 + rows.len(),
+        Effect::Send { message: ServerMessage::Answer(Ok(Answer::Workers(rows))), .. } => 1 + rows.len(),
         _ => 1,
     }
 }

@@ -36,16 +36,21 @@ pub(super) fn spawn(
     let (commits, waiting) = std_mpsc::channel::<Commit>();
     let (done, written) = mpsc::unbounded_channel();
     let write = move || {
+        let mut failed = false;
         for commit in waiting {
             let result = log.append(&commit).and_then(|()| log.flush());
             if result.is_ok() {
                 reader.publish(&commit);
             }
-            let failed = result.is_err();
+            failed = result.is_err();
             if done.send(result.map(|()| commit.seq)).is_err() || failed {
                 break;
             }
             snapshots.committed(&commit);
+        }
+        // Not left to the drop: whoever still reads has the log as well, and this process may end before that.
+        if !failed && let Err(error) = log.close() {
+            tracing::warn!(%error, "the store was not closed in order: nothing is lost");
         }
         // In this order: who sees the end of `done` may open the store again.
         drop((log, reader, snapshots));

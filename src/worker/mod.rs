@@ -10,6 +10,12 @@
 //! scheduler's. What it runs goes on while the connection is away; outcomes are told until they are
 //! taken. When its session is over, everything it ran belongs to others: it drops it and begins anew.
 //!
+//! How it ends:
+//! - *Handing over*: it drops what it runs and says goodbye; others start all of it anew, at once.
+//! - *Retiring*: it says that it takes nothing more, runs what it has to its end, and says goodbye then. An
+//!   assignment that crosses the news is run like the others. That it retires is remembered here, and said
+//!   again on every connection; a session that ends meanwhile ends it, too.
+//!
 //! Imports `protocol` and `client`; never `log`, `scheduler` or `server`.
 
 pub mod call;
@@ -22,8 +28,9 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{Stream, StreamExt, once, select};
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 use uuid::Uuid;
 
 use self::context::Context;
@@ -32,7 +39,7 @@ use crate::client::connection::{self, Connection, WorkerMessage};
 use crate::client::{Error, Result};
 use crate::protocol::command::{Command, Rejection};
 use crate::protocol::message::{Assignment, Closing};
-use crate::protocol::session::{EndReason, HeldAttempt, Role, WorkerOffer};
+use crate::protocol::session::{EndReason, HeldAttempt, Retire, Role, WorkerOffer};
 
 /// As good as for ever, and no overflow of the clock's: a hundred years.
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -49,7 +56,7 @@ pub struct Options {
     /// The worker's name, one of its own if none is given. A worker that joins under the name of
     /// another takes its place.
     pub name: Option<String>,
-    /// How many attempts it runs at a time. A task that is a client itself takes none.
+    /// How many attempts it runs at a time, at least 1. A task that is a client itself takes none.
     pub slots: u32,
     /// The cluster's token, where there is one.
     pub token: Option<String>,
@@ -57,21 +64,26 @@ pub struct Options {
     pub connect_timeout: Duration,
 }
 
-/// Offers all tasks of this program to the scheduler and runs what it is given, until `shutdown` is
-/// ready: then it drops what it runs, which the scheduler gives to others, and says goodbye.
+/// Offers all tasks of this program to the scheduler and runs what it is given, until `hand_over` is
+/// ready: then it drops what it runs, which the scheduler gives to others, and says goodbye. Once `retire`
+/// is ready, or the scheduler says so, it takes nothing more, and ends when what it runs is done.
 ///
 /// # Errors
 /// When the scheduler cannot be reached at first, refuses the worker, or has given its place to
 /// another of its name.
-pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> Result<()> {
+pub async fn run(
+    options: Options,
+    retire: impl Future<Output = ()>,
+    hand_over: impl Future<Output = ()>,
+) -> Result<()> {
     let registry = Arc::new(Registry::linked().map_err(Error::other)?);
     let name = options.name.clone().unwrap_or_else(own_name);
-    let mut shutdown = pin!(shutdown);
+    let mut orders = pin!(orders(retire, hand_over));
     let mut connect_timeout = options.connect_timeout;
     loop {
         let offer = WorkerOffer {
             name: name.as_str().into(),
-            slots: options.slots,
+            slots: options.slots.max(1),
             functions: registry.offers(),
             held: vec![],
         };
@@ -84,7 +96,8 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> Result
         let mut opened = pin!(Connection::open_as_worker(opening));
         let (connection, messages) = tokio::select! {
             opened = &mut opened => opened?,
-            () = &mut shutdown => {
+            // Without a session there is nothing to finish.
+            _ = orders.next() => {
                 if let Ok(Ok((connection, _))) = tokio::time::timeout(HELLO_UNDER_WAY, opened).await {
                     connection.close().await;
                 }
@@ -92,10 +105,20 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> Result
             }
         };
         tracing::info!(worker = name, slots = options.slots, address = options.address, "joined");
-        let session =
-            Session { connection, registry: registry.clone(), options: &options, running: HashMap::new() };
-        match session.serve(messages, shutdown.as_mut()).await {
+        let mut session = Session {
+            connection,
+            registry: registry.clone(),
+            options: &options,
+            running: HashMap::new(),
+            attempts: JoinSet::new(),
+            is_retiring: false,
+        };
+        match session.serve(messages, orders.as_mut()).await {
             None => return Ok(()),
+            Some(why) if session.is_retiring && !is_final(&why) => {
+                tracing::warn!(%why, "the session is over while it retires: what ran here is given to others");
+                return Ok(());
+            }
             Some(why) if is_final(&why) => return Err(why),
             Some(why) => {
                 tracing::warn!(%why, "the session is over: joining anew, what ran here is given to others")
@@ -123,29 +146,45 @@ fn is_final(why: &Error) -> bool {
     }
 }
 
+/// What the worker's owner tells it: to retire, then to hand over; both once.
+fn orders(
+    retire: impl Future<Output = ()>,
+    hand_over: impl Future<Output = ()>,
+) -> impl Stream<Item = Retire> {
+    let retire = once(retire).map(|()| Retire::Finish);
+    let hand_over = once(hand_over).map(|()| Retire::HandOver);
+    select(retire, hand_over).chain(futures_util::stream::pending())
+}
+
 /// A worker's session, and what runs in it.
 struct Session<'a> {
     connection: Connection,
     registry: Arc<Registry>,
     options: &'a Options,
     running: HashMap<HeldAttempt, AbortHandle>,
+    /// The same, to be told of their ends; and, when it retires, the wait until the scheduler knows.
+    attempts: JoinSet<()>,
+    is_retiring: bool,
 }
 
 impl Session<'_> {
-    /// Runs what comes. Answers why the session is over, or nothing when it was shut down.
+    /// Runs what comes. Answers why the session is over, or nothing when it left in order.
     async fn serve(
-        mut self,
+        &mut self,
         mut messages: mpsc::UnboundedReceiver<WorkerMessage>,
-        mut shutdown: Pin<&mut impl Future<Output = ()>>,
+        mut orders: Pin<&mut impl Stream<Item = Retire>>,
     ) -> Option<Error> {
         loop {
+            // What was assigned before the scheduler knew is among the messages when its answer is here.
+            if self.is_retiring && self.attempts.is_empty() && messages.is_empty() {
+                tracing::info!("nothing runs here any more: it leaves");
+                return self.leave().await;
+            }
             let message = tokio::select! {
+                biased;
                 message = messages.recv() => message,
-                () = &mut shutdown => {
-                    self.drop_all();
-                    self.connection.close().await;
-                    return None;
-                }
+                Some(retire) = orders.next() => Some(WorkerMessage::Retire(retire)),
+                Some(_) = self.attempts.join_next() => continue,
             };
             match message {
                 Some(WorkerMessage::Assign(assignment)) => self.begin(assignment),
@@ -153,6 +192,11 @@ impl Session<'_> {
                     if let Some(attempt) = self.running.remove(&HeldAttempt { task, attempt }) {
                         attempt.abort();
                     }
+                }
+                Some(WorkerMessage::Retire(Retire::Finish)) => self.retire(),
+                Some(WorkerMessage::Retire(Retire::HandOver)) => {
+                    self.drop_all();
+                    return self.leave().await;
                 }
                 Some(WorkerMessage::Closed(why)) => {
                     self.drop_all();
@@ -171,12 +215,35 @@ impl Session<'_> {
         let held = HeldAttempt { task: assignment.key.id, attempt: assignment.attempt };
         let context = Context::new(self.options, &assignment);
         let attempt = attempt(self.connection.clone(), self.registry.clone(), assignment);
-        self.running.insert(held, tokio::spawn(context.scope(attempt)).abort_handle());
+        self.running.insert(held, self.attempts.spawn(context.scope(attempt)));
+    }
+
+    /// Takes nothing more, and says so.
+    fn retire(&mut self) {
+        if std::mem::replace(&mut self.is_retiring, true) {
+            return;
+        }
+        self.running.retain(|_, attempt| !attempt.is_finished());
+        tracing::info!(
+            running = self.running.len(),
+            "retires: it takes nothing more, and finishes what it runs"
+        );
+        let told = self.connection.retire();
+        self.attempts.spawn(async {
+            // A session that is over says so itself.
+            let _ = told.await;
+        });
     }
 
     /// Async attempts end where they wait; blocking ones go on to their end, and nobody hears of it.
     fn drop_all(&mut self) {
         self.running.drain().for_each(|(_, attempt)| attempt.abort());
+    }
+
+    /// Says goodbye: what it still has is started anew elsewhere.
+    async fn leave(&self) -> Option<Error> {
+        self.connection.close().await;
+        None
     }
 }
 

@@ -12,5 +12,7 @@ mod memory;
 mod output;
 mod process;
 mod refusals;
+mod retiring;
 mod snapshots;
+mod stopping;
 mod workers;

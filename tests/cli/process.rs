@@ -19,6 +19,11 @@ const WAIT: Duration = Duration::from_secs(30);
 /// The binary.
 pub const HEADWATER: &str = env!("CARGO_BIN_EXE_headwater");
 
+/// What comes of this, which must not take for ever.
+pub async fn soon<F: Future>(work: F) -> F::Output {
+    timeout(2 * WAIT, work).await.expect("it hangs")
+}
+
 /// A process.
 pub struct Process {
     command: String,

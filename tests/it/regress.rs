@@ -70,7 +70,7 @@ async fn everyone_is_told_of_an_older_copy_and_nobody_takes_it_for_the_newer_one
         connect_timeout: Duration::from_secs(10),
     };
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let working = tokio::spawn(worker::run(options, async { drop(stopped.await) }));
+    let working = tokio::spawn(worker::run(options, std::future::pending(), async { drop(stopped.await) }));
     assert_eq!(soon(client.submit(doubled, (1,)).await.unwrap()).await.unwrap(), 2);
     local.stop().await;
     fs::remove_dir_all(&dir).unwrap();

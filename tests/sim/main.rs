@@ -11,6 +11,7 @@ mod network;
 mod pipeline;
 mod poison;
 mod progress;
+mod retiring;
 mod scenarios;
 mod scene;
 mod server;

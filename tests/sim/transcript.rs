@@ -2,7 +2,7 @@
 
 use headwater::protocol::channel::Progress;
 use headwater::protocol::message::ServerMessage;
-use headwater::protocol::session::SessionKind;
+use headwater::protocol::session::{Retire, SessionKind};
 use headwater::protocol::task::Outcome;
 use headwater::protocol::{ChannelEvent, Element, TaskEvent, TaskId};
 use headwater::scheduler::core::{Effect, Event, State};
@@ -132,6 +132,8 @@ fn server_message(state: &State, message: &ServerMessage) -> String {
             format!("run {} attempt {} ({})", assignment.key.label, assignment.attempt, arguments.join(", "))
         }
         ServerMessage::Abort { task: id, attempt } => format!("abort {} attempt {attempt}", task(state, *id)),
+        ServerMessage::Retire(Retire::Finish) => "retire".to_owned(),
+        ServerMessage::Retire(Retire::HandOver) => "retire and hand over".to_owned(),
         other => format!("{other:?}"),
     }
 }

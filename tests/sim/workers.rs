@@ -9,7 +9,7 @@ use headwater::client::link::{Delivery, Link};
 use headwater::log::Memory;
 use headwater::protocol::command::{Answer, Command, Rejection};
 use headwater::protocol::message::{Closing, ServerMessage};
-use headwater::protocol::session::{EndReason, FunctionOffer, HeldAttempt, Role, WorkerOffer};
+use headwater::protocol::session::{EndReason, FunctionOffer, HeldAttempt, Retire, Role, WorkerOffer};
 use headwater::protocol::task::{ErrorKind, TaskError};
 use headwater::protocol::{AttemptNumber, ChannelName, Element, LogId, Payload, SessionId};
 
@@ -29,6 +29,17 @@ pub struct Worker {
     pub ended: bool,
     superseded: bool,
     regress: Regressed,
+    retiring: Retiring,
+}
+
+/// How far a worker's retirement has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Retiring {
+    No,
+    /// It says so with this command. What was assigned before that may still come.
+    Telling(u64),
+    /// The scheduler knows: nothing more must come.
+    Known,
 }
 
 enum Run {
@@ -51,6 +62,7 @@ impl Worker {
             ended: false,
             superseded: false,
             regress: Regressed::No,
+            retiring: Retiring::No,
         }
     }
 
@@ -127,6 +139,7 @@ impl Worker {
         while let Some(delivery) = self.link.next_delivery() {
             match delivery {
                 Delivery::Assign(assignment) => {
+                    assert!(self.retiring != Retiring::Known, "assigned to one who retires");
                     let held = HeldAttempt { task: assignment.key.id, attempt: assignment.attempt };
                     assert!(self.running.iter().all(|(other, _)| *other != held), "assigned twice");
                     assert!(self.reports.values().all(|other| *other != held), "assigned after it was over");
@@ -139,6 +152,19 @@ impl Worker {
                 Delivery::Abort { task, attempt } => {
                     self.running.retain(|(held, _)| *held != HeldAttempt { task, attempt });
                 }
+                Delivery::Retire(Retire::Finish) => {
+                    self.retire();
+                    self.retiring = Retiring::Known;
+                }
+                Delivery::Retire(Retire::HandOver) => {
+                    self.retiring = Retiring::Known;
+                    self.drop_all(network);
+                    self.link.goodbye();
+                }
+                Delivery::Answer { number, .. } if self.retiring == Retiring::Telling(number) => {
+                    self.retiring = Retiring::Known;
+                }
+                Delivery::Answer { answer: Ok(Answer::Retiring), .. } => {}
                 Delivery::Answer { number, answer } => {
                     assert_eq!(answer, Ok(Answer::Reported));
                     self.reports.remove(&number);
@@ -161,6 +187,30 @@ impl Worker {
             counter.take();
         }
         // A counter that is told that it is over leaves, and its worker hears of it in its own time.
+        if self.retiring == Retiring::Known && self.running.is_empty() && self.reports.is_empty() {
+            self.link.goodbye();
+        }
+    }
+
+    /// Takes nothing more, and leaves when it has nothing to do.
+    pub fn retire(&mut self) {
+        if self.retiring == Retiring::No {
+            self.retiring = Retiring::Telling(self.link.retire());
+        }
+    }
+
+    /// Whether it has said goodbye.
+    pub fn has_left(&self) -> bool {
+        self.link.has_left()
+    }
+
+    fn drop_all(&mut self, network: &mut Network) {
+        let dropped = self.running.drain(..);
+        let counters = dropped.filter_map(|(_, run)| match run {
+            Run::Counter(counter) => counter.wire,
+            Run::Plain(_) => None,
+        });
+        counters.for_each(|wire| network.leave_as_client(wire));
     }
 
     /// Believes that its connections are gone.

@@ -8,10 +8,10 @@ use headwater::client::link::{Delivery, Link};
 use headwater::log::{Log, Memory};
 use headwater::protocol::command::{Answer, Command, Query, Rejection};
 use headwater::protocol::message::{Closing, Position, ServerMessage};
-use headwater::protocol::session::{EndReason, Role};
+use headwater::protocol::session::{EndReason, Retire, Role};
 use headwater::protocol::task::{Argument, Outcome, TaskOptions};
 use headwater::protocol::{
-    ChannelEvent, ChannelName, Element, LogId, Payload, SessionId, Submission, TaskId, TaskKey,
+    ChannelEvent, ChannelName, Element, LogId, Payload, Producer, SessionId, Submission, TaskId, TaskKey,
 };
 
 use crate::network::{Heard, Network, Wire};
@@ -265,6 +265,11 @@ impl Client {
         self.link.command(Command::Submit(submission));
     }
 
+    /// Asks that a worker retires; it may have left by then.
+    pub fn retire_worker(&mut self, worker: Producer, retire: Retire) {
+        self.link.command(Command::RetireWorker { worker, retire });
+    }
+
     /// Sends what waits.
     pub fn send(&mut self, network: &mut Network) {
         let Some(wire) = self.wire else { return };
@@ -338,7 +343,10 @@ impl Client {
                 assert!(next.is_none_or(|next| next == from), "it goes on at {from}, and has {next:?}");
             }
             Delivery::Welcome { .. } => assert!(self.regress == Regressed::No, "it has seen what is gone"),
-            Delivery::Recovering { .. } | Delivery::Assign(_) | Delivery::Abort { .. } => {}
+            Delivery::Recovering { .. }
+            | Delivery::Assign(_)
+            | Delivery::Abort { .. }
+            | Delivery::Retire(_) => {}
         }
     }
 

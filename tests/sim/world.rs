@@ -6,11 +6,13 @@ mod audit;
 
 use fastrand::Rng;
 use headwater::log::{Log, Memory};
+use headwater::protocol::session::Retire;
 use headwater::protocol::{Epoch, TimeMs};
 use headwater::scheduler::core::State;
 use headwater::scheduler::recovery;
 
 use crate::network::{Network, Wire};
+use crate::retiring::Retirements;
 use crate::server::{SETTINGS, Server};
 use crate::transcript::Told;
 use crate::workers::Worker;
@@ -40,6 +42,7 @@ pub struct World {
     /// A copy of the store and what clients knew then, in worlds where an old copy may be put back.
     copy: Option<(Memory, Shadow)>,
     has_copies: bool,
+    retiring: Retirements,
     /// What was checked, and compared with replay, last.
     checked: Seen,
     folded: Seen,
@@ -92,6 +95,7 @@ impl World {
             crashes: 0,
             copy: None,
             has_copies: seed.is_multiple_of(COPIES_ONE_IN),
+            retiring: Retirements::default(),
             checked: Seen::default(),
             folded: Seen::default(),
             told,
@@ -161,7 +165,7 @@ impl World {
         }
         worker.send(&mut self.network);
         worker.hear(&mut self.network, &mut self.rng);
-        if worker.ended {
+        if worker.ended || worker.has_left() {
             let name = worker.name().to_owned();
             worker.die(&mut self.network);
             // Whoever was replaced stays away, so that two namesakes do not take turns for ever.
@@ -202,10 +206,10 @@ impl World {
     }
 
     fn trouble(&mut self) {
-        match self.rng.u8(..if self.has_copies { 20 } else { 17 }) {
+        match self.rng.u8(..if self.has_copies { 23 } else { 20 }) {
             0 => self.crash_scheduler(),
-            17 | 18 => self.copy_store(),
-            19 => self.put_copy_back(),
+            20 | 21 => self.copy_store(),
+            22 => self.put_copy_back(),
             1..7 => {
                 let wires = self.network.wires();
                 if let Some(wire) = self.rng.choice(wires) {
@@ -252,6 +256,20 @@ impl World {
                 self.told.push(format!("worker {} gives up its connections", self.workers[at].name()));
                 self.workers[at].give_up_connection(&mut self.network);
             }
+            15 => {
+                let at = self.rng.usize(..self.workers.len());
+                self.told.push(format!("worker {} retires by itself", self.workers[at].name()));
+                self.workers[at].retire();
+            }
+            16 | 17 => {
+                let Some(state) = self.state() else { return };
+                let workers = crate::retiring::workers(state);
+                let Some(worker) = self.rng.choice(workers) else { return };
+                let retire = if self.rng.bool() { Retire::Finish } else { Retire::HandOver };
+                let at = self.rng.usize(..self.clients.len());
+                self.told.push(format!("client {at} asks that worker {worker} retires: {retire:?}"));
+                self.clients[at].retire_worker(worker, retire);
+            }
             _ => {
                 self.told.push("time passes".to_owned());
                 self.now += self.rng.u64(..300);
@@ -295,6 +313,7 @@ impl World {
     fn check(&mut self) {
         let Some(server) = &self.server else { return };
         let core = server.pipeline.core();
+        self.retiring.watch(server.epoch(), core);
         let seen = (server.epoch(), core.state().records(), server.connections());
         if seen != self.checked {
             core.check();

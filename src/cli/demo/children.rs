@@ -85,6 +85,10 @@ async fn keep(recipe: Recipe, mut child: Child, mut stdin: ChildStdin, mut stopp
     loop {
         tokio::select! {
             status = child.wait() => match status {
+                Ok(status) if status.success() => {
+                    tracing::warn!(worker = recipe.name, "has left in order: it is not started again");
+                    return;
+                }
                 Ok(status) => tracing::warn!(worker = recipe.name, %status, "died: starting it again"),
                 Err(error) => tracing::warn!(worker = recipe.name, %error, "lost: starting it again"),
             },

@@ -45,6 +45,7 @@ pub(super) enum Call {
     Command(Command, oneshot::Sender<Result<Answer>>),
     Query(Query, oneshot::Sender<Result<Answer>>),
     Watch(TaskId, oneshot::Sender<Result<Outcome>>),
+    Retire(oneshot::Sender<Result<Answer>>),
     Release(TaskId),
     Subscribe { id: u64, log: LogId, from: Position, items: mpsc::UnboundedSender<Result<ReadItem>> },
     Consumed { id: u64, bytes: u64 },
@@ -336,6 +337,7 @@ impl Actor {
             Delivery::Abort { task, attempt } => {
                 drop(self.inbox.send(WorkerMessage::Abort { task, attempt }));
             }
+            Delivery::Retire(retire) => drop(self.inbox.send(WorkerMessage::Retire(retire))),
             // The actor ends with it, and says so to all.
             Delivery::Closed(_) => {}
         }
@@ -395,6 +397,10 @@ impl Actor {
                 watchers.retain(|watcher| !watcher.is_closed());
                 watchers.push(waiter);
                 self.link.watch(task);
+            }
+            Call::Retire(waiter) => {
+                self.send_releases();
+                self.answers.insert(self.link.retire(), waiter);
             }
             Call::Release(task) => {
                 self.releases.push(task);

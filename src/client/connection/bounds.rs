@@ -20,9 +20,12 @@ pub(super) fn check_command(command: &Command) -> Result<(), TooLarge> {
             limits::TASKS_PER_COMMAND_MAX,
             "release them in several commands",
         ),
-        Command::Hold { .. } | Command::OpenChannel { .. } | Command::Stop { .. } | Command::Fail { .. } => {
-            Ok(())
-        }
+        Command::Hold { .. }
+        | Command::OpenChannel { .. }
+        | Command::Stop { .. }
+        | Command::Fail { .. }
+        | Command::Retire
+        | Command::RetireWorker { .. } => Ok(()),
     }
 }
 

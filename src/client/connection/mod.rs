@@ -39,7 +39,7 @@ use super::error::{Error, Result};
 use super::link::Link;
 use crate::protocol::command::{Answer, Command, Query};
 use crate::protocol::message::{Assignment, Position};
-use crate::protocol::session::Role;
+use crate::protocol::session::{Retire, Role};
 use crate::protocol::{AttemptNumber, Epoch, LogId, Outcome, SessionId, TaskId};
 
 pub use self::subscription::{ReadItem, Subscription};
@@ -81,6 +81,8 @@ pub enum WorkerMessage {
         /// The attempt.
         attempt: AttemptNumber,
     },
+    /// Retire.
+    Retire(Retire),
     /// The session is over; nothing follows.
     Closed(Error),
 }
@@ -181,6 +183,14 @@ impl Connection {
     pub fn watch(&self, task: TaskId) -> Reply<Outcome> {
         let (sender, reply) = self.reply();
         self.call(Call::Watch(task, sender));
+        reply
+    }
+
+    /// Says that this worker takes nothing more, on each connection from now on. Behind the answer comes no
+    /// assignment.
+    pub fn retire(&self) -> Reply<Answer> {
+        let (sender, reply) = self.reply();
+        self.call(Call::Retire(sender));
         reply
     }
 

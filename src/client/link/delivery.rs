@@ -4,6 +4,7 @@ use super::CREDIT_BYTES;
 use crate::protocol::batch::{BadBatch, Batch};
 use crate::protocol::command::{Answer, Rejection};
 use crate::protocol::message::{Assignment, Closing, ServerMessage};
+use crate::protocol::session::Retire;
 use crate::protocol::start::RecoveryProgress;
 use crate::protocol::{AttemptNumber, Epoch, LogId, Outcome, TaskId};
 
@@ -91,6 +92,8 @@ pub enum Delivery {
         /// The attempt.
         attempt: AttemptNumber,
     },
+    /// To a worker: retire.
+    Retire(Retire),
     /// The session is over for good, and everything outstanding fails with it.
     Closed(Closing),
 }
@@ -178,7 +181,9 @@ impl ProtocolError {
             | ServerMessage::Records
             | ServerMessage::CaughtUp { .. }
             | ServerMessage::Trimmed { .. } => "a message of a subscription",
-            ServerMessage::Assign(_) | ServerMessage::Abort { .. } => "a worker's message",
+            ServerMessage::Assign(_) | ServerMessage::Abort { .. } | ServerMessage::Retire(_) => {
+                "a worker's message"
+            }
             ServerMessage::Pong => "a pong",
             ServerMessage::Durable { .. } | ServerMessage::Recovering { .. } => "news of the scheduler",
         };

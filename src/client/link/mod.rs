@@ -222,8 +222,17 @@ impl Link {
         }
     }
 
-    /// Ends the session as soon as all commands are answered.
+    /// A worker takes nothing more: says so now, by a command whose number this gives, and in every hello from
+    /// now on. Behind the answer to it comes no assignment.
+    pub fn retire(&mut self) -> u64 {
+        self.offer_no_slots();
+        self.command(Command::Retire)
+    }
+
+    /// Ends the session as soon as all commands are answered. A worker that has to connect for that once more
+    /// takes nothing then.
     pub fn goodbye(&mut self) {
+        self.offer_no_slots();
         self.is_leaving = true;
     }
 
@@ -347,6 +356,7 @@ impl Link {
                 self.let_go(HeldAttempt { task, attempt });
                 self.deliveries.push_back(Delivery::Abort { task, attempt });
             }
+            ServerMessage::Retire(retire) => self.deliveries.push_back(Delivery::Retire(retire)),
             ServerMessage::Pong => {}
             ServerMessage::Durable { seq } => {
                 if let Some(seen) = &mut self.seen {
@@ -433,6 +443,12 @@ impl Link {
         match self.watched.remove(&task) {
             Some(number) => self.requests.remove(&number).is_some(),
             None => false,
+        }
+    }
+
+    fn offer_no_slots(&mut self) {
+        if let Role::Worker(offer) = &mut self.role {
+            offer.slots = 0;
         }
     }
 

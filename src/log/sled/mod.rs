@@ -247,6 +247,10 @@ impl Log for SledLog {
         })
     }
 
+    fn close(&self) -> Result<(), Error> {
+        self.write(|writer| writer.head.sync().map_err(|error| Failure::from(error).of(&self.dir)))
+    }
+
     fn last(&self) -> Last {
         self.heads().last()
     }

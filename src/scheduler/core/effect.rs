@@ -8,7 +8,7 @@ use super::{Event, Output};
 use crate::protocol::command::Rejection;
 use crate::protocol::event::TaskResult;
 use crate::protocol::message::{Assignment, Closing, ServerMessage};
-use crate::protocol::session::{HeldAttempt, Role};
+use crate::protocol::session::{HeldAttempt, Retire, Role};
 use crate::protocol::task::{Argument, Outcome};
 use crate::protocol::{AttemptNumber, Payload, Producer, TaskEvent, TaskId, TaskKey, TimeMs};
 use crate::scheduler::handle::ConnectionId;
@@ -75,9 +75,10 @@ pub(super) fn of(state: &State, presence: &Presence, event: &Event, effects: &mu
 }
 
 /// What a worker that is connected again has to hear: attempts that it should have and does not know
-/// of, and attempts that it has and should not.
+/// of, attempts that it has and should not, and that it is to retire, if it does not say so itself.
 pub(super) fn reattach(
     state: &State,
+    presence: &Presence,
     connection: ConnectionId,
     producer: Producer,
     role: &Role,
@@ -99,9 +100,14 @@ pub(super) fn reattach(
             out.effects.extend(assign(state, connection, *id, task, task.attempt));
         }
     }
+    if let Some(retire) = presence.retiring(producer)
+        && (offer.slots > 0 || retire == Retire::HandOver)
+    {
+        out.effects.push(send(connection, ServerMessage::Retire(retire)));
+    }
 }
 
-fn send(connection: ConnectionId, message: ServerMessage) -> Effect {
+pub(super) fn send(connection: ConnectionId, message: ServerMessage) -> Effect {
     Effect::Send { connection, number: 0, message }
 }
 

@@ -182,7 +182,7 @@ impl Core {
                     out.effects.push(Effect::Close { connection: old, why: Closing::Replaced });
                 }
                 out.effects.push(Effect::Accept { connection, lease_ms: entry.lease_ms });
-                effect::reattach(&self.state, connection, entry.producer, &hello.role, out);
+                effect::reattach(&self.state, &self.presence, connection, entry.producer, &hello.role, out);
             }
             Err(rejection) => {
                 out.effects.push(Effect::Close { connection, why: Closing::Rejected(rejection) });
@@ -197,8 +197,12 @@ impl Core {
         match request {
             Request::Command(command) => {
                 let origin = Origin { producer, number };
+                let retirement = decide::Retirement::of(&command, producer);
                 let answer = decide::command(&self.state, origin, command).map(|(events, answer)| {
                     self.emit_all(events, out);
+                    if let Some(retirement) = retirement {
+                        self.retire(retirement, out);
+                    }
                     answer
                 });
                 self.answer(connection, number, answer, out);
@@ -260,6 +264,15 @@ impl Core {
     /// Whether upkeep has more to do than it did in the last step: call [`Core::tick`] again soon.
     pub fn has_more_upkeep(&self) -> bool {
         self.more_upkeep
+    }
+
+    /// A worker is given nothing more, from here on: what it was given before is ahead of the news.
+    fn retire(&mut self, retirement: decide::Retirement, out: &mut Output) {
+        let decide::Retirement { worker, retire, is_news } = retirement;
+        self.presence.retire(worker, retire);
+        if is_news && let Some(connection) = self.presence.connection_of(worker) {
+            out.effects.push(effect::send(connection, ServerMessage::Retire(retire)));
+        }
     }
 
     fn answer(

@@ -7,7 +7,7 @@ use super::slots::Slots;
 use super::state::{Session, State};
 use super::{Event, Phase};
 use crate::protocol::message::ServerMessage;
-use crate::protocol::session::{Role, SessionKind};
+use crate::protocol::session::{Retire, Role, SessionKind};
 use crate::protocol::{Producer, TaskEvent, TaskId, TimeMs};
 use crate::scheduler::handle::ConnectionId;
 
@@ -22,6 +22,9 @@ pub struct Presence {
     watchers: HashMap<TaskId, Vec<ConnectionId>>,
     leases: BTreeSet<(TimeMs, Producer)>,
     lease_ends: HashMap<Producer, TimeMs>,
+    /// The workers that are given nothing more, connected or not. Each is told, and remembers it longer than
+    /// this: with a scheduler that starts anew it begins by saying so.
+    retiring: BTreeMap<Producer, Retire>,
 }
 
 impl Presence {
@@ -38,6 +41,23 @@ impl Presence {
     /// The connected workers and their slots.
     pub fn slots(&self) -> &Slots {
         &self.slots
+    }
+
+    /// Whether a worker retires, and how.
+    pub fn retiring(&self, worker: Producer) -> Option<Retire> {
+        self.retiring.get(&worker).copied()
+    }
+
+    /// Whether the newest attempt at a task is connected as a client.
+    pub fn is_client(&self, task: TaskId) -> bool {
+        self.yielded.contains_key(&task)
+    }
+
+    /// A worker is given nothing more. What was said to hand over stays said.
+    pub(super) fn retire(&mut self, worker: Producer, retire: Retire) {
+        let before = self.retiring.entry(worker).or_insert(retire);
+        *before = retire.max(*before);
+        self.slots.retire(worker);
     }
 
     /// A session is connected. Answers its connection before, if it had one.
@@ -60,6 +80,9 @@ impl Presence {
                 let functions = offer.functions.iter().cloned().collect();
                 let taken = self.taken_slots(state, producer);
                 self.slots.join(producer, offer.slots, functions, taken);
+                if offer.slots == 0 || self.retiring.contains_key(&producer) {
+                    self.retire(producer, Retire::Finish);
+                }
             }
             Role::Attempt { task, .. } => {
                 if self.yielded.insert(*task, producer).is_none()
@@ -152,6 +175,7 @@ impl Presence {
         match event {
             TaskEvent::SessionEnded { producer, .. } => {
                 self.end_wait(*producer);
+                self.retiring.remove(producer);
                 self.slots.leave(*producer);
                 self.end_yield(state, *producer);
                 if let Some(connection) = self.connections.remove(producer) {
@@ -226,6 +250,20 @@ impl Presence {
             assert!(
                 self.connections.contains_key(producer),
                 "worker {producer:?} offers and is not connected"
+            );
+        }
+        for producer in self.retiring.keys() {
+            let kind = state.sessions.get(producer).map(|session| &session.kind);
+            assert!(
+                matches!(kind, Some(SessionKind::Worker { .. })),
+                "{producer:?} retires and is no worker"
+            );
+        }
+        for (producer, worker) in self.slots.workers() {
+            assert_eq!(
+                worker.retires(),
+                self.retiring.contains_key(producer),
+                "whether {producer:?} retires"
             );
         }
         for (task, producer) in &self.yielded {

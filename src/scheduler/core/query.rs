@@ -7,10 +7,10 @@ use super::presence::Presence;
 use super::state::{Channel, Phase, State};
 use crate::protocol::channel::{ChannelInfo, TASKS_CHANNEL};
 use crate::protocol::command::{Answer, Overview, Query, Rejection};
-use crate::protocol::limits::{LISTING_BYTES_MAX, LISTING_ROWS_MAX};
-use crate::protocol::session::{FunctionOffer, SessionKind, WorkerInfo};
+use crate::protocol::limits::{LISTING_BYTES_MAX, LISTING_ROWS_MAX, RUNS_SHOWN_MAX};
+use crate::protocol::session::{FunctionOffer, RunningAttempt, SessionKind, WorkerInfo, WorkerStatus};
 use crate::protocol::task::TaskInfo;
-use crate::protocol::{ChannelName, Digest, LogId, TaskId, TaskKey};
+use crate::protocol::{ChannelName, Digest, LogId, Producer, TaskId, TaskKey};
 
 /// Answers a question from the state and from who is there.
 pub(super) fn answer(
@@ -45,6 +45,23 @@ pub(super) fn answer(
                 waits_for.push_str(&offered);
             }
             Ok(Answer::Task(info))
+        }
+        Query::Workers { after } => {
+            let sessions = state.sessions.range((Bound::Excluded(after), Bound::Unbounded));
+            let rows = sessions.filter_map(|(producer, _)| worker(state, presence, *producer));
+            let mut bytes = 0;
+            let rows = rows.take(LISTING_ROWS_MAX).take_while(|row| {
+                let is_first = bytes == 0;
+                bytes += worker_bytes(row);
+                is_first || bytes <= LISTING_BYTES_MAX
+            });
+            Ok(Answer::Workers(rows.collect()))
+        }
+        Query::Worker { worker: producer } => {
+            let row = worker(state, presence, producer).ok_or_else(|| {
+                Rejection::UnknownWorker(format!("with session {producer}: it has left, or never was"))
+            })?;
+            Ok(Answer::Workers(vec![row]))
         }
         Query::Overview => Ok(Answer::Overview(overview(state, presence, facts))),
         // The server asks the logs.
@@ -113,8 +130,11 @@ fn waits_for(state: &State, presence: &Presence, id: TaskId) -> Option<String> {
         }
         Phase::Ready => {
             let (connected, offering) =
-                (presence.slots().workers().len(), presence.slots().offering(&task.function));
+                (presence.slots().taking(), presence.slots().offering(&task.function));
             Some(match (connected, offering) {
+                (0, _) if !presence.slots().workers().is_empty() => {
+                    "a worker: all that are connected retire".to_owned()
+                }
                 (0, _) => "a worker: none is connected".to_owned(),
                 (_, 0) => {
                     let FunctionOffer { name, version } = &*task.function;
@@ -146,7 +166,7 @@ fn row_bytes(info: &TaskInfo) -> usize {
 fn offered_instead(state: &State, presence: &Presence, id: TaskId) -> Option<String> {
     let task = &state.tasks[&id];
     let slots = presence.slots();
-    if task.phase != Phase::Ready || slots.workers().is_empty() || slots.offering(&task.function) > 0 {
+    if task.phase != Phase::Ready || slots.taking() == 0 || slots.offering(&task.function) > 0 {
         return None;
     }
     let offered: BTreeSet<&FunctionOffer> = slots.functions().collect();
@@ -200,4 +220,32 @@ fn overview(state: &State, presence: &Presence, facts: &LogFacts) -> Overview {
         channels: state.channels.len() as u64,
         workers: workers.collect(),
     }
+}
+
+/// What is known of a worker, and what it runs: those that are clients first, as they may run for ever.
+fn worker(state: &State, presence: &Presence, producer: Producer) -> Option<WorkerStatus> {
+    let session = state.sessions.get(&producer)?;
+    let SessionKind::Worker { name } = &session.kind else { return None };
+    let connected = presence.slots().workers().get(&producer);
+    let (clients, others): (Vec<TaskId>, Vec<TaskId>) =
+        session.running.iter().partition(|task| presence.is_client(**task));
+    let runs = clients.into_iter().chain(others).take(RUNS_SHOWN_MAX);
+    let runs = runs.filter_map(|task| {
+        let (key, attempt) = (state.key_of(task)?, state.tasks.get(&task)?.attempt);
+        Some(RunningAttempt { key, attempt, is_client: presence.is_client(task) })
+    });
+    Some(WorkerStatus {
+        session: producer,
+        name: name.clone(),
+        slots: connected.map_or(0, |worker| worker.slots),
+        running: u32::try_from(session.running.len()).unwrap_or(u32::MAX),
+        connected: connected.is_some(),
+        retiring: presence.retiring(producer).is_some(),
+        runs: runs.collect(),
+    })
+}
+
+/// How many bytes a row of the listing of workers takes, or more.
+fn worker_bytes(row: &WorkerStatus) -> usize {
+    64 + row.name.len() + row.runs.iter().map(|run| 32 + run.key.label.len()).sum::<usize>()
 }

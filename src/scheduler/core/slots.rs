@@ -13,7 +13,7 @@ use crate::protocol::session::FunctionOffer;
 /// A connected worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Worker {
-    /// How many attempts it runs at a time, not counting those that are clients themselves.
+    /// How many attempts it runs at a time, not counting those that are clients themselves; 0: it retires.
     pub slots: u32,
     /// How many of them are taken; more than there are when attempts cease to be clients.
     pub taken: u32,
@@ -21,6 +21,11 @@ pub struct Worker {
 }
 
 impl Worker {
+    /// Whether it is given nothing more.
+    pub fn retires(&self) -> bool {
+        self.slots == 0
+    }
+
     fn free(&self) -> u32 {
         self.slots.saturating_sub(self.taken)
     }
@@ -47,6 +52,11 @@ impl Slots {
     /// The connected workers.
     pub fn workers(&self) -> &BTreeMap<Producer, Worker> {
         &self.workers
+    }
+
+    /// How many workers are given tasks.
+    pub fn taking(&self) -> usize {
+        self.workers.values().filter(|worker| !worker.retires()).count()
     }
 
     /// How many workers have a function.
@@ -91,6 +101,13 @@ impl Slots {
         }
         self.workers.insert(producer, Worker { slots, taken, kind });
         self.change(producer, |_| {});
+    }
+
+    /// A worker is given nothing more: it has no slots, and its functions are not on offer.
+    pub(super) fn retire(&mut self, producer: Producer) {
+        if let Some(Worker { taken, .. }) = self.workers.get(&producer) {
+            self.join(producer, 0, BTreeSet::new(), *taken);
+        }
     }
 
     /// A worker is gone.

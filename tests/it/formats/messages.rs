@@ -5,10 +5,13 @@ use headwater::protocol::channel::ChannelInfo;
 use headwater::protocol::command::{Answer, Command, Overview, Query, Rejection, Stored};
 use headwater::protocol::limits::TooLarge;
 use headwater::protocol::message::{Assignment, ClientMessage, Closing, Hello, Position, ServerMessage};
-use headwater::protocol::session::{EndReason, FunctionOffer, HeldAttempt, Role, WorkerInfo, WorkerOffer};
+use headwater::protocol::session::{
+    EndReason, FunctionOffer, HeldAttempt, Retire, Role, RunningAttempt, WorkerInfo, WorkerOffer,
+    WorkerStatus,
+};
 use headwater::protocol::start::{RecoveryProgress, Regress, Seen, Start};
 use headwater::protocol::task::{TaskInfo, TaskStatus};
-use headwater::protocol::{Digest, Element, Epoch, LogId, Outcome, Seq, SessionId, StartId};
+use headwater::protocol::{Digest, Element, Epoch, LogId, Outcome, Producer, Seq, SessionId, StartId};
 
 use super::facts::{ATTEMPT, TASK, error, key, name, payload, receipt, submission};
 use super::{Lines, variants};
@@ -76,6 +79,18 @@ fn stored() -> Stored {
     }
 }
 
+fn worker() -> WorkerStatus {
+    WorkerStatus {
+        session: Producer(300),
+        name: "w1".into(),
+        slots: 4,
+        running: 2,
+        connected: true,
+        retiring: false,
+        runs: vec![RunningAttempt { key: key(), attempt: ATTEMPT, is_client: true }],
+    }
+}
+
 fn offer() -> WorkerOffer {
     WorkerOffer {
         name: "w1".into(),
@@ -130,6 +145,8 @@ fn of_clients(lines: &mut Lines) {
         Stop = Command::Stop { log: LOG },
         Finish = Command::Finish { task: TASK, attempt: ATTEMPT, result: payload() },
         Fail = Command::Fail { task: TASK, attempt: ATTEMPT, error: error() },
+        Retire = Command::Retire,
+        RetireWorker = Command::RetireWorker { worker: Producer(300), retire: Retire::HandOver },
     });
     variants!(lines, Query {
         Channels = Query::Channels { after: Some(name()) },
@@ -139,6 +156,12 @@ fn of_clients(lines: &mut Lines) {
         Overview = Query::Overview,
         Stored = Query::Stored { after: Some(LOG) },
         SnapshotPieces = Query::SnapshotPieces { at: Seq(1001), from: 300 },
+        Workers = Query::Workers { after: Producer(300) },
+        Worker = Query::Worker { worker: Producer(300) },
+    });
+    variants!(lines, Retire {
+        Finish = Retire::Finish,
+        HandOver = Retire::HandOver,
     });
 }
 
@@ -159,6 +182,7 @@ fn of_the_server(lines: &mut Lines) {
         Pong = ServerMessage::Pong,
         Durable = ServerMessage::Durable { seq: Seq(1003) },
         Recovering = ServerMessage::Recovering { progress: RecoveryProgress::Records(70_000) },
+        Retire = ServerMessage::Retire(Retire::HandOver),
     });
     lines.add("ServerMessage::Answer.Err", &ServerMessage::Answer(Err(Rejection::ShuttingDown)));
     variants!(lines, Answer {
@@ -175,6 +199,8 @@ fn of_the_server(lines: &mut Lines) {
         Overview = Answer::Overview(overview()),
         Stored = Answer::Stored(stored()),
         SnapshotPieces = Answer::SnapshotPieces { pieces: vec![Bytes::from_static(b"piece")], is_end: true },
+        Retiring = Answer::Retiring,
+        Workers = Answer::Workers(vec![worker()]),
     });
     variants!(lines, Outcome {
         Finished = Outcome::Finished(payload()),
@@ -204,6 +230,7 @@ fn refusals(lines: &mut Lines) {
         Invalid = Rejection::Invalid("nonsense".to_owned()),
         LogFailed = Rejection::LogFailed("the disk is full".to_owned()),
         ShuttingDown = Rejection::ShuttingDown,
+        UnknownWorker = Rejection::UnknownWorker("w1".to_owned()),
     });
     variants!(lines, Closing {
         NotHeadwater = Closing::NotHeadwater("checksum".to_owned()),

@@ -7,9 +7,11 @@ mod append;
 mod channel;
 mod hold;
 mod report;
+mod retire;
 mod session;
 mod submit;
 
+pub(super) use retire::Retirement;
 pub(super) use session::{end_session, hello};
 
 use super::query;
@@ -56,6 +58,8 @@ pub(super) fn command(state: &State, origin: Origin, command: Command) -> Decisi
             report::finish(state, origin.producer, task, attempt, result)
         }
         Command::Fail { task, attempt, error } => report::fail(state, origin.producer, task, attempt, *error),
+        Command::Retire => retire::retire(state, origin.producer),
+        Command::RetireWorker { worker, .. } => retire::retire_worker(state, worker),
     }
 }
 

@@ -1,0 +1,130 @@
+//! `headwater worker`, and `headwater worker …`: see and retire the workers that there are.
+
+mod list;
+mod retire;
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::connect::{Connect, token};
+use super::signals::Signals;
+use super::time::duration;
+use crate::client::Error;
+use crate::protocol::command::Rejection;
+use crate::protocol::limits::SLOTS_PER_WORKER_MAX;
+use crate::protocol::message::Closing;
+use crate::protocol::session::EndReason;
+use crate::worker;
+
+/// How many slots a worker may have.
+pub const SLOTS: RangeInclusive<i64> = 1..=SLOTS_PER_WORKER_MAX as i64;
+
+/// Run a worker; or see the workers there are, and retire them.
+///
+/// It offers the tasks that are linked into this program to the scheduler, and runs what it is given. When
+/// the connection breaks or the scheduler restarts, it goes on with what it runs and comes back by itself.
+///
+/// SIGINT (Ctrl-C) and SIGTERM stop it: what it still runs is then started again on other workers. With
+/// `--grace`, it takes nothing new and finishes what it runs first, for up to that long; a second signal cuts
+/// that short. `headwater worker retire` has it finish from elsewhere, for as long as it takes.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+#[command(after_help = "Examples:
+  headwater worker --slots 8
+  headwater worker --connect scheduler.example:8786 --token-file token --name rack-7
+  headwater worker --grace 30s        # for a supervisor that gives it 40 s between SIGTERM and SIGKILL
+  headwater worker list
+  headwater worker retire rack-7")]
+pub struct Worker {
+    #[command(subcommand)]
+    action: Option<Action>,
+
+    #[command(flatten)]
+    connect: Connect,
+
+    /// How many tasks it runs at a time; as many as there are cores unless given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(SLOTS))]
+    slots: Option<u32>,
+
+    /// Its name; a worker that joins under the name of another takes its place
+    #[arg(long)]
+    name: Option<String>,
+
+    /// When it is told to stop: how long it may take to finish what it runs
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    grace: Duration,
+
+    /// Stop when stdin is closed: whoever holds its other end may die in any way
+    #[arg(long, hide = true)]
+    until_stdin_closes: bool,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    List(list::List),
+    Retire(retire::Retire),
+}
+
+impl Worker {
+    pub async fn run(self) -> anyhow::Result<()> {
+        match self.action {
+            Some(Action::List(list)) => return list.run().await,
+            Some(Action::Retire(retire)) => return retire.run().await,
+            None => {}
+        }
+        let mut signals = Signals::listen()?;
+        if self.until_stdin_closes {
+            signals.or_stdin_closes();
+        }
+        let options = worker::Options {
+            address: self.connect.connect,
+            name: self.name,
+            slots: self.slots.unwrap_or_else(cores),
+            token: token(self.connect.token_file.as_deref())?,
+            connect_timeout: self.connect.connect_timeout,
+        };
+        let (retire, retires) = oneshot::channel::<()>();
+        let (hand_over, hands_over) = oneshot::channel::<()>();
+        let run = worker::run(options, async { drop(retires.await) }, async { drop(hands_over.await) });
+        let told = async {
+            signals.next().await;
+            // A sender that is dropped is an order.
+            drop(retire);
+            if !self.grace.is_zero() {
+                // Whether the time is over or another signal has come is the same.
+                let _ = timeout(self.grace, signals.next()).await;
+            }
+            drop(hand_over);
+            signals.next().await;
+        };
+        tokio::select! {
+            ended = run => ended.map_err(in_words),
+            () = told => Err(anyhow!("interrupted while leaving: what it ran is given to others after its lease")),
+        }
+    }
+
+    /// Whether it runs a worker, and is not about others.
+    pub fn is_run(&self) -> bool {
+        self.action.is_none()
+    }
+}
+
+/// A worker's end, for the one who started it.
+fn in_words(error: Error) -> anyhow::Error {
+    match error {
+        Error::Closed(Closing::Rejected(Rejection::SessionEnded(EndReason::Superseded))) => {
+            anyhow!("another worker has joined under the name of this one: give each a --name of its own")
+        }
+        other => other.into(),
+    }
+}
+
+/// How many cores there are.
+pub fn cores() -> u32 {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    u32::try_from(cores).unwrap_or(u32::MAX).min(SLOTS_PER_WORKER_MAX)
+}

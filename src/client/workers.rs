@@ -1,0 +1,235 @@
+//! Who the workers are, and how one is retired.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::error::{Error, Result};
+use super::handle::{Client, wrong_answer};
+use super::reading::{Item, Offset};
+use crate::protocol::channel::TASKS_CHANNEL;
+use crate::protocol::command::{Answer, Command, Query, Rejection};
+use crate::protocol::session::{EndReason, Retire, WorkerStatus};
+use crate::protocol::{ChannelName, Producer, TaskEvent};
+
+/// How often a worker that retires is looked after while its end is waited for: a scheduler that restarted
+/// before it heard of it has to be told again. 1 s, a moment beside what most tasks take.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Most names that the refusal of an unknown one lists.
+const NAMES_SHOWN_MAX: usize = 20;
+
+impl Client {
+    /// The workers in the order in which they joined, those that are away and waited for too, and what they
+    /// run.
+    ///
+    /// # Errors
+    /// When the session is over.
+    pub async fn workers(&self) -> Result<Vec<WorkerStatus>> {
+        let mut all: Vec<WorkerStatus> = Vec::new();
+        loop {
+            let after = all.last().map_or(Producer(0), |row| row.session);
+            match self.query(Query::Workers { after }).await? {
+                Answer::Workers(page) if page.is_empty() => return Ok(all),
+                Answer::Workers(page) => all.extend(page),
+                _ => return Err(wrong_answer("the question for the workers")),
+            }
+        }
+    }
+
+    /// Retires a worker: it is given nothing more from here on, and leaves in order, at once with
+    /// [`Retire::HandOver`], else when what it runs is done. This returns when the scheduler has taken note;
+    /// [`Retirement::left`] waits for the end. A worker that is away hears of it when it comes back.
+    ///
+    /// ```no_run
+    /// # async fn retire() -> headwater::Result<()> {
+    /// use headwater::Client;
+    /// use headwater::protocol::session::Retire;
+    ///
+    /// let client = Client::connect("127.0.0.1:8786").await?;
+    /// client.retire_worker("rack-7", Retire::Finish).await?.left().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Rejection::UnknownWorker`], with the names there are.
+    pub async fn retire_worker(&self, name: &str, retire: Retire) -> Result<Retirement> {
+        let since = self.tasks_head().await?;
+        let workers = self.workers().await?;
+        let Some(worker) = workers.iter().find(|worker| &*worker.name == name).cloned() else {
+            return Err(Rejection::UnknownWorker(unknown(name, &workers)).into());
+        };
+        let retirement = Retirement { client: self.clone(), worker, retire, since };
+        retirement.tell().await?;
+        Ok(retirement)
+    }
+
+    async fn tasks_head(&self) -> Result<u64> {
+        let name = ChannelName::new(TASKS_CHANNEL)?;
+        match self.query(Query::Channel { name }).await? {
+            Answer::Channel(info) => Ok(info.head),
+            _ => Err(wrong_answer("the question for the task log")),
+        }
+    }
+}
+
+fn unknown(name: &str, workers: &[WorkerStatus]) -> String {
+    let names = workers.iter().take(NAMES_SHOWN_MAX).map(|worker| format!("`{}`", worker.name));
+    let names = names.collect::<Vec<_>>().join(", ");
+    match workers.len() {
+        0 => format!("`{name}`: there is none at all"),
+        count if count > NAMES_SHOWN_MAX => {
+            format!("`{name}`: there are {names} and {} more", count - NAMES_SHOWN_MAX)
+        }
+        1 => format!("`{name}`: there is {names}"),
+        _ => format!("`{name}`: there are {names}"),
+    }
+}
+
+/// A worker that retires: [`Client::retire_worker`]. It goes on when this is dropped.
+#[derive(Debug)]
+pub struct Retirement {
+    client: Client,
+    worker: WorkerStatus,
+    retire: Retire,
+    /// The head of the task log before.
+    since: u64,
+}
+
+impl Retirement {
+    /// The worker, as it was before.
+    pub fn worker(&self) -> &WorkerStatus {
+        &self.worker
+    }
+
+    /// The worker as it is now, with what it still runs; `None` when it has left. If the scheduler has been
+    /// restarted meanwhile and does not know that the worker retires, it is told again.
+    ///
+    /// # Errors
+    /// When the session is over.
+    pub async fn status(&self) -> Result<Option<WorkerStatus>> {
+        let worker = self.worker.session;
+        let mut rows = match self.client.query(Query::Worker { worker }).await {
+            Ok(Answer::Workers(rows)) => rows,
+            Ok(_) => return Err(wrong_answer("the question for a worker")),
+            Err(error) => return without(error),
+        };
+        let row = rows.pop();
+        // A worker that remembers by itself that it retires may not have heard that it is to hand over.
+        if row.as_ref().is_some_and(|row| !row.retiring || self.retire == Retire::HandOver)
+            && let Err(error) = self.tell().await
+        {
+            return without(error);
+        }
+        Ok(row)
+    }
+
+    /// Waits until the worker has left, and answers how: [`EndReason::Left`] in order; after another one it is
+    /// gone as well, and what it ran is started again elsewhere.
+    ///
+    /// # Errors
+    /// When the session is over; when the record of its end is not in the task log any more.
+    pub async fn left(&self) -> Result<EndReason> {
+        let mut records = self.client.task_log(Offset::At(self.since));
+        let mut look_at = Instant::now() + LOOK_EVERY;
+        loop {
+            let Ok(next) = timeout_at(look_at, records.next()).await else {
+                self.status().await?;
+                look_at = Instant::now() + LOOK_EVERY;
+                continue;
+            };
+            match next.ok_or(Error::Stopped)?? {
+                Item::Record(record) => {
+                    if let TaskEvent::SessionEnded { producer, reason } = record.event
+                        && producer == self.worker.session
+                    {
+                        return Ok(reason);
+                    }
+                }
+                Item::CaughtUp { .. } => {}
+                Item::Trimmed { .. } | Item::Damaged { .. } => {
+                    if self.status().await?.is_none() {
+                        return Err(Error::msg(format!(
+                            "worker `{}` is gone, and the record of how is not in the task log any more",
+                            self.worker.name
+                        )));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn tell(&self) -> Result<()> {
+        let command = Command::RetireWorker { worker: self.worker.session, retire: self.retire };
+        match self.client.connection().command(command).await? {
+            Answer::Retiring => Ok(()),
+            _ => Err(wrong_answer("a retirement")),
+        }
+    }
+}
+
+/// No worker, where that is what the error says.
+fn without(error: Error) -> Result<Option<WorkerStatus>> {
+    match error {
+        Error::Rejected(Rejection::UnknownWorker(_)) => Ok(None),
+        error => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::fixture::{FakeServer, soon};
+
+    fn worker(n: u64) -> WorkerStatus {
+        WorkerStatus {
+            session: Producer(n),
+            name: format!("w{n}").into(),
+            slots: 1,
+            running: 0,
+            connected: true,
+            retiring: false,
+            runs: vec![],
+        }
+    }
+
+    /// The row that a status brings, and the command that the scheduler gets for it.
+    async fn looked_after(retire: Retire, retiring: bool) -> Option<Command> {
+        let server = FakeServer::new().await;
+        let (connection, mut peer) = server.connect().await;
+        let retirement = Retirement { client: Client::over(connection), worker: worker(7), retire, since: 0 };
+        let row = WorkerStatus { retiring, ..worker(7) };
+        let scheduler = async {
+            let (number, query) = peer.query().await;
+            assert_eq!(query, Query::Worker { worker: Producer(7) });
+            peer.answer(number, Answer::Workers(vec![row.clone()])).await;
+            if retiring && retire == Retire::Finish {
+                return None;
+            }
+            let (number, command) = peer.command().await;
+            peer.answer(number, Answer::Retiring).await;
+            Some(command)
+        };
+        let (status, told) = soon(async { tokio::join!(retirement.status(), scheduler) }).await;
+        assert_eq!(status.unwrap(), Some(row.clone()));
+        told
+    }
+
+    #[tokio::test]
+    async fn a_scheduler_that_knows_nothing_of_a_retirement_is_told_again() {
+        let told = |retire| Some(Command::RetireWorker { worker: Producer(7), retire });
+        assert_eq!(looked_after(Retire::Finish, false).await, told(Retire::Finish));
+        assert_eq!(looked_after(Retire::Finish, true).await, None);
+        // The worker may have said by itself that it retires.
+        assert_eq!(looked_after(Retire::HandOver, true).await, told(Retire::HandOver));
+    }
+
+    #[test]
+    fn an_unknown_worker_comes_with_those_there_are() {
+        assert_eq!(unknown("x", &[]), "`x`: there is none at all");
+        assert_eq!(unknown("x", &[worker(1)]), "`x`: there is `w1`");
+        assert_eq!(unknown("x", &[worker(1), worker(2)]), "`x`: there are `w1`, `w2`");
+        let many: Vec<WorkerStatus> = (0..23).map(worker).collect();
+        assert!(unknown("x", &many).ends_with("`w19` and 3 more"));
+    }
+}
