@@ -52,7 +52,7 @@ mod replay;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 
@@ -60,7 +60,7 @@ use self::trees::Trees;
 use super::failure::{Failure, guarded};
 use super::head::HeadFile;
 use super::heads::Heads;
-use super::{Bounds, Error, Last, Log, snapshot};
+use super::{Bounds, Error, Last, Log, snapshot, space};
 use crate::protocol::batch::{BadBatch, Batch, Commit};
 use crate::protocol::{Epoch, LogId, Seq};
 
@@ -104,6 +104,8 @@ pub struct SledLog {
     trees: Trees,
     heads: RwLock<Heads>,
     writer: Mutex<Writer>,
+    /// Why the store takes no more commits, when it does not. What cannot be read then may still be there.
+    failed: OnceLock<Error>,
     /// Where damage was met, and told; `None` for those who only look, and see for themselves.
     met: Option<Mutex<BTreeSet<(LogId, u64)>>>,
     // The last field, so that it is let go after sled has closed its files.
@@ -115,14 +117,12 @@ struct Writer {
     /// sled's file, to fsync it.
     data: File,
     head: HeadFile,
-    /// Why the store takes no more commits, when it does not.
-    failed: Option<Error>,
 }
 
 impl SledLog {
     fn new(dir: &Path, trees: Trees, heads: Heads, writer: Writer, tells: bool, lock: File) -> SledLog {
         let (heads, writer, met) = (RwLock::new(heads), Mutex::new(writer), tells.then(Mutex::default));
-        SledLog { dir: dir.to_owned(), trees, heads, writer, met, _lock: lock }
+        SledLog { dir: dir.to_owned(), trees, heads, writer, failed: OnceLock::new(), met, _lock: lock }
     }
 
     fn heads(&self) -> RwLockReadGuard<'_, Heads> {
@@ -136,16 +136,19 @@ impl SledLog {
     /// Does something that writes, unless something that wrote has failed.
     fn write<T>(&self, action: impl FnOnce(&mut Writer) -> Result<T, Error>) -> Result<T, Error> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(error) = &writer.failed {
-            return Err(error.afterwards());
-        }
+        self.check_not_failed()?;
         let done = action(&mut writer);
         if let Err(error) = &done
             && !matches!(error, Error::Refused(_))
         {
-            writer.failed = Some(error.clone());
+            // It is empty: that was looked at under the lock.
+            let _ = self.failed.set(error.clone());
         }
         done
+    }
+
+    fn check_not_failed(&self) -> Result<(), Error> {
+        self.failed.get().map_or(Ok(()), |error| Err(error.afterwards()))
     }
 
     /// Calls sled.
@@ -224,6 +227,10 @@ impl Log for SledLog {
         })
     }
 
+    fn free_bytes(&self) -> Result<Option<u64>, Error> {
+        space::free_bytes(&self.dir).map_err(|error| Failure::from(error).of(&self.dir))
+    }
+
     fn last(&self) -> Last {
         self.heads().last()
     }
@@ -293,6 +300,23 @@ mod tests {
             let error = open().err().unwrap().to_string();
             assert!(error.starts_with("store version 3 is newer than 2: run a newer headwater"), "{error}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_read_after_a_write_has_failed_is_no_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, _) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
+        let epoch = log.begin_epoch().unwrap();
+        let mut open = OpenBatch::new(LogId(1), 0, 0);
+        assert!(open.push(&"record", true));
+        log.append(&Commit { seq: Seq(1), epoch, batches: vec![open.seal(Seq(1), epoch, 0)] }).unwrap();
+        log.flush().unwrap();
+        log.write::<()>(|_| Err(Error::Unknown("the disk is full".to_owned()))).unwrap_err();
+        assert_eq!(log.read(LogId(1), 0, 0).unwrap().len(), 1, "what can be read is");
+        log.trees.remove(LogId(1), &[0]).ok().unwrap();
+        let error = log.read(LogId(1), 0, 0).unwrap_err();
+        assert_eq!(error.to_string(), "the store failed: the disk is full; open the store anew");
+        assert!(!dir.path().join("suspect").exists(), "no salvage for that");
     }
 
     #[test]
