@@ -51,8 +51,12 @@ fn start(log: &Memory) {
     let recovered = recovery::recover(log, &mut |_| Ok(())).unwrap();
     recovered.state.check();
     let epoch = log.begin_epoch().unwrap();
-    let facts =
-        LogFacts { epoch, seq: last.seq, receipt: Receipt { epoch, ..Receipt::default() }, store: "".into() };
+    let facts = LogFacts {
+        epoch,
+        seq: last.seq,
+        receipt: Receipt { epoch, ..Receipt::default() },
+        ..LogFacts::default()
+    };
     let core = Core::new(recovered.state, SETTINGS, facts, 0);
     core.check();
     let mut pipeline = Pipeline::new(core, epoch, last.seq);

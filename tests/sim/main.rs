@@ -11,6 +11,7 @@ mod network;
 mod pipeline;
 mod poison;
 mod progress;
+mod room;
 mod scenarios;
 mod scene;
 mod server;

@@ -189,9 +189,13 @@ impl Counter {
         let role = Role::Attempt { task: held.task, attempt: held.attempt };
         let link = Link::new(SessionId(rng.u128(..).to_be_bytes()), role, None);
         let mut counter = Counter { link, wire: None, log: None, next: 0, waiting: true, fenced: false };
-        let name = ChannelName::new("counts").expect("a good name");
-        counter.link.command(Command::OpenChannel { name });
+        counter.open();
         counter
+    }
+
+    fn open(&mut self) {
+        let name = ChannelName::new("counts").expect("a good name");
+        self.link.command(Command::OpenChannel { name });
     }
 
     /// Connects.
@@ -219,6 +223,10 @@ impl Counter {
                     self.next += 1;
                     self.waiting = false;
                 }
+                Delivery::Answer { answer: Err(Rejection::DiskLow { .. }), .. } => match self.log {
+                    None => self.open(),
+                    Some(_) => self.waiting = false,
+                },
                 Delivery::Answer { answer, .. } => {
                     assert!(answer.is_err(), "{answer:?}");
                     self.fenced = true;

@@ -14,7 +14,7 @@ use headwater::scheduler::recovery;
 
 use crate::network::{Network, Wire};
 use crate::progress;
-use crate::server::{SETTINGS, Server};
+use crate::server::{Disk, RESERVE_BYTES, SETTINGS, Server};
 use crate::transcript::{self, Told};
 use crate::workers::{COUNT_TO, Worker, result};
 use crate::workload::{Client, Shadow, mark};
@@ -37,6 +37,8 @@ pub struct World {
     workers: Vec<Worker>,
     shadow: Shadow,
     crashes: u32,
+    /// How much the disk has free.
+    free_bytes: u64,
     /// What was checked, and compared with replay, last.
     checked: Seen,
     folded: Seen,
@@ -72,7 +74,8 @@ impl World {
         let mut rng = Rng::with_seed(seed);
         told.push(format!("seed {seed}"));
         let log = Memory::new();
-        let server = Server::start(&log, (seed, FAILS_ONE_IN), 0, &mut told).ok();
+        let disk = Disk { seed, fails_one_in: FAILS_ONE_IN, free_bytes: u64::MAX };
+        let server = Server::start(&log, disk, 0, &mut told).ok();
         let mut clients: Vec<Client> = (0..3).map(|_| Client::new(&mut rng)).collect();
         clients[0].submit_counter();
         let workers = ["one", "two"].map(|name| Worker::new(name, &mut rng)).into();
@@ -87,6 +90,7 @@ impl World {
             workers,
             shadow,
             crashes: 0,
+            free_bytes: u64::MAX,
             checked: Seen::default(),
             folded: Seen::default(),
             told,
@@ -120,7 +124,11 @@ impl World {
             }
             500..520 => self.serve(|server, now, _, _| server.tick(now)),
             520..525 => self.serve(|server, now, _, told| server.write_snapshot(now, told)),
-            525..750 => self.move_client(storm),
+            525..530 => {
+                let free_bytes = self.free_bytes;
+                self.serve(|server, _, _, told| server.look(free_bytes, told));
+            }
+            530..750 => self.move_client(storm),
             750..950 => self.move_worker(storm),
             950..985 => self.connect(storm),
             _ if storm => self.trouble(),
@@ -172,8 +180,9 @@ impl World {
     fn connect(&mut self, storm: bool) {
         let Some(server) = &mut self.server else {
             // Whoever supervises the scheduler starts it again.
-            let fails = (self.rng.u64(..), if storm { FAILS_ONE_IN } else { 0 });
-            self.server = Server::start(&self.log, fails, self.now, &mut self.told).ok();
+            let fails_one_in = if storm { FAILS_ONE_IN } else { 0 };
+            let disk = Disk { seed: self.rng.u64(..), fails_one_in, free_bytes: self.free_bytes };
+            self.server = Server::start(&self.log, disk, self.now, &mut self.told).ok();
             return;
         };
         let network = &mut self.network;
@@ -197,7 +206,7 @@ impl World {
     }
 
     fn trouble(&mut self) {
-        match self.rng.u8(..17) {
+        match self.rng.u8(..19) {
             0 => self.crash_scheduler(),
             1..7 => {
                 let wires = self.network.wires();
@@ -244,6 +253,15 @@ impl World {
                 let at = self.rng.usize(..self.workers.len());
                 self.told.push(format!("worker {} gives up its connections", self.workers[at].name()));
                 self.workers[at].give_up_connection(&mut self.network);
+            }
+            15..17 => {
+                // Half of the time it fills up, and half of the time there is room again.
+                self.free_bytes = if self.free_bytes < RESERVE_BYTES {
+                    self.rng.u64(RESERVE_BYTES..2 * RESERVE_BYTES)
+                } else {
+                    self.rng.u64(..RESERVE_BYTES)
+                };
+                self.told.push(format!("the disk has {} bytes free", self.free_bytes));
             }
             _ => {
                 self.told.push("time passes".to_owned());
@@ -296,6 +314,7 @@ impl World {
     /// Nothing goes wrong any more: everything that is wanted must come.
     fn heal(&mut self) {
         self.told.push("calm".to_owned());
+        self.free_bytes = u64::MAX;
         for step in 0..CALM_STEPS {
             self.step(false);
             self.check();
@@ -388,6 +407,11 @@ impl World {
                 let event = record.expect("records decode").1;
                 match &event {
                     TaskEvent::Submitted { submission, .. } => {
+                        let key = &submission.key;
+                        assert!(
+                            !self.shadow.refused_tasks.contains(&key.id),
+                            "{key} was refused and is there"
+                        );
                         if let Some(Argument::Value(first)) = submission.arguments.first() {
                             given.insert(submission.key.id, first.clone());
                         }
