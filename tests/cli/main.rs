@@ -3,6 +3,8 @@
 
 mod cluster;
 mod demo;
+#[cfg(target_os = "linux")]
+mod disk;
 mod endings;
 mod examples;
 mod following;

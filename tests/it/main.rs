@@ -10,5 +10,6 @@ mod log_reader;
 mod refusals;
 mod salvage;
 mod sled_store;
+mod stops;
 mod tidy;
 mod verify;
