@@ -149,7 +149,7 @@ impl Local {
         self.fresh
     }
 
-    /// Waits until the log can no longer be written, which a disk that works never brings about, or the
+    /// Waits until the log can no longer be written, which a disk that works and has room never brings about, or the
     /// scheduler has broken down. It has stopped then, and the process is to end: a new start finds what was acknowledged.
     pub fn failed(&self) -> impl Future<Output = log::Error> + use<> {
         let mut failed = self.failed.clone();

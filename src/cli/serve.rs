@@ -11,7 +11,8 @@ use super::signals::Signals;
 use super::time::duration;
 use crate::local::{Local, Options, Store};
 use crate::protocol::event::Receipt;
-use crate::scheduler::core::Settings;
+use crate::protocol::size::Bytes;
+use crate::scheduler::core::{DISK_RESERVE_BYTES, Settings};
 use crate::scheduler::snapshots::{self, EVERY_RECORDS, History, TASK_LOG_RECORDS};
 
 #[derive(Debug, Clone, clap::Args)]
@@ -55,6 +56,14 @@ pub struct Serve {
     #[arg(long)]
     pub no_repair: bool,
 
+    /// How much of the disk is kept free; 0: nothing
+    ///
+    /// With less free where the log is kept, appends, submissions and new channels are refused, no task is
+    /// started and no snapshot begun, until there is an eighth more. Everything else goes on. It is looked
+    /// every half second.
+    #[arg(long, value_name = "SIZE", default_value_t = Bytes(DISK_RESERVE_BYTES))]
+    pub disk_reserve: Bytes,
+
     /// Write a snapshot when so many records, and half as many as there are tasks, lie behind the last
     #[arg(long, value_name = "N", default_value_t = EVERY_RECORDS)]
     pub snapshot_records: u64,
@@ -88,6 +97,7 @@ impl Serve {
                 client_lease_ms: ms(self.client_lease),
                 worker_lease_ms: ms(self.worker_lease),
                 deaths_max: self.deaths_max,
+                disk_reserve_bytes: self.disk_reserve.0,
             },
             snapshots: snapshots::Options {
                 every_records: self.snapshot_records,
@@ -176,7 +186,10 @@ mod tests {
         assert_eq!((options.listen.as_str(), options.workers), ("[::1]:0", 0));
         assert_eq!(options.store, Store::Directory("d".into()));
         assert_eq!((options.settings.worker_lease_ms, options.settings.client_lease_ms), (500, 30_000));
-        assert_eq!(options.settings.deaths_max, 3);
+        assert_eq!((options.settings.deaths_max, options.settings.disk_reserve_bytes), (3, 256 << 20));
+        let line_with = |size| Line::try_parse_from(["x", "--disk-reserve", size]);
+        assert_eq!(line_with("2GiB").unwrap().serve.disk_reserve, Bytes(2 << 30));
+        assert!(line_with("2").is_err_and(|error| error.to_string().contains("like 0, 64MiB or 1GiB")));
         assert_eq!(options.snapshots, snapshots::Options::default());
         let line = Line::parse_from(["x", "--task-log-age", "1h", "--task-log-records", "5"]);
         let history = History::Newest { age_ms: 3_600_000, records: 5 };

@@ -15,7 +15,7 @@ const UNLOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Makes the directory if need be, and holds its lock: nobody else has the store then.
 pub(super) fn hold(dir: &Path) -> Result<File, OpenError> {
-    let refused = |why: io::Error| OpenError::Io { dir: dir.to_owned(), why };
+    let refused = |why: io::Error| OpenError::io(dir, why);
     fs::create_dir_all(dir).map_err(refused)?;
     let lock =
         File::options().write(true).create(true).truncate(false).open(dir.join("lock")).map_err(refused)?;
@@ -30,9 +30,9 @@ pub(super) fn hold(dir: &Path) -> Result<File, OpenError> {
 pub(super) fn await_unlock(dir: &Path, data: &File) -> Result<(), OpenError> {
     for _ in 0..UNLOCK_TRIES_MAX {
         match data.try_lock() {
-            Ok(()) => return data.unlock().map_err(|why| OpenError::Io { dir: dir.to_owned(), why }),
+            Ok(()) => return data.unlock().map_err(|why| OpenError::io(dir, why)),
             Err(fs::TryLockError::WouldBlock) => std::thread::sleep(UNLOCK_PAUSE),
-            Err(fs::TryLockError::Error(why)) => return Err(OpenError::Io { dir: dir.to_owned(), why }),
+            Err(fs::TryLockError::Error(why)) => return Err(OpenError::io(dir, why)),
         }
     }
     Err(OpenError::HeldByAnotherProcess { dir: dir.to_owned() })

@@ -4,7 +4,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use super::{Error, OpenError};
+use super::{Error, OpenError, space};
 
 /// How a call failed.
 pub(super) enum Failure {
@@ -31,21 +31,25 @@ impl From<io::Error> for Failure {
 impl Failure {
     /// As an error of opening the store in this directory.
     pub fn of_open(self, dir: &Path) -> OpenError {
-        let dir = dir.to_owned();
         match self {
-            Failure::Io(why) => OpenError::Io { dir, why },
-            Failure::Broken(why) => OpenError::Damaged { dir, why },
-            Failure::Log(error) => OpenError::Damaged { dir, why: error.to_string() },
+            Failure::Io(why) => OpenError::io(dir, why),
+            // An engine that finds no room may break down instead of saying so.
+            _ if space::is_full(dir) => OpenError::Full { dir: dir.to_owned() },
+            Failure::Broken(why) => OpenError::Damaged { dir: dir.to_owned(), why },
+            Failure::Log(error) => OpenError::Damaged { dir: dir.to_owned(), why: error.to_string() },
         }
     }
 
     /// As an error of a call on the store in this directory.
     pub fn of(self, dir: &Path) -> Error {
-        let dir = dir.display();
+        let (is_full, dir) = (space::is_full(dir), dir.display());
+        let full = "free some space there and start again: everything that was acknowledged is there";
         Error::Unknown(match self {
-            Failure::Io(error) if error.kind() == io::ErrorKind::StorageFull => format!(
-                "the disk of {dir} is full: free some space and start again; what was acknowledged is safe"
-            ),
+            Failure::Io(error) if space::is_want_of_room(&error) => {
+                format!("the disk of {dir} is full: {full}")
+            }
+            // An engine that finds no room may break down instead of saying so.
+            Failure::Broken(why) if is_full => format!("the disk of {dir} is full: {full} ({why})"),
             Failure::Io(error) => format!("{dir}: {error}"),
             Failure::Broken(why) => format!("{dir}: {why}"),
             Failure::Log(error) => return error,

@@ -3,7 +3,8 @@
 //! A fault is one of *did it happen?* × *was it reported?*, see [`Fault`]. It is put in line for an
 //! operation with [`Faulty::inject`], or comes by chance from a seed ([`Faulty::seeded`]). After an
 //! error that is not a refusal the wrapper takes no more commits, as the contract asks; what a new
-//! start would find is in the engine inside ([`Faulty::into_inner`]).
+//! start would find is in the engine inside ([`Faulty::into_inner`]). How much room it has can be set
+//! ([`Faulty::set_free_bytes`]); that alone makes no call fail.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -64,6 +65,8 @@ struct Plan {
     /// One of how many calls fails by chance; none when 0.
     one_in: u32,
     failed: Option<Error>,
+    /// How much is free, if that was set.
+    free_bytes: Option<u64>,
 }
 
 impl<L: Log> Faulty<L> {
@@ -74,13 +77,24 @@ impl<L: Log> Faulty<L> {
 
     /// One writing call in `one_in` fails, in any way but [`Fault::Forgotten`]; none when it is 0.
     pub fn seeded(inner: L, seed: u64, one_in: u32) -> Self {
-        let plan = Plan { injected: VecDeque::new(), random: Rng::with_seed(seed), one_in, failed: None };
+        let plan = Plan {
+            injected: VecDeque::new(),
+            random: Rng::with_seed(seed),
+            one_in,
+            failed: None,
+            free_bytes: None,
+        };
         Faulty { inner, plan: Mutex::new(plan) }
     }
 
     /// Lets the next call of this operation that has no fault in line yet meet this one.
     pub fn inject(&self, operation: Operation, fault: Fault) {
         self.plan().injected.push_back((operation, fault));
+    }
+
+    /// Lets so much be free from now on; `None`: what the engine inside says.
+    pub fn set_free_bytes(&self, free_bytes: Option<u64>) {
+        self.plan().free_bytes = free_bytes;
     }
 
     /// The engine inside.
@@ -168,6 +182,11 @@ impl<L: Log> Log for Faulty<L> {
 
     fn close(&self) -> Result<(), Error> {
         self.inner.close()
+    }
+
+    fn free_bytes(&self) -> Result<Option<u64>, Error> {
+        let set = self.plan().free_bytes;
+        set.map_or_else(|| self.inner.free_bytes(), |free| Ok(Some(free)))
     }
 
     fn last(&self) -> Last {

@@ -48,6 +48,7 @@ mod failure;
 mod head;
 mod lost;
 mod snapshot;
+mod space;
 mod suspect;
 mod upgrade;
 
@@ -149,6 +150,15 @@ pub trait Log: Send + Sync + 'static {
 
     /// The logs that hold anything, in order.
     fn logs(&self) -> Vec<LogId>;
+
+    /// How many bytes are free where the store lies, for it and for others. `None` when no bound is known,
+    /// as here.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    fn free_bytes(&self) -> Result<Option<u64>, Error> {
+        Ok(None)
+    }
 
     /// Where a log begins and ends; all zero for one that holds nothing.
     fn bounds(&self, log: LogId) -> Bounds;

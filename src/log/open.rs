@@ -1,9 +1,9 @@
 //! What can come out of opening a store.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::Last;
+use super::{Last, space};
 
 /// What was found when a store was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,15 @@ pub enum OpenError {
         #[source]
         why: io::Error,
     },
+    /// There is no room.
+    #[error(
+        "the store {dir} cannot be opened, the disk is full: free some space there and start again; \
+         everything that was acknowledged is there"
+    )]
+    Full {
+        /// The store's directory.
+        dir: PathBuf,
+    },
     /// Its content makes no sense.
     #[error(
         "the store {dir} is damaged: {why}; a start without --no-repair, or `headwater log repair`, keeps it and \
@@ -53,6 +62,14 @@ pub enum OpenError {
         /// What is wrong.
         why: String,
     },
+}
+
+impl OpenError {
+    /// That the system refused.
+    pub(super) fn io(dir: &Path, why: io::Error) -> Self {
+        let dir = dir.to_owned();
+        if space::is_want_of_room(&why) { OpenError::Full { dir } } else { OpenError::Io { dir, why } }
+    }
 }
 
 /// What is wrong, when a store whose newest commit is `store` lies beside a head file that says `head`.

@@ -10,6 +10,7 @@ use super::ids::{AttemptNumber, Epoch, LogId, Producer, Seq, TaskId, TaskKey};
 use super::limits::TooLarge;
 use super::payload::Payload;
 use super::session::{EndReason, Retire, WorkerInfo, WorkerStatus};
+use super::size::Bytes as Size;
 use super::start::Start;
 use super::task::{Submission, TaskError, TaskInfo};
 
@@ -303,4 +304,21 @@ pub enum Rejection {
     /// There is no such worker.
     #[error("there is no worker {0}")]
     UnknownWorker(String),
+    /// The disk that keeps the log is nearly full, so that nothing is added to it by a client's wish: no
+    /// task, no element, no channel. Everything else goes on. Commands that were sent behind this one may
+    /// have been taken all the same, if room was made between them.
+    #[error(
+        "the scheduler's disk is nearly full, {} are free ({place}): nothing was added, and reading goes on; free \
+         some space there (more is taken from {} on), or start the scheduler with a smaller --disk-reserve, and \
+         ask again",
+        Size(*.free_bytes), Size(*.wanted_bytes)
+    )]
+    DiskLow {
+        /// Where the log is kept, in words: an engine and its place.
+        place: String,
+        /// How much is free there.
+        free_bytes: u64,
+        /// From how much on more is taken.
+        wanted_bytes: u64,
+    },
 }

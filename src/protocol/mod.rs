@@ -21,6 +21,7 @@ pub mod limits;
 pub mod message;
 pub mod payload;
 pub mod session;
+pub mod size;
 pub mod snapshot;
 pub mod start;
 pub mod task;

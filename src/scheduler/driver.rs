@@ -17,11 +17,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Pipeline;
 use super::core::Effect;
-use super::handle::{Call, Connected, ConnectionId, Departure, Outgoing};
-use super::writer::{self, Written};
+use super::handle::{Call, Connected, ConnectionId, Departure, Outgoing, Request};
+use super::snapshots;
+use super::writer::{self, Done, Written};
 use crate::log::Error;
 use crate::protocol::command::Rejection;
 use crate::protocol::message::{Closing, ServerMessage};
+use crate::protocol::size::Bytes;
 use crate::protocol::{Seq, TimeMs};
 
 /// Most calls that wait for the driver; then those who call wait too. Each is at most the requests of
@@ -48,6 +50,7 @@ pub(super) struct Driver {
     calls: mpsc::Receiver<Call>,
     commits: writer::Commits,
     written: mpsc::UnboundedReceiver<Written>,
+    hold: snapshots::Hold,
     connections: u64,
     arriving: HashMap<ConnectionId, Arriving>,
     outboxes: HashMap<ConnectionId, mpsc::UnboundedSender<Outgoing>>,
@@ -59,28 +62,32 @@ impl Driver {
         pipeline: Pipeline,
         calls: mpsc::Receiver<Call>,
         (commits, written): (writer::Commits, mpsc::UnboundedReceiver<Written>),
+        hold: snapshots::Hold,
     ) -> Driver {
         Driver {
             pipeline,
             calls,
             commits,
             written,
+            hold,
             connections: 0,
             arriving: HashMap::new(),
             outboxes: HashMap::new(),
         }
     }
 
-    /// Runs until it is asked to stop, or a write fails.
-    pub async fn run(mut self) -> Result<(), Error> {
+    /// Runs until it is asked to stop, or a write fails. `free`: how much is free where the log is kept.
+    pub async fn run(mut self, free: Option<u64>) -> Result<(), Error> {
         self.pipeline.recovered();
+        // Before the first command: a start on a disk that is nearly full refuses, too.
+        self.see(free);
         let ended = self.serve().await;
         let why = match &ended {
             Ok(()) => Closing::ShuttingDown,
             Err(error) => {
                 let why = Rejection::LogFailed(error.to_string());
                 tracing::error!(%error, "the log cannot be written: the scheduler stops");
-                self.refuse_waiting(&why);
+                self.refuse_waiting(&why).await;
                 Closing::Rejected(why)
             }
         };
@@ -121,7 +128,10 @@ impl Driver {
                 biased;
                 written = self.written.recv() => {
                     let written = written.unwrap_or(Err(Error::Unknown("the writer's thread is gone".to_owned())));
-                    self.pipeline.committed(written?);
+                    match written? {
+                        Done::Commit(seq) => self.pipeline.committed(seq),
+                        Done::Free(free) => self.see(free),
+                    }
                 }
                 call = self.calls.recv(), if !full && !stopping => match call {
                     Some(call) => stopping = self.take(call) || self.take_all_there_are(),
@@ -140,6 +150,25 @@ impl Driver {
         if let Some(commit) = self.pipeline.next_commit(now()) {
             self.commits.send(commit);
         }
+    }
+
+    /// Tells the core how much room there is, and people when it becomes too little and when that is over.
+    fn see(&mut self, free: Option<u64>) {
+        let was_low = self.pipeline.core().shortage().is_some();
+        self.pipeline.free_space(free);
+        let (shortage, store) = (self.pipeline.core().shortage(), &self.pipeline.core().facts().store);
+        match shortage {
+            Some(shortage) if !was_low => {
+                let (free, wanted) = (Bytes(shortage.free_bytes), Bytes(shortage.wanted_bytes));
+                tracing::warn!(
+                    %store, %free, %wanted,
+                    "the disk is nearly full: appends and submissions are refused until there is room"
+                );
+            }
+            None if was_low => tracing::info!(%store, "the disk has room again: everything is taken"),
+            _ => {}
+        }
+        self.hold.set(shortage.is_some());
     }
 
     fn until_deadline(&self) -> Duration {
@@ -224,7 +253,7 @@ impl Driver {
 
     /// Tells everyone whose command waits for the log that it failed: nobody knows what became of it
     /// until the log is opened again.
-    fn refuse_waiting(&mut self, why: &Rejection) {
+    async fn refuse_waiting(&mut self, why: &Rejection) {
         self.pipeline.committed(Seq(u64::MAX));
         while let Some(effect) = self.pipeline.next_effect() {
             match effect {
@@ -236,6 +265,25 @@ impl Driver {
                     self.carry_out(Effect::Close { connection, why: Closing::Rejected(why.clone()) });
                 }
                 Effect::Send { .. } | Effect::Close { .. } => {}
+            }
+        }
+        // And who waits for the driver itself. What comes after that is on its way still: its client asks
+        // again when there is a scheduler.
+        self.calls.close();
+        while let Some(call) = self.calls.recv().await {
+            match call {
+                Call::Requests { connection, requests } => {
+                    let asks = |request: &Request| matches!(request, Request::Command(_) | Request::Query(_));
+                    for (number, _) in requests.into_iter().filter(|(_, request)| asks(request)) {
+                        let message = ServerMessage::Answer(Err(why.clone()));
+                        self.carry_out(Effect::Send { connection, number, message });
+                    }
+                }
+                Call::Connect { reply, .. } => {
+                    // Whoever is gone needs no answer.
+                    let _ = reply.send(Err(Closing::Rejected(why.clone())));
+                }
+                Call::Disconnect { .. } | Call::Shutdown => {}
             }
         }
     }

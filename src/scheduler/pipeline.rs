@@ -95,6 +95,11 @@ impl Pipeline {
         self.core.was_absent(ms);
     }
 
+    /// See [`Core::free_space`].
+    pub fn free_space(&mut self, free_bytes: Option<u64>) {
+        self.step(|core, out| core.free_space(free_bytes, out));
+    }
+
     /// See [`Core::tick`].
     pub fn tick(&mut self, now: TimeMs) {
         self.step(|core, out| core.tick(now, out));

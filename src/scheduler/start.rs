@@ -100,13 +100,14 @@ async fn run(
     let snapshots = Snapshots::new(log.clone(), snapshots, &recovered);
     let receipt = receipt_of(log.as_ref(), &recovered, damage);
     let (starts, seq, store) = (log.starts(), log.last().seq, log.describe());
-    let facts = LogFacts { starts, seq, receipt: receipt.clone(), store };
+    let facts = LogFacts { starts, seq, receipt: receipt.clone(), store, shortage: None };
     let pipeline = Pipeline::new(Core::new(recovered.state, settings, facts, now()), receipt.epoch, seq);
+    let (free, hold) = (writer::free_bytes(log.as_ref(), &mut false), snapshots.hold());
     let writer = writer::spawn(log, reader, snapshots);
     recovering.told.send_replace(None);
     // Nobody may want to know.
     let _ = found.send(receipt);
-    Driver::new(pipeline, calls, writer).run().await
+    Driver::new(pipeline, calls, writer, hold).run(free).await
 }
 
 /// A recovery that is under way.

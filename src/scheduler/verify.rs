@@ -331,18 +331,17 @@ mod tests {
         assert_eq!(fold(&log), None);
         let epoch = log.begin_epoch().unwrap();
         let mut open = OpenBatch::new(LogId::TASKS, 0, 0);
-        let opened = |number: u8| TaskEvent::SessionOpened {
-            producer: Producer(number.into()),
-            session: SessionId([number; 16]),
-            kind: SessionKind::Client,
-            lease_ms: 1,
+        let (session, kind) = (SessionId([1; 16]), SessionKind::Client);
+        let opened = |number| {
+            let (producer, kind) = (Producer(number), kind.clone());
+            TaskEvent::SessionOpened { producer, session, kind, lease_ms: 1 }
         };
-        // Their numbers are given in order.
-        assert!(open.push(&opened(2), false) && open.push(&opened(1), false));
+        // Two sessions of one identity.
+        assert!(open.push(&opened(1), false) && open.push(&opened(2), false));
         let batches = vec![open.seal(Seq(1), epoch, 0)];
         log.append(&Commit { seq: Seq(1), epoch, batches }).unwrap();
         log.flush().unwrap();
-        let found = fold(&log).expect("sessions out of order are no state");
+        let found = fold(&log).expect("two sessions of one identity are no state");
         assert_eq!((found.check, found.severity), ("fold", Severity::Damage), "{found:?}");
     }
 }

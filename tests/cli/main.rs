@@ -4,6 +4,8 @@
 mod backup;
 mod cluster;
 mod demo;
+#[cfg(target_os = "linux")]
+mod disk;
 mod endings;
 mod examples;
 mod following;

@@ -12,5 +12,6 @@ mod refusals;
 mod regress;
 mod salvage;
 mod sled_store;
+mod stops;
 mod tidy;
 mod verify;

@@ -55,7 +55,7 @@ fn start(log: &Memory) {
         starts: log.starts(),
         seq: last.seq,
         receipt: Receipt { epoch, ..Receipt::default() },
-        store: "".into(),
+        ..LogFacts::default()
     };
     let core = Core::new(recovered.state, SETTINGS, facts, 0);
     core.check();

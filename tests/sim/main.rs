@@ -12,6 +12,7 @@ mod pipeline;
 mod poison;
 mod progress;
 mod retiring;
+mod room;
 mod scenarios;
 mod scene;
 mod server;

@@ -19,7 +19,22 @@ use crate::network::{Heard, Network, Wire};
 use crate::transcript::{self, Told};
 
 /// Leases in simulated milliseconds: short, so that they end within a run.
-pub const SETTINGS: Settings = Settings { client_lease_ms: 400, worker_lease_ms: 200, deaths_max: 3 };
+pub const SETTINGS: Settings =
+    Settings { client_lease_ms: 400, worker_lease_ms: 200, deaths_max: 3, disk_reserve_bytes: RESERVE_BYTES };
+
+/// With less free than this, nothing is added.
+pub const RESERVE_BYTES: u64 = 1000;
+
+/// What a scheduler finds of its disk.
+#[derive(Clone, Copy)]
+pub struct Disk {
+    /// Moves its faults.
+    pub seed: u64,
+    /// One write in so many fails; none when it is 0.
+    pub fails_one_in: u32,
+    /// How much is free.
+    pub free_bytes: u64,
+}
 
 /// A start takes fewer steps than this to recover.
 const RECOVERY_STEPS_MAX: u64 = 60;
@@ -54,26 +69,35 @@ enum Writing {
 }
 
 impl Server {
-    /// Starts on what the log holds. One write in `fails_one_in` fails; none when it is 0.
-    pub fn start(
-        log: &Memory,
-        (seed, fails_one_in): (u64, u32),
-        now: TimeMs,
-        told: &mut Told,
-    ) -> Result<Self, Error> {
+    /// Starts on what the log holds.
+    pub fn start(log: &Memory, disk: Disk, now: TimeMs, told: &mut Told) -> Result<Self, Error> {
         let last = log.last();
         let state = recovery::recover(log, &mut |_| Ok(())).expect("the log can be read").state;
         state.check();
-        let writer = Faulty::seeded(log.clone(), seed, fails_one_in);
+        let writer = Faulty::seeded(log.clone(), disk.seed, disk.fails_one_in);
         let epoch = writer.begin_epoch()?;
         told.push(format!("scheduler starts: epoch {epoch} after commit {}", last.seq));
         let receipt = Receipt { epoch, seq: last.seq, digest: last.digest, ..Receipt::default() };
-        let facts = LogFacts { starts: writer.starts(), seq: last.seq, receipt, store: String::new() };
+        let facts = LogFacts { starts: writer.starts(), seq: last.seq, receipt, ..LogFacts::default() };
         let mut pipeline = Pipeline::new(Core::new(state, SETTINGS, facts, now), epoch, last.seq);
         pipeline.recovered();
         let (log, sessions) = (log.clone(), BTreeMap::new());
-        let (connections, recovering, waiting) = (0, seed % RECOVERY_STEPS_MAX, Vec::new());
-        Ok(Server { pipeline, log, writer, epoch, sessions, connections, recovering, waiting, commit: None })
+        let (connections, recovering, waiting) = (0, disk.seed % RECOVERY_STEPS_MAX, Vec::new());
+        let mut server =
+            Server { pipeline, log, writer, epoch, sessions, connections, recovering, waiting, commit: None };
+        server.look(disk.free_bytes, told);
+        Ok(server)
+    }
+
+    /// It looks how much room there is.
+    pub fn look(&mut self, free_bytes: u64, told: &mut Told) {
+        self.writer.set_free_bytes(Some(free_bytes));
+        let before = self.pipeline.core().shortage().is_some();
+        self.pipeline.free_space(self.writer.free_bytes().expect("it was set"));
+        let shortage = self.pipeline.core().shortage();
+        if shortage.is_some() != before {
+            told.push(format!("with {free_bytes} bytes free the scheduler has {shortage:?}"));
+        }
     }
 
     /// A client has connected.
@@ -125,6 +149,9 @@ impl Server {
 
     /// The thread that writes snapshots writes one, or fails to.
     pub fn write_snapshot(&mut self, now: TimeMs, told: &mut Told) {
+        if self.pipeline.core().shortage().is_some() {
+            return;
+        }
         let written = snapshots::write(&self.writer, History::All, now, &|| Ok(()));
         told.push(match written {
             Ok(written) => format!("snapshot at commit {}, {} items", written.at, written.items),

@@ -256,9 +256,13 @@ impl Counter {
         let (next, waiting) = (0, true);
         let mut counter =
             Counter { link, wire: None, log: None, next, waiting, fenced: false, is_lost: false };
-        let name = ChannelName::new("counts").expect("a good name");
-        counter.link.command(Command::OpenChannel { name });
+        counter.open();
         counter
+    }
+
+    fn open(&mut self) {
+        let name = ChannelName::new("counts").expect("a good name");
+        self.link.command(Command::OpenChannel { name });
     }
 
     /// Connects.
@@ -286,6 +290,10 @@ impl Counter {
                     self.next += 1;
                     self.waiting = false;
                 }
+                Delivery::Answer { answer: Err(Rejection::DiskLow { .. }), .. } => match self.log {
+                    None => self.open(),
+                    Some(_) => self.waiting = false,
+                },
                 Delivery::Answer { answer, .. } => {
                     assert!(answer.is_err(), "{answer:?}");
                     self.fenced = true;

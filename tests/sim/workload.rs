@@ -1,7 +1,7 @@
 //! Clients that do what clients do, and remember what they were told: the shadow against which the log
 //! is held in the end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use fastrand::Rng;
 use headwater::client::link::{Delivery, Link};
@@ -19,6 +19,9 @@ use crate::network::{Heard, Network, Wire};
 /// The function of ordinary tasks, and of those that are clients themselves.
 pub const PLAIN: &str = "rust:sim::plain";
 pub const COUNTER: &str = "rust:sim::counter";
+
+/// The label of keys that no other client uses.
+const OWN: &str = "own";
 
 /// The channels that clients share; the last is the counters'.
 pub const CHANNELS: [&str; 3] = ["a", "b", "counts"];
@@ -41,6 +44,8 @@ pub struct Shadow {
     pub acked: BTreeMap<(LogId, u64), Mark>,
     /// Values that were refused: they must not be there.
     pub refused: BTreeSet<Mark>,
+    /// Tasks of nobody else's that were refused: the same.
+    pub refused_tasks: BTreeSet<TaskId>,
     /// The marks of values in the order in which each session appended them to each log.
     pub order: BTreeMap<(SessionId, LogId), Vec<Mark>>,
     /// How tasks ended, as clients heard. One that was forgotten and submitted again ends again.
@@ -71,6 +76,15 @@ pub fn give_up_connection(link: &mut Link, wire: &mut Option<Wire>, network: &mu
     }
 }
 
+/// Whether something was refused for want of room, or because it was so at first, and comes too late.
+fn is_of_room(refused: &Rejection) -> bool {
+    match refused {
+        Rejection::DiskLow { .. } => true,
+        Rejection::Invalid(why) => why.contains("later ones of its session have been carried out"),
+        _ => false,
+    }
+}
+
 /// A client's process.
 pub struct Client {
     link: Link,
@@ -80,6 +94,10 @@ pub struct Client {
     opening: BTreeMap<u64, &'static str>,
     appends: BTreeMap<u64, (LogId, Vec<Element>)>,
     submits: BTreeMap<u64, TaskKey>,
+    /// Commands that may be refused for want of room, until they are answered.
+    asked: BTreeMap<u64, Command>,
+    /// Those that were, and are to be asked for again.
+    again: VecDeque<Command>,
     held: Vec<TaskKey>,
     watching: BTreeSet<TaskId>,
     /// The log and the next offset of each subscription.
@@ -130,6 +148,8 @@ impl Client {
             opening: BTreeMap::new(),
             appends: BTreeMap::new(),
             submits: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            again: VecDeque::new(),
             held: Vec::new(),
             watching: BTreeSet::new(),
             reading: BTreeMap::new(),
@@ -144,7 +164,8 @@ impl Client {
     /// Whether everything that it asked for has come.
     pub fn is_content(&self) -> bool {
         let caught_up = self.reading.keys().all(|subscription| self.caught_up.contains(subscription));
-        self.ended || (self.link.unanswered() == 0 && self.watching.is_empty() && caught_up)
+        let answered = self.link.unanswered() == 0 && self.again.is_empty();
+        self.ended || (answered && self.watching.is_empty() && caught_up)
     }
 
     /// The next offset of each log that it reads.
@@ -216,10 +237,8 @@ impl Client {
         if let Some(log) = self.logs.get(name) {
             return Some(*log);
         }
-        if !self.opening.values().any(|opening| *opening == name) {
-            let open = Command::OpenChannel { name: ChannelName::new(name).expect("a good name") };
-            let number = self.link.command(open);
-            self.opening.insert(number, name);
+        if self.again.is_empty() && !self.opening.values().any(|opening| *opening == name) {
+            self.ask(Command::OpenChannel { name: ChannelName::new(name).expect("a good name") });
         }
         None
     }
@@ -234,8 +253,26 @@ impl Client {
     }
 
     fn append(&mut self, log: LogId, elements: Vec<Element>) {
-        let number = self.link.command(Command::Append { log, elements: elements.clone() });
-        self.appends.insert(number, (log, elements));
+        self.ask(Command::Append { log, elements });
+    }
+
+    /// Asks for what may be refused for want of room.
+    fn ask(&mut self, command: Command) {
+        let number = self.link.command(command.clone());
+        match &command {
+            Command::Append { log, elements } => {
+                self.appends.insert(number, (*log, elements.clone()));
+            }
+            Command::Submit(submission) => {
+                self.submits.insert(number, submission.key.clone());
+            }
+            Command::OpenChannel { name } => {
+                let name = CHANNELS.into_iter().find(|known| *known == name.as_str());
+                self.opening.insert(number, name.expect("one of those that clients share"));
+            }
+            _ => {}
+        }
+        self.asked.insert(number, command);
     }
 
     fn submit(&mut self, rng: &mut Rng) {
@@ -248,13 +285,11 @@ impl Client {
         // A few names that all clients use, so that they meet.
         let key = match rng.u8(..4) {
             0 => TaskKey::named(&format!("shared-{}", rng.u8(..5))),
-            _ => TaskKey::unique("own", rng.u128(..).to_be_bytes()),
+            _ => TaskKey::unique(OWN, rng.u128(..).to_be_bytes()),
         };
         let options = TaskOptions { retries: rng.u32(..2), priority: rng.i32(-1..2), detach: false };
-        let submission =
-            Submission { key: key.clone(), function: PLAIN.into(), version: 1, arguments, options };
-        let number = self.link.command(Command::Submit(submission));
-        self.submits.insert(number, key);
+        let submission = Submission { key, function: PLAIN.into(), version: 1, arguments, options };
+        self.ask(Command::Submit(submission));
     }
 
     /// Submits a task that is a client itself, and stays without anyone.
@@ -262,7 +297,7 @@ impl Client {
         let options = TaskOptions { retries: 0, priority: 9, detach: true };
         let key = TaskKey::named("counter");
         let submission = Submission { key, function: COUNTER.into(), version: 1, arguments: vec![], options };
-        self.link.command(Command::Submit(submission));
+        self.ask(Command::Submit(submission));
     }
 
     /// Asks that a worker retires; it may have left by then.
@@ -273,6 +308,9 @@ impl Client {
     /// Sends what waits.
     pub fn send(&mut self, network: &mut Network) {
         let Some(wire) = self.wire else { return };
+        if let Some(command) = self.again.pop_front() {
+            self.ask(command);
+        }
         while let Some((number, message)) = self.link.next_outgoing() {
             network.send_to_server(wire, number, &message);
         }
@@ -351,6 +389,16 @@ impl Client {
     }
 
     fn answered(&mut self, number: u64, answer: Result<Answer, Rejection>, shadow: &mut Shadow) {
+        let command = self.asked.remove(&number);
+        if let (Some(command), Err(Rejection::DiskLow { .. })) = (command, &answer)
+            && !self.gives_up(number, &command)
+        {
+            self.again.push_back(command);
+            self.opening.remove(&number);
+            self.submits.remove(&number);
+            self.appends.remove(&number);
+            return;
+        }
         if let Some(name) = self.opening.remove(&number) {
             let Ok(Answer::Channel(info)) = answer else { panic!("{name} could not be opened: {answer:?}") };
             self.logs.insert(name, info.log);
@@ -362,6 +410,10 @@ impl Client {
                 Ok(Answer::Submitted) => {}
                 // A dependency that was released before this was sent.
                 Err(Rejection::UnknownTask(_)) => {}
+                Err(refused) if is_of_room(&refused) => {
+                    let is_own = &*key.label == OWN;
+                    shadow.refused_tasks.extend(is_own.then_some(key.id));
+                }
                 other => panic!("a submission was answered with {other:?}"),
             }
             return;
@@ -379,7 +431,17 @@ impl Client {
                 }
             }
             Err(Rejection::ChannelStopped(..) | Rejection::UnknownTask(_)) => shadow.refused.extend(values),
+            Err(refused) if is_of_room(&refused) => shadow.refused.extend(values),
             other => panic!("an append was answered with {other:?}"),
+        }
+    }
+
+    /// Whether it no longer wants what was refused for want of room: some of what it asked for.
+    fn gives_up(&self, number: u64, command: &Command) -> bool {
+        match command {
+            Command::Append { .. } => number.is_multiple_of(3),
+            Command::Submit(submission) => number.is_multiple_of(3) && &*submission.key.label == OWN,
+            _ => false,
         }
     }
 

@@ -13,7 +13,7 @@ use headwater::scheduler::recovery;
 
 use crate::network::{Network, Wire};
 use crate::retiring::Retirements;
-use crate::server::{SETTINGS, Server};
+use crate::server::{Disk, RESERVE_BYTES, SETTINGS, Server};
 use crate::transcript::Told;
 use crate::workers::Worker;
 use crate::workload::{Client, Shadow};
@@ -43,6 +43,8 @@ pub struct World {
     copy: Option<(Memory, Shadow)>,
     has_copies: bool,
     retiring: Retirements,
+    /// How much the disk has free.
+    free_bytes: u64,
     /// What was checked, and compared with replay, last.
     checked: Seen,
     folded: Seen,
@@ -78,7 +80,8 @@ impl World {
         let mut rng = Rng::with_seed(seed);
         told.push(format!("seed {seed}"));
         let log = Memory::new();
-        let server = Server::start(&log, (seed, FAILS_ONE_IN), 0, &mut told).ok();
+        let disk = Disk { seed, fails_one_in: FAILS_ONE_IN, free_bytes: u64::MAX };
+        let server = Server::start(&log, disk, 0, &mut told).ok();
         let mut clients: Vec<Client> = (0..3).map(|_| Client::new(&mut rng)).collect();
         clients[0].submit_counter();
         let workers = ["one", "two"].map(|name| Worker::new(name, &mut rng)).into();
@@ -96,6 +99,7 @@ impl World {
             copy: None,
             has_copies: seed.is_multiple_of(COPIES_ONE_IN),
             retiring: Retirements::default(),
+            free_bytes: u64::MAX,
             checked: Seen::default(),
             folded: Seen::default(),
             told,
@@ -129,7 +133,11 @@ impl World {
             }
             500..520 => self.serve(|server, now, _, _| server.tick(now)),
             520..525 => self.serve(|server, now, _, told| server.write_snapshot(now, told)),
-            525..750 => self.move_client(storm),
+            525..530 => {
+                let free_bytes = self.free_bytes;
+                self.serve(|server, _, _, told| server.look(free_bytes, told));
+            }
+            530..750 => self.move_client(storm),
             750..950 => self.move_worker(storm),
             950..985 => self.connect(storm),
             _ if storm => self.trouble(),
@@ -181,8 +189,9 @@ impl World {
     fn connect(&mut self, storm: bool) {
         let Some(server) = &mut self.server else {
             // Whoever supervises the scheduler starts it again.
-            let fails = (self.rng.u64(..), if storm { FAILS_ONE_IN } else { 0 });
-            self.server = Server::start(&self.log, fails, self.now, &mut self.told).ok();
+            let fails_one_in = if storm { FAILS_ONE_IN } else { 0 };
+            let disk = Disk { seed: self.rng.u64(..), fails_one_in, free_bytes: self.free_bytes };
+            self.server = Server::start(&self.log, disk, self.now, &mut self.told).ok();
             return;
         };
         let network = &mut self.network;
@@ -206,10 +215,10 @@ impl World {
     }
 
     fn trouble(&mut self) {
-        match self.rng.u8(..if self.has_copies { 23 } else { 20 }) {
+        match self.rng.u8(..if self.has_copies { 25 } else { 22 }) {
             0 => self.crash_scheduler(),
-            20 | 21 => self.copy_store(),
-            22 => self.put_copy_back(),
+            22 | 23 => self.copy_store(),
+            24 => self.put_copy_back(),
             1..7 => {
                 let wires = self.network.wires();
                 if let Some(wire) = self.rng.choice(wires) {
@@ -269,6 +278,15 @@ impl World {
                 let at = self.rng.usize(..self.clients.len());
                 self.told.push(format!("client {at} asks that worker {worker} retires: {retire:?}"));
                 self.clients[at].retire_worker(worker, retire);
+            }
+            18..20 => {
+                // Half of the time it fills up, and half of the time there is room again.
+                self.free_bytes = if self.free_bytes < RESERVE_BYTES {
+                    self.rng.u64(RESERVE_BYTES..2 * RESERVE_BYTES)
+                } else {
+                    self.rng.u64(..RESERVE_BYTES)
+                };
+                self.told.push(format!("the disk has {} bytes free", self.free_bytes));
             }
             _ => {
                 self.told.push("time passes".to_owned());
@@ -341,6 +359,7 @@ impl World {
     /// Nothing goes wrong any more: everything that is wanted must come.
     fn heal(&mut self) {
         self.told.push("calm".to_owned());
+        self.free_bytes = u64::MAX;
         for step in 0..CALM_STEPS {
             self.step(false);
             self.check();

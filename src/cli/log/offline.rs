@@ -43,6 +43,7 @@ pub fn of_original(error: OpenError, dir: &Path) -> OpenError {
     match error {
         OpenError::HeldByAnotherProcess { .. } => OpenError::HeldByAnotherProcess { dir },
         OpenError::Io { why, .. } => OpenError::Io { dir, why },
+        OpenError::Full { .. } => OpenError::Full { dir },
         OpenError::Damaged { why, .. } => OpenError::Damaged { dir, why },
         newer @ OpenError::NewerFormat { .. } => newer,
     }

@@ -57,7 +57,7 @@ pub use self::fill::NewStore;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 
@@ -66,7 +66,7 @@ use super::failure::{Failure, guarded};
 use super::head::HeadFile;
 use super::heads::Heads;
 use super::snapshot::{self, BadSnapshot};
-use super::{Bounds, Error, Last, Log, SnapshotPieces};
+use super::{Bounds, Error, Last, Log, SnapshotPieces, space};
 use crate::protocol::batch::{BadBatch, Batch, Commit};
 use crate::protocol::start::Starts;
 use crate::protocol::{Epoch, LogId, Seq};
@@ -111,6 +111,8 @@ pub struct SledLog {
     trees: Trees,
     heads: RwLock<Heads>,
     writer: Mutex<Writer>,
+    /// Why the store takes no more commits, when it does not. What cannot be read then may still be there.
+    failed: OnceLock<Error>,
     /// Where damage was met.
     met: Mutex<BTreeSet<(LogId, u64)>>,
     /// Whether it is told; not by those who only look, and see for themselves.
@@ -124,14 +126,21 @@ struct Writer {
     /// sled's file, to fsync it.
     data: File,
     head: HeadFile,
-    /// Why the store takes no more commits, when it does not.
-    failed: Option<Error>,
 }
 
 impl SledLog {
     fn new(dir: &Path, trees: Trees, heads: Heads, writer: Writer, tells: bool, lock: File) -> SledLog {
         let (heads, writer, met) = (RwLock::new(heads), Mutex::new(writer), Mutex::default());
-        SledLog { dir: dir.to_owned(), trees, heads, writer, met, tells, _lock: lock }
+        SledLog {
+            dir: dir.to_owned(),
+            trees,
+            heads,
+            writer,
+            failed: OnceLock::new(),
+            met,
+            tells,
+            _lock: lock,
+        }
     }
 
     /// Where records that are there could not be read since it was opened: those that were lost before, and
@@ -151,16 +160,19 @@ impl SledLog {
     /// Does something that writes, unless something that wrote has failed.
     fn write<T>(&self, action: impl FnOnce(&mut Writer) -> Result<T, Error>) -> Result<T, Error> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(error) = &writer.failed {
-            return Err(error.afterwards());
-        }
+        self.check_not_failed()?;
         let done = action(&mut writer);
         if let Err(error) = &done
             && !matches!(error, Error::Refused(_))
         {
-            writer.failed = Some(error.clone());
+            // It is empty: that was looked at under the lock.
+            let _ = self.failed.set(error.clone());
         }
         done
+    }
+
+    fn check_not_failed(&self) -> Result<(), Error> {
+        self.failed.get().map_or(Ok(()), |error| Err(error.afterwards()))
     }
 
     /// Calls sled.
@@ -251,6 +263,10 @@ impl Log for SledLog {
         self.write(|writer| writer.head.sync().map_err(|error| Failure::from(error).of(&self.dir)))
     }
 
+    fn free_bytes(&self) -> Result<Option<u64>, Error> {
+        space::free_bytes(&self.dir).map_err(|error| Failure::from(error).of(&self.dir))
+    }
+
     fn last(&self) -> Last {
         self.heads().last()
     }
@@ -321,6 +337,23 @@ mod tests {
             let error = open().err().unwrap().to_string();
             assert!(error.starts_with("store version 3 is newer than 2: run a newer headwater"), "{error}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_read_after_a_write_has_failed_is_no_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, _) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
+        let epoch = log.begin_epoch().unwrap();
+        let mut open = OpenBatch::new(LogId(1), 0, 0);
+        assert!(open.push(&"record", true));
+        log.append(&Commit { seq: Seq(1), epoch, batches: vec![open.seal(Seq(1), epoch, 0)] }).unwrap();
+        log.flush().unwrap();
+        log.write::<()>(|_| Err(Error::Unknown("the disk is full".to_owned()))).unwrap_err();
+        assert_eq!(log.read(LogId(1), 0, 0).unwrap().len(), 1, "what can be read is");
+        log.trees.remove(LogId(1), &[0]).ok().unwrap();
+        let error = log.read(LogId(1), 0, 0).unwrap_err();
+        assert_eq!(error.to_string(), "the store failed: the disk is full; open the store anew");
+        assert!(!dir.path().join("suspect").exists(), "no salvage for that");
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::log::open::behind;
 use crate::log::salvage::{self, Repair};
 use crate::log::upgrade::{self, Age};
 use crate::log::verify::verify;
-use crate::log::{Last, OpenError, Opened, directory, snapshot, suspect};
+use crate::log::{Last, OpenError, Opened, directory, snapshot, space, suspect};
 use crate::protocol::Seq;
 use crate::protocol::version::STORE_VERSION;
 
@@ -86,7 +86,7 @@ struct Opening<'a> {
 impl<'a> Opening<'a> {
     /// Takes hold of the directory, and reads what lies beside the store.
     fn begin(dir: &'a Path, options: SledOptions) -> Result<Opening<'a>, OpenError> {
-        let refused = |why: io::Error| OpenError::Io { dir: dir.to_owned(), why };
+        let refused = |why: io::Error| OpenError::io(dir, why);
         let lock = directory::hold(dir)?;
         let (head, found) = HeadFile::open(&dir.join("head")).map_err(refused)?;
         let (known, known_version) = match found {
@@ -192,7 +192,7 @@ impl<'a> Opening<'a> {
         let fresh = last.seq.0 == 0 && self.known.is_none_or(|known| known.seq.0 == 0) && damage.is_none();
         let Opening { lock, head, options, .. } = self;
         let tells = options.purpose != Purpose::Examine;
-        let writer = Writer { data, head, failed: None };
+        let writer = Writer { data, head };
         Ok((SledLog::new(dir, trees, heads, writer, tells, lock), Opened { fresh, damage }, repair))
     }
 
@@ -202,13 +202,15 @@ impl<'a> Opening<'a> {
         let store = dir.join("store");
         let failed = |failure: Failure| match failure {
             Failure::Io(why) if why.kind() != io::ErrorKind::UnexpectedEof => {
-                Trouble::Other(OpenError::Io { dir: dir.to_owned(), why })
+                Trouble::Other(OpenError::io(dir, why))
             }
+            // What goes wrong for want of room is no damage, and must not begin a salvage.
+            _ if space::is_full(dir) => Trouble::Other(OpenError::Full { dir: dir.to_owned() }),
             Failure::Io(why) => Trouble::Damage(format!("a file of its ends too early: {why}")),
             Failure::Broken(why) => Trouble::Damage(why),
             Failure::Log(error) => Trouble::Damage(error.to_string()),
         };
-        let refused = |why: io::Error| Trouble::Other(OpenError::Io { dir: dir.to_owned(), why });
+        let refused = |why: io::Error| Trouble::Other(OpenError::io(dir, why));
         if upgrades && self.known_version < STORE_VERSION {
             // Before sled is opened, which changes its files. The trees say the same version, or a newer one.
             upgrade::back_up(dir, self.known_version).map_err(refused)?;
@@ -254,7 +256,7 @@ impl<'a> Opening<'a> {
     }
 
     fn refused(&self, why: io::Error) -> OpenError {
-        OpenError::Io { dir: self.dir.to_owned(), why }
+        OpenError::io(self.dir, why)
     }
 }
 

@@ -37,6 +37,8 @@ impl SledLog {
             {
                 return Ok(batches);
             }
+            // sled answers nothing any more: that is no damage, and the next start need not look for any.
+            self.check_not_failed()?;
             let (gap, why) = self.gap(log, from, bounds).map_err(|failure| failure.of(&self.dir))?;
             // Not lost, but trimmed meanwhile.
             if self.bounds_of(log).first <= from {

@@ -197,7 +197,10 @@ mod tests {
         let full = || io::Error::from(io::ErrorKind::StorageFull);
         for failure in [Failure::from(full()), Failure::from(sled::Error::Io(full()).clone())] {
             let words = failure.of(Path::new("dir")).to_string();
-            assert!(words.contains("the disk of dir is full: free some space"), "{words}");
+            assert!(
+                words.contains("the disk of dir is full: free some space there and start again"),
+                "{words}"
+            );
         }
     }
 }

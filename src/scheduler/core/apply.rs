@@ -109,10 +109,6 @@ impl State {
     }
 
     fn open_session(&mut self, producer: Producer, id: SessionId, kind: &SessionKind, lease_ms: u64) {
-        // Only behind lost records: it was open before, and its end is among them.
-        if let Some(before) = self.producers.get(&id) {
-            self.end_session(*before);
-        }
         self.last_producer = producer;
         self.producers.insert(id, producer);
         if let SessionKind::Attempt { task, .. } = kind {

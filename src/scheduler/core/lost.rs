@@ -46,10 +46,13 @@ impl State {
         }
     }
 
-    /// Makes the state hold again after a fold that met lost records. An attempt is over when its worker's
+    /// Makes the state hold again after a fold that met lost records. Of two sessions of one identity the
+    /// older one has ended, and that was lost. An attempt is over when its worker's
     /// session is not known, or when something that it needed has not finished as far as is known: its task
     /// waits for the next.
     pub(in crate::scheduler) fn mend(&mut self) {
+        let (producers, sessions) = (&self.producers, &mut self.sessions);
+        sessions.retain(|producer, session| producers.get(&session.id) == Some(producer));
         let is_finished =
             |id: &TaskId| self.tasks.get(id).is_some_and(|task| matches!(task.phase, Phase::Finished(_)));
         let is_over = |task: &Task| {

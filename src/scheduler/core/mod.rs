@@ -30,6 +30,7 @@ mod lost;
 mod presence;
 mod query;
 mod retired;
+mod room;
 mod slots;
 mod snapshot;
 mod state;
@@ -39,6 +40,7 @@ pub use deaths::{Death, Deaths};
 pub use effect::Effect;
 pub use presence::Presence;
 pub use retired::Retired;
+pub use room::{DISK_RESERVE_BYTES, Shortage};
 pub use slots::{Slots, Worker};
 pub use snapshot::{BadSnapshot, Restoring};
 pub use state::{Call, Channel, Counts, Phase, Remembered, Session, State, Task};
@@ -99,11 +101,19 @@ pub struct Settings {
     pub worker_lease_ms: u64,
     /// At so many workers that died while they ran it a task is failed as poison; 0: never.
     pub deaths_max: u32,
+    /// With less free than this where the log is kept, nothing is added to it by a client's wish; 0: as
+    /// long as the disk takes it.
+    pub disk_reserve_bytes: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { client_lease_ms: 30_000, worker_lease_ms: 10_000, deaths_max: 3 }
+        Settings {
+            client_lease_ms: 30_000,
+            worker_lease_ms: 10_000,
+            deaths_max: 3,
+            disk_reserve_bytes: DISK_RESERVE_BYTES,
+        }
     }
 }
 
@@ -128,6 +138,8 @@ pub struct LogFacts {
     pub receipt: Receipt,
     /// Where the records are kept, in words.
     pub store: String,
+    /// What is wrong with the room there, when there is too little.
+    pub shortage: Option<Shortage>,
 }
 
 impl Core {
@@ -198,12 +210,14 @@ impl Core {
             Request::Command(command) => {
                 let origin = Origin { producer, number };
                 let retirement = decide::Retirement::of(&command, producer);
-                let answer = decide::command(&self.state, origin, command).map(|(events, answer)| {
+                let decision = decide::command(&self.state, origin, command);
+                let answer = decision.and_then(|(events, answer)| {
+                    room::check(&self.facts, &events)?;
                     self.emit_all(events, out);
                     if let Some(retirement) = retirement {
                         self.retire(retirement, out);
                     }
-                    answer
+                    Ok(answer)
                 });
                 self.answer(connection, number, answer, out);
                 self.upkeep(out);
@@ -247,6 +261,18 @@ impl Core {
         self.presence.postpone_leases(ms);
     }
 
+    /// So much is free where the log is kept; `None` where no bound is known. When that is less than the
+    /// reserve, what makes the log grow is refused, and nothing is started.
+    pub fn free_space(&mut self, free_bytes: Option<u64>, out: &mut Output) {
+        self.facts.shortage = room::judge(self.facts.shortage, self.settings.disk_reserve_bytes, free_bytes);
+        self.upkeep(out);
+    }
+
+    /// What is wrong with the room for the log, when there is too little.
+    pub fn shortage(&self) -> Option<Shortage> {
+        self.facts.shortage
+    }
+
     /// Lets time pass: sessions whose lease is over end.
     pub fn tick(&mut self, now: TimeMs, out: &mut Output) {
         while let Some(producer) = self.presence.pop_expired(now) {
@@ -287,7 +313,7 @@ impl Core {
 
     fn upkeep(&mut self, out: &mut Output) {
         for _ in 0..upkeep::STEPS_MAX {
-            let events = upkeep::next(&self.state, &self.settings, &self.presence);
+            let events = upkeep::next(&self.state, &self.settings, &self.presence, &self.facts);
             self.more_upkeep = !events.is_empty();
             if !self.more_upkeep {
                 return;

@@ -29,15 +29,16 @@ pub(super) fn answer(
         Query::Tasks { from } => {
             let tasks = state.order.range(from..).take(LISTING_ROWS_MAX);
             let mut bytes = 0;
-            let rows = tasks.filter_map(|(_, id)| task_info(state, presence, *id)).take_while(|info| {
-                let is_first = bytes == 0;
-                bytes += row_bytes(info);
-                is_first || bytes <= LISTING_BYTES_MAX
-            });
+            let rows =
+                tasks.filter_map(|(_, id)| task_info(state, presence, facts, *id)).take_while(|info| {
+                    let is_first = bytes == 0;
+                    bytes += row_bytes(info);
+                    is_first || bytes <= LISTING_BYTES_MAX
+                });
             Ok(Answer::Tasks(rows.collect()))
         }
         Query::Task { task } => {
-            let mut info = task_info(state, presence, task).ok_or(Rejection::UnknownTask(task))?;
+            let mut info = task_info(state, presence, facts, task).ok_or(Rejection::UnknownTask(task))?;
             info.outcome = state.tasks[&task].phase.outcome();
             if let (Some(waits_for), Some(offered)) =
                 (&mut info.waits_for, offered_instead(state, presence, task))
@@ -99,7 +100,7 @@ pub(super) fn info(log: LogId, channel: &Channel) -> ChannelInfo {
     }
 }
 
-fn task_info(state: &State, presence: &Presence, id: TaskId) -> Option<TaskInfo> {
+fn task_info(state: &State, presence: &Presence, facts: &LogFacts, id: TaskId) -> Option<TaskInfo> {
     let task = state.tasks.get(&id)?;
     let worker = match task.phase {
         Phase::Running { worker } => Some(state.worker_name(worker)),
@@ -112,13 +113,13 @@ fn task_info(state: &State, presence: &Presence, id: TaskId) -> Option<TaskInfo>
         attempt: task.attempt,
         worker,
         submitted_at: task.submitted_at,
-        waits_for: waits_for(state, presence, id),
+        waits_for: waits_for(state, presence, facts, id),
         kept_by: kept_by(state, id),
         outcome: None,
     })
 }
 
-fn waits_for(state: &State, presence: &Presence, id: TaskId) -> Option<String> {
+fn waits_for(state: &State, presence: &Presence, facts: &LogFacts, id: TaskId) -> Option<String> {
     let task = &state.tasks[&id];
     match &task.phase {
         Phase::Waiting { missing } => {
@@ -142,6 +143,7 @@ fn waits_for(state: &State, presence: &Presence, id: TaskId) -> Option<String> {
                         "a worker with `{name}` version {version}: none of the {connected} connected has it"
                     )
                 }
+                _ if facts.shortage.is_some() => "room on the scheduler's disk".to_owned(),
                 _ => format!("a free slot on {offering} of {connected} workers"),
             })
         }

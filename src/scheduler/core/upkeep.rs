@@ -4,7 +4,7 @@
 use super::decide;
 use super::presence::Presence;
 use super::state::{Phase, State};
-use super::{Event, Settings};
+use super::{Event, LogFacts, Settings};
 use crate::protocol::channel::Progress;
 use crate::protocol::session::EndReason;
 use crate::protocol::task::{ErrorKind, TaskError};
@@ -15,7 +15,7 @@ use crate::protocol::{AttemptNumber, TaskEvent, TaskId, TaskKey};
 pub(super) const STEPS_MAX: usize = 4096;
 
 /// What follows next; empty when nothing does.
-pub(super) fn next(state: &State, settings: &Settings, presence: &Presence) -> Vec<Event> {
+pub(super) fn next(state: &State, settings: &Settings, presence: &Presence, facts: &LogFacts) -> Vec<Event> {
     if let Some(producer) = state.overdue.first() {
         return decide::end_session(state, settings, *producer, EndReason::AttemptOver);
     }
@@ -24,6 +24,9 @@ pub(super) fn next(state: &State, settings: &Settings, presence: &Presence) -> V
     }
     if let Some(task) = state.unkept.first() {
         return vec![Event::Task(TaskEvent::Forgotten { task: *task })];
+    }
+    if facts.shortage.is_some() {
+        return Vec::new();
     }
     start(state, presence).unwrap_or_default()
 }

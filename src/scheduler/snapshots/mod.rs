@@ -14,7 +14,7 @@ mod schedule;
 mod thread;
 
 pub use schedule::Schedule;
-pub(super) use thread::Snapshots;
+pub(super) use thread::{Hold, Snapshots};
 
 use super::recovery;
 use crate::log::{Error, Log};

@@ -231,6 +231,11 @@ fn refusals(lines: &mut Lines) {
         LogFailed = Rejection::LogFailed("the disk is full".to_owned()),
         ShuttingDown = Rejection::ShuttingDown,
         UnknownWorker = Rejection::UnknownWorker("w1".to_owned()),
+        DiskLow = Rejection::DiskLow {
+            place: "sled store in here".to_owned(),
+            free_bytes: 70_000,
+            wanted_bytes: 301_989_888,
+        },
     });
     variants!(lines, Closing {
         NotHeadwater = Closing::NotHeadwater("checksum".to_owned()),

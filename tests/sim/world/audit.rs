@@ -74,6 +74,11 @@ impl World {
                 let event = record.expect("records decode").1;
                 match &event {
                     TaskEvent::Submitted { submission, .. } => {
+                        let key = &submission.key;
+                        assert!(
+                            !self.shadow.refused_tasks.contains(&key.id),
+                            "{key} was refused and is there"
+                        );
                         if let Some(Argument::Value(first)) = submission.arguments.first() {
                             given.insert(submission.key.id, first.clone());
                         }

@@ -1,7 +1,8 @@
 //! What a command means in a state: events, or a rejection. Nothing here changes anything.
 //!
 //! One file for each kind of command. A command that was carried out before, and comes again because
-//! its answer was lost, is given its first answer.
+//! its answer was lost, is given its first answer. One that was refused is decided anew, and is not carried
+//! out any more behind later ones of its session.
 
 mod append;
 mod channel;
@@ -43,7 +44,9 @@ pub(super) fn command(state: &State, origin: Origin, command: Command) -> Decisi
             return Err(Rejection::Fenced { task, attempt });
         }
     }
-    match command {
+    // Asked before the command is taken apart.
+    let in_order = check_order(session, origin, &command);
+    let decision = match command {
         Command::Submit(submission) => submit::decide(state, origin, submission),
         Command::Hold { task, detach } => hold::hold(state, origin, task, detach),
         Command::Release { tasks } => {
@@ -60,6 +63,24 @@ pub(super) fn command(state: &State, origin: Origin, command: Command) -> Decisi
         Command::Fail { task, attempt, error } => report::fail(state, origin.producer, task, attempt, *error),
         Command::Retire => retire::retire(state, origin.producer),
         Command::RetireWorker { worker, .. } => retire::retire_worker(state, worker),
+    };
+    decision.and_then(|decided| in_order.map(|()| decided))
+}
+
+/// Refuses a command that was refused when it came first, if later ones of its session have been carried
+/// out since: its answer was lost, what it lacked is there now, and yet it cannot come before them. (A
+/// session's commands come in order, so that it was decided before them.)
+fn check_order(session: &Session, origin: Origin, command: &Command) -> Result<(), Rejection> {
+    let is_remembered = matches!(
+        command,
+        Command::Submit(_) | Command::Hold { .. } | Command::Release { .. } | Command::Append { .. }
+    );
+    match session.remembered.last_key_value() {
+        Some((last, _)) if is_remembered && *last > origin.number => Err(Rejection::Invalid(format!(
+            "command {} was refused, and later ones of its session have been carried out since: ask for it again",
+            origin.number
+        ))),
+        _ => Ok(()),
     }
 }
 
