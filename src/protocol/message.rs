@@ -110,6 +110,8 @@ pub enum ServerMessage {
     Subscribed {
         /// The offset of the first record that will come.
         from: u64,
+        /// A durable commit at which the log reached up to there, whether or not its records come.
+        seq: Seq,
     },
     /// A subscription is refused.
     SubscriptionRefused(Rejection),
@@ -147,6 +149,8 @@ pub enum ServerMessage {
     /// The hello is good, and the scheduler still recovers its state: the welcome comes later. Until then
     /// logs can be subscribed, and nothing else. Comes again once a second.
     Recovering {
+        /// The start that does: of it may be what is read.
+        start: Start,
         /// How far it is.
         progress: RecoveryProgress,
     },

@@ -111,8 +111,9 @@ async fn run(
 
     let slot = pieces.reserve().await.ok()?;
     let opened = source.read(move |reader| {
-        let bounds = reader.bounds(log);
-        Subscription::open(log, from, credit_bytes, bounds, |index| reader.find_element(log, index))
+        // The commit second: it is not behind the head.
+        let at = (reader.bounds(log), reader.last().seq);
+        Subscription::open(log, from, credit_bytes, at, |index| reader.find_element(log, index))
     });
     let mut subscription = match opened.await? {
         Ok((subscription, subscribed)) => {

@@ -17,11 +17,11 @@
 use bytes::Bytes;
 
 use crate::log::{self, Bounds};
-use crate::protocol::LogId;
 use crate::protocol::batch::Batch;
 use crate::protocol::channel::TASKS_CHANNEL;
 use crate::protocol::command::Rejection;
 use crate::protocol::message::{Position, ServerMessage};
+use crate::protocol::{LogId, Seq};
 
 /// Most bytes that one step reads, when there is more than one batch: 256 KiB, so that a long history
 /// goes out in few reads, and other subscriptions of the same connection get their turn between them.
@@ -52,6 +52,8 @@ impl Subscription {
     /// Begins to read `log`, and gives the message to send first. `bounds` are the log's, taken before
     /// `find_element` looks: as [`Log::find_element`](crate::log::Log::find_element) for this log.
     ///
+    /// `bounds` are the log's, and the commit is one that was durable then or later.
+    ///
     /// # Errors
     /// [`Rejection::PastHead`] for an offset that is not there yet; [`Rejection::Invalid`] when the log
     /// cannot be read.
@@ -59,7 +61,7 @@ impl Subscription {
         log: LogId,
         from: Position,
         credit_bytes: u64,
-        bounds: Bounds,
+        (bounds, seq): (Bounds, Seq),
         find_element: impl FnOnce(u64) -> Result<Option<Batch>, log::Error>,
     ) -> Result<(Self, ServerMessage), Rejection> {
         let next = match from {
@@ -79,7 +81,7 @@ impl Subscription {
         };
         let mut subscription = Subscription { log, next, credit_bytes: 0, told_caught_up: false };
         subscription.add_credit(credit_bytes);
-        Ok((subscription, ServerMessage::Subscribed { from: next }))
+        Ok((subscription, ServerMessage::Subscribed { from: next, seq }))
     }
 
     /// The log.
@@ -189,8 +191,10 @@ mod tests {
     fn open(log: &TestLog, from: Position, credit_bytes: u64) -> Result<Subscription, Rejection> {
         let bounds = log.bounds(LOG);
         let (subscription, message) =
-            Subscription::open(LOG, from, credit_bytes, bounds, |index| log.find_element(LOG, index))?;
-        assert_eq!(message, ServerMessage::Subscribed { from: subscription.next_offset() });
+            Subscription::open(LOG, from, credit_bytes, (bounds, Seq(0)), |index| {
+                log.find_element(LOG, index)
+            })?;
+        assert_eq!(message, ServerMessage::Subscribed { from: subscription.next_offset(), seq: Seq(0) });
         Ok(subscription)
     }
 
@@ -255,7 +259,10 @@ mod tests {
             from(Position::Offset(7)),
             Err(Rejection::PastHead { name: "log 3".into(), offset: 7, head: 6 })
         );
-        let tasks = Subscription::open(LogId::TASKS, Position::Offset(1), 1, Bounds::default(), |_| Ok(None));
+        let tasks =
+            Subscription::open(LogId::TASKS, Position::Offset(1), 1, (Bounds::default(), Seq(0)), |_| {
+                Ok(None)
+            });
         assert!(tasks.unwrap_err().to_string().contains("past the head of $tasks, 0"));
     }
 

@@ -255,7 +255,9 @@ impl Server {
                     }
                     None if self.recovering > 0 => {
                         let progress = RecoveryProgress::Records(self.recovering);
-                        network.send_to_client(wire, 0, &ServerMessage::Recovering { progress }, &[]);
+                        let recovering =
+                            ServerMessage::Recovering { start: self.log.starts().newest(), progress };
+                        network.send_to_client(wire, 0, &recovering, &[]);
                         self.waiting.push((wire, hello));
                     }
                     None => self.enter(wire, &hello),
@@ -271,7 +273,8 @@ impl Server {
             }
             ClientMessage::Subscribe { log, from, credit_bytes } => {
                 let find = |index| self.log.find_element(log, index);
-                match Subscription::open(log, from, credit_bytes, self.log.bounds(log), find) {
+                let at = (self.log.bounds(log), self.log.last().seq);
+                match Subscription::open(log, from, credit_bytes, at, find) {
                     Ok((subscription, subscribed)) => {
                         session.subscriptions.insert(number, subscription);
                         network.send_to_client(wire, number, &subscribed, &[]);

@@ -321,7 +321,9 @@ impl World {
         self.crash_scheduler();
         self.told.push(format!("the copy at commit {} is put back", copy.last().seq));
         (self.log, self.shadow) = (copy, shadow);
+        // Epochs and sessions get the same numbers again.
         (self.checked, self.folded) = (Seen::default(), Seen::default());
+        self.retiring = Retirements::default();
         self.clients.iter_mut().for_each(|client| client.store_went_back(&self.log));
         self.workers.iter_mut().for_each(|worker| worker.store_went_back(&self.log));
     }

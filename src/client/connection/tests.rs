@@ -7,7 +7,7 @@ use crate::protocol::limits::PAYLOAD_BYTES_MAX;
 use crate::protocol::message::{ClientMessage, Closing, ServerMessage};
 use crate::protocol::session::WorkerOffer;
 use crate::protocol::version::WIRE_VERSION;
-use crate::protocol::{ChannelEvent, Element, Payload, Producer, TaskKey};
+use crate::protocol::{ChannelEvent, Element, Payload, Producer, Seq, TaskKey};
 use tokio::io::AsyncWriteExt;
 
 const LOG: LogId = LogId(1);
@@ -251,7 +251,7 @@ async fn a_subscription_goes_on_at_the_next_offset() {
     let mut subscription = connection.subscribe(LOG, Position::Offset(0));
     let (number, message) = peer.next().await;
     assert_matches!(message, ClientMessage::Subscribe { log: LOG, from: Position::Offset(0), .. });
-    peer.send(number, ServerMessage::Subscribed { from: 0 }).await;
+    peer.send(number, ServerMessage::Subscribed { from: 0, seq: Seq(0) }).await;
     let first = stored(LOG, (0, 0), &[appended("a"), appended("b")]);
     peer.send_with(number, ServerMessage::Records, std::slice::from_ref(&first)).await;
     assert_matches!(subscription.next().await, Some(Ok(ReadItem::Subscribed { from: 0 })));
@@ -261,7 +261,7 @@ async fn a_subscription_goes_on_at_the_next_offset() {
     let (again, message) = peer.next().await;
     assert_eq!(again, number);
     assert_matches!(message, ClientMessage::Subscribe { from: Position::Offset(2), .. });
-    peer.send(number, ServerMessage::Subscribed { from: 2 }).await;
+    peer.send(number, ServerMessage::Subscribed { from: 2, seq: Seq(0) }).await;
     let second = stored(LOG, (2, 2), &[appended("c")]);
     peer.send_with(number, ServerMessage::Records, &[first, second]).await;
     peer.send(number, ServerMessage::CaughtUp { head: 3 }).await;
@@ -278,7 +278,7 @@ async fn a_broken_subscription_ends_alone() {
     let mut broken = connection.subscribe(LOG, Position::Offset(0));
     let mut refused = connection.subscribe(LOG, Position::Offset(9));
     let (number, _) = peer.next().await;
-    peer.send(number, ServerMessage::Subscribed { from: 0 }).await;
+    peer.send(number, ServerMessage::Subscribed { from: 0, seq: Seq(0) }).await;
     let batch = stored(LOG, (5, 5), &[appended("a")]);
     peer.send_with(number, ServerMessage::Records, &[batch]).await;
     assert_matches!(broken.next().await, Some(Ok(ReadItem::Subscribed { .. })));
@@ -302,7 +302,7 @@ async fn credit_goes_back_as_batches_are_taken() {
     let mut subscription = connection.subscribe(LOG, Position::Offset(0));
     let (number, message) = peer.next().await;
     let ClientMessage::Subscribe { credit_bytes: window, .. } = message else { panic!("{message:?}") };
-    peer.send(number, ServerMessage::Subscribed { from: 0 }).await;
+    peer.send(number, ServerMessage::Subscribed { from: 0, seq: Seq(0) }).await;
     assert_matches!(subscription.next().await, Some(Ok(ReadItem::Subscribed { .. })));
     let (mut offset, mut sent) = (0, 0);
     while sent < window {

@@ -262,8 +262,10 @@ impl Link {
                 self.close(closing);
                 Ok(())
             }
-            (State::HelloSent | State::Reading, ServerMessage::Recovering { progress }) => {
+            (State::HelloSent | State::Reading, ServerMessage::Recovering { start, progress }) => {
                 self.state = State::Reading;
+                // What is read from here on may be of this start; what was seen before it has found.
+                self.seen = self.seen.map(|_| Seen { start, seq: start.after });
                 self.deliveries.push_back(Delivery::Recovering { progress });
                 Ok(())
             }
@@ -421,7 +423,13 @@ impl Link {
         };
         let deliveries = &mut self.deliveries;
         match message {
-            ServerMessage::Subscribed { from } => intake.begin(subscription, from, deliveries),
+            ServerMessage::Subscribed { from, seq } => {
+                // Where a log ends is something that was seen, too.
+                if let Some(seen) = &mut self.seen {
+                    seen.see(seen.start.epoch, seq);
+                }
+                intake.begin(subscription, from, deliveries);
+            }
             ServerMessage::Trimmed { first, .. } => intake.skip_to(subscription, first, deliveries)?,
             ServerMessage::CaughtUp { head } => intake.caught_up(subscription, head, deliveries)?,
             ServerMessage::Records => {

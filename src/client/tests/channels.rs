@@ -275,7 +275,7 @@ async fn the_task_log_is_read_as_it_is() {
     let mut records = client.task_log(Offset::Start);
     let (number, message) = peer.next().await;
     assert_matches!(message, ClientMessage::Subscribe { log: LogId::TASKS, from: Position::Offset(0), .. });
-    peer.send(number, ServerMessage::Subscribed { from: 0 }).await;
+    peer.send(number, ServerMessage::Subscribed { from: 0, seq: Seq(0) }).await;
     peer.send(number, ServerMessage::CaughtUp { head: 0 }).await;
     assert_matches!(records.next().await, Some(Ok(Item::CaughtUp { head: 0 })));
     let mut raw = client.connection().subscribe(LOG, Position::End);

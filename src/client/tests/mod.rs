@@ -13,8 +13,8 @@ use crate::protocol::limits::PAYLOAD_BYTES_MAX;
 use crate::protocol::message::{ClientMessage, Position, ServerMessage};
 use crate::protocol::task::{Argument, ErrorKind, TaskStatus};
 use crate::protocol::{
-    AttemptNumber, ChannelEvent, ChannelName, Digest, Element, LogId, Outcome, Payload, Producer, TaskError,
-    TaskId, TaskKey,
+    AttemptNumber, ChannelEvent, ChannelName, Digest, Element, LogId, Outcome, Payload, Producer, Seq,
+    TaskError, TaskId, TaskKey,
 };
 use crate::task;
 
@@ -74,7 +74,7 @@ async fn submit<T: 'static>(submit: Submit<T>, peer: &mut Peer) -> TaskFuture<T>
 async fn begin(peer: &mut Peer, position: Position, at: u64) -> u64 {
     let (number, message) = peer.next().await;
     assert_matches!(message, ClientMessage::Subscribe { log: LOG, from, .. } if from == position);
-    peer.send(number, ServerMessage::Subscribed { from: at }).await;
+    peer.send(number, ServerMessage::Subscribed { from: at, seq: Seq(0) }).await;
     number
 }
 

@@ -16,7 +16,7 @@ use crate::protocol::frame;
 use crate::protocol::limits::{FRAME_BYTES_MAX, TASKS_PER_COMMAND_MAX};
 use crate::protocol::message::{ClientMessage, Closing, Position, ServerMessage};
 use crate::protocol::version::WIRE_VERSION;
-use crate::protocol::{LogId, TaskId};
+use crate::protocol::{LogId, Seq, TaskId};
 use crate::scheduler::{Departure, Outgoing, Request};
 
 const LOG: LogId = LogId(3);
@@ -326,7 +326,7 @@ async fn a_subscription_reads_history_and_tail_from_any_position() {
     site.append(LOG, &[("b", true)]);
     let (mut client, _outbox) = site.welcomed().await;
     client.send(1, &subscribe(Position::Offset(0), 1 << 20)).await;
-    assert_eq!(client.message().await, (1, ServerMessage::Subscribed { from: 0 }));
+    assert_eq!(client.message().await, (1, ServerMessage::Subscribed { from: 0, seq: Seq(0) }));
     let history = client.receive().await.unwrap();
     assert_eq!((history.number, &history.message), (1, &ServerMessage::Records));
     assert_eq!(history.records(), [(0, "a".into()), (1, "progress".into()), (2, "b".into())]);
@@ -334,12 +334,12 @@ async fn a_subscription_reads_history_and_tail_from_any_position() {
     assert_eq!(client.message().await, (1, ServerMessage::CaughtUp { head: 3 }));
 
     client.send(2, &subscribe(Position::Index(1), 1 << 20)).await;
-    assert_eq!(client.message().await, (2, ServerMessage::Subscribed { from: 2 }));
+    assert_eq!(client.message().await, (2, ServerMessage::Subscribed { from: 2, seq: Seq(0) }));
     assert_eq!(client.receive().await.unwrap().records(), [(2, "b".into())]);
     assert_eq!(client.message().await, (2, ServerMessage::CaughtUp { head: 3 }));
 
     client.send(3, &subscribe(Position::End, 1 << 20)).await;
-    assert_eq!(client.message().await, (3, ServerMessage::Subscribed { from: 3 }));
+    assert_eq!(client.message().await, (3, ServerMessage::Subscribed { from: 3, seq: Seq(0) }));
     assert_eq!(client.message().await, (3, ServerMessage::CaughtUp { head: 3 }));
 
     client.send(4, &subscribe(Position::Offset(4), 1 << 20)).await;
@@ -367,7 +367,7 @@ async fn the_task_log_and_logs_that_hold_nothing_yet_can_be_read() {
     for (number, log) in [(1, LogId::TASKS), (2, LogId(77))] {
         let from = Position::Offset(0);
         client.send(number, &ClientMessage::Subscribe { log, from, credit_bytes: 1 }).await;
-        assert_eq!(client.message().await, (number, ServerMessage::Subscribed { from: 0 }));
+        assert_eq!(client.message().await, (number, ServerMessage::Subscribed { from: 0, seq: Seq(0) }));
         assert_eq!(client.message().await, (number, ServerMessage::CaughtUp { head: 0 }));
         site.append(log, &[("first", false)]);
         assert_eq!(client.receive().await.unwrap().records(), [(0, "first".into())]);
@@ -379,7 +379,7 @@ async fn a_number_is_one_subscription() {
     let mut site = Site::new();
     let (mut client, _outbox) = site.welcomed().await;
     client.send(1, &subscribe(Position::End, 1)).await;
-    assert_eq!(client.message().await.1, ServerMessage::Subscribed { from: 0 });
+    assert_eq!(client.message().await.1, ServerMessage::Subscribed { from: 0, seq: Seq(0) });
     assert_eq!(client.message().await.1, ServerMessage::CaughtUp { head: 0 });
     client.send(1, &subscribe(Position::End, 1)).await;
     assert!(matches!(client.message().await, (1, ServerMessage::SubscriptionRefused(Rejection::Invalid(_)))));
@@ -395,7 +395,7 @@ async fn credit_bounds_what_is_sent() {
     let batch_bytes = site.log_batches()[0].len();
     let (mut client, _outbox) = site.welcomed().await;
     client.send(1, &subscribe(Position::Offset(0), 35_000)).await;
-    assert_eq!(client.message().await.1, ServerMessage::Subscribed { from: 0 });
+    assert_eq!(client.message().await.1, ServerMessage::Subscribed { from: 0, seq: Seq(0) });
     let (mut sent, mut granted) = (0, 35_000);
     for _ in 0..10 {
         while sent < granted {
@@ -420,7 +420,7 @@ async fn what_is_trimmed_is_announced() {
     site.log.trim_to(LOG, 2);
     let (mut client, _outbox) = site.welcomed().await;
     client.send(1, &subscribe(Position::Offset(1), 1 << 20)).await;
-    assert_eq!(client.message().await.1, ServerMessage::Subscribed { from: 1 });
+    assert_eq!(client.message().await.1, ServerMessage::Subscribed { from: 1, seq: Seq(0) });
     assert_eq!(client.message().await.1, ServerMessage::Trimmed { from: 1, first: 2 });
     assert_eq!(client.receive().await.unwrap().records(), [(2, "c".into())]);
 }
@@ -461,7 +461,7 @@ async fn no_move_of_the_head_is_missed() {
     let mut site = Site::new();
     let (mut client, _outbox) = site.welcomed().await;
     client.send(1, &subscribe(Position::End, u64::MAX)).await;
-    assert_eq!(client.message().await.1, ServerMessage::Subscribed { from: 0 });
+    assert_eq!(client.message().await.1, ServerMessage::Subscribed { from: 0, seq: Seq(0) });
     assert_eq!(client.message().await.1, ServerMessage::CaughtUp { head: 0 });
     for round in 0..4_000 {
         site.append(LOG, &[("x", true)]);

@@ -4,7 +4,7 @@ use super::super::fixture::welcome;
 use super::*;
 use crate::protocol::message::Hello;
 use crate::protocol::start::{RecoveryProgress, Regress, Seen, Start};
-use crate::protocol::{Epoch, Seq, StartId};
+use crate::protocol::{Epoch, StartId};
 
 const HALF: RecoveryProgress = RecoveryProgress::Records(500);
 
@@ -15,7 +15,10 @@ async fn recovering() -> (Site, TestClient<tokio::io::DuplexStream>) {
     let mut client = site.connect();
     client.greet().await;
     client.send(0, &hello(None)).await;
-    assert_eq!(client.message().await, (0, ServerMessage::Recovering { progress: HALF }));
+    assert_eq!(
+        client.message().await,
+        (0, ServerMessage::Recovering { start: Start::default(), progress: HALF })
+    );
     (site, client)
 }
 
@@ -24,10 +27,10 @@ async fn logs_are_read_before_the_welcome_and_after_it() {
     let (mut site, mut client) = recovering().await;
     site.append(LOG, &[("a", true)]);
     client.send(1, &subscribe(Position::Offset(0), 1 << 20)).await;
-    assert_eq!(client.message().await, (1, ServerMessage::Subscribed { from: 0 }));
+    assert_eq!(client.message().await, (1, ServerMessage::Subscribed { from: 0, seq: Seq(0) }));
     assert_eq!(client.receive().await.unwrap().records(), [(0, "a".to_owned())]);
     assert_eq!(client.message().await, (1, ServerMessage::CaughtUp { head: 1 }));
-    let told = ServerMessage::Recovering { progress: HALF };
+    let told = ServerMessage::Recovering { start: Start::default(), progress: HALF };
     assert_eq!(client.message().await, (0, told), "and once a second how far it is");
     site.driver.recovery.send_replace(None);
     let (_, _outbox) = site.driver.accept().await;

@@ -172,7 +172,7 @@ fn of_the_server(lines: &mut Lines) {
         Answer = ServerMessage::Answer(Ok(Answer::Submitted)),
         Settled = ServerMessage::Settled { task: TASK, outcome: Outcome::Finished(payload()) },
         Unknown = ServerMessage::Unknown { task: TASK },
-        Subscribed = ServerMessage::Subscribed { from: 300 },
+        Subscribed = ServerMessage::Subscribed { from: 300, seq: Seq(1003) },
         SubscriptionRefused = ServerMessage::SubscriptionRefused(Rejection::ShuttingDown),
         Records = ServerMessage::Records,
         CaughtUp = ServerMessage::CaughtUp { head: 300 },
@@ -181,7 +181,7 @@ fn of_the_server(lines: &mut Lines) {
         Abort = ServerMessage::Abort { task: TASK, attempt: ATTEMPT },
         Pong = ServerMessage::Pong,
         Durable = ServerMessage::Durable { seq: Seq(1003) },
-        Recovering = ServerMessage::Recovering { progress: RecoveryProgress::Records(70_000) },
+        Recovering = ServerMessage::Recovering { start: start(), progress: RecoveryProgress::Records(70_000) },
         Retire = ServerMessage::Retire(Retire::HandOver),
     });
     lines.add("ServerMessage::Answer.Err", &ServerMessage::Answer(Err(Rejection::ShuttingDown)));

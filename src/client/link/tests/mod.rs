@@ -1,15 +1,20 @@
+mod seen;
+
 use super::*;
 use crate::protocol::batch::BadBatch;
 use crate::protocol::batch::{Batch, OpenBatch};
 use crate::protocol::limits::IN_FLIGHT_MAX;
 use crate::protocol::message::{Assignment, ClientMessage, Hello};
 use crate::protocol::session::WorkerOffer;
-use crate::protocol::start::{RecoveryProgress, Regress, Start};
+use crate::protocol::start::Start;
 use crate::protocol::{AttemptNumber, Epoch, Outcome, Payload, Seq, StartId, TaskKey};
 
 const LOG: LogId = LogId(1);
 
 const START: Start = Start { epoch: Epoch(1), id: StartId(9), after: Seq(0) };
+
+/// The start after that.
+const NEXT: Start = Start { epoch: Epoch(2), id: StartId(8), after: Seq(5) };
 
 fn link() -> Link {
     let mut link = Link::new(SessionId([1; 16]), Role::Client, None);
@@ -65,7 +70,7 @@ fn deliveries(link: &mut Link) -> Vec<Delivery> {
 fn reading(link: &mut Link) -> u64 {
     let number = link.subscribe(LOG, Position::Offset(0));
     sent(link);
-    receive(link, number, ServerMessage::Subscribed { from: 0 });
+    receive(link, number, ServerMessage::Subscribed { from: 0, seq: Seq(0) });
     assert_eq!(link.next_delivery(), Some(Delivery::Subscribed { subscription: number, from: 0 }));
     number
 }
@@ -175,7 +180,7 @@ fn a_subscription_goes_on_behind_what_it_got() {
         assert_eq!(link.next_outgoing(), Some((number, subscribe(asked, CREDIT_BYTES))));
         reconnect(&mut link);
         assert_eq!(link.next_outgoing(), Some((number, subscribe(asked, CREDIT_BYTES))), "it never began");
-        receive(&mut link, number, ServerMessage::Subscribed { from: 10 });
+        receive(&mut link, number, ServerMessage::Subscribed { from: 10, seq: Seq(0) });
         let (first, second) = (batch(8, 4), batch(12, 2));
         records(&mut link, number, &[&first]).unwrap();
         let delivered = [
@@ -186,7 +191,7 @@ fn a_subscription_goes_on_behind_what_it_got() {
         reconnect(&mut link);
         let credit_bytes = CREDIT_BYTES - first.bytes().len() as u64;
         assert_eq!(link.next_outgoing(), Some((number, subscribe(Position::Offset(12), credit_bytes))));
-        receive(&mut link, number, ServerMessage::Subscribed { from: 12 });
+        receive(&mut link, number, ServerMessage::Subscribed { from: 12, seq: Seq(0) });
         records(&mut link, number, &[&first, &second]).unwrap();
         let news = Delivery::Records { subscription: number, batch: second, from: 12 };
         assert_eq!(deliveries(&mut link), [news], "what came already does not come again");
@@ -222,7 +227,7 @@ fn damage_and_foreign_logs_are_noticed() {
     assert!(matches!(error, ProtocolError::Batch { why: BadBatch::Checksum { .. }, .. }), "{error}");
     let number = link.subscribe(LogId(2), Position::Offset(0));
     sent(&mut link);
-    receive(&mut link, number, ServerMessage::Subscribed { from: 0 });
+    receive(&mut link, number, ServerMessage::Subscribed { from: 0, seq: Seq(0) });
     let error = records(&mut link, number, &[&batch(0, 1)]).unwrap_err();
     assert!(matches!(error, ProtocolError::WrongLog { log: LogId(2), found: LOG, .. }), "{error}");
 }
@@ -242,7 +247,7 @@ fn a_trim_is_told_and_no_gap() {
     assert_eq!(deliveries(&mut link), delivered);
     reconnect(&mut link);
     sent(&mut link);
-    receive(&mut link, number, ServerMessage::Subscribed { from: 6 });
+    receive(&mut link, number, ServerMessage::Subscribed { from: 6, seq: Seq(0) });
     receive(&mut link, number, ServerMessage::CaughtUp { head: 6 });
     assert_eq!(link.next_delivery(), None, "one marker, however often it reconnects");
 }
@@ -379,91 +384,4 @@ fn messages_out_of_place_are_refused() {
     let number = link.subscribe(LOG, Position::End);
     sent(&mut link);
     assert!(records(&mut link, number, &[&batch(0, 1)]).is_err(), "it has not begun");
-}
-
-#[test]
-fn each_hello_shows_the_newest_commit_that_was_seen() {
-    let mut link = Link::new(SessionId([1; 16]), Role::Client, None);
-    assert_eq!(reconnect(&mut link).seen, None);
-    let seen = |link: &mut Link| {
-        deliveries(link);
-        reconnect(link).seen.map(|seen| (seen.start, seen.seq.0))
-    };
-    receive(&mut link, 0, ServerMessage::Durable { seq: Seq(7) });
-    receive(&mut link, 0, ServerMessage::Durable { seq: Seq(5) });
-    assert_eq!(seen(&mut link), Some((START, 7)));
-    // Records that came before the news of their commit.
-    let number = link.subscribe(LOG, Position::Offset(0));
-    sent(&mut link);
-    receive(&mut link, number, ServerMessage::Subscribed { from: 0 });
-    let mut open = OpenBatch::new(LOG, 0, 0);
-    assert!(open.push(&1, true));
-    records(&mut link, number, &[&open.seal(Seq(9), Epoch(1), 0)]).unwrap();
-    assert_eq!(seen(&mut link), Some((START, 9)));
-    // Of a start before: its commits were found by this one.
-    receive(&mut link, number, ServerMessage::Subscribed { from: 1 });
-    let mut open = OpenBatch::new(LOG, 1, 1);
-    assert!(open.push(&1, true));
-    records(&mut link, number, &[&open.seal(Seq(11), Epoch(0), 0)]).unwrap();
-    assert_eq!(seen(&mut link), Some((START, 1)), "as the newest welcome says");
-}
-
-#[test]
-fn a_store_that_went_back_ends_the_session_with_the_range() {
-    let mut link = link();
-    link.command(release(1));
-    let why = Closing::Regressed(Regress { epoch: Epoch(1), from: Seq(5), to: Seq(9) });
-    receive(&mut link, 0, ServerMessage::Closing(why.clone()));
-    assert!(why.to_string().contains("the commits 5 to 9 of epoch 1"), "{why}");
-    assert_eq!(link.next_delivery(), Some(Delivery::Closed(why)));
-    assert!(link.is_closed());
-}
-
-#[test]
-fn while_the_scheduler_recovers_logs_are_read_and_all_else_waits() {
-    let mut link = link();
-    let before = link.subscribe(LOG, Position::Offset(0));
-    let command = link.command(release(1));
-    sent(&mut link);
-    link.connected();
-    assert!(matches!(link.next_outgoing(), Some((0, ClientMessage::Hello(_)))));
-    let progress = RecoveryProgress::Records(7);
-    receive(&mut link, 0, ServerMessage::Recovering { progress });
-    assert_eq!(link.next_delivery(), Some(Delivery::Recovering { progress }));
-    let during = link.subscribe(LOG, Position::Offset(0));
-    assert_eq!(sent(&mut link), [before, during], "subscriptions, not the command");
-    assert!(!link.is_up());
-    receive(&mut link, before, ServerMessage::Subscribed { from: 0 });
-    records(&mut link, before, &[&batch(0, 2)]).unwrap();
-    assert!(matches!(deliveries(&mut link)[..], [Delivery::Subscribed { .. }, Delivery::Records { .. }]));
-    link.unsubscribe(before);
-    assert_eq!(sent(&mut link), [before], "its end is told");
-    receive(&mut link, 0, ServerMessage::Recovering { progress });
-    receive(&mut link, 0, ServerMessage::Welcome { start: START, seq: Seq(1), lease_ms: 1000 });
-    assert_eq!(sent(&mut link), [command], "and no subscription twice");
-    // The next connection is to a scheduler that has recovered.
-    deliveries(&mut link);
-    reconnect(&mut link);
-    assert_eq!(sent(&mut link), [command, during]);
-}
-
-#[test]
-fn credit_goes_back_before_the_welcome_too() {
-    let mut link = link();
-    link.connected();
-    link.next_outgoing();
-    receive(&mut link, 0, ServerMessage::Recovering { progress: RecoveryProgress::Snapshot(0) });
-    let number = link.subscribe(LOG, Position::Offset(0));
-    assert_eq!(sent(&mut link), [number]);
-    receive(&mut link, number, ServerMessage::Subscribed { from: 0 });
-    let (mut next, mut bytes) = (0, 0);
-    while bytes < CREDIT_BYTES / 2 {
-        let mut open = OpenBatch::new(LOG, next, next);
-        while open.push(&vec![0u8; 10_000], true) {}
-        let large = open.seal(Seq(1), Epoch(1), 0);
-        records(&mut link, number, &[&large]).unwrap();
-        link.consumed(number, large.bytes().len() as u64);
-        (next, bytes) = (large.header().end_offset(), bytes + large.bytes().len() as u64);
-    }
-    assert!(matches!(link.next_outgoing(), Some((to, ClientMessage::Credit { .. })) if to == number));
 }

@@ -1,0 +1,124 @@
+//! What a link has seen of the store, which each hello shows; and what it does while a scheduler recovers.
+
+use super::*;
+use crate::protocol::start::{RecoveryProgress, Regress, Seen};
+
+#[test]
+fn each_hello_shows_the_newest_commit_that_was_seen() {
+    let mut link = Link::new(SessionId([1; 16]), Role::Client, None);
+    assert_eq!(reconnect(&mut link).seen, None);
+    let seen = |link: &mut Link| {
+        deliveries(link);
+        reconnect(link).seen.map(|seen| (seen.start, seen.seq.0))
+    };
+    receive(&mut link, 0, ServerMessage::Durable { seq: Seq(7) });
+    receive(&mut link, 0, ServerMessage::Durable { seq: Seq(5) });
+    assert_eq!(seen(&mut link), Some((START, 7)));
+    // Records that came before the news of their commit.
+    let number = link.subscribe(LOG, Position::Offset(0));
+    sent(&mut link);
+    receive(&mut link, number, ServerMessage::Subscribed { from: 0, seq: Seq(0) });
+    let mut open = OpenBatch::new(LOG, 0, 0);
+    assert!(open.push(&1, true));
+    records(&mut link, number, &[&open.seal(Seq(9), Epoch(1), 0)]).unwrap();
+    assert_eq!(seen(&mut link), Some((START, 9)));
+    // Of a start before: its commits were found by this one.
+    receive(&mut link, number, ServerMessage::Subscribed { from: 1, seq: Seq(0) });
+    let mut open = OpenBatch::new(LOG, 1, 1);
+    assert!(open.push(&1, true));
+    records(&mut link, number, &[&open.seal(Seq(11), Epoch(0), 0)]).unwrap();
+    assert_eq!(seen(&mut link), Some((START, 1)), "as the newest welcome says");
+}
+
+#[test]
+fn a_store_that_went_back_ends_the_session_with_the_range() {
+    let mut link = link();
+    link.command(release(1));
+    let why = Closing::Regressed(Regress { epoch: Epoch(1), from: Seq(5), to: Seq(9) });
+    receive(&mut link, 0, ServerMessage::Closing(why.clone()));
+    assert!(why.to_string().contains("the commits 5 to 9 of epoch 1"), "{why}");
+    assert_eq!(link.next_delivery(), Some(Delivery::Closed(why)));
+    assert!(link.is_closed());
+}
+
+#[test]
+fn while_the_scheduler_recovers_logs_are_read_and_all_else_waits() {
+    let mut link = link();
+    let before = link.subscribe(LOG, Position::Offset(0));
+    let command = link.command(release(1));
+    sent(&mut link);
+    link.connected();
+    assert!(matches!(link.next_outgoing(), Some((0, ClientMessage::Hello(_)))));
+    let progress = RecoveryProgress::Records(7);
+    receive(&mut link, 0, ServerMessage::Recovering { start: NEXT, progress });
+    assert_eq!(link.next_delivery(), Some(Delivery::Recovering { progress }));
+    let during = link.subscribe(LOG, Position::Offset(0));
+    assert_eq!(sent(&mut link), [before, during], "subscriptions, not the command");
+    assert!(!link.is_up());
+    receive(&mut link, before, ServerMessage::Subscribed { from: 0, seq: Seq(0) });
+    records(&mut link, before, &[&batch(0, 2)]).unwrap();
+    assert!(matches!(deliveries(&mut link)[..], [Delivery::Subscribed { .. }, Delivery::Records { .. }]));
+    link.unsubscribe(before);
+    assert_eq!(sent(&mut link), [before], "its end is told");
+    receive(&mut link, 0, ServerMessage::Recovering { start: NEXT, progress });
+    receive(&mut link, 0, ServerMessage::Welcome { start: START, seq: Seq(1), lease_ms: 1000 });
+    assert_eq!(sent(&mut link), [command], "and no subscription twice");
+    // The next connection is to a scheduler that has recovered.
+    deliveries(&mut link);
+    reconnect(&mut link);
+    assert_eq!(sent(&mut link), [command, during]);
+}
+
+#[test]
+fn credit_goes_back_before_the_welcome_too() {
+    let mut link = link();
+    link.connected();
+    link.next_outgoing();
+    receive(&mut link, 0, ServerMessage::Recovering { start: NEXT, progress: RecoveryProgress::Snapshot(0) });
+    let number = link.subscribe(LOG, Position::Offset(0));
+    assert_eq!(sent(&mut link), [number]);
+    receive(&mut link, number, ServerMessage::Subscribed { from: 0, seq: Seq(0) });
+    let (mut next, mut bytes) = (0, 0);
+    while bytes < CREDIT_BYTES / 2 {
+        let mut open = OpenBatch::new(LOG, next, next);
+        while open.push(&vec![0u8; 10_000], true) {}
+        let large = open.seal(Seq(1), Epoch(1), 0);
+        records(&mut link, number, &[&large]).unwrap();
+        link.consumed(number, large.bytes().len() as u64);
+        (next, bytes) = (large.header().end_offset(), bytes + large.bytes().len() as u64);
+    }
+    assert!(matches!(link.next_outgoing(), Some((to, ClientMessage::Credit { .. })) if to == number));
+}
+
+#[test]
+fn what_is_read_before_the_welcome_counts_as_seen() {
+    let mut link = link();
+    let number = link.subscribe(LOG, Position::Offset(0));
+    let seen = |link: &mut Link| {
+        link.connected();
+        let Some((0, ClientMessage::Hello(hello))) = link.next_outgoing() else { panic!("no hello") };
+        hello.seen.unwrap()
+    };
+    seen(&mut link);
+    receive(&mut link, 0, ServerMessage::Recovering { start: NEXT, progress: RecoveryProgress::Records(7) });
+    assert_eq!(sent(&mut link), [number]);
+    receive(&mut link, number, ServerMessage::Subscribed { from: 0, seq: Seq(0) });
+    let mut open = OpenBatch::new(LOG, 0, 0);
+    assert!(open.push(&1, true));
+    records(&mut link, number, &[&open.seal(Seq(6), NEXT.epoch, 0)]).unwrap();
+    assert_eq!(seen(&mut link), Seen { start: NEXT, seq: Seq(6) });
+    let mut fresh = Link::new(SessionId([1; 16]), Role::Client, None);
+    fresh.connected();
+    fresh.next_outgoing();
+    receive(&mut fresh, 0, ServerMessage::Recovering { start: NEXT, progress: RecoveryProgress::Records(7) });
+    assert!(!fresh.was_welcomed(), "a session that is new has nothing to resume");
+}
+
+#[test]
+fn where_a_log_ends_counts_as_seen() {
+    let mut link = link();
+    let number = link.subscribe(LOG, Position::End);
+    sent(&mut link);
+    receive(&mut link, number, ServerMessage::Subscribed { from: 12, seq: Seq(4) });
+    assert_eq!(link.seen(), Some(Seen { start: START, seq: Seq(4) }));
+}
