@@ -145,7 +145,8 @@ pub enum ServerMessage {
         seq: Seq,
     },
     /// The hello is good, and the scheduler still recovers its state: the welcome comes later. Until then
-    /// logs can be subscribed, and nothing else. Comes again once a second.
+    /// logs can be subscribed, and nothing else. Comes again once a second; the last may be overtaken by the
+    /// welcome.
     Recovering {
         /// How far it is.
         progress: RecoveryProgress,

@@ -272,6 +272,8 @@ impl Link {
                 self.deliveries.push_back(Delivery::Welcome { epoch: start.epoch, lease_ms });
                 Ok(())
             }
+            // It was on its way when the driver said welcome, and was overtaken.
+            (State::Up | State::Left, ServerMessage::Recovering { .. }) => Ok(()),
             (State::HelloDue | State::HelloSent, message) => {
                 Err(ProtocolError::unexpected(&message, "before the welcome"))
             }
