@@ -148,6 +148,8 @@ pub enum ServerMessage {
     /// logs can be subscribed, and nothing else. Comes again once a second; the last may be overtaken by the
     /// welcome.
     Recovering {
+        /// The newest commit that can be read: it recovers that.
+        newest: Seen,
         /// How far it is.
         progress: RecoveryProgress,
     },

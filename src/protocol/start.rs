@@ -105,6 +105,13 @@ impl Starts {
         self.0.last().copied().unwrap_or_default()
     }
 
+    /// The newest commit of this store as a session sees it that reads it. Its start may be forgotten: then its epoch
+    /// is what is known of it.
+    pub fn seen(&self, epoch: Epoch, seq: Seq) -> Seen {
+        let start = self.0.iter().find(|start| start.epoch == epoch).copied();
+        Seen { start: start.unwrap_or(Start { epoch, ..Start::default() }), seq }
+    }
+
     /// Whether this store has what a session has seen. What was seen of starts that are forgotten is taken to be
     /// here as far as the next one found it.
     ///

@@ -220,7 +220,8 @@ impl Session {
 
     async fn tell_recovery(&self) {
         if let Some(progress) = self.handle.recovering() {
-            self.reply(0, ServerMessage::Recovering { progress }).await;
+            let newest = self.source.newest();
+            self.reply(0, ServerMessage::Recovering { newest, progress }).await;
         }
     }
 

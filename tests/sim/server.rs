@@ -228,7 +228,10 @@ impl Server {
                     }
                     None if self.recovering > 0 => {
                         let progress = RecoveryProgress::Records(self.recovering);
-                        network.send_to_client(wire, 0, &ServerMessage::Recovering { progress }, &[]);
+                        let last = self.log.last();
+                        let newest = self.log.starts().seen(last.epoch, last.seq);
+                        let told = ServerMessage::Recovering { newest, progress };
+                        network.send_to_client(wire, 0, &told, &[]);
                         self.waiting.push((wire, hello));
                     }
                     None => self.enter(wire, &hello),

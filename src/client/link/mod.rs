@@ -81,7 +81,8 @@ pub struct Link {
     role: Role,
     token: Option<String>,
     state: State,
-    /// What it has seen of the store, once it was welcomed.
+    was_welcomed: bool,
+    /// What it has seen of the store, once it could see anything.
     seen: Option<Seen>,
     is_leaving: bool,
     last_number: u64,
@@ -107,6 +108,7 @@ impl Link {
             role,
             token,
             state: State::Down,
+            was_welcomed: false,
             seen: None,
             is_leaving: false,
             last_number: 0,
@@ -155,10 +157,10 @@ impl Link {
 
     /// Whether the session was ever welcomed.
     pub fn was_welcomed(&self) -> bool {
-        self.seen.is_some()
+        self.was_welcomed
     }
 
-    /// What it has seen of the store, once it was welcomed.
+    /// What it has seen of the store, once it could see anything.
     pub fn seen(&self) -> Option<Seen> {
         self.seen
     }
@@ -262,13 +264,15 @@ impl Link {
                 self.close(closing);
                 Ok(())
             }
-            (State::HelloSent | State::Reading, ServerMessage::Recovering { progress }) => {
-                self.state = State::Reading;
+            (State::HelloSent | State::Reading, ServerMessage::Recovering { newest, progress }) => {
+                // What was seen before is behind that: the hello has shown it.
+                (self.state, self.seen) = (State::Reading, Some(newest));
                 self.deliveries.push_back(Delivery::Recovering { progress });
                 Ok(())
             }
             (State::HelloSent | State::Reading, ServerMessage::Welcome { start, seq, lease_ms }) => {
-                (self.state, self.seen) = (State::Up, Some(Seen { start, seq }));
+                (self.state, self.was_welcomed) = (State::Up, true);
+                self.seen = Some(Seen { start, seq });
                 self.deliveries.push_back(Delivery::Welcome { epoch: start.epoch, lease_ms });
                 Ok(())
             }

@@ -13,7 +13,7 @@ impl Link {
                 let hello = Hello {
                     token: self.token.clone(),
                     session: self.session,
-                    resume: self.seen.is_some(),
+                    resume: self.was_welcomed,
                     role: self.role.clone(),
                     seen: self.seen,
                 };

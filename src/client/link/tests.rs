@@ -11,6 +11,8 @@ const LOG: LogId = LogId(1);
 
 const START: Start = Start { epoch: Epoch(1), id: StartId(9), after: Seq(0) };
 
+const NEWEST: Seen = Seen { start: START, seq: Seq(1) };
+
 fn link() -> Link {
     let mut link = Link::new(SessionId([1; 16]), Role::Client, None);
     assert!(!reconnect(&mut link).resume, "a new session has nothing to resume");
@@ -428,7 +430,7 @@ fn while_the_scheduler_recovers_logs_are_read_and_all_else_waits() {
     link.connected();
     assert!(matches!(link.next_outgoing(), Some((0, ClientMessage::Hello(_)))));
     let progress = RecoveryProgress::Records(7);
-    receive(&mut link, 0, ServerMessage::Recovering { progress });
+    receive(&mut link, 0, ServerMessage::Recovering { newest: NEWEST, progress });
     assert_eq!(link.next_delivery(), Some(Delivery::Recovering { progress }));
     let during = link.subscribe(LOG, Position::Offset(0));
     assert_eq!(sent(&mut link), [before, during], "subscriptions, not the command");
@@ -438,10 +440,10 @@ fn while_the_scheduler_recovers_logs_are_read_and_all_else_waits() {
     assert!(matches!(deliveries(&mut link)[..], [Delivery::Subscribed { .. }, Delivery::Records { .. }]));
     link.unsubscribe(before);
     assert_eq!(sent(&mut link), [before], "its end is told");
-    receive(&mut link, 0, ServerMessage::Recovering { progress });
+    receive(&mut link, 0, ServerMessage::Recovering { newest: NEWEST, progress });
     receive(&mut link, 0, ServerMessage::Welcome { start: START, seq: Seq(1), lease_ms: 1000 });
     // The driver's words may overtake the session's.
-    receive(&mut link, 0, ServerMessage::Recovering { progress });
+    receive(&mut link, 0, ServerMessage::Recovering { newest: NEWEST, progress });
     assert!(link.is_up());
     assert_eq!(sent(&mut link), [command], "and no subscription twice");
     // The next connection is to a scheduler that has recovered.
@@ -451,11 +453,31 @@ fn while_the_scheduler_recovers_logs_are_read_and_all_else_waits() {
 }
 
 #[test]
+fn what_can_be_read_before_the_welcome_is_shown_in_the_next_hello() {
+    let start = Start { epoch: Epoch(3), id: StartId(7), after: Seq(30) };
+    let newest = Seen { start, seq: Seq(40) };
+    let recovering = ServerMessage::Recovering { newest, progress: RecoveryProgress::Records(7) };
+    for (mut link, resume) in [(Link::new(SessionId([1; 16]), Role::Client, None), false), (link(), true)] {
+        link.connected();
+        link.next_outgoing();
+        receive(&mut link, 0, recovering.clone());
+        deliveries(&mut link);
+        // The scheduler ends before it has recovered.
+        let hello = reconnect(&mut link);
+        assert_eq!((hello.resume, hello.seen), (resume, Some(newest)));
+    }
+}
+
+#[test]
 fn credit_goes_back_before_the_welcome_too() {
     let mut link = link();
     link.connected();
     link.next_outgoing();
-    receive(&mut link, 0, ServerMessage::Recovering { progress: RecoveryProgress::Snapshot(0) });
+    receive(
+        &mut link,
+        0,
+        ServerMessage::Recovering { newest: NEWEST, progress: RecoveryProgress::Snapshot(0) },
+    );
     let number = link.subscribe(LOG, Position::Offset(0));
     assert_eq!(sent(&mut link), [number]);
     receive(&mut link, number, ServerMessage::Subscribed { from: 0 });
