@@ -21,7 +21,7 @@ pub struct Connect {
     #[arg(long, value_name = "FILE", env = "HEADWATER_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
 
-    /// How long to try before giving up
+    /// How long to try before giving up; a scheduler that recovers is waited for
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub connect_timeout: Duration,
 }

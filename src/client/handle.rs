@@ -189,7 +189,8 @@ impl Builder {
         self
     }
 
-    /// How long to try to reach the scheduler at first; 10 s unless told.
+    /// How long to try to reach the scheduler at first; 10 s unless told. One that is reached and says that it
+    /// recovers is waited for, however long that takes.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.options.connect_timeout = timeout;

@@ -39,6 +39,14 @@ pub enum MakeError {
         /// Where it was to be made.
         dir: PathBuf,
     },
+    /// A file system is mounted in its place.
+    #[error(
+        "{dir} is where a file system is mounted, and cannot be replaced: name a directory in it that is not there yet"
+    )]
+    MountPoint {
+        /// Where it was to be made.
+        dir: PathBuf,
+    },
     /// Somebody else makes it.
     #[error("{dir} is being made by another process: wait for that one, or name another directory")]
     Busy {
@@ -92,8 +100,8 @@ impl NewDir {
     /// # Errors
     /// [`MakeError`].
     pub fn begin(target: &Path) -> Result<NewDir, MakeError> {
-        // Without the slash that may stand behind it.
-        let target: PathBuf = target.components().collect();
+        // Without the slash that may stand behind it; and where it is, not by what other name.
+        let target = target.canonicalize().unwrap_or_else(|_| target.components().collect());
         let Some(name) = target.file_name() else { return Err(MakeError::NotEmpty { dir: target }) };
         if ["store", "head"].iter().any(|part| target.join(part).exists()) {
             return Err(MakeError::HoldsStore { dir: target });
@@ -105,6 +113,10 @@ impl NewDir {
         let failed = |why| MakeError::io(&target, why);
         if !is_free(&target).map_err(failed)? {
             return Err(MakeError::NotEmpty { dir: target });
+        }
+        // Before anything is copied to the disk that it lies on, which is another one.
+        if is_mount_point(&target).map_err(failed)? {
+            return Err(MakeError::MountPoint { dir: target });
         }
         fs::create_dir_all(&dir).map_err(failed)?;
         let lock = File::options().write(true).create(true).truncate(false).open(dir.join(LOCK));
@@ -164,6 +176,10 @@ impl NewDir {
             io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotADirectory => {
                 MakeError::NotEmpty { dir: self.target.clone() }
             }
+            // A part of the same file system that is mounted there is found only now.
+            io::ErrorKind::ResourceBusy | io::ErrorKind::CrossesDevices => {
+                MakeError::MountPoint { dir: self.target.clone() }
+            }
             _ => self.failed(why),
         })
     }
@@ -209,6 +225,21 @@ fn is_free(target: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotADirectory && target.exists() => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Whether it is there, and on another file system than the directory that it lies in.
+#[cfg(unix)]
+fn is_mount_point(target: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    match (target.exists(), target.parent()) {
+        (true, Some(parent)) => Ok(fs::metadata(target)?.dev() != fs::metadata(parent)?.dev()),
+        _ => Ok(false),
+    }
+}
+
+#[cfg(not(unix))]
+fn is_mount_point(_: &Path) -> io::Result<bool> {
+    Ok(false)
 }
 
 #[cfg(test)]
@@ -281,6 +312,29 @@ mod tests {
         fs::write(target.join("file"), "x").unwrap();
         assert!(matches!(new.finish(LAST), Err(MakeError::NotEmpty { .. })));
         assert_eq!((names(parent.path()), names(&target)), (vec!["new".to_owned()], vec!["file".to_owned()]));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_empty_directory_may_be_named_in_any_way() {
+        let parent = tempfile::tempdir().unwrap();
+        let (target, link) = (parent.path().join("empty"), parent.path().join("link"));
+        fs::create_dir(&target).unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        for name in [link.clone(), target.join(".")] {
+            NewDir::begin(&name).unwrap().finish(LAST).unwrap();
+            assert_eq!(names(&target), ["head"]);
+            fs::remove_file(target.join("head")).unwrap();
+        }
+        assert_eq!(names(parent.path()), ["empty", "link"]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_mounted_file_system_is_seen_to_be_one() {
+        assert!(is_mount_point(Path::new("/proc")).unwrap());
+        assert!(!is_mount_point(Path::new("/")).unwrap());
+        assert!(!is_mount_point(tempfile::tempdir().unwrap().path()).unwrap());
     }
 
     #[test]

@@ -147,10 +147,13 @@ pub enum ServerMessage {
         seq: Seq,
     },
     /// The hello is good, and the scheduler still recovers its state: the welcome comes later. Until then
-    /// logs can be subscribed, and nothing else. Comes again once a second.
+    /// logs can be subscribed, and nothing else. Comes again once a second; the last may be overtaken by the
+    /// welcome.
     Recovering {
         /// The start that does: of it may be what is read.
         start: Start,
+        /// The newest commit that can be read: it recovers that.
+        newest: Seen,
         /// How far it is.
         progress: RecoveryProgress,
     },

@@ -37,16 +37,6 @@ pub struct Seen {
     pub seq: Seq,
 }
 
-impl Seen {
-    /// Takes in that there is a commit. One of another epoch than the start's tells nothing new: older ones were
-    /// found by it.
-    pub fn see(&mut self, epoch: Epoch, seq: Seq) {
-        if epoch == self.start.epoch {
-            self.seq = self.seq.max(seq);
-        }
-    }
-}
-
 /// A store does not have commits that a session has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error(
@@ -103,6 +93,13 @@ impl Starts {
     /// The newest; all zero when there is none.
     pub fn newest(&self) -> Start {
         self.0.last().copied().unwrap_or_default()
+    }
+
+    /// The newest commit of this store as a session sees it that reads it. Its start may be forgotten: then its epoch
+    /// is what is known of it.
+    pub fn seen(&self, epoch: Epoch, seq: Seq) -> Seen {
+        let start = self.0.iter().find(|start| start.epoch == epoch).copied();
+        Seen { start: start.unwrap_or(Start { epoch, ..Start::default() }), seq }
     }
 
     /// Whether this store has what a session has seen. What was seen of starts that are forgotten is taken to be

@@ -14,7 +14,7 @@ use crate::log::reader::Reader;
 use crate::protocol::LogId;
 use crate::protocol::command::Rejection;
 use crate::protocol::message::{Position, ServerMessage};
-use crate::protocol::start::Starts;
+use crate::protocol::start::{Seen, Starts};
 
 /// Most reads of the log that are going on for subscriptions at one time: 16. More would only make a
 /// disk seek, and each holds a thread.
@@ -35,6 +35,12 @@ impl Source {
     /// The starts that the store remembers.
     pub fn starts(&self) -> Starts {
         self.reader.starts()
+    }
+
+    /// The newest commit that is durable.
+    pub fn newest(&self) -> Seen {
+        let last = self.reader.last();
+        self.reader.starts().seen(last.epoch, last.seq)
     }
 
     /// Reads on a thread that may wait for a disk. `None` when the runtime is going down.

@@ -221,7 +221,8 @@ impl Session {
     async fn tell_recovery(&self) {
         if let Some(progress) = self.handle.recovering() {
             let start = self.source.starts().newest();
-            self.reply(0, ServerMessage::Recovering { start, progress }).await;
+            let newest = self.source.newest();
+            self.reply(0, ServerMessage::Recovering { start, newest, progress }).await;
         }
     }
 

@@ -255,9 +255,10 @@ impl Server {
                     }
                     None if self.recovering > 0 => {
                         let progress = RecoveryProgress::Records(self.recovering);
-                        let recovering =
-                            ServerMessage::Recovering { start: self.log.starts().newest(), progress };
-                        network.send_to_client(wire, 0, &recovering, &[]);
+                        let (start, last) = (self.log.starts().newest(), self.log.last());
+                        let newest = self.log.starts().seen(last.epoch, last.seq);
+                        let told = ServerMessage::Recovering { start, newest, progress };
+                        network.send_to_client(wire, 0, &told, &[]);
                         self.waiting.push((wire, hello));
                     }
                     None => self.enter(wire, &hello),

@@ -57,7 +57,7 @@ pub struct Options {
     /// The cluster's token, where there is one.
     pub token: Option<String>,
     /// How long to try until the first welcome. After it, a connection that is lost is made again for
-    /// as long as it takes.
+    /// as long as it takes; and a scheduler that says that it recovers is waited for.
     pub connect_timeout: Duration,
 }
 

@@ -10,12 +10,12 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::sight::Sight;
 use super::{Delivery, ProtocolError};
 use crate::protocol::LogId;
 use crate::protocol::batch::Batch;
 use crate::protocol::limits::FRAME_BYTES_MAX;
 use crate::protocol::message::{ClientMessage, Position, ServerMessage};
-use crate::protocol::start::Seen;
 
 /// How many bytes of batches may be under way or unconsumed in one subscription: 1 MiB, so that a
 /// reader is busy while the next batches travel, and one that stops costs no more than that.
@@ -119,7 +119,7 @@ impl Intake {
         &mut self,
         subscription: u64,
         mut bytes: Bytes,
-        mut seen: Option<&mut Seen>,
+        sight: &mut Sight,
         deliveries: &mut VecDeque<Delivery>,
     ) -> Result<bool, ProtocolError> {
         let mut next = self.next_offset(&ServerMessage::Records)?;
@@ -144,9 +144,7 @@ impl Intake {
                 let found = header.base_offset;
                 return Err(ProtocolError::Gap { subscription, log: self.log, expected: next, found });
             }
-            if let Some(seen) = &mut seen {
-                seen.see(header.epoch, header.seq);
-            }
+            sight.see(header.seq);
             deliveries.push_back(Delivery::Records { subscription, batch, from: next });
             next = header.end_offset();
             self.next = Some(next);

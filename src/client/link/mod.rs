@@ -26,6 +26,7 @@
 mod delivery;
 mod intake;
 mod outgoing;
+mod sight;
 #[cfg(test)]
 mod tests;
 
@@ -34,6 +35,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 
 use self::intake::Intake;
+use self::sight::Sight;
 use crate::protocol::command::{Answer, Command, Query, Rejection};
 use crate::protocol::message::{Closing, Position, ServerMessage};
 use crate::protocol::session::{HeldAttempt, Role};
@@ -81,8 +83,8 @@ pub struct Link {
     role: Role,
     token: Option<String>,
     state: State,
-    /// What it has seen of the store, once it was welcomed.
-    seen: Option<Seen>,
+    was_welcomed: bool,
+    sight: Sight,
     is_leaving: bool,
     last_number: u64,
     requests: BTreeMap<u64, Request>,
@@ -107,7 +109,8 @@ impl Link {
             role,
             token,
             state: State::Down,
-            seen: None,
+            was_welcomed: false,
+            sight: Sight::default(),
             is_leaving: false,
             last_number: 0,
             requests: BTreeMap::new(),
@@ -155,12 +158,12 @@ impl Link {
 
     /// Whether the session was ever welcomed.
     pub fn was_welcomed(&self) -> bool {
-        self.seen.is_some()
+        self.was_welcomed
     }
 
-    /// What it has seen of the store, once it was welcomed.
+    /// What it has seen of the store, once it could see anything.
     pub fn seen(&self) -> Option<Seen> {
-        self.seen
+        self.sight.seen()
     }
 
     /// Whether the session is over for good.
@@ -262,18 +265,21 @@ impl Link {
                 self.close(closing);
                 Ok(())
             }
-            (State::HelloSent | State::Reading, ServerMessage::Recovering { start, progress }) => {
+            (State::HelloSent | State::Reading, ServerMessage::Recovering { start, newest, progress }) => {
                 self.state = State::Reading;
-                // What is read from here on may be of this start; what was seen before it has found.
-                self.seen = self.seen.map(|_| Seen { start, seq: start.after });
+                // What was seen before is behind that: the hello has shown it.
+                self.sight.begin(start, newest);
                 self.deliveries.push_back(Delivery::Recovering { progress });
                 Ok(())
             }
             (State::HelloSent | State::Reading, ServerMessage::Welcome { start, seq, lease_ms }) => {
-                (self.state, self.seen) = (State::Up, Some(Seen { start, seq }));
+                (self.state, self.was_welcomed) = (State::Up, true);
+                self.sight.begin(start, Seen { start, seq });
                 self.deliveries.push_back(Delivery::Welcome { epoch: start.epoch, lease_ms });
                 Ok(())
             }
+            // It was on its way when the driver said welcome, and was overtaken.
+            (State::Up | State::Left, ServerMessage::Recovering { .. }) => Ok(()),
             (State::HelloDue | State::HelloSent, message) => {
                 Err(ProtocolError::unexpected(&message, "before the welcome"))
             }
@@ -360,11 +366,7 @@ impl Link {
             }
             ServerMessage::Retire(retire) => self.deliveries.push_back(Delivery::Retire(retire)),
             ServerMessage::Pong => {}
-            ServerMessage::Durable { seq } => {
-                if let Some(seen) = &mut self.seen {
-                    seen.see(seen.start.epoch, seq);
-                }
-            }
+            ServerMessage::Durable { seq } => self.sight.see(seq),
             message @ (ServerMessage::Welcome { .. } | ServerMessage::Closing(_)) => {
                 return Err(ProtocolError::unexpected(&message, "while the session was open"));
             }
@@ -425,15 +427,13 @@ impl Link {
         match message {
             ServerMessage::Subscribed { from, seq } => {
                 // Where a log ends is something that was seen, too.
-                if let Some(seen) = &mut self.seen {
-                    seen.see(seen.start.epoch, seq);
-                }
+                self.sight.see(seq);
                 intake.begin(subscription, from, deliveries);
             }
             ServerMessage::Trimmed { first, .. } => intake.skip_to(subscription, first, deliveries)?,
             ServerMessage::CaughtUp { head } => intake.caught_up(subscription, head, deliveries)?,
             ServerMessage::Records => {
-                if intake.take_batches(subscription, batches, self.seen.as_mut(), deliveries)? {
+                if intake.take_batches(subscription, batches, &mut self.sight, deliveries)? {
                     self.credit_due.insert(subscription);
                 }
             }

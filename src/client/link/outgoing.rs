@@ -13,9 +13,9 @@ impl Link {
                 let hello = Hello {
                     token: self.token.clone(),
                     session: self.session,
-                    resume: self.seen.is_some(),
+                    resume: self.was_welcomed,
                     role: self.role.clone(),
-                    seen: self.seen,
+                    seen: self.sight.seen(),
                 };
                 Some((0, ClientMessage::Hello(hello)))
             }

@@ -6,6 +6,7 @@ use crate::protocol::message::Hello;
 use crate::protocol::start::{RecoveryProgress, Regress, Seen, Start};
 use crate::protocol::{Epoch, StartId};
 
+const NEWEST: Seen = Seen { start: Start { epoch: Epoch(0), id: StartId(0), after: Seq(0) }, seq: Seq(0) };
 const HALF: RecoveryProgress = RecoveryProgress::Records(500);
 
 /// A site whose scheduler recovers, and a client that has said hello.
@@ -17,7 +18,7 @@ async fn recovering() -> (Site, TestClient<tokio::io::DuplexStream>) {
     client.send(0, &hello(None)).await;
     assert_eq!(
         client.message().await,
-        (0, ServerMessage::Recovering { start: Start::default(), progress: HALF })
+        (0, ServerMessage::Recovering { start: Start::default(), newest: NEWEST, progress: HALF })
     );
     (site, client)
 }
@@ -30,7 +31,7 @@ async fn logs_are_read_before_the_welcome_and_after_it() {
     assert_eq!(client.message().await, (1, ServerMessage::Subscribed { from: 0, seq: Seq(0) }));
     assert_eq!(client.receive().await.unwrap().records(), [(0, "a".to_owned())]);
     assert_eq!(client.message().await, (1, ServerMessage::CaughtUp { head: 1 }));
-    let told = ServerMessage::Recovering { start: Start::default(), progress: HALF };
+    let told = ServerMessage::Recovering { start: Start::default(), newest: NEWEST, progress: HALF };
     assert_eq!(client.message().await, (0, told), "and once a second how far it is");
     site.driver.recovery.send_replace(None);
     let (_, _outbox) = site.driver.accept().await;

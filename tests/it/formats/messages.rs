@@ -181,7 +181,7 @@ fn of_the_server(lines: &mut Lines) {
         Abort = ServerMessage::Abort { task: TASK, attempt: ATTEMPT },
         Pong = ServerMessage::Pong,
         Durable = ServerMessage::Durable { seq: Seq(1003) },
-        Recovering = ServerMessage::Recovering { start: start(), progress: RecoveryProgress::Records(70_000) },
+        Recovering = ServerMessage::Recovering { start: start(), newest: Seen { start: start(), seq: Seq(1003) }, progress: RecoveryProgress::Records(70_000) },
         Retire = ServerMessage::Retire(Retire::HandOver),
     });
     lines.add("ServerMessage::Answer.Err", &ServerMessage::Answer(Err(Rejection::ShuttingDown)));

@@ -16,6 +16,8 @@ const START: Start = Start { epoch: Epoch(1), id: StartId(9), after: Seq(0) };
 /// The start after that.
 const NEXT: Start = Start { epoch: Epoch(2), id: StartId(8), after: Seq(5) };
 
+const NEWEST: Seen = Seen { start: START, seq: Seq(1) };
+
 fn link() -> Link {
     let mut link = Link::new(SessionId([1; 16]), Role::Client, None);
     assert!(!reconnect(&mut link).resume, "a new session has nothing to resume");

@@ -26,7 +26,7 @@ fn each_hello_shows_the_newest_commit_that_was_seen() {
     receive(&mut link, number, ServerMessage::Subscribed { from: 1, seq: Seq(0) });
     let mut open = OpenBatch::new(LOG, 1, 1);
     assert!(open.push(&1, true));
-    records(&mut link, number, &[&open.seal(Seq(11), Epoch(0), 0)]).unwrap();
+    records(&mut link, number, &[&open.seal(Seq(1), Epoch(0), 0)]).unwrap();
     assert_eq!(seen(&mut link), Some((START, 1)), "as the newest welcome says");
 }
 
@@ -50,7 +50,7 @@ fn while_the_scheduler_recovers_logs_are_read_and_all_else_waits() {
     link.connected();
     assert!(matches!(link.next_outgoing(), Some((0, ClientMessage::Hello(_)))));
     let progress = RecoveryProgress::Records(7);
-    receive(&mut link, 0, ServerMessage::Recovering { start: NEXT, progress });
+    receive(&mut link, 0, ServerMessage::Recovering { start: NEXT, newest: NEWEST, progress });
     assert_eq!(link.next_delivery(), Some(Delivery::Recovering { progress }));
     let during = link.subscribe(LOG, Position::Offset(0));
     assert_eq!(sent(&mut link), [before, during], "subscriptions, not the command");
@@ -60,8 +60,11 @@ fn while_the_scheduler_recovers_logs_are_read_and_all_else_waits() {
     assert!(matches!(deliveries(&mut link)[..], [Delivery::Subscribed { .. }, Delivery::Records { .. }]));
     link.unsubscribe(before);
     assert_eq!(sent(&mut link), [before], "its end is told");
-    receive(&mut link, 0, ServerMessage::Recovering { start: NEXT, progress });
-    receive(&mut link, 0, ServerMessage::Welcome { start: START, seq: Seq(1), lease_ms: 1000 });
+    receive(&mut link, 0, ServerMessage::Recovering { start: NEXT, newest: NEWEST, progress });
+    receive(&mut link, 0, ServerMessage::Welcome { start: NEXT, seq: Seq(6), lease_ms: 1000 });
+    // The driver's words may overtake the session's.
+    receive(&mut link, 0, ServerMessage::Recovering { start: NEXT, newest: NEWEST, progress });
+    assert!(link.is_up());
     assert_eq!(sent(&mut link), [command], "and no subscription twice");
     // The next connection is to a scheduler that has recovered.
     deliveries(&mut link);
@@ -74,7 +77,11 @@ fn credit_goes_back_before_the_welcome_too() {
     let mut link = link();
     link.connected();
     link.next_outgoing();
-    receive(&mut link, 0, ServerMessage::Recovering { start: NEXT, progress: RecoveryProgress::Snapshot(0) });
+    receive(
+        &mut link,
+        0,
+        ServerMessage::Recovering { start: NEXT, newest: NEWEST, progress: RecoveryProgress::Snapshot(0) },
+    );
     let number = link.subscribe(LOG, Position::Offset(0));
     assert_eq!(sent(&mut link), [number]);
     receive(&mut link, number, ServerMessage::Subscribed { from: 0, seq: Seq(0) });
@@ -91,27 +98,35 @@ fn credit_goes_back_before_the_welcome_too() {
 }
 
 #[test]
-fn what_is_read_before_the_welcome_counts_as_seen() {
-    let mut link = link();
-    let number = link.subscribe(LOG, Position::Offset(0));
-    let seen = |link: &mut Link| {
-        link.connected();
-        let Some((0, ClientMessage::Hello(hello))) = link.next_outgoing() else { panic!("no hello") };
-        hello.seen.unwrap()
-    };
-    seen(&mut link);
-    receive(&mut link, 0, ServerMessage::Recovering { start: NEXT, progress: RecoveryProgress::Records(7) });
-    assert_eq!(sent(&mut link), [number]);
-    receive(&mut link, number, ServerMessage::Subscribed { from: 0, seq: Seq(0) });
-    let mut open = OpenBatch::new(LOG, 0, 0);
-    assert!(open.push(&1, true));
-    records(&mut link, number, &[&open.seal(Seq(6), NEXT.epoch, 0)]).unwrap();
-    assert_eq!(seen(&mut link), Seen { start: NEXT, seq: Seq(6) });
-    let mut fresh = Link::new(SessionId([1; 16]), Role::Client, None);
-    fresh.connected();
-    fresh.next_outgoing();
-    receive(&mut fresh, 0, ServerMessage::Recovering { start: NEXT, progress: RecoveryProgress::Records(7) });
-    assert!(!fresh.was_welcomed(), "a session that is new has nothing to resume");
+fn what_can_be_read_before_the_welcome_is_shown_in_the_next_hello() {
+    let newest = Seen { start: START, seq: NEXT.after };
+    let recovering =
+        || ServerMessage::Recovering { start: NEXT, newest, progress: RecoveryProgress::Records(7) };
+    for (mut link, resume) in [(Link::new(SessionId([1; 16]), Role::Client, None), false), (link(), true)] {
+        let hello = |link: &mut Link| {
+            deliveries(link);
+            link.connected();
+            let Some((0, ClientMessage::Hello(hello))) = link.next_outgoing() else { panic!("no hello") };
+            (hello.resume, hello.seen)
+        };
+        hello(&mut link);
+        receive(&mut link, 0, recovering());
+        // The scheduler ends before it has recovered.
+        assert_eq!(hello(&mut link), (resume, Some(newest)));
+        receive(&mut link, 0, recovering());
+        let number = link.subscribe(LOG, Position::Offset(0));
+        sent(&mut link);
+        receive(&mut link, number, ServerMessage::Subscribed { from: 0, seq: NEXT.after });
+        assert_eq!(hello(&mut link), (resume, Some(newest)));
+        // Another one was welcomed, and wrote, before this one is.
+        receive(&mut link, 0, recovering());
+        sent(&mut link);
+        receive(&mut link, number, ServerMessage::Subscribed { from: 0, seq: NEXT.after });
+        let mut open = OpenBatch::new(LOG, 0, 0);
+        assert!(open.push(&1, true));
+        records(&mut link, number, &[&open.seal(Seq(6), NEXT.epoch, 0)]).unwrap();
+        assert_eq!(hello(&mut link), (resume, Some(Seen { start: NEXT, seq: Seq(6) })));
+    }
 }
 
 #[test]
