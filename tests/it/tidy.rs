@@ -96,6 +96,29 @@ fn a_file_has_one_subject() {
 }
 
 #[test]
+fn the_files_and_tests_that_docs_name_are_there() {
+    let mut named = 0;
+    for document in ["README.md", "ARCHITECTURE.md", "docs/reliability.md"] {
+        let text = fs::read_to_string(root().join(document)).unwrap();
+        let code = text.split('`').skip(1).step_by(2);
+        for name in code.filter(|code| code.starts_with("src/") || code.starts_with("tests/")) {
+            let (file, test) = name.split_once("::").unwrap_or((name, ""));
+            let path = root().join(file);
+            assert!(path.exists(), "{document} names {file}, which is not there");
+            if !test.is_empty() {
+                let text = fs::read_to_string(path).unwrap();
+                // A test, or one of a suite that a macro makes.
+                let is_there =
+                    text.contains(&format!("fn {test}(")) || text.lines().any(|line| line.trim() == test);
+                assert!(is_there, "{document} names {name}, which is not there");
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 100, "only {named} tests are named");
+}
+
+#[test]
 fn each_engine_is_named_in_one_file() {
     let naming = |pattern: &str| -> Vec<String> {
         // The engine's file has the crate's name: what `log` takes from it is not the crate.
