@@ -35,7 +35,7 @@ use crate::protocol::{ChannelEvent, TaskEvent};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Offsets, indexes, epochs or producers are not dense, or a subscription left something out.
+    /// Offsets, indexes or producers are not dense, epochs do not grow, or a subscription left something out.
     Gap,
     /// What was acknowledged is not where it was said to be.
     Lost,
