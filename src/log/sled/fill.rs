@@ -13,8 +13,9 @@ use crate::protocol::start::Starts;
 use crate::protocol::version::STORE_VERSION;
 use crate::protocol::{Epoch, LogId, Seq};
 
-/// How many bytes of batches are put into the new store at a time.
-const PIECE_BYTES: usize = 1024 * 1024;
+/// How many bytes of batches are put into the new store at a time: 64 KiB. What sled replaces of its pages meanwhile it
+/// keeps until then: with 1 MiB a backup of 270,000 small batches took 690 MiB of memory, with this 96.
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// After how many bytes the new store is flushed on the way, to bound what sled keeps in memory.
 const FLUSH_BYTES: usize = 32 * 1024 * 1024;
