@@ -13,17 +13,25 @@ use super::OpenError;
 const UNLOCK_TRIES_MAX: u32 = 500;
 const UNLOCK_PAUSE: Duration = Duration::from_millis(10);
 
+/// How often a lock that somebody holds is tried, for 1 s in all: a process that was killed lets go of it only when
+/// the system has put it away, and a child that is being started holds what its parent has.
+const HOLD_TRIES_MAX: u32 = 100;
+const HOLD_PAUSE: Duration = Duration::from_millis(10);
+
 /// Makes the directory if need be, and holds its lock: nobody else has the store then.
 pub(super) fn hold(dir: &Path) -> Result<File, OpenError> {
     let refused = |why: io::Error| OpenError::io(dir, why);
     fs::create_dir_all(dir).map_err(refused)?;
     let lock =
         File::options().write(true).create(true).truncate(false).open(dir.join("lock")).map_err(refused)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(fs::TryLockError::WouldBlock) => Err(OpenError::HeldByAnotherProcess { dir: dir.to_owned() }),
-        Err(fs::TryLockError::Error(why)) => Err(refused(why)),
+    for _ in 0..HOLD_TRIES_MAX {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(fs::TryLockError::WouldBlock) => std::thread::sleep(HOLD_PAUSE),
+            Err(fs::TryLockError::Error(why)) => return Err(refused(why)),
+        }
     }
+    Err(OpenError::HeldByAnotherProcess { dir: dir.to_owned() })
 }
 
 /// Waits until sled's own lock on its file is free.

@@ -49,6 +49,24 @@ fn a_store_that_is_held_is_refused_until_it_is_let_go() {
 }
 
 #[test]
+fn a_store_that_is_let_go_in_a_moment_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let holder = open_sled(dir.path());
+    let (begun, has_begun) = std::sync::mpsc::channel();
+    let waiting = std::thread::spawn({
+        let dir = dir.path().to_owned();
+        move || {
+            begun.send(()).unwrap();
+            open_sled(&dir);
+        }
+    });
+    has_begun.recv().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    drop(holder);
+    waiting.join().unwrap();
+}
+
+#[test]
 fn a_place_that_cannot_be_a_store_is_refused_in_words() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("file");
