@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod backup;
+mod bench;
 mod cluster;
 mod demo;
 #[cfg(target_os = "linux")]

@@ -9,12 +9,18 @@ use serde_json::Value;
 use crate::cli::output::Output;
 
 /// A variant of a scenario, as one line of JSON has it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Measured {
     pub scenario: &'static str,
     pub variant: String,
     pub params: BTreeMap<&'static str, Value>,
     pub figures: BTreeMap<&'static str, Figure>,
+    /// What the machine can do, measured in the same runs: see `limits`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<&'static str, Figure>,
+    /// Figures by the limits that bound them: these travel between machines.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub ratios: BTreeMap<&'static str, f64>,
     pub hardware: String,
     pub commit: &'static str,
 }
@@ -40,6 +46,11 @@ impl Figure {
 }
 
 impl Measured {
+    /// Of a scenario, with nothing measured yet.
+    pub fn of(scenario: &'static str) -> Measured {
+        Measured { scenario, hardware: hardware(), commit: commit(), ..Measured::default() }
+    }
+
     /// Prints it, for people or as a line of JSON.
     pub fn print(&self, output: &mut Output, json: bool) -> anyhow::Result<()> {
         if json {
@@ -47,15 +58,20 @@ impl Measured {
             return output.flush();
         }
         output.line(format!("{} {} ({})", self.scenario, self.variant, self.hardware))?;
-        for (name, Figure { median, min, max, unit }) in &self.figures {
-            output.line(format!("  {name:<16} {median:>16.3} {unit:<8} (min {min:.3}, max {max:.3})"))?;
+        for (name, Figure { median, min, max, unit }) in self.figures.iter().chain(&self.limits) {
+            let what = if self.limits.contains_key(name) { "limit  " } else { "" };
+            output
+                .line(format!("  {what}{name:<24} {median:>16.3} {unit:<8} (min {min:.3}, max {max:.3})"))?;
+        }
+        for (name, ratio) in &self.ratios {
+            output.line(format!("  ratio  {name:<24} {ratio:>16.3}"))?;
         }
         output.flush()
     }
 }
 
 /// The processor and how many of its cores there are, in words.
-pub fn hardware() -> String {
+fn hardware() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
@@ -64,7 +80,7 @@ pub fn hardware() -> String {
 }
 
 /// The commit that this binary was built from, when the build knew it (`HEADWATER_COMMIT`), or the version.
-pub fn commit() -> &'static str {
+fn commit() -> &'static str {
     option_env!("HEADWATER_COMMIT").unwrap_or(concat!("v", env!("CARGO_PKG_VERSION")))
 }
 
@@ -73,6 +89,12 @@ pub fn memory_bytes(process: u32, field: &str) -> Option<u64> {
     let status = std::fs::read_to_string(Path::new("/proc").join(process.to_string()).join("status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
     Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+}
+
+/// The value below which this part of all values lies, from 0 to 1; of at least one value, in order.
+pub fn quantile(sorted: &[f64], part: f64) -> f64 {
+    let at = (sorted.len() as f64 * part) as usize;
+    sorted[at.min(sorted.len() - 1)]
 }
 
 #[cfg(test)]
@@ -84,5 +106,13 @@ mod tests {
         let figure = Figure::of(vec![3.0, 1.0, 2.0], "s");
         assert_eq!(figure, Figure { median: 2.0, min: 1.0, max: 3.0, unit: "s" });
         assert_eq!(Figure::of(vec![4.0, 1.0, 2.0, 3.0], "s").median, 2.5);
+    }
+
+    #[test]
+    fn quantiles_are_values_that_were_there() {
+        let values: Vec<f64> = (1..=100).map(f64::from).collect();
+        let at = |part| quantile(&values, part);
+        assert_eq!((at(0.0), at(0.5), at(0.99), at(1.0)), (1.0, 51.0, 100.0, 100.0));
+        assert_eq!(quantile(&[7.0], 0.99), 7.0);
     }
 }

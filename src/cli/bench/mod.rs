@@ -1,9 +1,12 @@
 //! `headwater bench`: one file per scenario, and what they share.
 
+mod append;
 mod figures;
 mod history;
+mod limits;
 mod recovery;
 mod scheduler;
+mod store;
 
 /// Measure this machine
 ///
@@ -11,12 +14,14 @@ mod scheduler;
 /// afterwards.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
+    Append(append::Append),
     Recovery(recovery::Recovery),
 }
 
 impl Command {
     pub async fn run(self) -> anyhow::Result<()> {
         match self {
+            Command::Append(append) => append.run().await,
             Command::Recovery(recovery) => recovery.run().await,
         }
     }

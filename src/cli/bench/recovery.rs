@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::Context;
 use serde_json::json;
 
-use super::figures::{Figure, Measured, commit, hardware};
+use super::figures::{Figure, Measured};
 use super::history;
 use super::scheduler::Scheduler;
+use super::store::Store;
 use crate::cli::output::{Output, note};
 use crate::client::Client;
 
@@ -50,7 +50,7 @@ impl Recovery {
         for records in &self.records {
             let store = Store::make(self.data.clone())?;
             note(format_args!("writing {} live tasks and {records} records", self.tasks));
-            let (dir, tasks, records) = (store.0.clone(), self.tasks, *records);
+            let (dir, tasks, records) = (store.dir().to_owned(), self.tasks, *records);
             tokio::task::spawn_blocking(move || history::write(&dir, tasks, records)).await??;
             self.measure(&store, records).await?.print(&mut output, self.json)?;
         }
@@ -62,7 +62,7 @@ impl Recovery {
         let mut found = 0;
         for run in 1..=self.runs {
             let started = Instant::now();
-            let scheduler = Scheduler::start(&store.0).await?;
+            let scheduler = Scheduler::start(store.dir()).await?;
             let client = Client::connect(&scheduler.address).await?;
             let overview = client.overview().await?;
             seconds.push(started.elapsed().as_secs_f64());
@@ -81,32 +81,10 @@ impl Recovery {
             figures.insert("rss_bytes", Figure::of(rss, "bytes"));
         }
         Ok(Measured {
-            scenario: "recovery",
             variant: format!("{} live tasks, {records} records", self.tasks),
             params: BTreeMap::from([("live_tasks", json!(self.tasks)), ("history_records", json!(found))]),
             figures,
-            hardware: hardware(),
-            commit: commit(),
+            ..Measured::of("recovery")
         })
-    }
-}
-
-/// The directory of a store, which goes when this does.
-struct Store(PathBuf);
-
-impl Store {
-    fn make(dir: PathBuf) -> anyhow::Result<Store> {
-        std::fs::create_dir(&dir).with_context(|| {
-            format!("{} cannot be made: give --data a directory that is not there", dir.display())
-        })?;
-        Ok(Store(dir))
-    }
-}
-
-impl Drop for Store {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!(dir = %self.0.display(), %error, "the store of the bench is left behind");
-        }
     }
 }
