@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use headwater::log::{Faulty, Log, Memory, SledLog, SledOptions};
 use headwater::protocol::batch::{Batch, Commit, OpenBatch};
@@ -36,6 +37,9 @@ impl Engine for InMemory {
     }
 }
 
+/// After how long without a write sled's threads are taken to be at rest.
+const SLED_RESTS: Duration = Duration::from_millis(40);
+
 pub struct OnSled(TempDir);
 
 pub fn open_sled(dir: &Path) -> SledLog {
@@ -57,6 +61,18 @@ pub fn copy_dir(from: &Path, to: &Path) {
     }
 }
 
+/// Whether all files are the same in both.
+fn is_copy(of: &Path, copy: &Path) -> bool {
+    fs::read_dir(of).unwrap().all(|entry| {
+        let entry = entry.unwrap();
+        let there = copy.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            return is_copy(&entry.path(), &there);
+        }
+        fs::read(entry.path()).ok() == fs::read(there).ok()
+    })
+}
+
 impl Engine for OnSled {
     type Log = SledLog;
     fn new() -> Self {
@@ -66,9 +82,17 @@ impl Engine for OnSled {
         open_sled(self.0.path())
     }
     fn crash(&mut self, log: SledLog) -> SledLog {
-        // The files as they are now, while the store is open: what a killed process leaves.
-        let left = tempfile::tempdir().unwrap();
-        copy_dir(self.0.path(), left.path());
+        // The files as they are now, while the store is open: what a killed process leaves. sled writes what was
+        // appended and not flushed with several threads, in any order; the scheduler never has more than one commit
+        // of that kind, these tests do. With a hole before a later commit a start would rightly see damage, so
+        // they are given time to come to rest.
+        let left = (0..100).find_map(|_| {
+            let left = tempfile::tempdir().unwrap();
+            copy_dir(self.0.path(), left.path());
+            std::thread::sleep(SLED_RESTS);
+            is_copy(self.0.path(), left.path()).then_some(left)
+        });
+        let left = left.expect("sled comes to rest");
         drop(log);
         self.0 = left;
         self.open()
