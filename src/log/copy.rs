@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{OpenError, directory};
+use super::{OpenError, directory, space};
 
 /// A directory for a copy of a store. It is removed when this is dropped.
 #[derive(Debug)]
@@ -120,9 +120,9 @@ pub fn copy(store: &Path, to: &Path) -> Result<(), CopyError> {
 
 fn refused(store: &Path, bytes: u64, why: io::Error) -> CopyError {
     let dir = store.to_owned();
-    match why.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => CopyError::Full { dir, bytes },
-        _ => CopyError::Io { dir, why },
+    match space::is_want_of_room(&why) {
+        true => CopyError::Full { dir, bytes },
+        false => CopyError::Io { dir, why },
     }
 }
 

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::head::{Found, HeadFile};
-use super::{Last, OpenError, directory};
+use super::{Last, OpenError, directory, space};
 
 /// What is behind the name while it is made.
 const UNFINISHED: &str = "unfinished";
@@ -84,12 +84,10 @@ impl MakeError {
     /// What the system said about something in a directory.
     pub fn io(dir: &Path, why: io::Error) -> MakeError {
         let dir = dir.to_owned();
-        match why.kind() {
-            // A quota, and the largest file that is allowed, are a disk's end for whoever meets them.
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-                MakeError::Full { dir }
-            }
-            _ => MakeError::Io { dir, why },
+        // The largest file that is allowed is a disk's end, too, for whoever meets it.
+        match space::is_want_of_room(&why) || why.kind() == io::ErrorKind::FileTooLarge {
+            true => MakeError::Full { dir },
+            false => MakeError::Io { dir, why },
         }
     }
 }

@@ -1,7 +1,6 @@
 //! How fast values are appended, each acknowledged once it is durable.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -11,6 +10,7 @@ use tokio::task::JoinSet;
 
 use super::figures::{Figure, Measured, quantile};
 use super::limits::Limits;
+use super::options::Options;
 use super::scheduler::Scheduler;
 use super::store::Store;
 use crate::cli::output::{Output, note};
@@ -38,17 +38,8 @@ pub struct Append {
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = duration)]
     seconds: Duration,
 
-    /// Runs of each variant, at least 1
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
-    runs: u32,
-
-    /// A directory that is made for the store, and removed afterwards
-    #[arg(long, value_name = "DIR", default_value = "./headwater-bench")]
-    data: PathBuf,
-
-    /// Print an object per line
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    options: Options,
 }
 
 /// A way to append.
@@ -73,11 +64,11 @@ impl Append {
     pub async fn run(self) -> anyhow::Result<()> {
         let mut output = Output::new();
         for variant in VARIANTS {
-            let store = Store::make(self.data.clone())?;
+            let store = Store::make(self.options.data.clone())?;
             let scheduler = Scheduler::start(store.dir()).await?;
             let measured = self.measure(variant, &scheduler, &store).await?;
             scheduler.kill().await?;
-            measured.print(&mut output, self.json)?;
+            measured.print(&mut output, self.options.json)?;
         }
         Ok(())
     }
@@ -98,7 +89,7 @@ impl Append {
         let (mut rates, mut p50, mut p99, mut limits) =
             (Vec::new(), Vec::new(), Vec::new(), Limits::default());
         let (mut commits, mut all) = (0, 0);
-        for run in 1..=self.runs {
+        for run in 1..=self.options.runs {
             let before = asks.overview().await?.seq.0;
             let started = Instant::now();
             let mut times = append_all(&mut writers, self.seconds).await?;

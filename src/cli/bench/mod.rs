@@ -4,6 +4,7 @@ mod append;
 mod figures;
 mod history;
 mod limits;
+mod options;
 mod recovery;
 mod scheduler;
 mod store;

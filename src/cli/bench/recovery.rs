@@ -1,13 +1,13 @@
 //! How long a start takes after a crash, with how much live state and how much history.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Instant;
 
 use serde_json::json;
 
 use super::figures::{Figure, Measured};
 use super::history;
+use super::options::Options;
 use super::scheduler::Scheduler;
 use super::store::Store;
 use crate::cli::output::{Output, note};
@@ -31,28 +31,19 @@ pub struct Recovery {
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "10000000")]
     records: Vec<u64>,
 
-    /// Starts to measure, at least 1
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
-    runs: u32,
-
-    /// A directory that is made for the store, and removed afterwards
-    #[arg(long, value_name = "DIR", default_value = "./headwater-bench")]
-    data: PathBuf,
-
-    /// Print an object per line
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    options: Options,
 }
 
 impl Recovery {
     pub async fn run(self) -> anyhow::Result<()> {
         let mut output = Output::new();
         for records in &self.records {
-            let store = Store::make(self.data.clone())?;
+            let store = Store::make(self.options.data.clone())?;
             note(format_args!("writing {} live tasks and {records} records", self.tasks));
             let (dir, tasks, records) = (store.dir().to_owned(), self.tasks, *records);
             tokio::task::spawn_blocking(move || history::write(&dir, tasks, records)).await??;
-            self.measure(&store, records).await?.print(&mut output, self.json)?;
+            self.measure(&store, records).await?.print(&mut output, self.options.json)?;
         }
         Ok(())
     }
@@ -60,7 +51,7 @@ impl Recovery {
     async fn measure(&self, store: &Store, records: u64) -> anyhow::Result<Measured> {
         let (mut seconds, mut rss) = (Vec::new(), Vec::new());
         let mut found = 0;
-        for run in 1..=self.runs {
+        for run in 1..=self.options.runs {
             let started = Instant::now();
             let scheduler = Scheduler::start(store.dir()).await?;
             let client = Client::connect(&scheduler.address).await?;

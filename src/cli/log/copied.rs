@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::lost::Lost;
 use crate::cli::output::{Output, note};
 use crate::log::Last;
 use crate::protocol::batch::Damage;
@@ -56,14 +57,6 @@ struct Shown<'a> {
     snapshots: &'a [Seq],
     lost: Vec<Lost<'a>>,
     seconds: f64,
-}
-
-#[derive(Debug, Serialize)]
-struct Lost<'a> {
-    log: LogId,
-    from: u64,
-    to: u64,
-    why: &'a str,
 }
 
 impl Copied {
@@ -121,12 +114,7 @@ impl Copied {
     }
 
     fn shown<'a>(&'a self, made: Made, place: &'a str) -> Shown<'a> {
-        let lost = self.lost.iter().map(|(log, damage)| Lost {
-            log: *log,
-            from: damage.from,
-            to: damage.to,
-            why: &damage.why,
-        });
+        let lost = self.lost.iter().map(|(log, damage)| Lost::of(*log, damage));
         let (backup, restored) = match made {
             Made::Backup => (Some(place), None),
             Made::Restored => (None, Some(place)),

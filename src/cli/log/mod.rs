@@ -6,6 +6,7 @@ mod copied;
 mod dump;
 mod info;
 mod live;
+mod lost;
 mod offline;
 mod repair;
 mod restore;

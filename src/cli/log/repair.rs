@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::lost::Lost;
 use crate::cli::output::Output;
 use crate::log::salvage::Repair as Done;
 use crate::log::{Last, SledLog};
-use crate::protocol::{LogId, Seq};
+use crate::protocol::Seq;
 
 /// Repair a damaged store, as a start of the scheduler does by itself.
 ///
@@ -66,14 +67,6 @@ struct Details<'a> {
 }
 
 #[derive(Debug, Serialize)]
-struct Lost<'a> {
-    log: LogId,
-    from: u64,
-    to: u64,
-    why: &'a str,
-}
-
-#[derive(Debug, Serialize)]
 struct Commit {
     seq: u64,
     epoch: u64,
@@ -107,12 +100,7 @@ fn shown(done: Option<&Done>) -> Shown<'_> {
 }
 
 fn details(done: &Done) -> Details<'_> {
-    let lost = done.lost.iter().map(|range| Lost {
-        log: range.log,
-        from: range.damage.from,
-        to: range.damage.to,
-        why: &range.damage.why,
-    });
+    let lost = done.lost.iter().map(|range| Lost::of(range.log, &range.damage));
     Details {
         why: &done.why,
         kept: done.kept.as_ref().map(|kept| kept.display().to_string()),
@@ -136,6 +124,7 @@ fn commit(last: Last) -> Commit {
 mod tests {
     use super::*;
     use crate::log::salvage::LostRange;
+    use crate::protocol::LogId;
     use crate::protocol::batch::Damage;
 
     #[test]

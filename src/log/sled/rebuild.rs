@@ -11,8 +11,8 @@ use super::trees::Trees;
 use crate::log::failure::{Failure, guarded};
 use crate::log::heads::Heads;
 use crate::log::salvage::{self, Chosen, LostRange, Repair, Source};
-use crate::log::upgrade;
 use crate::log::{Last, OpenError, directory, suspect};
+use crate::log::{space, upgrade};
 use crate::protocol::batch::Batch;
 use crate::protocol::start::Starts;
 use crate::protocol::{Epoch, LogId};
@@ -84,14 +84,12 @@ pub(super) fn rebuild(
 
 /// Says what to do about a full disk.
 fn in_words(why: io::Error) -> io::Error {
-    match why.kind() {
-        kind @ (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
-            let what = "the disk is full: a repair needs twice as much free space as the store has; free some \
-                        and start again, nothing was changed";
-            io::Error::new(kind, what)
-        }
-        _ => why,
+    if !space::is_want_of_room(&why) {
+        return why;
     }
+    let what = "the disk is full: a repair needs twice as much free space as the store has; free some \
+                and start again, nothing was changed";
+    io::Error::new(why.kind(), what)
 }
 
 /// Opens a copy of a damaged store, and reads what it says; nothing when it cannot be opened.
