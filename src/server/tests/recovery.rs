@@ -54,7 +54,12 @@ async fn who_leaves_while_it_waits_is_told_to_the_driver_as_gone() {
 #[tokio::test(start_paused = true)]
 async fn who_is_refused_in_the_end_is_told_why() {
     let (mut site, mut client) = recovering().await;
-    let crate::scheduler::handle::Call::Connect { reply, .. } = site.driver.call().await else { panic!() };
+    let crate::scheduler::handle::Call::Connect { reply, outbox, .. } = site.driver.call().await else {
+        panic!()
+    };
+    // The end of what the driver has to say may be seen before its answer.
+    drop(outbox);
+    until_idle().await;
     reply.send(Err(Closing::Replaced)).unwrap();
     assert_eq!(closing(&mut client).await, Closing::Replaced);
 }
