@@ -81,8 +81,7 @@ enum Command {
     Task(task::Command),
     #[command(subcommand)]
     Log(log::Command),
-    #[command(subcommand)]
-    Bench(bench::Command),
+    Bench(bench::Bench),
 }
 
 impl Command {
@@ -97,7 +96,7 @@ impl Command {
             Command::Channel(command) => command.run().await,
             Command::Task(command) => command.run().await,
             Command::Log(command) => command.run().await,
-            Command::Bench(command) => command.run().await,
+            Command::Bench(bench) => bench.run().await,
         }
     }
 

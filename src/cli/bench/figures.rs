@@ -1,7 +1,6 @@
 //! What a scenario measured: figures over several runs, and what they were measured on.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -14,16 +13,51 @@ pub struct Measured {
     pub scenario: &'static str,
     pub variant: String,
     pub params: BTreeMap<&'static str, Value>,
-    pub figures: BTreeMap<&'static str, Figure>,
+    pub figures: Figures,
     /// What the machine can do, measured in the same runs: see `limits`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub limits: BTreeMap<&'static str, Figure>,
+    pub limits: Figures,
     /// Figures by the limits that bound them: these travel between machines.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub ratios: BTreeMap<&'static str, f64>,
+    /// When what is acknowledged is on the disk.
+    pub durability: &'static str,
     pub hardware: String,
     pub commit: &'static str,
 }
+
+/// Quantities by name, and what each run saw of them.
+#[derive(Debug, Default)]
+pub struct Runs(BTreeMap<&'static str, (Vec<f64>, &'static str)>);
+
+impl Runs {
+    /// One more run saw this.
+    pub fn add(&mut self, name: &'static str, value: f64, unit: &'static str) {
+        self.0.entry(name).or_insert_with(|| (Vec::new(), unit)).0.push(value);
+    }
+
+    /// One more run saw so many bytes, where the system says so.
+    pub fn add_bytes(&mut self, name: &'static str, bytes: Option<u64>) {
+        if let Some(bytes) = bytes {
+            self.add(name, bytes as f64, "bytes");
+        }
+    }
+
+    /// One more run saw commands that took so long, in microseconds.
+    pub fn add_times(&mut self, mut times: Vec<f64>) {
+        times.sort_unstable_by(f64::total_cmp);
+        self.add("p50_us", quantile(&times, 0.5), "us");
+        self.add("p99_us", quantile(&times, 0.99), "us");
+    }
+
+    /// Over all runs.
+    pub fn figures(self) -> Figures {
+        self.0.into_iter().map(|(name, (runs, unit))| (name, Figure::of(runs, unit))).collect()
+    }
+}
+
+/// Figures by name.
+pub type Figures = BTreeMap<&'static str, Figure>;
 
 /// One quantity over all runs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -48,16 +82,17 @@ impl Figure {
 impl Measured {
     /// Of a scenario, with nothing measured yet.
     pub fn of(scenario: &'static str) -> Measured {
-        Measured { scenario, hardware: hardware(), commit: commit(), ..Measured::default() }
+        // There is no other: a scheduler answers once its commit is fsynced.
+        let durability = "fsynced";
+        Measured { scenario, durability, hardware: hardware(), commit: commit(), ..Measured::default() }
     }
 
-    /// Prints it, for people or as a line of JSON.
-    pub fn print(&self, output: &mut Output, json: bool) -> anyhow::Result<()> {
-        if json {
-            output.json(self)?;
-            return output.flush();
-        }
-        output.line(format!("{} {} ({})", self.scenario, self.variant, self.hardware))?;
+    /// Prints it for people.
+    pub fn print(&self, output: &mut Output) -> anyhow::Result<()> {
+        output.line(format!(
+            "{} {} ({}, {}, {})",
+            self.scenario, self.variant, self.hardware, self.commit, self.durability
+        ))?;
         for (name, Figure { median, min, max, unit }) in self.figures.iter().chain(&self.limits) {
             let what = if self.limits.contains_key(name) { "limit  " } else { "" };
             output
@@ -66,7 +101,7 @@ impl Measured {
         for (name, ratio) in &self.ratios {
             output.line(format!("  ratio  {name:<24} {ratio:>16.3}"))?;
         }
-        output.flush()
+        Ok(())
     }
 }
 
@@ -82,13 +117,6 @@ fn hardware() -> String {
 /// The commit that this binary was built from, when the build knew it (`HEADWATER_COMMIT`), or the version.
 fn commit() -> &'static str {
     option_env!("HEADWATER_COMMIT").unwrap_or(concat!("v", env!("CARGO_PKG_VERSION")))
-}
-
-/// A field of `/proc/PID/status` in bytes, `VmHWM` say; `None` where there is no such file.
-pub fn memory_bytes(process: u32, field: &str) -> Option<u64> {
-    let status = std::fs::read_to_string(Path::new("/proc").join(process.to_string()).join("status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
-    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
 }
 
 /// The value below which this part of all values lies, from 0 to 1; of at least one value, in order.

@@ -1,6 +1,5 @@
 //! What the machine can do: its disk and its loopback, measured beside each run. No scheduler takes part.
 
-use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -8,7 +7,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::figures::{Figure, quantile};
+use super::figures::{Figures, Runs, quantile};
 
 /// How many appends with an fdatasync of their own are measured: enough for a p99, under a second on most disks.
 const SYNCS: usize = 300;
@@ -27,7 +26,7 @@ const WRITE_BYTES: usize = 256 * 1024;
 
 /// The limits by name, and what each run saw of them.
 #[derive(Debug, Default)]
-pub struct Limits(BTreeMap<&'static str, (Vec<f64>, &'static str)>);
+pub struct Limits(Runs);
 
 impl Limits {
     /// Measures them once more. A commit of the scenario had so many records of so many bytes.
@@ -51,13 +50,18 @@ impl Limits {
     }
 
     fn add(&mut self, name: &'static str, value: f64, unit: &'static str) {
-        self.0.entry(name).or_insert_with(|| (Vec::new(), unit)).0.push(value);
+        self.0.add(name, value, unit);
     }
 
     /// Over all runs.
-    pub fn figures(self) -> BTreeMap<&'static str, Figure> {
-        self.0.into_iter().map(|(name, (runs, unit))| (name, Figure::of(runs, unit))).collect()
+    pub fn figures(self) -> Figures {
+        self.0.figures()
     }
+}
+
+/// The sum of some limits' medians: what a way that takes them one after the other takes at least.
+pub fn sum(limits: &Figures, names: [&str; 2]) -> f64 {
+    names.iter().map(|name| limits[name].median).sum()
 }
 
 /// How long each append with its fdatasync takes, in microseconds, in order of size.

@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::figures::{Figure, Measured};
+use super::figures::{Measured, Runs};
 use super::history;
 use super::options::Options;
+use super::report::Report;
 use super::scheduler::Scheduler;
 use super::store::Store;
-use crate::cli::output::{Output, note};
+use crate::cli::output::note;
 use crate::client::Client;
 
 /// Measure how long a start takes after a crash
@@ -36,45 +37,40 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    pub async fn run(self) -> anyhow::Result<()> {
-        let mut output = Output::new();
+    pub async fn run(self, report: &mut Report) -> anyhow::Result<()> {
         for records in &self.records {
             let store = Store::make(self.options.data.clone())?;
             note(format_args!("writing {} live tasks and {records} records", self.tasks));
             let (dir, tasks, records) = (store.dir().to_owned(), self.tasks, *records);
             tokio::task::spawn_blocking(move || history::write(&dir, tasks, records)).await??;
-            self.measure(&store, records).await?.print(&mut output, self.options.json)?;
+            report.add(&self.measure(&store, records).await?)?;
         }
         Ok(())
     }
 
     async fn measure(&self, store: &Store, records: u64) -> anyhow::Result<Measured> {
-        let (mut seconds, mut rss) = (Vec::new(), Vec::new());
-        let mut found = 0;
+        let (mut runs, mut found) = (Runs::default(), 0);
         for run in 1..=self.options.runs {
             let started = Instant::now();
             let scheduler = Scheduler::start(store.dir()).await?;
             let client = Client::connect(&scheduler.address).await?;
             let overview = client.overview().await?;
-            seconds.push(started.elapsed().as_secs_f64());
+            let seconds = started.elapsed().as_secs_f64();
             found = overview.records;
             anyhow::ensure!(
                 overview.receipt.tasks_kept == self.tasks,
                 "a start lost tasks: {:?}",
                 overview.receipt
             );
-            note(format_args!("run {run}: {:.3} s", seconds[seconds.len() - 1]));
-            rss.extend(scheduler.peak_rss_bytes().map(|bytes| bytes as f64));
+            note(format_args!("run {run}: {seconds:.3} s"));
+            runs.add("seconds", seconds, "s");
+            runs.add_bytes("rss_bytes", scheduler.peak_rss_bytes());
             scheduler.kill().await?;
-        }
-        let mut figures = BTreeMap::from([("seconds", Figure::of(seconds, "s"))]);
-        if !rss.is_empty() {
-            figures.insert("rss_bytes", Figure::of(rss, "bytes"));
         }
         Ok(Measured {
             variant: format!("{} live tasks, {records} records", self.tasks),
             params: BTreeMap::from([("live_tasks", json!(self.tasks)), ("history_records", json!(found))]),
-            figures,
+            figures: runs.figures(),
             ..Measured::of("recovery")
         })
     }

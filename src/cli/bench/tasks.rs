@@ -1,0 +1,151 @@
+//! How many tasks a second go from one client through workers and back.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::time::Instant;
+
+use futures_util::stream::FuturesUnordered;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde_json::json;
+
+use super::figures::{Measured, Runs};
+use super::ground::{Commits, Ground};
+use super::limits::Limits;
+use super::options::Target;
+use super::report::Report;
+use super::workers::{Workers, argument, noop};
+use super::writers::IN_FLIGHT;
+use crate::cli::output::note;
+use crate::client::{Client, Item, Offset, Result, TaskFuture};
+use crate::protocol::command::Overview;
+
+/// Tasks that are run before anything is measured, at most.
+const WARM_UP_TASKS: u64 = 10_000;
+
+/// How many records of the task log are looked at for their size.
+const RECORDS_LOOKED_AT: u64 = 1_000;
+
+/// Measure how many tasks a second are run
+///
+/// One client submits tasks that do nothing, with an argument and a result of eight bytes, as many at a time as
+/// a session may have in flight, and waits for each result as soon as its submission is acknowledged. Two worker
+/// processes of one slot each run them. It is over when the client knows all results; it holds all futures until
+/// then. Where several numbers of tasks are given, what a task costs is compared with the first.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: a short look
+  headwater bench tasks --tasks 10000")]
+pub struct Tasks {
+    /// Tasks; several numbers are measured one after the other
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "100000,1000000")]
+    tasks: Vec<u64>,
+
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Tasks {
+    pub async fn run(self, report: &mut Report) -> anyhow::Result<()> {
+        let mut first_cost = None;
+        for tasks in &self.tasks {
+            let (mut runs, mut limits) = (Runs::default(), Limits::default());
+            let mut commits = Commits::of(0);
+            for run in 1..=self.target.options.runs {
+                // Each on a ground of its own: nothing of the run before is to be forgotten meanwhile.
+                let ground = Ground::prepare(&self.target).await?;
+                commits = measure(*tasks, &ground, &mut runs).await?;
+                note(format_args!("{tasks} tasks, run {run}: done"));
+                limits = ground.measure(limits, commits).await?;
+                ground.end().await?;
+            }
+            let (figures, limits) = (runs.figures(), limits.figures());
+            let (rate, cost) = (figures["tasks_per_s"].median, figures["us_per_task"].median);
+            let records_per_s = rate * figures["records_per_task"].median;
+            let of_bare_file = records_per_s / limits["bare_file_records_per_s"].median;
+            let mut ratios = BTreeMap::from([("tasks_per_s", of_bare_file)]);
+            match first_cost {
+                Some(first) => drop(ratios.insert("us_per_task", cost / first)),
+                None => first_cost = Some(cost),
+            }
+            report.add(&Measured {
+                variant: format!("{tasks} tasks"),
+                params: BTreeMap::from([
+                    ("tasks", json!(tasks)),
+                    ("argument_bytes", json!(size_of::<u64>())),
+                    ("record_bytes", json!(commits.record_bytes)),
+                    ("records_per_commit", json!(commits.records())),
+                ]),
+                figures,
+                limits,
+                ratios,
+                ..Measured::of("tasks")
+            })?;
+        }
+        Ok(())
+    }
+}
+
+async fn measure(tasks: u64, ground: &Ground, runs: &mut Runs) -> anyhow::Result<Commits> {
+    let workers = Workers::start(ground).await?;
+    let client = ground.client().await?;
+    run_all(&client, WARM_UP_TASKS.min(tasks)).await?;
+    let before = client.overview().await?;
+    let started = Instant::now();
+    let held = run_all(&client, tasks).await?;
+    let seconds = started.elapsed().as_secs_f64();
+    let (records, commits) = commits_since(&client, &before).await?;
+    runs.add("tasks_per_s", tasks as f64 / seconds, "1/s");
+    runs.add("us_per_task", seconds * 1e6 / tasks as f64, "us");
+    runs.add("records_per_task", records as f64 / tasks as f64, "records");
+    runs.add("seconds", seconds, "s");
+    runs.add_bytes("rss_bytes", ground.rss_bytes());
+    drop(held);
+    // Nobody waits for what it held to be released.
+    workers.end().await?;
+    Ok(commits)
+}
+
+/// Submits so many tasks and waits for all results. Answers the futures: they are held until they are dropped.
+pub async fn run_all(client: &Client, tasks: u64) -> Result<Vec<TaskFuture<u64>>> {
+    let mut submitting = pin!(submissions(client, tasks));
+    let (mut held, mut results) = (Vec::new(), FuturesUnordered::new());
+    loop {
+        tokio::select! {
+            Some(future) = submitting.next() => {
+                let future = future?;
+                results.push((&future).into_future());
+                held.push(future);
+            }
+            Some(result) = results.next() => drop(result?),
+            else => return Ok(held),
+        }
+    }
+}
+
+/// Submits so many tasks. Answers the futures once all are acknowledged.
+pub async fn submit_all(client: &Client, tasks: u64) -> Result<Vec<TaskFuture<u64>>> {
+    submissions(client, tasks).try_collect().await
+}
+
+fn submissions(client: &Client, tasks: u64) -> impl futures_util::Stream<Item = Result<TaskFuture<u64>>> {
+    let submit = |number| client.submit(noop, (argument(number),)).into_future();
+    stream::iter(0..tasks).map(submit).buffered(IN_FLIGHT)
+}
+
+/// How many records there are more than before, and the commits that brought them.
+pub async fn commits_since(client: &Client, before: &Overview) -> anyhow::Result<(u64, Commits)> {
+    let records = client.overview().await?.records - before.records;
+    let commits = Commits::of(record_bytes(client).await?).and(records, before.seq.0, client).await?;
+    Ok((records, commits))
+}
+
+/// How many bytes a record of the task log has, on the average of the newest.
+async fn record_bytes(client: &Client) -> anyhow::Result<usize> {
+    let head = client.overview().await?.tasks_head;
+    let mut records = client.task_log(Offset::At(head.saturating_sub(RECORDS_LOOKED_AT)));
+    let (mut bytes, mut count) = (0, 0);
+    while let Some(Item::Record(record)) = records.next().await.transpose()? {
+        bytes += postcard::to_stdvec(&record.event)?.len();
+        count += 1;
+    }
+    Ok(bytes / count.max(1))
+}

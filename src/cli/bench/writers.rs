@@ -1,0 +1,110 @@
+//! Clients that append values, and note how long each append took.
+
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::task::JoinSet;
+
+use super::ground::Ground;
+use super::values::text;
+use crate::client::Channel;
+
+/// How many commands a client has in flight at a time: as many as a session may have.
+pub const IN_FLIGHT: usize = crate::protocol::limits::IN_FLIGHT_MAX as usize;
+
+/// A way to append.
+#[derive(Debug, Clone, Copy)]
+pub struct Way {
+    pub clients: usize,
+    pub channels: usize,
+    pub in_flight: usize,
+    /// How many values a command brings.
+    pub values: usize,
+}
+
+/// One client with one channel, and one value a command.
+pub const ONE_CLIENT: Way = Way { clients: 1, channels: 1, in_flight: IN_FLIGHT, values: 1 };
+
+/// The clients of a way.
+pub struct Writers {
+    way: Way,
+    writers: Vec<Writer>,
+}
+
+/// A client and its channels.
+struct Writer {
+    way: Way,
+    channels: Vec<Channel<String>>,
+}
+
+/// What was appended.
+#[derive(Debug)]
+pub struct Appended {
+    pub records: u64,
+    pub records_per_s: f64,
+    /// How long each command took, in microseconds.
+    pub times: Vec<f64>,
+}
+
+impl Writers {
+    /// Connects them, and opens their channels: all have the same.
+    pub async fn connect(ground: &Ground, way: Way, name: &str) -> anyhow::Result<Writers> {
+        let mut writers = Vec::new();
+        for _ in 0..way.clients {
+            let client = ground.client().await?;
+            let mut channels = Vec::with_capacity(way.channels);
+            for channel in 0..way.channels {
+                channels.push(client.channel(&format!("{name}-{channel}")).await?);
+            }
+            writers.push(Writer { way, channels });
+        }
+        Ok(Writers { way, writers })
+    }
+
+    /// The first channel.
+    pub fn channel(&self) -> &Channel<String> {
+        &self.writers[0].channels[0]
+    }
+
+    /// Lets all of them append at the same time, for so long.
+    pub async fn append(&mut self, time: Duration) -> anyhow::Result<Appended> {
+        let started = Instant::now();
+        let mut running: JoinSet<_> = self.writers.drain(..).map(|writer| writer.append(time)).collect();
+        let mut times = Vec::new();
+        while let Some(done) = running.join_next().await {
+            let (writer, its_times) = done??;
+            self.writers.push(writer);
+            times.extend(its_times);
+        }
+        anyhow::ensure!(!times.is_empty(), "nothing was appended in {time:?}: give it more --seconds");
+        let records = (times.len() * self.way.values) as u64;
+        Ok(Appended { records, records_per_s: records as f64 / started.elapsed().as_secs_f64(), times })
+    }
+}
+
+impl Writer {
+    /// Appends for so long, and waits for what is in flight then.
+    async fn append(self, time: Duration) -> anyhow::Result<(Writer, Vec<f64>)> {
+        let values = vec![text(); self.way.values];
+        let mut turn = self.channels.iter().cycle();
+        let (started, mut times) = (Instant::now(), Vec::new());
+        let mut in_flight = FuturesUnordered::new();
+        loop {
+            while in_flight.len() < self.way.in_flight && started.elapsed() < time {
+                let channel = turn.next().ok_or_else(|| anyhow::anyhow!("there is no channel"))?;
+                let (sent, append) = (Instant::now(), channel.append_values(&values));
+                in_flight.push(async move { append.await.map(|_| micros(sent)) });
+            }
+            let Some(time) = in_flight.next().await else { break };
+            times.push(time?);
+        }
+        drop(in_flight);
+        Ok((self, times))
+    }
+}
+
+/// How long ago that was, in microseconds.
+pub fn micros(then: Instant) -> f64 {
+    then.elapsed().as_secs_f64() * 1e6
+}
