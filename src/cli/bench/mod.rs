@@ -47,8 +47,8 @@ use super::signals::Signals;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   headwater bench append
-  headwater bench append --json > before     # and after a change:
-  headwater bench append --compare before
+  headwater bench roundtrip --json > before     # and after a change:
+  headwater bench roundtrip --compare before
 
 With --json, each line is one object:
   {\"scenario\",\"variant\",\"params\",\"figures\":{NAME:{\"median\",\"min\",\"max\",\"unit\"}},\"limits\":{…},\"ratios\":{NAME:number},\"hardware\",\"commit\"}
