@@ -11,8 +11,9 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::Instrument;
 
+use super::farewell::FLUSH_MS_MAX;
 use super::feed::Source;
-use super::session::{self, FLUSH_MS_MAX, Shared};
+use super::session::{self, Shared};
 use crate::log::reader::Reader;
 use crate::scheduler::Handle;
 

@@ -27,6 +27,7 @@
 mod listener;
 mod session;
 
+mod farewell;
 mod handshake;
 mod outbox;
 
