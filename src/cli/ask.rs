@@ -3,11 +3,10 @@
 use anyhow::anyhow;
 
 use crate::client::{Client, Error};
-use crate::protocol::ChannelName;
-use crate::protocol::TaskKey;
 use crate::protocol::channel::ChannelInfo;
 use crate::protocol::command::{Answer, Query, Rejection};
 use crate::protocol::task::TaskInfo;
+use crate::protocol::{ChannelName, LogId, TaskKey};
 
 /// How like a name must be (Jaro-Winkler, 0 to 1) to be offered for one that is not known: as clap does.
 const LIKENESS_MIN: f64 = 0.7;
@@ -22,11 +21,11 @@ pub fn unexpected(answer: &Answer) -> anyhow::Error {
     )
 }
 
-/// A channel, `$tasks` too. The error for an unknown one names those with a like name.
-pub async fn channel(client: &Client, name: &ChannelName) -> anyhow::Result<ChannelInfo> {
-    match client.query(Query::Channel { name: name.clone() }).await {
-        Ok(Answer::Channel(info)) => Ok(info),
-        Ok(other) => Err(unexpected(&other)),
+/// The log of a channel, `$tasks` too; at once for one that is there, also while the scheduler recovers. The error
+/// for an unknown one names those with a like name.
+pub async fn log(client: &Client, name: &ChannelName) -> anyhow::Result<LogId> {
+    match client.existing_channel::<()>(name.as_str()).await {
+        Ok(channel) => Ok(channel.log()),
         Err(Error::Rejected(Rejection::UnknownChannel(_))) => {
             let known = channels(client).await?;
             Err(anyhow!(unknown_channel(name.as_str(), known.iter().map(|info| info.name.as_str()))))

@@ -24,7 +24,7 @@ use crate::protocol::{ChannelName, LogId, TaskEvent, TaskKey};
 /// future and stream of it is dropped, or at [`Client::close`].
 ///
 /// When the scheduler cannot be reached, calls wait until it can: nothing is lost, and nothing is
-/// carried out twice.
+/// carried out twice. While it recovers, channels are found and read, and all other calls wait.
 #[derive(Debug, Clone)]
 pub struct Client {
     holds: Arc<Holds>,
@@ -36,7 +36,8 @@ impl Client {
     /// Connects to the scheduler at `address` (`host:port`), without a token.
     ///
     /// # Errors
-    /// [`Error::Connect`] when it cannot be reached for 10 s; [`Error::Closed`] when it refuses.
+    /// [`Error::Connect`] when it cannot be reached for 10 s; [`Error::Closed`] when it refuses. One that recovers
+    /// may refuse later: then the calls say so.
     pub async fn connect(address: impl Into<String>) -> Result<Client> {
         Client::builder().connect(address).await
     }
@@ -57,29 +58,35 @@ impl Client {
         Client { _kept: Some(kept), ..self }
     }
 
-    /// The channel of this name. It is made when it is not there.
+    /// The channel of this name. It is made when it is not there. One that is there is found, and can be read, while
+    /// the scheduler still recovers.
     ///
     /// # Errors
     /// [`Error::BadName`]; [`Error::Rejected`] for a name that is the scheduler's own.
     pub async fn channel<T>(&self, name: &str) -> Result<Channel<T>> {
         let name = ChannelName::new(name)?;
-        self.channel_of(self.connection().command(Command::OpenChannel { name })).await
+        let reply = self.connection().command(Command::OpenChannel { name: name.clone() });
+        self.channel_of(name, reply).await
     }
 
-    /// The channel of this name, which must be there.
+    /// The channel of this name, which must be there. It is found, and can be read, while the scheduler still
+    /// recovers.
     ///
     /// # Errors
     /// [`Error::BadName`]; [`Error::Rejected`] when there is no such channel.
     pub async fn existing_channel<T>(&self, name: &str) -> Result<Channel<T>> {
         let name = ChannelName::new(name)?;
-        self.channel_of(self.query(Query::Channel { name })).await
+        let reply = self.connection().find_channel(name.clone());
+        self.channel_of(name, reply).await
     }
 
-    async fn channel_of<T>(&self, reply: Reply<Answer>) -> Result<Channel<T>> {
-        match reply.await? {
-            Answer::Channel(info) => Ok(Channel::new(self.clone(), info.name, info.log)),
-            _ => Err(wrong_answer("the opening of a channel")),
-        }
+    async fn channel_of<T>(&self, name: ChannelName, reply: Reply<Answer>) -> Result<Channel<T>> {
+        let log = match reply.await? {
+            Answer::Channel(info) => info.log,
+            Answer::Log(log) => log,
+            _ => return Err(wrong_answer("the opening of a channel")),
+        };
+        Ok(Channel::new(self.clone(), name, log))
     }
 
     /// Calls a function with `#[task]` on the cluster. The call is submitted when what this returns is
@@ -190,7 +197,7 @@ impl Builder {
     }
 
     /// How long to try to reach the scheduler at first; 10 s unless told. One that is reached and says that it
-    /// recovers is waited for, however long that takes.
+    /// recovers is waited for, however long that takes, by what is asked of it.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.options.connect_timeout = timeout;

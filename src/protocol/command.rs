@@ -189,6 +189,9 @@ pub enum Answer {
     Retiring,
     /// Workers.
     Workers(Vec<WorkerStatus>),
+    /// The log of a channel: all that is known of one while the scheduler recovers. To
+    /// [`ClientMessage::FindLog`](super::message::ClientMessage::FindLog).
+    Log(LogId),
 }
 
 /// What is stored at a moment.

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::channel::ChannelName;
 use super::command::{Answer, Command, Query, Rejection};
 use super::ids::{AttemptNumber, LogId, Seq, SessionId, TaskId, TaskKey};
 use super::payload::Payload;
@@ -75,6 +76,13 @@ pub enum ClientMessage {
     Ping,
     /// The session is over: release what it holds.
     Goodbye,
+    /// While the scheduler recovers: which log has this name? Asked ahead of the command or query that asks
+    /// for the channel, under its number. Answered by [`Answer::Log`] as soon as the name is known, unless the
+    /// welcome comes before that; never refused: what is not answered is asked in its turn.
+    FindLog {
+        /// The channel's name.
+        name: ChannelName,
+    },
 }
 
 /// From the server.
@@ -147,7 +155,7 @@ pub enum ServerMessage {
         seq: Seq,
     },
     /// The hello is good, and the scheduler still recovers its state: the welcome comes later. Until then
-    /// logs can be subscribed, and nothing else. Comes again once a second; the last may be overtaken by the
+    /// logs can be found by name and subscribed, and nothing else. Comes again once a second; the last may be overtaken by the
     /// welcome.
     Recovering {
         /// The start that does: of it may be what is read.

@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::protocol::TaskId;
+use super::names::Names;
+use crate::protocol::channel::TASKS_CHANNEL;
 use crate::protocol::command::{Command, Query};
 use crate::protocol::message::{Closing, Hello, ServerMessage};
 use crate::protocol::start::RecoveryProgress;
+use crate::protocol::{ChannelName, LogId, TaskId};
 
 /// A connection to the scheduler, numbered from 1 in each epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,6 +88,8 @@ pub struct Handle {
 pub(crate) struct Recovery {
     /// How far it is; nothing once it is done.
     pub progress: watch::Receiver<Option<RecoveryProgress>>,
+    /// The names of channels that are known by now; none once it is done.
+    pub names: watch::Receiver<Names>,
     /// Whether it is to be broken off.
     pub stopping: Arc<AtomicBool>,
 }
@@ -104,6 +108,20 @@ impl Handle {
     /// connected, and logs can be read.
     pub fn recovering(&self) -> Option<RecoveryProgress> {
         *self.recovery.progress.borrow()
+    }
+
+    /// The log of this name, if that is known while the recovery is under way. Who is told none waits until
+    /// more are known, or for the state.
+    pub fn log_of(&self, name: &ChannelName) -> Option<LogId> {
+        match name.as_str() {
+            TASKS_CHANNEL => Some(LogId::TASKS),
+            _ => self.recovery.names.borrow().get(name).copied(),
+        }
+    }
+
+    /// Changes whenever more names are known.
+    pub(crate) fn names(&self) -> watch::Receiver<Names> {
+        self.recovery.names.clone()
     }
 
     /// Opens or resumes a session. Messages for it go to `outbox`, the welcome first, until the driver drops

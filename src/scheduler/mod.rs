@@ -4,6 +4,7 @@
 
 pub mod core;
 pub mod handle;
+pub mod names;
 pub mod pipeline;
 pub mod recovery;
 pub mod snapshots;

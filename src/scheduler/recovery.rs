@@ -14,7 +14,7 @@ use crate::protocol::start::RecoveryProgress;
 use crate::protocol::{ChannelEvent, Element, LogId, Seq, TaskEvent, TaskId, TaskKey};
 
 /// How many bytes of batches are read at a time.
-const READ_BYTES: usize = 1024 * 1024;
+pub(super) const READ_BYTES: usize = 1024 * 1024;
 
 /// A state and how it came about.
 #[derive(Debug)]

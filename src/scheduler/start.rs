@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   start ──▶ epoch begun: logs can be read, hellos wait ──▶ recover, on a thread ──▶ driver: hellos are answered
+//!                                                      └───▶ find names, on another: channels are found by name
 //! ```
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use super::Pipeline;
 use super::core::{Core, LogFacts, Settings};
 use super::driver::{CALLS_WAITING_MAX, Driver, now};
 use super::handle::{Call, Handle, Recovery};
+use super::names::{self, More, Names};
 use super::recovery::{self, Recovered};
 use super::snapshots::{self, Snapshots};
 use super::writer;
@@ -69,8 +71,9 @@ pub fn start(
     log.begin_epoch()?;
     let (calls, waiting) = mpsc::channel(CALLS_WAITING_MAX);
     let (told, progress) = watch::channel(Some(RecoveryProgress::Snapshot(0)));
-    let recovery = Recovery { progress, stopping: Arc::default() };
-    let recovering = Recovering { told, stopping: recovery.stopping.clone() };
+    let (named, names) = watch::channel(Names::new());
+    let recovery = Recovery { progress, names, stopping: Arc::default() };
+    let recovering = Recovering { told, named, stopping: recovery.stopping.clone() };
     let (found, receipt) = oneshot::channel();
     let beginning = Beginning { log, reader, settings, snapshots, damage };
     let driver = tokio::spawn(run(beginning, waiting, recovering, found));
@@ -84,15 +87,23 @@ async fn run(
     found: oneshot::Sender<Receipt>,
 ) -> Result<(), Error> {
     let Beginning { log, reader, settings, snapshots, damage } = beginning;
+    let (source, naming) = (log.clone(), recovering.clone());
+    // Nobody waits for its end: it is broken off with the recovery's.
+    tokio::task::spawn_blocking(move || names::find(source.as_ref(), &mut |found| naming.name(found)));
     let (source, progress) = (log.clone(), recovering.clone());
     let recovered =
         tokio::task::spawn_blocking(move || recovery::recover(source.as_ref(), &mut progress.watch()));
-    let recovered =
-        recovered.await.map_err(|error| Error::Unknown(format!("the recovery broke down: {error}")))?;
+    let recovered = recovered
+        .await
+        .unwrap_or_else(|error| Err(Error::Unknown(format!("the recovery broke down: {error}"))));
     let recovered = match recovered {
+        Ok(recovered) => recovered,
         // Nobody was served yet, so there is nothing to bring to an end.
         Err(_) if recovering.is_unwanted() => return Ok(()),
-        recovered => recovered?,
+        Err(error) => {
+            recovering.stopping.store(true, Ordering::Relaxed);
+            return Err(error);
+        }
     };
     for error in &recovered.bad_snapshots {
         tracing::warn!(%error, "a start goes on from the snapshot before, or from the first record");
@@ -104,7 +115,7 @@ async fn run(
     let pipeline = Pipeline::new(Core::new(recovered.state, settings, facts, now()), receipt.epoch, seq);
     let (free, hold) = (writer::free_bytes(log.as_ref(), &mut false), snapshots.hold());
     let writer = writer::spawn(log, reader, snapshots);
-    recovering.told.send_replace(None);
+    recovering.finish();
     // Nobody may want to know.
     let _ = found.send(receipt);
     Driver::new(pipeline, calls, writer, hold).run(free).await
@@ -114,6 +125,7 @@ async fn run(
 #[derive(Clone)]
 struct Recovering {
     told: watch::Sender<Option<RecoveryProgress>>,
+    named: watch::Sender<Names>,
     stopping: Arc<AtomicBool>,
 }
 
@@ -133,6 +145,28 @@ impl Recovering {
             }
             Ok(())
         }
+    }
+
+    /// Shows names that were found. None are kept once the state is there.
+    fn name(&self, found: Names) -> More {
+        let mut more = More::Wanted;
+        self.named.send_if_modified(|names| {
+            if self.told.borrow().is_none() || self.is_unwanted() {
+                more = More::Unwanted;
+            }
+            let is_news = more == More::Wanted && !found.is_empty();
+            if is_news {
+                names.extend(found);
+            }
+            is_news
+        });
+        more
+    }
+
+    /// The state is there.
+    fn finish(&self) {
+        self.told.send_replace(None);
+        self.named.send_replace(Names::new());
     }
 
     fn is_unwanted(&self) -> bool {

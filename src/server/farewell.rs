@@ -85,6 +85,28 @@ where
     let _ = timeout(Duration::from_millis(FLUSH_MS_MAX), farewell).await;
 }
 
+/// Lets go of a peer that said goodbye while it waited to be let in, and tells the driver when it can be told.
+pub(super) async fn leave<R, W>(
+    connecting: impl Future<Output = Result<Connected, Closing>>,
+    handle: &Handle,
+    reader: R,
+    mut outbox: Outbox<W>,
+) where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    tracing::debug!("the peer leaves while the scheduler recovers");
+    let farewell = async {
+        outbox.finish(None).await?;
+        linger(reader).await
+    };
+    // A peer that is gone needs no farewell.
+    let _ = timeout(Duration::from_millis(FLUSH_MS_MAX), farewell).await;
+    if let Ok(Connected { connection, .. }) = connecting.await {
+        handle.disconnect(connection, Departure::Goodbye).await;
+    }
+}
+
 /// Whether a connection ends so in the way of things, when workers come and go: the peer is told, and
 /// nobody else needs to look.
 fn is_expected(closing: &Closing) -> bool {

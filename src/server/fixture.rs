@@ -20,6 +20,7 @@ use crate::protocol::session::Role;
 use crate::protocol::start::{RecoveryProgress, Start, Starts};
 use crate::protocol::{Epoch, LogId, Seq, SessionId};
 use crate::scheduler::handle::{Call, Recovery};
+use crate::scheduler::names::Names;
 use crate::scheduler::{Connected, ConnectionId, Departure, Handle, Outgoing, Request};
 
 pub(super) const LEASE_MS: u64 = 30_000;
@@ -137,6 +138,8 @@ pub(super) struct TestDriver {
     calls: mpsc::Receiver<Call>,
     /// How far the recovery is; nothing unless a test says so.
     pub recovery: watch::Sender<Option<RecoveryProgress>>,
+    /// The names that are known while it lasts.
+    pub names: watch::Sender<Names>,
     connections: u64,
 }
 
@@ -144,8 +147,9 @@ impl TestDriver {
     pub fn new() -> (Handle, TestDriver) {
         let (sender, calls) = mpsc::channel(16);
         let (recovery, progress) = watch::channel(None);
-        let handle = Handle::new(sender, Recovery { progress, stopping: Arc::default() });
-        (handle, TestDriver { calls, recovery, connections: 0 })
+        let (names, known) = watch::channel(Names::new());
+        let handle = Handle::new(sender, Recovery { progress, names: known, stopping: Arc::default() });
+        (handle, TestDriver { calls, recovery, names, connections: 0 })
     }
 
     pub async fn call(&mut self) -> Call {

@@ -32,6 +32,7 @@ mod handshake;
 mod outbox;
 
 mod feed;
+mod finds;
 mod stored;
 pub mod subscription;
 

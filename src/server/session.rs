@@ -12,8 +12,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use super::farewell::{End, finish, turn_away};
+use super::farewell::{End, finish, leave, turn_away};
 use super::feed::{Feed, Source, Wanted};
+use super::finds::Finds;
 use super::handshake::{self, Refusal, fill};
 use super::outbox::{Outbox, PIECES_MAX, Piece, REPLIES_MAX, Sources};
 use super::stored::{self, OpenSnapshot};
@@ -69,6 +70,10 @@ pub(super) async fn serve<R, W>(
     let mut entry = session.entry;
     drop(session);
     if entry == Entry::Waiting {
+        if matches!(end, End::Goodbye) {
+            // It waits for no more than that this was read.
+            return leave(connecting.as_mut(), &shared.handle, reader, outbox).await;
+        }
         // Not to be given up half-way: the driver would keep a connection that nobody ends.
         match connecting.await {
             Ok(connected) => entry = Entry::Connected(connected),
@@ -91,6 +96,7 @@ fn begin<W: AsyncWrite + Unpin>(
     let outbox = Outbox::new(writer, sources, congested_sender);
     let session = Session {
         entry: Entry::Waiting,
+        finds: Finds::new(&shared.handle),
         handle: shared.handle.clone(),
         source: shared.source.clone(),
         replies,
@@ -123,6 +129,8 @@ const RECOVERY_TOLD_EVERY: Duration = Duration::from_secs(1);
 /// The reading side of a connection.
 struct Session {
     entry: Entry,
+    /// The names that its client asks for while it waits.
+    finds: Finds,
     handle: Handle,
     source: Source,
     replies: mpsc::Sender<Outgoing>,
@@ -173,6 +181,10 @@ impl Session {
                 Entry::Waiting => tokio::select! {
                     connected = connecting.as_mut() => self.enter(connected).map(drop),
                     filled = fill(reader, frames) => some_bytes(filled),
+                    (number, log) = self.finds.next() => {
+                        self.reply(number, ServerMessage::Answer(Ok(Answer::Log(log)))).await;
+                        Ok(())
+                    }
                     _ = tell_recovery.tick() => {
                         self.tell_recovery().await;
                         Ok(())
@@ -191,6 +203,7 @@ impl Session {
         match answer {
             Ok(connected) => {
                 tracing::debug!(connection = connected.connection.0, "connected");
+                self.finds.clear();
                 self.entry = Entry::Connected(connected);
                 Ok(connected)
             }
@@ -271,6 +284,9 @@ impl Session {
                     Err(error) => self.refuse(number, Rejection::TooLarge(error)).await,
                 }
             }
+            // In the state it is asked for once more, in its turn, by those who ask ahead of it.
+            ClientMessage::FindLog { name } if self.entry == Entry::Waiting => self.finds.ask(number, name),
+            ClientMessage::FindLog { .. } => {}
             ClientMessage::Subscribe { log, from, credit_bytes } => {
                 self.subscribe(Wanted { number, log, from, credit_bytes }).await;
             }

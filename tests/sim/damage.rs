@@ -102,5 +102,5 @@ fn lost_records_leave_a_state_that_holds_and_that_goes_on() {
         snapshots::write(&damaged, History::All, 0, &|| Ok(())).unwrap();
         start(&damaged);
     }
-    assert!(all > 1000 && named > 10, "{all} batches lost, {named} tasks named");
+    assert!(all > 900 && named > 10, "{all} batches lost, {named} tasks named");
 }

@@ -6,11 +6,13 @@ use std::collections::BTreeMap;
 
 use headwater::log::{Error, Faulty, Log, Memory};
 use headwater::protocol::batch::Commit;
+use headwater::protocol::command::Answer;
 use headwater::protocol::event::Receipt;
 use headwater::protocol::message::{ClientMessage, Closing, Hello, ServerMessage};
 use headwater::protocol::start::RecoveryProgress;
 use headwater::protocol::{Epoch, TimeMs};
 use headwater::scheduler::core::{Core, Effect, LogFacts, Settings};
+use headwater::scheduler::names::{self, More, Names};
 use headwater::scheduler::snapshots::{self, History};
 use headwater::scheduler::{ConnectionId, Pipeline, Request, recovery};
 use headwater::server::{Step, Subscription};
@@ -39,6 +41,16 @@ pub struct Disk {
 /// A start takes fewer steps than this to recover.
 const RECOVERY_STEPS_MAX: u64 = 60;
 
+/// The names of the channels, as a start finds them before its state.
+pub fn names_in(log: &Memory) -> Names {
+    let mut all = Names::new();
+    names::find(log, &mut |found| {
+        all.extend(found);
+        More::Wanted
+    });
+    all
+}
+
 /// A scheduler that runs.
 pub struct Server {
     pub pipeline: Pipeline,
@@ -50,6 +62,8 @@ pub struct Server {
     /// For how many more steps it recovers: until then hellos wait.
     recovering: u64,
     waiting: Vec<(Wire, Hello)>,
+    /// The names that are known while it recovers.
+    names: Names,
     commit: Option<(Commit, Writing)>,
 }
 
@@ -81,10 +95,21 @@ impl Server {
         let facts = LogFacts { starts: writer.starts(), seq: last.seq, receipt, ..LogFacts::default() };
         let mut pipeline = Pipeline::new(Core::new(state, SETTINGS, facts, now), epoch, last.seq);
         pipeline.recovered();
+        let names = names_in(log);
         let (log, sessions) = (log.clone(), BTreeMap::new());
         let (connections, recovering, waiting) = (0, disk.seed % RECOVERY_STEPS_MAX, Vec::new());
-        let mut server =
-            Server { pipeline, log, writer, epoch, sessions, connections, recovering, waiting, commit: None };
+        let mut server = Server {
+            pipeline,
+            log,
+            writer,
+            epoch,
+            sessions,
+            connections,
+            recovering,
+            waiting,
+            names,
+            commit: None,
+        };
         server.look(disk.free_bytes, told);
         Ok(server)
     }
@@ -302,6 +327,15 @@ impl Server {
                 return;
             }
             ClientMessage::Ping => return,
+            // What is not known by now is asked in its turn; so is what was under way when the recovery ended.
+            ClientMessage::FindLog { name } => {
+                if self.recovering > 0
+                    && let Some(log) = self.names.get(&name)
+                {
+                    network.send_to_client(wire, number, &ServerMessage::Answer(Ok(Answer::Log(*log))), &[]);
+                }
+                return;
+            }
         };
         self.pipeline.request(
             connection.expect("nothing but logs is asked for before the welcome"),

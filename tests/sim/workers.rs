@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 use headwater::client::link::{Delivery, Link};
 use headwater::log::Memory;
-use headwater::protocol::command::{Answer, Command, Rejection};
+use headwater::protocol::command::{Answer, Command, Query, Rejection};
 use headwater::protocol::message::{Closing, ServerMessage};
 use headwater::protocol::session::{EndReason, FunctionOffer, HeldAttempt, Retire, Role, WorkerOffer};
 use headwater::protocol::task::{ErrorKind, TaskError};
@@ -261,8 +261,7 @@ impl Counter {
     }
 
     fn open(&mut self) {
-        let name = ChannelName::new("counts").expect("a good name");
-        self.link.command(Command::OpenChannel { name });
+        self.link.command(Command::OpenChannel { name: counted() });
     }
 
     /// Connects.
@@ -285,6 +284,10 @@ impl Counter {
             match delivery {
                 Delivery::Answer { answer: Ok(Answer::Channel(info)), .. } => {
                     (self.log, self.next, self.waiting) = (Some(info.log), info.elements, false);
+                }
+                // How many elements it has, only the state knows.
+                Delivery::Answer { answer: Ok(Answer::Log(_)), .. } => {
+                    self.link.query(Query::Channel { name: counted() });
                 }
                 Delivery::Answer { answer: Ok(Answer::Appended { .. }), .. } => {
                     self.next += 1;
@@ -311,6 +314,11 @@ impl Counter {
             self.waiting = true;
         }
     }
+}
+
+/// The channel that counters count on.
+fn counted() -> ChannelName {
+    ChannelName::new("counts").expect("a good name")
 }
 
 fn send(link: &mut Link, wire: Option<Wire>, network: &mut Network) {

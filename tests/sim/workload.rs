@@ -92,6 +92,7 @@ pub struct Client {
     pub wire: Option<Wire>,
     logs: BTreeMap<&'static str, LogId>,
     opening: BTreeMap<u64, &'static str>,
+    finding: BTreeMap<u64, &'static str>,
     appends: BTreeMap<u64, (LogId, Vec<Element>)>,
     submits: BTreeMap<u64, TaskKey>,
     /// Commands that may be refused for want of room, until they are answered.
@@ -146,6 +147,7 @@ impl Client {
             wire: None,
             logs: BTreeMap::new(),
             opening: BTreeMap::new(),
+            finding: BTreeMap::new(),
             appends: BTreeMap::new(),
             submits: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -187,6 +189,15 @@ impl Client {
     pub fn connect(&mut self, wire: Wire) {
         self.wire = Some(wire);
         self.link.connected();
+        self.find();
+    }
+
+    /// Looks for the channels by name, once at a time: while the scheduler recovers, too.
+    fn find(&mut self) {
+        for name in CHANNELS.into_iter().filter(|_| self.finding.is_empty()).collect::<Vec<_>>() {
+            let wanted = ChannelName::new(name).expect("a good name");
+            self.finding.insert(self.link.find_channel(wanted), name);
+        }
     }
 
     /// Does something that clients do.
@@ -400,8 +411,15 @@ impl Client {
             return;
         }
         if let Some(name) = self.opening.remove(&number) {
-            let Ok(Answer::Channel(info)) = answer else { panic!("{name} could not be opened: {answer:?}") };
-            self.logs.insert(name, info.log);
+            let log = log_in(&answer).unwrap_or_else(|| panic!("{name} could not be opened: {answer:?}"));
+            self.knows(name, log);
+            return;
+        }
+        if let Some(name) = self.finding.remove(&number) {
+            match log_in(&answer) {
+                Some(log) => self.knows(name, log),
+                None => assert!(!self.logs.contains_key(name), "{name} is there, and not found: {answer:?}"),
+            }
             return;
         }
         if let Some(key) = self.submits.remove(&number) {
@@ -436,6 +454,11 @@ impl Client {
         }
     }
 
+    fn knows(&mut self, name: &'static str, log: LogId) {
+        let before = self.logs.insert(name, log);
+        assert!(before.is_none_or(|before| before == log), "{name} is log {log}, and was {before:?}");
+    }
+
     /// Whether it no longer wants what was refused for want of room: some of what it asked for.
     fn gives_up(&self, number: u64, command: &Command) -> bool {
         match command {
@@ -463,5 +486,14 @@ impl Client {
         if let Some(wire) = self.wire.take() {
             network.leave_as_client(wire);
         }
+    }
+}
+
+/// The log of a channel that was opened or found.
+fn log_in(answer: &Result<Answer, Rejection>) -> Option<LogId> {
+    match answer {
+        Ok(Answer::Channel(info)) => Some(info.log),
+        Ok(Answer::Log(log)) => Some(*log),
+        _ => None,
     }
 }

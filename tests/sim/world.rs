@@ -4,6 +4,8 @@
 
 mod audit;
 
+use std::collections::BTreeMap;
+
 use fastrand::Rng;
 use headwater::log::{Log, Memory};
 use headwater::protocol::session::Retire;
@@ -13,7 +15,7 @@ use headwater::scheduler::recovery;
 
 use crate::network::{Network, Wire};
 use crate::retiring::Retirements;
-use crate::server::{Disk, RESERVE_BYTES, SETTINGS, Server};
+use crate::server::{self, Disk, RESERVE_BYTES, SETTINGS, Server};
 use crate::transcript::Told;
 use crate::workers::Worker;
 use crate::workload::{Client, Shadow};
@@ -356,6 +358,8 @@ impl World {
             "a snapshot and the records behind it give the live state"
         );
         recovered.state.check();
+        let names: BTreeMap<_, _> = server::names_in(&self.log).into_iter().collect();
+        assert_eq!(names, core.state().names, "the names are found without the state");
     }
 
     /// Nothing goes wrong any more: everything that is wanted must come.

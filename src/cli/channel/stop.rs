@@ -24,7 +24,7 @@ impl Stop {
     pub async fn run(self) -> anyhow::Result<()> {
         let Stop { name, connect } = self;
         let stopped = connect.with(async |client| {
-            let log = ask::channel(client, &name).await?.log;
+            let log = ask::log(client, &name).await?;
             anyhow::Ok(client.connection().command(Command::Stop { log }).await?)
         });
         let mut output = Output::new();

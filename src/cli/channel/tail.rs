@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::str::FromStr;
 
+use futures_util::future::OptionFuture;
 use serde::Serialize;
 
 use crate::cli::ask;
@@ -14,7 +15,7 @@ use crate::cli::task_row::Names;
 use crate::client::connection::ReadItem;
 use crate::client::{Client, Error};
 use crate::protocol::batch::{Batch, Damage};
-use crate::protocol::command::Rejection;
+use crate::protocol::command::{Answer, Query, Rejection};
 use crate::protocol::message::{Closing, Position};
 use crate::protocol::{ChannelEvent, ChannelName, Element, LogId, TaskEvent, TaskId};
 
@@ -134,6 +135,8 @@ struct Reader {
     output: Output,
     names: Names,
     is_stopped: bool,
+    /// Where a channel had its head that was stopped before reading began.
+    stopped_before: Option<u64>,
     is_caught_up: bool,
     /// Futures that were read and have no outcome yet.
     unsettled: HashSet<TaskId>,
@@ -148,6 +151,7 @@ impl Reader {
             output: Output::new(),
             names: Names::default(),
             is_stopped: false,
+            stopped_before: None,
             is_caught_up: false,
             unsettled: HashSet::new(),
         }
@@ -155,18 +159,36 @@ impl Reader {
 
     /// Reads until the end, as `follow` has it.
     async fn read(&mut self, client: &Client, name: &ChannelName) -> anyhow::Result<()> {
-        let info = ask::channel(client, name).await?;
-        self.is_stopped |= info.stopped;
-        let mut subscription = client.connection().subscribe(info.log, self.next);
-        while let Some(item) = subscription.next().await {
-            let item = item.map_err(|error| error.of_reading(name))?;
-            let more = self.take(item, info.log)?;
+        let log = ask::log(client, name).await?;
+        let mut subscription = client.connection().subscribe(log, self.next);
+        // Whoever reads history sees its end. What comes after it is not waited for.
+        let mut asked = self.follow.then(|| client.query(Query::Channel { name: name.clone() }));
+        loop {
+            let more = tokio::select! {
+                item = subscription.next() => match item {
+                    Some(item) => self.take(item.map_err(|error| error.of_reading(name))?, log)?,
+                    None => More::No,
+                },
+                answer = OptionFuture::from(asked.as_mut()), if asked.is_some() => {
+                    asked = None;
+                    self.take_channel(answer.transpose()?)?
+                }
+            };
             self.output.flush()?;
             if more == More::No {
-                break;
+                return Ok(());
             }
         }
-        Ok(())
+    }
+
+    /// Takes what the scheduler knows of the channel, which may be more than was read of it.
+    fn take_channel(&mut self, answer: Option<Answer>) -> anyhow::Result<More> {
+        match answer {
+            Some(Answer::Channel(info)) => self.stopped_before = info.stopped.then_some(info.head),
+            Some(other) => return Err(ask::unexpected(&other)),
+            None => {}
+        }
+        Ok(self.more())
     }
 
     fn take(&mut self, item: ReadItem, log: LogId) -> anyhow::Result<More> {
@@ -184,8 +206,14 @@ impl Reader {
                 self.mark(&Marker::Trimmed { from, first }, &text)?;
             }
         }
-        let is_over = self.is_caught_up && (!self.follow || self.is_stopped && self.unsettled.is_empty());
-        Ok(if is_over { More::No } else { More::Yes })
+        Ok(self.more())
+    }
+
+    fn more(&self) -> More {
+        let is_read_to = |head| matches!(self.next, Position::Offset(next) if next >= head);
+        let is_stopped = self.is_stopped || self.stopped_before.is_some_and(is_read_to);
+        let is_over = self.is_caught_up && (!self.follow || is_stopped && self.unsettled.is_empty());
+        if is_over { More::No } else { More::Yes }
     }
 
     fn take_caught_up(&mut self, head: u64) -> anyhow::Result<()> {
@@ -258,7 +286,7 @@ impl Reader {
 mod tests {
     use super::*;
     use crate::protocol::batch::{Header, OpenBatch};
-    use crate::protocol::channel::Progress;
+    use crate::protocol::channel::{ChannelInfo, Progress};
     use crate::protocol::event::Origin;
     use crate::protocol::{Digest, Epoch, Payload, Producer, Seq, TaskKey};
 
@@ -337,6 +365,30 @@ mod tests {
         assert_eq!(take(&mut reader, ReadItem::CaughtUp { head: 1 }), More::Yes);
         assert_eq!(take(&mut reader, records(&[stopped()])), More::Yes);
         assert_eq!(take(&mut reader, records(&[finished()])), More::No);
+    }
+
+    #[test]
+    fn following_a_channel_that_was_stopped_before_ends_where_it_was() {
+        let info = |stopped| {
+            let (name, digest) = (ChannelName::new("a").unwrap(), Digest(0));
+            Some(Answer::Channel(ChannelInfo { name, log: LogId(1), head: 1, elements: 1, stopped, digest }))
+        };
+        for (stopped, is_early) in [(true, true), (true, false), (false, true)] {
+            let mut reader = reader(true);
+            assert_eq!(take(&mut reader, ReadItem::Subscribed { from: 0 }), More::Yes);
+            assert_eq!(take(&mut reader, ReadItem::CaughtUp { head: 0 }), More::Yes);
+            if is_early {
+                assert_eq!(
+                    reader.take_channel(info(stopped)).unwrap(),
+                    More::Yes,
+                    "there is one more record"
+                );
+            }
+            assert_eq!(take(&mut reader, records(&[finished()])) == More::No, stopped && is_early);
+            if !is_early {
+                assert_eq!(reader.take_channel(info(stopped)).unwrap(), More::No);
+            }
+        }
     }
 
     #[test]

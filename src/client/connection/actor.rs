@@ -21,7 +21,8 @@ use crate::protocol::command::{Answer, Command, Query, Rejection};
 use crate::protocol::frame::{BadFrame, Frame};
 use crate::protocol::limits::TASKS_PER_COMMAND_MAX;
 use crate::protocol::message::{Position, ServerMessage};
-use crate::protocol::{LogId, Outcome, TaskId};
+use crate::protocol::session::Role;
+use crate::protocol::{ChannelName, LogId, Outcome, TaskId};
 
 /// The first pause before connecting again, and the longest: each is twice the one before.
 const PAUSE_MS_MIN: u64 = 20;
@@ -44,6 +45,7 @@ const CALLS_PER_STEP_MAX: usize = 1024;
 pub(super) enum Call {
     Command(Command, oneshot::Sender<Result<Answer>>),
     Query(Query, oneshot::Sender<Result<Answer>>),
+    FindChannel(ChannelName, oneshot::Sender<Result<Answer>>),
     Watch(TaskId, oneshot::Sender<Result<Outcome>>),
     Retire(oneshot::Sender<Result<Answer>>),
     Release(TaskId),
@@ -67,7 +69,8 @@ pub(super) struct Actor {
     link: Link,
     calls: mpsc::UnboundedReceiver<Call>,
     inbox: mpsc::UnboundedSender<WorkerMessage>,
-    /// Told of the first welcome.
+    /// Told when the session can be used: at the first welcome, or, unless it is a worker's, when it is known that
+    /// the welcome comes once the scheduler has recovered.
     ready: Option<oneshot::Sender<Result<()>>>,
     ended: Ended,
     epoch: Arc<AtomicU64>,
@@ -142,8 +145,7 @@ impl Actor {
         let mut pause_ms = PAUSE_MS_MIN;
         loop {
             let handshake_by = Instant::now() + Duration::from_millis(HANDSHAKE_MS_MAX);
-            let welcome_by =
-                if self.link.was_welcomed() { handshake_by } else { give_up_at.min(handshake_by) };
+            let welcome_by = if self.ready.is_none() { handshake_by } else { give_up_at.min(handshake_by) };
             let dial = timeout(welcome_by - Instant::now(), transport::dial(address.clone()));
             let end = match self.serve_until(dial).await {
                 None => return Error::Stopped,
@@ -162,7 +164,7 @@ impl Actor {
                 End::Over(error) => return error,
                 End::Lost(why) => why,
             };
-            if !self.link.was_welcomed() && Instant::now() + Duration::from_millis(pause_ms) >= give_up_at {
+            if self.ready.is_some() && Instant::now() + Duration::from_millis(pause_ms) >= give_up_at {
                 let why = format!("{why}: is the scheduler running there? `headwater scheduler` starts one");
                 return Error::connect(&address, why);
             }
@@ -295,11 +297,12 @@ impl Actor {
                 self.is_welcomed = true;
                 self.lease = Duration::from_millis(lease_ms.max(LEASE_MS_MIN));
                 self.epoch.store(epoch.0, Ordering::Relaxed);
-                if let Some(ready) = self.ready.take() {
-                    let _ = ready.send(Ok(()));
-                }
+                self.get_ready();
             }
             Delivery::Recovering { progress } => {
+                if !matches!(self.link.role(), Role::Worker(_)) {
+                    self.get_ready();
+                }
                 let now = Instant::now();
                 // It comes once a second: whoever says so is there.
                 self.welcome_by = now + Duration::from_millis(HANDSHAKE_MS_MAX);
@@ -340,6 +343,12 @@ impl Actor {
             Delivery::Retire(retire) => drop(self.inbox.send(WorkerMessage::Retire(retire))),
             // The actor ends with it, and says so to all.
             Delivery::Closed(_) => {}
+        }
+    }
+
+    fn get_ready(&mut self) {
+        if let Some(ready) = self.ready.take() {
+            let _ = ready.send(Ok(()));
         }
     }
 
@@ -391,6 +400,10 @@ impl Actor {
             Call::Query(query, waiter) => {
                 self.send_releases();
                 self.answers.insert(self.link.query(query), waiter);
+            }
+            Call::FindChannel(name, waiter) => {
+                self.send_releases();
+                self.answers.insert(self.link.find_channel(name), waiter);
             }
             Call::Watch(task, waiter) => {
                 let watchers = self.watchers.entry(task).or_default();

@@ -40,7 +40,7 @@ use super::link::Link;
 use crate::protocol::command::{Answer, Command, Query};
 use crate::protocol::message::{Assignment, Position};
 use crate::protocol::session::{Retire, Role};
-use crate::protocol::{AttemptNumber, Epoch, LogId, Outcome, SessionId, TaskId};
+use crate::protocol::{AttemptNumber, ChannelName, Epoch, LogId, Outcome, SessionId, TaskId};
 
 pub use self::subscription::{ReadItem, Subscription};
 
@@ -56,8 +56,8 @@ pub struct Options {
     pub role: Role,
     /// The cluster's token, where there is one.
     pub token: Option<String>,
-    /// How long to try until the first welcome. After it, a connection that is lost is made again for
-    /// as long as it takes; and a scheduler that says that it recovers is waited for.
+    /// How long to try until the first welcome, or until the scheduler says that it recovers: then it is waited
+    /// for. After that, a connection that is lost is made again for as long as it takes.
     pub connect_timeout: Duration,
 }
 
@@ -107,16 +107,17 @@ struct Shared {
 type Ended = Arc<OnceLock<Error>>;
 
 impl Connection {
-    /// Opens a session.
+    /// Opens a session. While the scheduler recovers, this returns before the welcome: channels are found and read
+    /// then, all else waits, and that the session is refused is learned by what is asked.
     ///
     /// # Errors
-    /// [`Error::Connect`] when there was no welcome within the timeout; [`Error::Closed`] when the
-    /// scheduler refuses the session; [`Error::TooLarge`] for a role that is over its limits.
+    /// [`Error::Connect`] when the scheduler could not be reached within the timeout; [`Error::Closed`] when it
+    /// refuses the session; [`Error::TooLarge`] for a role that is over its limits.
     pub async fn open(options: Options) -> Result<Self> {
         Ok(Self::open_as_worker(options).await?.0)
     }
 
-    /// Opens a session, and gives what comes for its worker.
+    /// Opens a session, and gives what comes for its worker. One of [`Role::Worker`] is open once it is welcomed.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -146,7 +147,7 @@ impl Connection {
         self.shared.session
     }
 
-    /// The scheduler's epoch, as of the last welcome.
+    /// The scheduler's epoch, as of the last welcome; 0 before the first.
     pub fn epoch(&self) -> Epoch {
         Epoch(self.shared.epoch.load(Ordering::Relaxed))
     }
@@ -174,6 +175,15 @@ impl Connection {
     pub fn query(&self, query: Query) -> Reply<Answer> {
         let (sender, reply) = self.reply();
         self.call(Call::Query(query, sender));
+        reply
+    }
+
+    /// Asks for the log of a channel that must be there, as [`Self::query`] otherwise. The reply brings
+    /// [`Answer::Channel`]; or [`Answer::Log`], at once, while the scheduler recovers. So may that to
+    /// [`Command::OpenChannel`], for a channel that is there.
+    pub fn find_channel(&self, name: ChannelName) -> Reply<Answer> {
+        let (sender, reply) = self.reply();
+        self.call(Call::FindChannel(name, sender));
         reply
     }
 

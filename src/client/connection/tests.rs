@@ -6,6 +6,7 @@ use crate::protocol::frame;
 use crate::protocol::limits::PAYLOAD_BYTES_MAX;
 use crate::protocol::message::{ClientMessage, Closing, ServerMessage};
 use crate::protocol::session::WorkerOffer;
+use crate::protocol::start::{RecoveryProgress, Seen, Start};
 use crate::protocol::version::WIRE_VERSION;
 use crate::protocol::{ChannelEvent, Element, Payload, Producer, Seq, TaskKey};
 use tokio::io::AsyncWriteExt;
@@ -351,4 +352,48 @@ async fn a_worker_gets_its_messages_in_order_and_hears_of_the_end() {
     assert_matches!(inbox.recv().await, Some(WorkerMessage::Abort { task, .. }) if task == key.id);
     assert_matches!(inbox.recv().await, Some(WorkerMessage::Closed(Error::Closed(Closing::BadToken))));
     assert_matches!(inbox.recv().await, None);
+}
+
+#[tokio::test]
+async fn who_was_told_that_the_scheduler_recovers_has_connected_and_waits_as_long_as_it_takes() {
+    let server = FakeServer::new().await;
+    let connect_timeout = Duration::from_millis(200);
+    let options = || Options { connect_timeout, ..server.options() };
+    let recovering = || {
+        let start = Start::default();
+        let (newest, progress) = (Seen { start, seq: Seq(0) }, RecoveryProgress::Records(7));
+        ServerMessage::Recovering { start, newest, progress }
+    };
+    let script = async {
+        let (mut peer, _) = server.accept().await;
+        peer.send(0, recovering()).await;
+        peer
+    };
+    let (connection, mut peer) = tokio::join!(Connection::open(options()), script);
+    let connection = connection.unwrap();
+    let name = ChannelName::new("a").unwrap();
+    let answered = held(1);
+    let (found, reply) = (connection.find_channel(name.clone()), connection.command(hold(1)));
+    assert_eq!(peer.next().await, (1, ClientMessage::FindLog { name }));
+    peer.answer(1, Answer::Log(LOG)).await;
+    assert_eq!(found.await.unwrap(), Answer::Log(LOG));
+    drop(peer);
+    // The scheduler is away for longer than it may be at first.
+    tokio::time::sleep(2 * connect_timeout).await;
+    drop(server.accept_raw().await);
+    let (mut peer, hello) = server.accept().await;
+    assert!(!hello.resume);
+    peer.welcome().await;
+    assert_eq!(peer.command().await, (2, hold(1)));
+    peer.answer(2, answered.clone()).await;
+    assert_eq!(reply.await.unwrap(), answered);
+    // A worker has joined when it is welcomed.
+    let role = Role::Worker(WorkerOffer { name: "w".into(), slots: 1, functions: vec![], held: vec![] });
+    let opened = tokio::spawn(Connection::open(Options { role, ..server.options() }));
+    let (mut peer, _) = server.accept().await;
+    peer.send(0, recovering()).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!opened.is_finished());
+    peer.welcome().await;
+    opened.await.unwrap().unwrap();
 }

@@ -18,7 +18,7 @@ pub enum Delivery {
         /// How long the scheduler waits for the session while it cannot be heard.
         lease_ms: u64,
     },
-    /// The scheduler still recovers: the welcome comes later, and logs are read until then. Comes again and
+    /// The scheduler still recovers: the welcome comes later, and logs are found and read until then. Comes again and
     /// again.
     Recovering {
         /// How far it is.

@@ -14,6 +14,8 @@
 //! Invariants:
 //! - Requests go out in the order in which they were made; a new connection begins again with the
 //!   oldest that is unanswered, under the same number, so that the scheduler decides each once.
+//! - While the scheduler recovers, only what changes nothing overtakes: subscriptions, and the log of a channel that
+//!   is there. Which there is not, only the answer in its turn says.
 //! - What is delivered of a subscription has no gap and no repeat, across any number of connections;
 //!   a range that was trimmed is delivered as such.
 //! - What it has seen of the store is never more than the store had made durable, and each hello shows it: so a
@@ -23,6 +25,7 @@
 //!
 //! It never imports `log`, `scheduler` or `server`.
 
+mod ahead;
 mod delivery;
 mod intake;
 mod outgoing;
@@ -40,7 +43,7 @@ use crate::protocol::command::{Answer, Command, Query, Rejection};
 use crate::protocol::message::{Closing, Position, ServerMessage};
 use crate::protocol::session::{HeldAttempt, Role};
 use crate::protocol::start::Seen;
-use crate::protocol::{LogId, SessionId, TaskId};
+use crate::protocol::{ChannelName, LogId, SessionId, TaskId};
 
 pub use self::delivery::{Delivery, ProtocolError};
 pub use self::intake::CREDIT_BYTES;
@@ -54,7 +57,7 @@ enum State {
     HelloDue,
     /// The hello is sent; nothing else goes out until the welcome, or the news that it comes later.
     HelloSent,
-    /// The welcome comes when the scheduler has recovered; until then logs can be read.
+    /// The welcome comes when the scheduler has recovered; until then logs can be found and read.
     Reading,
     /// Open.
     Up,
@@ -69,6 +72,7 @@ enum State {
 enum Request {
     Command(Command),
     Query(Query),
+    FindChannel(ChannelName),
     Watch(TaskId),
     Subscribe,
 }
@@ -93,7 +97,7 @@ pub struct Link {
     deliveries: VecDeque<Delivery>,
     // Of this connection only:
     next_to_send: u64,
-    /// Subscriptions below this went out before the welcome.
+    /// What of the requests below this can be asked before the welcome was asked.
     next_to_read: u64,
     commands_in_flight: u64,
     credit_due: BTreeSet<u64>,
@@ -178,11 +182,12 @@ impl Link {
 
     /// How many commands and queries have no answer yet.
     pub fn unanswered(&self) -> usize {
-        let is_asked = |request: &&Request| matches!(request, Request::Command(_) | Request::Query(_));
+        let is_asked = |request: &&Request| !matches!(request, Request::Watch(_) | Request::Subscribe);
         self.requests.values().filter(is_asked).count()
     }
 
-    /// Asks for a command, and gives its number. It is answered once, by a [`Delivery::Answer`].
+    /// Asks for a command, and gives its number. It is answered once, by a [`Delivery::Answer`]; that a channel is
+    /// open already perhaps by [`Answer::Log`], while the scheduler recovers: then the command is not sent any more.
     pub fn command(&mut self, command: Command) -> u64 {
         self.request(Request::Command(command))
     }
@@ -190,6 +195,12 @@ impl Link {
     /// Asks a query, and gives its number. It is answered once, by a [`Delivery::Answer`].
     pub fn query(&mut self, query: Query) -> u64 {
         self.request(Request::Query(query))
+    }
+
+    /// Asks for the log of a channel that must be there, and gives the question's number. It is answered once, by a
+    /// [`Delivery::Answer`]: [`Answer::Channel`], or [`Answer::Log`] while the scheduler recovers.
+    pub fn find_channel(&mut self, name: ChannelName) -> u64 {
+        self.request(Request::FindChannel(name))
     }
 
     /// Asks how a task ends: one [`Delivery::Settled`] or [`Delivery::Unknown`], however often it is
@@ -280,8 +291,13 @@ impl Link {
             }
             // It was on its way when the driver said welcome, and was overtaken.
             (State::Up | State::Left, ServerMessage::Recovering { .. }) => Ok(()),
+            // It crosses a goodbye that was said before it.
+            (State::Left, ServerMessage::Welcome { .. }) => Ok(()),
             (State::HelloDue | State::HelloSent, message) => {
                 Err(ProtocolError::unexpected(&message, "before the welcome"))
+            }
+            (State::Reading | State::Up | State::Left, ServerMessage::Answer(Ok(Answer::Log(log)))) => {
+                self.receive_log(number, log)
             }
             (State::Reading, message) => {
                 let received = self.receive_of_subscription(number, message, batches);
@@ -398,7 +414,7 @@ impl Link {
                     self.commands_in_flight -= 1;
                 }
             }
-            Some(Request::Query(_)) => {}
+            Some(Request::Query(_) | Request::FindChannel(_)) => {}
             Some(Request::Watch(_) | Request::Subscribe) => {
                 return Err(ProtocolError::Unexpected {
                     what: "an answer",

@@ -1,6 +1,7 @@
 //! What a link sends next.
 
 use super::{Link, Request, State};
+use crate::protocol::command::Query;
 use crate::protocol::limits::{IN_FLIGHT_MAX, TASKS_PER_COMMAND_MAX};
 use crate::protocol::message::{ClientMessage, Hello};
 
@@ -47,14 +48,26 @@ impl Link {
         }
     }
 
-    /// What goes out while only logs can be read.
+    /// What goes out while only logs can be found and read.
     fn next_of_reading(&mut self) -> Option<(u64, ClientMessage)> {
         if let Some(message) = self.next_of_subscriptions() {
             return Some(message);
         }
-        let (number, intake) = self.intakes.range_mut(self.next_to_read..).next()?;
-        self.next_to_read = number + 1;
-        Some((*number, intake.open()))
+        for (&number, request) in self.requests.range(self.next_to_read..) {
+            self.next_to_read = number + 1;
+            if let Some(name) = request.channel() {
+                return Some((number, ClientMessage::FindLog { name: name.clone() }));
+            }
+            if let Some(intake) = self.intakes.get_mut(&number) {
+                return Some((number, intake.open()));
+            }
+        }
+        // What a session holds ends by its goodbye also when that waits to be heard.
+        if self.is_leaving && !self.requests.values().any(|request| matches!(request, Request::Command(_))) {
+            self.state = State::Left;
+            return Some((0, ClientMessage::Goodbye));
+        }
+        None
     }
 
     /// What is to be said of subscriptions that are open.
@@ -75,6 +88,7 @@ impl Link {
                 ClientMessage::Command(command.clone())
             }
             Request::Query(query) => ClientMessage::Query(query.clone()),
+            Request::FindChannel(name) => ClientMessage::Query(Query::Channel { name: name.clone() }),
             Request::Subscribe => self.intakes.get_mut(&number)?.open(),
             Request::Watch(_) => return Some(self.send_watches(number)),
         };

@@ -125,6 +125,7 @@ fn of_clients(lines: &mut Lines) {
         Unsubscribe = ClientMessage::Unsubscribe,
         Ping = ClientMessage::Ping,
         Goodbye = ClientMessage::Goodbye,
+        FindLog = ClientMessage::FindLog { name: name() },
     });
     variants!(lines, Role {
         Client = Role::Client,
@@ -201,6 +202,7 @@ fn of_the_server(lines: &mut Lines) {
         SnapshotPieces = Answer::SnapshotPieces { pieces: vec![Bytes::from_static(b"piece")], is_end: true },
         Retiring = Answer::Retiring,
         Workers = Answer::Workers(vec![worker()]),
+        Log = Answer::Log(LOG),
     });
     variants!(lines, Outcome {
         Finished = Outcome::Finished(payload()),
