@@ -5,9 +5,10 @@
 //! offset, today or after a crash. The scheduler itself is nothing but a fold over its logs, so a
 //! restart goes on where the log ends.
 //!
-//! It is no store for large data: what travels and what is kept is at most
-//! [60 KiB](protocol::limits::PAYLOAD_BYTES_MAX) a value; pass a path or a key to the rest. And it is no
-//! sandbox: workers run functions that are linked into their program.
+//! It is no store for large data: an argument, and a value on a channel, is at most
+//! [60 KiB](protocol::limits::PAYLOAD_BYTES_MAX). A task's result may be larger, up to
+//! [4 GiB](protocol::limits::RESULT_BYTES_MAX): then the worker that computed it keeps it, for those who await it
+//! and for other tasks, and it is computed again when it is lost with its worker. And it is no sandbox: workers run functions that are linked into their program.
 //!
 //! # First steps
 //!

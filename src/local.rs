@@ -15,7 +15,7 @@ use crate::protocol::event::Receipt;
 use crate::scheduler::core::Settings;
 use crate::scheduler::{self, Handle, snapshots};
 use crate::server::{self, BindError, Server};
-use crate::worker;
+use crate::worker::{self, results::At};
 
 /// Where records are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub struct Options {
     pub workers: u32,
     /// How many attempts each of them runs at a time.
     pub slots: u32,
+    /// How each of them keeps large results. Where others fetch these follows from where the scheduler listens.
+    pub results: worker::results::Options,
 }
 
 impl Default for Options {
@@ -62,6 +64,7 @@ impl Default for Options {
             snapshots: snapshots::Options::default(),
             workers: 0,
             slots: 1,
+            results: worker::results::Options::default(),
         }
     }
 }
@@ -213,6 +216,8 @@ fn start_worker(options: &Options, address: SocketAddr, n: u32) -> LocalWorker {
         slots: options.slots,
         token: options.token.clone(),
         connect_timeout: Duration::from_secs(10),
+        // Whoever reaches the scheduler reaches them, too, whatever this machine is called elsewhere.
+        results: worker::results::Options { at: At::Beside(address.ip()), ..options.results.clone() },
     };
     let (retire, retires) = oneshot::channel::<()>();
     let (hand_over, hands_over) = oneshot::channel::<()>();

@@ -5,6 +5,8 @@ use serde_json::{Map, Value};
 
 use super::time;
 use crate::protocol::channel::Progress;
+use crate::protocol::result::StoredResult;
+use crate::protocol::size::Bytes;
 use crate::protocol::{ChannelEvent, Element, TaskError, TimeMs};
 
 /// How wide keys are shown: a short label, a hyphen, and 32 digits.
@@ -27,7 +29,10 @@ pub struct Row {
     pub key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<Value>,
-    /// What became of a future: `started`, `finished`, `failed` or `cancelled`.
+    /// In place of the value of a result that workers keep.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stored: Option<Stored>,
+    /// What became of a future: `started`, `finished`, `failed`, `cancelled` or `lost`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<&'static str>,
     /// The error's message and its causes.
@@ -43,6 +48,25 @@ pub struct Row {
     pub note: Option<String>,
     #[serde(skip)]
     pub time_ms: TimeMs,
+}
+
+/// A result that workers keep, as it is shown.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Stored {
+    pub bytes: u64,
+    pub digest: String,
+}
+
+impl Stored {
+    pub fn of(result: &StoredResult) -> Self {
+        Stored { bytes: result.bytes, digest: result.digest.to_string() }
+    }
+}
+
+impl std::fmt::Display for Stored {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} on workers, digest {}", Bytes(self.bytes), self.digest)
+    }
 }
 
 impl Row {
@@ -86,6 +110,10 @@ impl Row {
                 self.set_error(&error);
             }
             Progress::Cancelled => self.state = Some("cancelled"),
+            Progress::Stored { result } => {
+                (self.state, self.stored) = (Some("finished"), Some(Stored::of(&result)));
+            }
+            Progress::Lost { worker } => (self.state, self.worker) = (Some("lost"), Some(worker)),
         }
     }
 
@@ -113,6 +141,7 @@ impl Row {
     fn rest(&self) -> Vec<String> {
         let mut rest = Vec::new();
         rest.extend(self.value.as_ref().map(Value::to_string));
+        rest.extend(self.stored.as_ref().map(Stored::to_string));
         rest.extend(self.error.as_ref().map(|error| error.lines().collect::<Vec<_>>().join(" ")));
         rest.extend(self.worker.as_ref().map(|worker| format!("on {worker}")));
         rest.extend(self.details.iter().map(|(name, value)| match value {
@@ -129,7 +158,7 @@ mod tests {
     use super::*;
     use crate::protocol::event::Origin;
     use crate::protocol::task::ErrorKind;
-    use crate::protocol::{AttemptNumber, Digest, Payload, Producer, TaskKey};
+    use crate::protocol::{AttemptNumber, Codec, Digest, Payload, Producer, TaskKey};
 
     const TIME: TimeMs = 1_795_418_696_007;
 
@@ -143,6 +172,10 @@ mod tests {
 
     fn progress(progress: Progress) -> ChannelEvent {
         ChannelEvent::Progress { key: TaskKey::unique("add", [1; 16]), progress }
+    }
+
+    fn stored() -> StoredResult {
+        StoredResult { codec: Codec::MessagePack, bytes: 5 << 20, digest: Digest(10) }
     }
 
     fn error() -> Box<TaskError> {
@@ -182,6 +215,13 @@ mod tests {
             format!(r#"{begin}"state":"failed","error":"disk\non fire: spark","worker":"w1"}}"#)
         );
         assert_eq!(json(progress(Progress::Cancelled)), format!(r#"{begin}"state":"cancelled"}}"#));
+        let stored = Progress::Stored { result: stored() };
+        let shown = format!(
+            r#"{begin}"stored":{{"bytes":5242880,"digest":"000000000000000a"}},"state":"finished"}}"#
+        );
+        assert_eq!(json(progress(stored)), shown);
+        let lost = Progress::Lost { worker: "w1".into() };
+        assert_eq!(json(progress(lost)), format!(r#"{begin}"state":"lost","worker":"w1"}}"#));
     }
 
     #[test]
@@ -197,6 +237,8 @@ mod tests {
         assert!(failed.starts_with("       7  2026-11-2"), "{failed}");
         let end = "  failed     add-01010101010101010101010101010101      disk on fire: spark  on w1";
         assert!(failed.ends_with(end), "{failed}");
+        let stored = line(progress(Progress::Stored { result: stored() }));
+        assert!(stored.ends_with("      5 MiB on workers, digest 000000000000000a"), "{stored}");
         let element = Element::Value(Payload::encode(&serde_json::json!({ "a": 1 })).unwrap());
         let appended = line(ChannelEvent::Appended { origin: origin(), element });
         assert!(appended.ends_with(r#"  appended   {"a":1}"#), "{appended}");

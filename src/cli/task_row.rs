@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::row::Row;
+use super::row::{Row, Stored};
 use crate::protocol::event::{Receipt, TaskResult};
 use crate::protocol::session::SessionKind;
 use crate::protocol::task::{Argument, Submission};
@@ -88,6 +88,21 @@ impl Names {
                 row.value = Some(result.to_json());
                 row.details = details([("attempt", json!(attempt))]);
             }
+            TaskEvent::Finished { attempt, result: TaskResult::Stored(result), .. } => {
+                row.stored = Some(Stored::of(result));
+                row.details = details([("attempt", json!(attempt))]);
+            }
+            TaskEvent::Copied { worker, .. } | TaskEvent::Dropped { worker, .. } => {
+                row.worker = self.workers.get(worker).cloned();
+                row.details = details([("session", json!(worker))]);
+            }
+            TaskEvent::Lost { worker, why, .. } => {
+                row.worker = Some(worker.clone());
+                row.details = details([("because", json!(why.to_string()))]);
+            }
+            TaskEvent::Deferred { attempt, missing, .. } => {
+                row.details = details([("attempt", json!(attempt)), ("missing", json!(self.key(*missing)))]);
+            }
             TaskEvent::Failed { error, .. } => {
                 row.set_error(error);
                 row.details = details([("attempt", json!(error.attempt))]);
@@ -107,7 +122,7 @@ impl Names {
                     ("counts", json!(counts)),
                 ]);
             }
-            TaskEvent::Cancelled { .. } | TaskEvent::Forgotten { .. } => {}
+            TaskEvent::Reopened { .. } | TaskEvent::Cancelled { .. } | TaskEvent::Forgotten { .. } => {}
         }
         row
     }
@@ -140,6 +155,11 @@ pub fn task_of(event: &TaskEvent) -> Option<TaskId> {
         | TaskEvent::Retried { task, .. }
         | TaskEvent::Requeued { task, .. }
         | TaskEvent::Died { task, .. }
+        | TaskEvent::Copied { task, .. }
+        | TaskEvent::Dropped { task, .. }
+        | TaskEvent::Lost { task, .. }
+        | TaskEvent::Reopened { task }
+        | TaskEvent::Deferred { task, .. }
         | TaskEvent::Cancelled { task }
         | TaskEvent::Forgotten { task } => Some(*task),
         TaskEvent::Recovered(_)
@@ -165,6 +185,11 @@ fn kind(event: &TaskEvent) -> &'static str {
         TaskEvent::Retried { .. } => "retried",
         TaskEvent::Requeued { .. } => "requeued",
         TaskEvent::Died { .. } => "died",
+        TaskEvent::Copied { .. } => "copied",
+        TaskEvent::Dropped { .. } => "dropped",
+        TaskEvent::Lost { .. } => "lost",
+        TaskEvent::Reopened { .. } => "reopened",
+        TaskEvent::Deferred { .. } => "deferred",
         TaskEvent::Cancelled { .. } => "cancelled",
         TaskEvent::Forgotten { .. } => "forgotten",
     }

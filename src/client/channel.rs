@@ -257,7 +257,8 @@ fn element<T: Serialize>(value: &T) -> Result<Element> {
 fn status_of(progress: &Progress) -> TaskStatus {
     match progress {
         Progress::Started { .. } => TaskStatus::Running,
-        Progress::Finished { .. } => TaskStatus::Finished,
+        Progress::Finished { .. } | Progress::Stored { .. } => TaskStatus::Finished,
+        Progress::Lost { .. } => TaskStatus::Lost,
         Progress::Failed { .. } => TaskStatus::Error,
         Progress::Cancelled => TaskStatus::Cancelled,
     }

@@ -44,6 +44,21 @@ pub enum Error {
     /// The task was cancelled: submit it again if it is still wanted.
     #[error("task {0} was cancelled: submit it again if it is still wanted")]
     Cancelled(TaskKey),
+    /// A task has its result, and the workers that keep it did not give it.
+    #[error(
+        "the result of {task} cannot be fetched from worker `{worker}` at {address}: {why}: this machine must reach \
+         what that worker has as --results-at"
+    )]
+    Fetch {
+        /// The task.
+        task: TaskKey,
+        /// The worker that was tried last.
+        worker: Box<str>,
+        /// Where.
+        address: Box<str>,
+        /// What went wrong there.
+        why: Box<str>,
+    },
     /// Something is over its limit; nothing was sent.
     #[error(transparent)]
     TooLarge(#[from] TooLarge),

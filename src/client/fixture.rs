@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::connection::{Connection, Options};
@@ -13,18 +14,21 @@ use super::handle::Client;
 use crate::protocol::batch::OpenBatch;
 use crate::protocol::command::{Answer, Command, Query};
 use crate::protocol::frame::{self, FrameReader};
-use crate::protocol::message::{ClientMessage, Hello, ServerMessage};
+use crate::protocol::limits::RESULT_PIECE_BYTES;
+use crate::protocol::message::{ClientMessage, Closing, Hello, ServerMessage};
+use crate::protocol::payload::Codec;
+use crate::protocol::result::{Fetch, Fetched, Holder, Located, StoredResult};
 use crate::protocol::start::Start;
-use crate::protocol::{ChannelEvent, Epoch, LogId, Seq, TaskId, TaskKey};
+use crate::protocol::{AttemptNumber, ChannelEvent, Digest, Epoch, LogId, Seq, TaskId, TaskKey};
 
 /// A test that hangs fails instead.
 const HANG: Duration = Duration::from_secs(20);
 
-pub(super) struct FakeServer {
+pub(crate) struct FakeServer {
     listener: TcpListener,
 }
 
-pub(super) struct Peer {
+pub(crate) struct Peer {
     stream: TcpStream,
     frames: FrameReader,
 }
@@ -91,6 +95,11 @@ impl Peer {
         self.send(number, ServerMessage::Answer(Ok(answer))).await;
     }
 
+    /// Closes the connection: who was connected makes another.
+    pub async fn close(&mut self) {
+        self.stream.shutdown().await.unwrap();
+    }
+
     /// The next message, or `None` at the end of the connection.
     pub async fn try_next(&mut self) -> Option<(u64, ClientMessage)> {
         loop {
@@ -124,13 +133,123 @@ impl Peer {
 }
 
 /// What comes of this, which must not take for ever.
-pub(super) async fn soon<F: Future>(work: F) -> F::Output {
+pub(crate) async fn soon<F: Future>(work: F) -> F::Output {
     timeout(HANG, work).await.expect("it hangs")
 }
 
 /// The future of a task, of a client that was never connected.
-pub(super) fn future<T>(id: TaskId) -> TaskFuture<T> {
+pub(crate) fn future<T>(id: TaskId) -> TaskFuture<T> {
     TaskFuture::new(TaskKey::unique("f", id.0), Client::over(Connection::unconnected()), None)
+}
+
+/// What a worker of [`Holding`] does with one who asks for its result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Script {
+    Give,
+    Missing,
+    Refuse,
+    /// Gives so many pieces, and closes.
+    CutAfter(usize),
+    /// Gives it with one byte changed.
+    Damage,
+    /// Says that it has another result.
+    Other,
+    /// Gives a last piece that is too long.
+    Long,
+    /// Says nothing after the preamble.
+    Stall,
+    /// Has another wire version.
+    Version,
+    /// Is no worker.
+    Stranger,
+    /// Does not listen any more.
+    Dead,
+}
+
+/// Scripted workers that keep one result.
+pub(crate) struct Holding {
+    pub located: Located,
+    _workers: JoinSet<()>,
+}
+
+/// A result of task `f`, and who keeps it.
+pub(crate) fn located(bytes: &[u8], holders: Vec<Holder>) -> Located {
+    let digest = Digest::of_result(bytes);
+    let result = StoredResult { codec: Codec::MessagePack, bytes: bytes.len() as u64, digest };
+    Located { key: TaskKey::unique("f", [1; 16]), attempt: AttemptNumber(1), result, holders }
+}
+
+impl Holding {
+    /// Each of them does as its script says, whenever it is asked.
+    pub async fn new(bytes: Vec<u8>, scripts: &[Script]) -> Self {
+        let (mut workers, mut holders) = (JoinSet::new(), Vec::new());
+        for (at, script) in scripts.iter().enumerate() {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap().to_string().into();
+            holders.push(Holder { worker: format!("w{at}").into(), address });
+            if *script != Script::Dead {
+                workers.spawn(hold(listener, *script, located(&bytes, vec![]), bytes.clone()));
+            }
+        }
+        Holding { located: located(&bytes, holders), _workers: workers }
+    }
+}
+
+async fn hold(listener: TcpListener, script: Script, located: Located, bytes: Vec<u8>) {
+    loop {
+        let mut stream = listener.accept().await.unwrap().0;
+        let mut preamble = frame::preamble();
+        match script {
+            Script::Version => preamble[4] += 1,
+            Script::Stranger => preamble = *b"SSH-2.0-",
+            _ => {}
+        }
+        stream.write_all(&preamble).await.unwrap();
+        let mut theirs = [0; frame::PREAMBLE_BYTES];
+        let _ = stream.read_exact(&mut theirs).await;
+        if matches!(script, Script::Version | Script::Stranger) {
+            continue;
+        }
+        let mut frames = FrameReader::default();
+        let asked = loop {
+            match frames.next_frame().unwrap() {
+                Some(frame) => break frame.decode::<Fetch>().unwrap().0,
+                None => assert_ne!(stream.read_buf(frames.buffer()).await.unwrap(), 0),
+            }
+        };
+        assert_eq!(asked.result.task, located.key.id);
+        let mut out = Vec::new();
+        let mut say = |message: Fetched, piece: &[u8]| {
+            let piece = Bytes::copy_from_slice(piece);
+            frame::encode_with(&mut out, 0, &message, &[piece]).unwrap();
+        };
+        match script {
+            Script::Missing => say(Fetched::Missing, &[]),
+            Script::Refuse => say(Fetched::Refused(Closing::BadToken), &[]),
+            Script::Other => say(Fetched::Found(StoredResult { bytes: 1, ..located.result }), &[]),
+            _ => say(Fetched::Found(located.result), &[]),
+        }
+        let pieces: Vec<&[u8]> = bytes.chunks(RESULT_PIECE_BYTES).collect();
+        let gives = match script {
+            Script::CutAfter(pieces) => pieces,
+            Script::Give | Script::Damage | Script::Long => pieces.len(),
+            _ => 0,
+        };
+        for (at, piece) in pieces.into_iter().enumerate().take(gives) {
+            let mut piece = piece.to_vec();
+            match script {
+                Script::Damage if at == 1 => piece[9] ^= 1,
+                Script::Long => piece.resize(RESULT_PIECE_BYTES, 0),
+                _ => {}
+            }
+            say(Fetched::Piece, &piece);
+        }
+        if script == Script::Stall {
+            std::future::pending::<()>().await;
+        }
+        // One who has found something wrong is gone before all is written.
+        let _ = stream.write_all(&out).await;
+    }
 }
 
 macro_rules! assert_matches {
@@ -141,10 +260,10 @@ macro_rules! assert_matches {
         }
     };
 }
-pub(super) use assert_matches;
+pub(crate) use assert_matches;
 
 /// These records as one stored batch.
-pub(super) fn stored(log: LogId, base: (u64, u64), records: &[ChannelEvent]) -> Bytes {
+pub(crate) fn stored(log: LogId, base: (u64, u64), records: &[ChannelEvent]) -> Bytes {
     let mut open = OpenBatch::new(log, base.0, base.1);
     for record in records {
         assert!(open.push(record, record.is_element()));

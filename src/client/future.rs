@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
-use super::connection::Reply;
 use super::error::{Error, Result};
 use super::handle::{Client, wrong_answer};
 use super::holds::Hold;
+use super::settled::settled;
 use crate::protocol::command::{Answer, Command, Query};
 use crate::protocol::task::{TaskInfo, TaskStatus};
 use crate::protocol::{Outcome, TaskId, TaskKey};
@@ -65,12 +65,14 @@ impl<T> TaskFuture<T> {
         }
     }
 
-    /// Waits until the task has ended, and says how, without decoding its result.
+    /// Waits until the task has ended, and says how, without decoding its result. A result that workers keep is
+    /// fetched: it comes as [`Outcome::Finished`], like any other.
     ///
     /// # Errors
-    /// When the task is not known, or the session is over.
+    /// When the task is not known, or the session is over; [`Error::Fetch`] when no worker that keeps the result
+    /// can be reached from here.
     pub async fn outcome(&self) -> Result<Outcome> {
-        self.watch().await
+        settled(self.client.connection().clone(), self.key.clone()).await
     }
 
     /// Lets the task stay when nobody holds it any more.
@@ -83,10 +85,6 @@ impl<T> TaskFuture<T> {
         let (_hold, reply) = self.client.holds().hold(self.key.id, command);
         reply.await?;
         Ok(())
-    }
-
-    fn watch(&self) -> Reply<Outcome> {
-        self.client.connection().watch(self.key.id)
     }
 }
 
@@ -107,12 +105,12 @@ impl<T: DeserializeOwned + 'static> IntoFuture for TaskFuture<T> {
     type IntoFuture = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let watch = self.watch();
+        let settled = settled(self.client.connection().clone(), self.key.clone());
         Box::pin(async move {
             // All of it, and with it its hold, lives until the outcome is here: the block would capture
             // no more than the key otherwise.
             let held = self;
-            result(watch.await?, &held.key)
+            result(settled.await?, &held.key)
         })
     }
 }
@@ -133,5 +131,6 @@ fn result<T: DeserializeOwned>(outcome: Outcome, key: &TaskKey) -> Result<T> {
         }
         Outcome::Failed(error) => Err(Error::Task(error)),
         Outcome::Cancelled => Err(Error::Cancelled(key.clone())),
+        Outcome::Stored(_) => Err(wrong_answer("a watch, behind which the result was fetched")),
     }
 }

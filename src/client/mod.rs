@@ -3,6 +3,7 @@
 //! ```text
 //!   handle: Client ──▶ submit, channel ──▶ holds ──▶ connection ──▶ scheduler
 //!   future, elements ◀── reading ◀───────────────────┘ (link: its pure part)
+//!     └── settled ──▶ fetch ──▶ workers that keep large results
 //! ```
 //!
 //! Everything a client asks has its place in its session's order when it is called, not when it is
@@ -37,14 +38,16 @@ pub mod channel;
 pub mod connection;
 pub mod elements;
 pub mod error;
+pub mod fetch;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 pub mod function;
 pub mod future;
 pub mod handle;
 mod holds;
 pub mod link;
 pub mod reading;
+mod settled;
 pub mod submit;
 #[cfg(test)]
 mod tests;

@@ -189,6 +189,8 @@ mod tests {
             running: 0,
             connected: true,
             retiring: false,
+            results: 0,
+            result_bytes: 0,
             runs: vec![],
         }
     }

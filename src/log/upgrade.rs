@@ -8,6 +8,7 @@
 //! | from | to | the step |
 //! |---|---|---|
 //! | 1 | 2 | nothing is rewritten: batches of version 1 are read as they are |
+//! | 2 | 3 | nothing is rewritten: what version 3 adds, version 2 does not have |
 
 use std::fs;
 use std::io;
@@ -73,10 +74,12 @@ mod tests {
     fn only_this_version_is_used_as_it_is() {
         let dir = Path::new("store");
         assert_eq!(check(dir, u64::from(STORE_VERSION)).unwrap(), Age::Ours);
-        assert_eq!(check(dir, 1).unwrap(), Age::Older(1));
-        for newer in [3, 70_000] {
+        for older in [1, 2] {
+            assert_eq!(check(dir, u64::from(older)).unwrap(), Age::Older(older));
+        }
+        for newer in [4, 70_000] {
             let error = check(dir, newer).unwrap_err().to_string();
-            let words = format!("store version {} is newer than 2: run a newer", newer.min(65_535));
+            let words = format!("store version {} is newer than 3: run a newer", newer.min(65_535));
             assert!(error.starts_with(&words), "{error}");
         }
         assert!(matches!(check(dir, 0), Err(OpenError::Damaged { .. })));

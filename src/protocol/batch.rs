@@ -7,7 +7,7 @@
 //! | bytes | field | |
 //! |---|---|---|
 //! | 0..4 | magic | `HWBT` |
-//! | 4..6 | version | [`STORE_VERSION`]; version 1 is read as well |
+//! | 4..6 | version | [`STORE_VERSION`]; older ones are read as well |
 //! | 6 | codec | 1: records in postcard, one after the other; 2 (since version 2): the records are lost |
 //! | 7 | | 0 |
 //! | 8..12 | log | [`LogId`] |

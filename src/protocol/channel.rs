@@ -9,6 +9,7 @@ use super::digest::Digest;
 use super::ids::{AttemptNumber, LogId, TaskKey};
 use super::limits::NAME_BYTES_MAX;
 use super::payload::Payload;
+use super::result::StoredResult;
 use super::task::TaskError;
 
 /// The task log's name as a channel that can be read.
@@ -119,12 +120,23 @@ pub enum Progress {
     },
     /// The task was cancelled.
     Cancelled,
+    /// The task has its result, which workers keep.
+    Stored {
+        /// What it is.
+        result: StoredResult,
+    },
+    /// The stored result is lost with the last worker that kept it. It is computed anew: a start and an end
+    /// follow again.
+    Lost {
+        /// The worker's name.
+        worker: Box<str>,
+    },
 }
 
 impl Progress {
-    /// Whether nothing more will come for this future.
+    /// Whether the task has ended with this. Behind [`Progress::Stored`] more may come, if that is lost.
     pub fn is_final(&self) -> bool {
-        !matches!(self, Progress::Started { .. })
+        !matches!(self, Progress::Started { .. } | Progress::Lost { .. })
     }
 }
 

@@ -9,7 +9,8 @@ use super::event::Receipt;
 use super::ids::{AttemptNumber, Epoch, LogId, Producer, Seq, TaskId, TaskKey};
 use super::limits::TooLarge;
 use super::payload::Payload;
-use super::session::{EndReason, Retire, WorkerInfo, WorkerStatus};
+use super::result::StoredResult;
+use super::session::{EndReason, HeldAttempt, Retire, WorkerInfo, WorkerStatus};
 use super::size::Bytes as Size;
 use super::start::Start;
 use super::task::{Submission, TaskError, TaskInfo};
@@ -80,6 +81,42 @@ pub enum Command {
         /// How.
         retire: Retire,
     },
+    /// From a worker: an attempt has a result, too large for the log, which the worker keeps. Answer:
+    /// [`Answer::Reported`].
+    Store {
+        /// The task.
+        task: TaskId,
+        /// The attempt.
+        attempt: AttemptNumber,
+        /// What it keeps.
+        result: StoredResult,
+    },
+    /// From a worker: it keeps a copy of a stored result, as it was told to
+    /// ([`ServerMessage::Copy`](super::message::ServerMessage::Copy)). Answer: [`Answer::Reported`].
+    Copied {
+        /// The task.
+        task: TaskId,
+        /// The attempt that brought the result.
+        attempt: AttemptNumber,
+    },
+    /// From a worker: it does not have a stored result that it is taken to keep, or could not copy it. Answer:
+    /// [`Answer::Reported`].
+    Lack {
+        /// The task.
+        task: TaskId,
+        /// The attempt that brought the result.
+        attempt: AttemptNumber,
+    },
+    /// From a worker: a result that an attempt needs could not be had; the attempt has not begun. Answer:
+    /// [`Answer::Reported`].
+    Defer {
+        /// The task.
+        task: TaskId,
+        /// The attempt.
+        attempt: AttemptNumber,
+        /// Whose result it is.
+        missing: TaskId,
+    },
 }
 
 /// A question; it changes nothing. The answer is as of a moment that is durable.
@@ -139,6 +176,14 @@ pub enum Query {
         /// Its session.
         worker: Producer,
     },
+    /// From a worker: which of these results, at most
+    /// [`LISTING_ROWS_MAX`](super::limits::LISTING_ROWS_MAX), it need not keep. It asks for all that it keeps
+    /// whenever it is welcomed: it may have missed [`ServerMessage::Free`](super::message::ServerMessage::Free).
+    /// Answer: [`Answer::Unwanted`].
+    Unwanted {
+        /// The attempts that brought them.
+        results: Vec<HeldAttempt>,
+    },
 }
 
 /// What a command or a query brings.
@@ -189,6 +234,8 @@ pub enum Answer {
     Retiring,
     /// Workers.
     Workers(Vec<WorkerStatus>),
+    /// The results that the worker need not keep.
+    Unwanted(Vec<HeldAttempt>),
     /// The log of a channel: all that is known of one while the scheduler recovers. To
     /// [`ClientMessage::FindLog`](super::message::ClientMessage::FindLog).
     Log(LogId),

@@ -7,6 +7,7 @@ use super::channel::{ChannelName, Element, Progress};
 use super::digest::Digest;
 use super::ids::{AttemptNumber, Epoch, LogId, Producer, Seq, SessionId, TaskId};
 use super::payload::Payload;
+use super::result::{LossReason, StoredResult};
 use super::session::{EndReason, SessionKind};
 use super::task::{Submission, TaskError};
 
@@ -142,6 +143,44 @@ pub enum TaskEvent {
         /// something done as a client, ends the row of those that did.
         counts: bool,
     },
+    /// Another worker keeps a task's stored result, too.
+    Copied {
+        /// The task.
+        task: TaskId,
+        /// The worker's session.
+        worker: Producer,
+    },
+    /// One of the workers that kept a task's stored result keeps it no longer, and others do.
+    Dropped {
+        /// The task.
+        task: TaskId,
+        /// The worker's session.
+        worker: Producer,
+    },
+    /// No worker keeps a task's stored result any more: it is computed anew when it is needed.
+    Lost {
+        /// The task.
+        task: TaskId,
+        /// The name of the worker that was the last to keep it.
+        worker: Box<str>,
+        /// Why.
+        why: LossReason,
+    },
+    /// A task's result that no worker keeps is needed: the task waits for another attempt.
+    Reopened {
+        /// The task.
+        task: TaskId,
+    },
+    /// An attempt is over before it began, since a result that it needs could not be had. The task waits for
+    /// its next one.
+    Deferred {
+        /// The task.
+        task: TaskId,
+        /// The attempt that is over.
+        attempt: AttemptNumber,
+        /// Whose result it was.
+        missing: TaskId,
+    },
 }
 
 /// Where a task's result is.
@@ -149,6 +188,8 @@ pub enum TaskEvent {
 pub enum TaskResult {
     /// Here.
     Inline(Payload),
+    /// With the worker that ran the attempt, and with those that copy it from there.
+    Stored(StoredResult),
 }
 
 /// What a start of the scheduler found: the receipt of a recovery.

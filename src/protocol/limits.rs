@@ -10,6 +10,13 @@ pub const RECORD_BYTES_MAX: usize = BATCH_BYTES_MAX - 1024;
 /// a record always has room for what goes around it.
 pub const PAYLOAD_BYTES_MAX: usize = 60 * 1024;
 
+/// Most bytes of a result: 4 GiB less one byte, as far as the lengths of MessagePack count. One over
+/// [`PAYLOAD_BYTES_MAX`] is kept by workers, not in the log.
+pub const RESULT_BYTES_MAX: u64 = u32::MAX as u64;
+
+/// Most bytes of a stored result that one frame brings: 256 KiB, as of a subscription's records.
+pub const RESULT_PIECE_BYTES: usize = 256 * 1024;
+
 /// Most bytes of all arguments of one task together: a submission is one record.
 pub const ARGUMENTS_BYTES_MAX: usize = PAYLOAD_BYTES_MAX;
 
@@ -43,6 +50,9 @@ pub const RETIRED_TASKS_MAX: usize = 131_072;
 
 /// Longest name of a channel, worker, function or key, in bytes.
 pub const NAME_BYTES_MAX: usize = 200;
+
+/// Longest address, `host:port`, in bytes: the longest name of a host, 253, a colon and a port.
+pub const ADDRESS_BYTES_MAX: usize = 259;
 
 /// Longest error message, and longest cause, that is kept, in bytes; the rest is cut off and said so.
 pub const ERROR_BYTES_MAX: usize = 2 * 1024;

@@ -10,6 +10,7 @@ use super::channel::ChannelName;
 use super::command::{Answer, Command, Query, Rejection};
 use super::ids::{AttemptNumber, LogId, Seq, SessionId, TaskId, TaskKey};
 use super::payload::Payload;
+use super::result::Located;
 use super::session::{Retire, Role};
 use super::start::{RecoveryProgress, Regress, Seen, Start};
 use super::task::Outcome;
@@ -168,6 +169,15 @@ pub enum ServerMessage {
     /// To a worker: retire. It answers with [`Command::Retire`] and, when the time has come, with
     /// [`ClientMessage::Goodbye`]; what is behind it is no assignment.
     Retire(Retire),
+    /// To a worker: this stored result is not needed any more.
+    Free {
+        /// The task.
+        task: TaskId,
+        /// The attempt that brought it.
+        attempt: AttemptNumber,
+    },
+    /// To a worker: keep a copy of this result, too. Answered with [`Command::Copied`] or [`Command::Lack`].
+    Copy(Located),
 }
 
 /// An attempt for a worker.
@@ -181,8 +191,17 @@ pub struct Assignment {
     pub function: Box<str>,
     /// The function's version that the client had.
     pub version: u32,
-    /// The arguments' values, those of futures too.
-    pub arguments: Vec<Payload>,
+    /// The arguments in order.
+    pub arguments: Vec<Given>,
+}
+
+/// An argument as an attempt gets it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Given {
+    /// The value.
+    Value(Payload),
+    /// The stored result of another task, to be fetched from one of those who keep it.
+    Stored(Located),
 }
 
 /// Why the server ends a connection.

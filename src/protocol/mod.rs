@@ -20,6 +20,8 @@ pub mod ids;
 pub mod limits;
 pub mod message;
 pub mod payload;
+pub mod result;
+pub mod secret;
 pub mod session;
 pub mod size;
 pub mod snapshot;

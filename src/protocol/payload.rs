@@ -4,6 +4,9 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::limits::PAYLOAD_BYTES_MAX;
+use super::size::Bytes as Size;
+
 /// How a payload's bytes are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Codec {
@@ -13,8 +16,8 @@ pub enum Codec {
     Raw,
 }
 
-/// A user's value as it travels and is stored. At most
-/// [`PAYLOAD_BYTES_MAX`](super::limits::PAYLOAD_BYTES_MAX) bytes.
+/// A user's value as it travels and is stored. At most [`PAYLOAD_BYTES_MAX`] bytes in messages and in the log; a
+/// result that workers keep may have more.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payload {
     /// How to read the bytes.
@@ -45,7 +48,7 @@ impl Payload {
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, String> {
         match self.codec {
             Codec::MessagePack => rmp_serde::from_slice(&self.bytes).map_err(|error| {
-                let shown: String = self.to_json().to_string().chars().take(100).collect();
+                let shown: String = format!("{self:?}").chars().take(100).collect();
                 format!("{shown} is not a {}: {error}", std::any::type_name::<T>())
             }),
             Codec::Raw => Err("the payload is raw bytes: read it as bytes".to_owned()),
@@ -68,7 +71,11 @@ impl Payload {
 
 impl std::fmt::Debug for Payload {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.to_json())
+        // Of a large one its size: as text it would take its bytes many times over.
+        match self.bytes.len() {
+            size if size > PAYLOAD_BYTES_MAX => write!(f, "a value of {}", Size(size as u64)),
+            _ => write!(f, "{}", self.to_json()),
+        }
     }
 }
 
@@ -132,5 +139,7 @@ mod tests {
     fn a_wrong_type_is_an_error_in_words() {
         let error = Payload::encode("text").unwrap().decode::<f64>().unwrap_err();
         assert!(error.starts_with("\"text\" is not a f64: "), "{error}");
+        let error = Payload::encode(&"x".repeat(1 << 20)).unwrap().decode::<f64>().unwrap_err();
+        assert!(error.starts_with("a value of 1 MiB is not a f64: "), "{error}");
     }
 }

@@ -86,6 +86,9 @@ pub struct WorkerOffer {
     pub functions: Vec<FunctionOffer>,
     /// The attempts it holds, all of them.
     pub held: Vec<HeldAttempt>,
+    /// Where others fetch the results that it keeps: `host:port`, or `:port` for the host at which whoever asks
+    /// reaches the scheduler. Empty for one that keeps none.
+    pub results_at: Box<str>,
 }
 
 /// As whom a connection is opened.
@@ -122,7 +125,7 @@ pub struct WorkerInfo {
     pub name: Box<str>,
     /// Its slots; 0 while it is away.
     pub slots: u32,
-    /// How many attempts are with it.
+    /// How many attempts are with it, those that wait there for a slot included.
     pub running: u32,
     /// Whether it is connected.
     pub connected: bool,
@@ -147,12 +150,17 @@ pub struct WorkerStatus {
     pub name: Box<str>,
     /// Its slots; 0 while it is away, and when it retires.
     pub slots: u32,
-    /// How many attempts are with it.
+    /// How many attempts are with it, those that wait there for a slot included.
     pub running: u32,
     /// Whether it is connected.
     pub connected: bool,
-    /// Whether it retires: it is given nothing more, and leaves when nothing runs there any more.
+    /// Whether it retires: it is given nothing more, and leaves when nothing runs there any more, and others keep
+    /// the results that it kept.
     pub retiring: bool,
+    /// How many tasks' results it keeps.
+    pub results: u64,
+    /// Their bytes.
+    pub result_bytes: u64,
     /// The attempts that are with it, those that are clients first; at most
     /// [`RUNS_SHOWN_MAX`](super::limits::RUNS_SHOWN_MAX).
     pub runs: Vec<RunningAttempt>,

@@ -12,6 +12,7 @@ use super::channel::ChannelName;
 use super::digest::Digest;
 use super::ids::{AttemptNumber, LogId, Producer, SessionId, TaskId, TaskKey};
 use super::payload::Payload;
+use super::result::StoredResult;
 use super::session::{EndReason, FunctionOffer, SessionKind};
 use super::task::{Argument, TaskError, TaskOptions};
 
@@ -120,9 +121,13 @@ pub enum PhaseItem {
     Failed(Box<TaskError>),
     /// It was cancelled.
     Cancelled,
+    /// It has a result that these workers' sessions keep.
+    Stored(CallItem, StoredResult, Vec<Producer>),
+    /// It had one, and no worker keeps it any more.
+    Lost(CallItem),
 }
 
-/// How to call a task that is not settled.
+/// How to call a task that has no result in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallItem {
     /// The arguments.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::ids::{AttemptNumber, TaskId, TaskKey};
 use super::limits::{self, TooLarge};
 use super::payload::Payload;
+use super::result::Located;
 
 /// One argument of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +98,8 @@ pub enum Outcome {
     Failed(Box<TaskError>),
     /// It was cancelled.
     Cancelled,
+    /// With a result that workers keep.
+    Stored(Located),
 }
 
 /// What kind of thing went wrong.
@@ -204,6 +207,8 @@ pub enum TaskStatus {
     Error,
     /// It was cancelled.
     Cancelled,
+    /// It had its result, and no worker keeps that any more: it is computed anew when it is needed.
+    Lost,
 }
 
 impl std::fmt::Display for TaskStatus {
@@ -214,6 +219,7 @@ impl std::fmt::Display for TaskStatus {
             TaskStatus::Finished => "finished",
             TaskStatus::Error => "error",
             TaskStatus::Cancelled => "cancelled",
+            TaskStatus::Lost => "lost",
         })
     }
 }

@@ -110,8 +110,8 @@ impl Handle {
         *self.recovery.progress.borrow()
     }
 
-    /// The log of this name, if that is known while the recovery is under way. Who is told none waits until
-    /// more are known, or for the state.
+    /// The log of this name, if that is known while the recovery is under way. Who is told none waits for more
+    /// `names`, or for the state.
     pub fn log_of(&self, name: &ChannelName) -> Option<LogId> {
         match name.as_str() {
             TASKS_CHANNEL => Some(LogId::TASKS),

@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use crate::protocol::frame::{self, Frame, FrameReader, PREAMBLE_BYTES};
 use crate::protocol::message::{ClientMessage, Closing, Hello};
+use crate::protocol::secret::equal;
 use crate::protocol::version::WIRE_VERSION;
 
 /// How long a connection may take to say hello: 10 s, much for a slow network, little for one who only
@@ -91,12 +92,6 @@ fn check_hello(first: &Frame, token: Option<&str>) -> Result<Hello, Refusal> {
     }
 }
 
-/// Whether two secrets are equal, in a time that does not tell where they differ.
-fn equal(one: &[u8], other: &[u8]) -> bool {
-    let differences = one.iter().zip(other).fold(0, |seen, (a, b)| std::hint::black_box(seen | (a ^ b)));
-    differences == 0 && one.len() == other.len()
-}
-
 pub(super) fn not_headwater(why: String) -> Closing {
     Closing::NotHeadwater(why)
 }
@@ -111,17 +106,4 @@ pub(super) async fn fill(
         buffer.reserve(READ_BUFFER_BYTES);
     }
     reader.read_buf(buffer).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn secrets_are_equal_only_when_all_of_them_is() {
-        assert!(equal(b"secret", b"secret"));
-        for other in [&b""[..], b"secre", b"secret2", b"Secret", b"secreT"] {
-            assert!(!equal(b"secret", other) && !equal(other, b"secret"));
-        }
-    }
 }

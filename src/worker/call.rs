@@ -7,7 +7,7 @@ use std::any::TypeId;
 use std::marker::PhantomData;
 
 use crate::client::function::{Failure, Value};
-use crate::protocol::limits::{PAYLOAD_BYTES_MAX, TooLarge};
+use crate::protocol::limits::{RESULT_BYTES_MAX, TooLarge};
 use crate::protocol::task::ErrorKind;
 use crate::protocol::{Payload, TaskError, TaskKey};
 
@@ -135,11 +135,17 @@ impl Plain {
             ))
         })?;
         let what = format!("the result of `{function}`");
-        let hint = "write the data to where others can read them and return a path or a key";
-        TooLarge::check(what, payload.bytes.len(), PAYLOAD_BYTES_MAX, hint)
-            .map_err(|large| bad(large.to_string()))?;
+        check_size(what, payload.bytes.len() as u64).map_err(|large| bad(large.to_string()))?;
         Ok(payload)
     }
+}
+
+fn check_size(what: String, size: u64) -> Result<(), TooLarge> {
+    if size <= RESULT_BYTES_MAX {
+        return Ok(());
+    }
+    let hint = "write the data to where others can read them and return a path or a key".to_owned();
+    Err(TooLarge { what, size, max: RESULT_BYTES_MAX, hint })
 }
 
 fn returned_error(error: &(dyn std::error::Error + 'static)) -> TaskError {
@@ -263,14 +269,11 @@ mod tests {
 
     #[test]
     fn a_result_that_cannot_be_kept_says_so() {
-        let fits = PAYLOAD_BYTES_MAX - 3;
-        assert!(call(large, vec![encoded(fits)]).is_ok());
-        let error = call(large, vec![encoded(fits + 1)]).unwrap_err();
-        assert_eq!(error.kind, ErrorKind::BadResult);
-        assert!(
-            error.message.starts_with("the result of `large` is 61441, over the limit of 61440: "),
-            "{error}"
-        );
+        assert!(call(large, vec![encoded(1_000_000)]).is_ok(), "it is kept outside the log");
+        assert_eq!(check_size("it".to_owned(), RESULT_BYTES_MAX), Ok(()));
+        let error = check_size("the result of `large`".to_owned(), RESULT_BYTES_MAX + 1).unwrap_err();
+        let told = "the result of `large` is 4294967296, over the limit of 4294967295: ";
+        assert!(error.to_string().starts_with(told), "{error}");
         let error = call(unwritable, vec![]).unwrap_err();
         assert_eq!(error.kind, ErrorKind::BadResult);
         assert!(

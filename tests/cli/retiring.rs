@@ -103,6 +103,7 @@ async fn a_worker_that_is_retired_finishes_what_it_runs_and_ends() {
         (&listed["name"], &listed["state"], &listed["slots"], &listed["running"]),
         (&json!("one"), &json!("retiring"), &json!(0), &json!(1))
     );
+    assert_eq!((&listed["results"], &listed["result_bytes"]), (&json!(0), &json!(0)));
     assert_eq!(
         (&listed["runs"][0]["key"], &listed["runs"][0]["is_client"]),
         (&json!(count.key().to_string()), &json!(true))
@@ -113,9 +114,9 @@ async fn a_worker_that_is_retired_finishes_what_it_runs_and_ends() {
     assert_eq!(
         lines,
         [
-            "NAME  STATE      SLOTS  RUNNING",
-            "one   retiring       0        1",
-            "two   connected      2        1"
+            "NAME  STATE      SLOTS  RUNNING  RESULTS  SIZE",
+            "one   retiring       0        1        0  0 bytes",
+            "two   connected      2        1        0  0 bytes"
         ]
     );
 

@@ -1,6 +1,7 @@
 //! Real processes, killed: what was promised is checked from outside.
 
 mod cluster;
+mod results;
 mod torture;
 
 use std::collections::BTreeMap;

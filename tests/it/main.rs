@@ -10,6 +10,7 @@ mod log_reader;
 mod recovering;
 mod refusals;
 mod regress;
+mod results;
 mod salvage;
 mod sled_store;
 mod stops;

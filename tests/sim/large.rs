@@ -40,7 +40,7 @@ impl Large {
         self.connect(
             connection,
             connection > 1000,
-            Role::Worker(WorkerOffer { name, slots, functions, held }),
+            Role::Worker(WorkerOffer { name, slots, functions, held, results_at: "".into() }),
         )
     }
 
@@ -135,7 +135,8 @@ fn a_listing_of_any_tasks_fits_a_frame_and_goes_on_where_it_ended() {
     let functions = |name: &str| vec![FunctionOffer { name: name.repeat(200).into(), version: 1 }];
     for connection in 2..100 {
         let name = format!("{connection:0200}").into();
-        let offer = WorkerOffer { name, slots: 1, functions: functions("x"), held: vec![] };
+        let offer =
+            WorkerOffer { name, slots: 1, functions: functions("x"), held: vec![], results_at: "".into() };
         large.connect(connection, false, Role::Worker(offer));
     }
     (0..15_000).for_each(|n| large.submit(n, &"y".repeat(200), vec![]));

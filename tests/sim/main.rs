@@ -7,6 +7,7 @@
 
 mod damage;
 mod large;
+mod lineage;
 mod network;
 mod pipeline;
 mod poison;
@@ -16,7 +17,9 @@ mod room;
 mod scenarios;
 mod scene;
 mod server;
+mod shadow;
 mod sizes;
+mod stores;
 mod transcript;
 mod workers;
 mod workload;

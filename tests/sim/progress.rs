@@ -32,13 +32,19 @@ pub fn audit(log: &Memory, state: &State) {
             assert!(told.started.contains(attempt), "{} does not tell of {task} {attempt}", info.name);
         }
         for (task, told) in told {
+            let phase = &state.tasks[&task].phase;
             let outcome = match told.last {
+                Some(Progress::Stored { result }) => {
+                    let there = phase.stored().map(|stored| stored.result);
+                    assert_eq!(there, Some(result), "how {task} ended, on {}", info.name);
+                    continue;
+                }
                 Some(Progress::Finished { result }) => Some(Outcome::Finished(result)),
                 Some(Progress::Failed { error }) => Some(Outcome::Failed(error)),
                 Some(Progress::Cancelled) => Some(Outcome::Cancelled),
-                Some(Progress::Started { .. }) | None => None,
+                Some(Progress::Started { .. } | Progress::Lost { .. }) | None => None,
             };
-            assert_eq!(outcome, state.tasks[&task].phase.outcome(), "how {task} ended, on {}", info.name);
+            assert_eq!(outcome, phase.outcome(), "how {task} ended, on {}", info.name);
         }
     }
 }

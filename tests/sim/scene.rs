@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use headwater::protocol::command::Command;
-use headwater::protocol::message::Hello;
+use headwater::protocol::command::{Answer, Command, Query};
+use headwater::protocol::message::{Hello, ServerMessage};
 use headwater::protocol::session::{FunctionOffer, HeldAttempt, Role, WorkerOffer};
-use headwater::protocol::task::{Argument, ErrorKind, TaskError, TaskOptions};
+use headwater::protocol::task::{Argument, ErrorKind, TaskError, TaskInfo, TaskOptions};
 use headwater::protocol::{
     AttemptNumber, ChannelName, Element, LogId, Payload, SessionId, Submission, TaskId, TaskKey, TimeMs,
 };
@@ -127,6 +127,17 @@ impl Scene {
         self.step(|core, out| core.tick(now, out));
     }
 
+    /// What is known of a task.
+    pub fn task(&mut self, connection: u64, name: &str) -> TaskInfo {
+        let mut out = Output::default();
+        let query = Request::Query(Query::Task { task: id(name) });
+        self.core.request(ConnectionId(connection), 99, query, &mut out);
+        match out.effects.remove(0) {
+            Effect::Send { message: ServerMessage::Answer(Ok(Answer::Task(info))), .. } => info,
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// The scheduler stands still.
     pub fn stand_still(&mut self, ms: u64) {
         self.now += ms;
@@ -151,7 +162,8 @@ fn restored(state: &State) -> State {
 
 pub fn worker(name: &str, slots: u32, held: Vec<HeldAttempt>) -> Role {
     let functions = vec![FunctionOffer { name: "rust:m::f".into(), version: 1 }];
-    Role::Worker(WorkerOffer { name: name.into(), slots, functions, held })
+    let results_at = format!("{name}:1").into();
+    Role::Worker(WorkerOffer { name: name.into(), slots, functions, held, results_at })
 }
 
 pub fn id(name: &str) -> TaskId {

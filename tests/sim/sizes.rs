@@ -50,7 +50,7 @@ impl Largest {
     /// A worker; it takes the place of the one before.
     fn connect_worker(&mut self, connection: u64) {
         let functions = vec![FunctionOffer { name: name(), version: u32::MAX }];
-        let offer = WorkerOffer { name: name(), slots: 200, functions, held: vec![] };
+        let offer = WorkerOffer { name: name(), slots: 200, functions, held: vec![], results_at: "".into() };
         self.connect(connection, Role::Worker(offer));
     }
 

@@ -1,7 +1,8 @@
 //! Facts and effects as short lines that people can read.
 
 use headwater::protocol::channel::Progress;
-use headwater::protocol::message::ServerMessage;
+use headwater::protocol::message::{Given, ServerMessage};
+use headwater::protocol::result::Located;
 use headwater::protocol::session::{Retire, SessionKind};
 use headwater::protocol::task::Outcome;
 use headwater::protocol::{ChannelEvent, Element, TaskEvent, TaskId};
@@ -79,6 +80,13 @@ fn task_event(state: &State, event: &TaskEvent) -> String {
         }
         TaskEvent::Cancelled { task } => format!("cancelled {}", name(task)),
         TaskEvent::Forgotten { task } => format!("forgotten {}", name(task)),
+        TaskEvent::Copied { task, worker } => format!("copied {} by {worker}", name(task)),
+        TaskEvent::Dropped { task, worker } => format!("dropped {} by {worker}", name(task)),
+        TaskEvent::Lost { task, worker, why } => format!("lost {} with {worker}: {why}", name(task)),
+        TaskEvent::Reopened { task } => format!("reopened {}", name(task)),
+        TaskEvent::Deferred { task, attempt, missing } => {
+            format!("deferred {} attempt {attempt} for {}", name(task), name(missing))
+        }
         TaskEvent::Died { task, attempt, worker, counts, .. } => {
             let counts = if *counts { "" } else { ", which does not count" };
             format!("died {} attempt {attempt} with {worker}{counts}", name(task))
@@ -97,6 +105,8 @@ fn channel_event(event: &ChannelEvent) -> String {
             Progress::Finished { result } => format!("{} finished with {result:?}", key.label),
             Progress::Failed { error } => format!("{} failed: {error}", key.label),
             Progress::Cancelled => format!("{} cancelled", key.label),
+            Progress::Stored { result } => format!("{} finished with {} bytes", key.label, result.bytes),
+            Progress::Lost { worker } => format!("{} lost with {worker}", key.label),
         },
         ChannelEvent::Stopped { count, .. } => format!("stopped at {count}"),
     }
@@ -124,16 +134,27 @@ fn server_message(state: &State, message: &ServerMessage) -> String {
             Outcome::Finished(result) => format!("{} finished with {result:?}", task(state, *id)),
             Outcome::Failed(error) => format!("{} failed: {error}", task(state, *id)),
             Outcome::Cancelled => format!("{} cancelled", task(state, *id)),
+            Outcome::Stored(located) => format!("{} finished with {}", task(state, *id), located_at(located)),
         },
         ServerMessage::Unknown { task: id } => format!("unknown {}", task(state, *id)),
         ServerMessage::Assign(assignment) => {
-            let arguments: Vec<String> =
-                assignment.arguments.iter().map(|argument| format!("{argument:?}")).collect();
+            let argument = |given: &Given| match given {
+                Given::Value(value) => format!("{value:?}"),
+                Given::Stored(located) => located_at(located),
+            };
+            let arguments: Vec<String> = assignment.arguments.iter().map(argument).collect();
             format!("run {} attempt {} ({})", assignment.key.label, assignment.attempt, arguments.join(", "))
         }
         ServerMessage::Abort { task: id, attempt } => format!("abort {} attempt {attempt}", task(state, *id)),
+        ServerMessage::Free { task: id, attempt } => format!("free {} attempt {attempt}", task(state, *id)),
+        ServerMessage::Copy(located) => format!("copy {}", located_at(located)),
         ServerMessage::Retire(Retire::Finish) => "retire".to_owned(),
         ServerMessage::Retire(Retire::HandOver) => "retire and hand over".to_owned(),
         other => format!("{other:?}"),
     }
+}
+
+fn located_at(located: &Located) -> String {
+    let holders: Vec<&str> = located.holders.iter().map(|holder| &*holder.worker).collect();
+    format!("{} bytes of {} at {}", located.result.bytes, located.key.label, holders.join(" "))
 }

@@ -2,7 +2,7 @@
 //! moment. Some tasks are clients themselves: a *counter* reads how far the channel `counts` has got and
 //! goes on from there, one element at a time, so that two attempts that both write would be seen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
 use headwater::client::link::{Delivery, Link};
@@ -13,7 +13,10 @@ use headwater::protocol::session::{EndReason, FunctionOffer, HeldAttempt, Retire
 use headwater::protocol::task::{ErrorKind, TaskError};
 use headwater::protocol::{AttemptNumber, ChannelName, Element, LogId, Payload, SessionId};
 
+use headwater::scheduler::core::State;
+
 use crate::network::{Heard, Network, Wire};
+use crate::stores::{Kept, Stores, described};
 use crate::workload::{COUNTER, PLAIN, Regressed, give_up_connection};
 
 /// How far counters count.
@@ -22,6 +25,7 @@ pub const COUNT_TO: u64 = 25;
 /// A worker's process.
 pub struct Worker {
     link: Link,
+    session: SessionId,
     name: String,
     pub wire: Option<Wire>,
     running: Vec<(HeldAttempt, Run)>,
@@ -30,6 +34,10 @@ pub struct Worker {
     superseded: bool,
     regress: Regressed,
     retiring: Retiring,
+    /// Under which its store is found.
+    address: String,
+    /// Answers that it waits for, and that are no reports of attempts.
+    asked: BTreeSet<u64>,
 }
 
 /// How far a worker's retirement has come.
@@ -52,10 +60,14 @@ impl Worker {
     /// A process that has just started.
     pub fn new(name: &str, rng: &mut Rng) -> Self {
         let functions = [PLAIN, COUNTER].map(|name| FunctionOffer { name: name.into(), version: 1 }).to_vec();
-        let role = Role::Worker(WorkerOffer { name: name.into(), slots: 2, functions, held: vec![] });
+        let session = SessionId(rng.u128(..).to_be_bytes());
+        let (name, held, address) = (name.to_owned(), vec![], session.to_string());
+        let results_at = address.as_str().into();
+        let offer = WorkerOffer { name: name.as_str().into(), slots: 2, functions, held, results_at };
         Worker {
-            link: Link::new(SessionId(rng.u128(..).to_be_bytes()), role, None),
-            name: name.to_owned(),
+            link: Link::new(session, Role::Worker(offer), None),
+            session,
+            name,
             wire: None,
             running: Vec::new(),
             reports: BTreeMap::new(),
@@ -63,7 +75,17 @@ impl Worker {
             superseded: false,
             regress: Regressed::No,
             retiring: Retiring::No,
+            address,
+            asked: BTreeSet::new(),
         }
+    }
+
+    /// Whether it keeps what the scheduler takes it to keep, and nothing else.
+    pub fn keeps_what_it_should(&self, state: &State, stores: &Stores) -> bool {
+        let kept: BTreeSet<Kept> = stores.of(&self.address).collect();
+        let session = state.producers.get(&self.session).and_then(|producer| state.sessions.get(producer));
+        let stored = session.into_iter().flat_map(|session| &session.stored);
+        self.ended || kept == stored.map(|task| (*task, state.tasks[task].attempt)).collect()
     }
 
     /// Its name.
@@ -76,9 +98,16 @@ impl Worker {
         self.superseded
     }
 
+    /// What it has, for people.
+    pub fn describe(&self) -> String {
+        let Worker { name, running, reports, asked, ended, .. } = self;
+        let running: Vec<&HeldAttempt> = running.iter().map(|(held, _)| held).collect();
+        format!("{name}: runs {running:?}, reports {reports:?}, asked {asked:?}, ended {ended}")
+    }
+
     /// Whether it has nothing to do and nothing to tell.
     pub fn is_content(&self) -> bool {
-        self.ended || (self.running.is_empty() && self.reports.is_empty())
+        self.ended || (self.running.is_empty() && self.reports.is_empty() && self.asked.is_empty())
     }
 
     /// An older copy of the store was put back.
@@ -100,8 +129,16 @@ impl Worker {
         })
     }
 
-    /// Something that it runs comes to its end.
-    pub fn act(&mut self, rng: &mut Rng) {
+    /// Something that it runs comes to its end. Now and then, while things go wrong, something that it keeps is
+    /// damaged.
+    pub fn act(&mut self, rng: &mut Rng, stores: &mut Stores) {
+        if stores.fails_one_in > 0 && rng.u8(..100) == 0 {
+            let kept: Vec<Kept> = stores.of(&self.address).collect();
+            if let Some((task, attempt)) = rng.choice(kept) {
+                stores.free(&self.address, (task, attempt));
+                self.ask(Command::Lack { task, attempt });
+            }
+        }
         if self.running.is_empty() {
             return;
         }
@@ -121,10 +158,21 @@ impl Worker {
             Command::Fail { task, attempt, error }
         } else {
             let given = if let Run::Plain(given) = run { given } else { Payload::raw("") };
-            Command::Finish { task, attempt, result: result(&given, attempt) }
+            let result = result(&given, attempt);
+            if rng.bool() {
+                stores.put(&self.address, (task, attempt), result.clone());
+                Command::Store { task, attempt, result: described(&result) }
+            } else {
+                Command::Finish { task, attempt, result }
+            }
         };
         let number = self.link.command(command);
         self.reports.insert(number, held);
+    }
+
+    fn ask(&mut self, command: Command) {
+        let number = self.link.command(command);
+        self.asked.insert(number);
     }
 
     /// Sends what waits.
@@ -134,7 +182,7 @@ impl Worker {
     }
 
     /// Hears what arrived next.
-    pub fn hear(&mut self, network: &mut Network, rng: &mut Rng) {
+    pub fn hear(&mut self, network: &mut Network, rng: &mut Rng, stores: &mut Stores) {
         hear(&mut self.link, &mut self.wire, network);
         while let Some(delivery) = self.link.next_delivery() {
             match delivery {
@@ -143,9 +191,17 @@ impl Worker {
                     let held = HeldAttempt { task: assignment.key.id, attempt: assignment.attempt };
                     assert!(self.running.iter().all(|(other, _)| *other != held), "assigned twice");
                     assert!(self.reports.values().all(|other| *other != held), "assigned after it was over");
-                    let run = match &*assignment.function {
-                        COUNTER => Run::Counter(Box::new(Counter::new(held, rng))),
-                        _ => Run::Plain(assignment.arguments[0].clone()),
+                    let run = match stores.arguments(&assignment.arguments, rng) {
+                        Ok(_) if &*assignment.function == COUNTER => {
+                            Run::Counter(Box::new(Counter::new(held, rng)))
+                        }
+                        Ok(arguments) => Run::Plain(arguments[0].clone()),
+                        Err(missing) => {
+                            let HeldAttempt { task, attempt } = held;
+                            let number = self.link.command(Command::Defer { task, attempt, missing });
+                            self.reports.insert(number, held);
+                            continue;
+                        }
                     };
                     self.running.push((held, run));
                 }
@@ -161,6 +217,26 @@ impl Worker {
                     self.drop_all(network);
                     self.link.goodbye();
                 }
+                Delivery::Free { task, attempt } => {
+                    stores.free(&self.address, (task, attempt));
+                }
+                Delivery::Copy(located) => {
+                    let (task, attempt) = (located.key.id, located.attempt);
+                    match stores.fetch(&located, rng) {
+                        Some(result) => {
+                            stores.put(&self.address, (task, attempt), result);
+                            self.ask(Command::Copied { task, attempt });
+                        }
+                        None => self.ask(Command::Lack { task, attempt }),
+                    }
+                }
+                Delivery::Answer { number, answer: Ok(Answer::Unwanted(results)) } => {
+                    self.asked.remove(&number);
+                    self.reports.remove(&number);
+                    for HeldAttempt { task, attempt } in results {
+                        stores.free(&self.address, (task, attempt));
+                    }
+                }
                 Delivery::Answer { number, .. } if self.retiring == Retiring::Telling(number) => {
                     self.retiring = Retiring::Known;
                 }
@@ -168,6 +244,7 @@ impl Worker {
                 Delivery::Answer { number, answer } => {
                     assert_eq!(answer, Ok(Answer::Reported));
                     self.reports.remove(&number);
+                    self.asked.remove(&number);
                 }
                 Delivery::Closed(why) => {
                     let ended = |reason| Closing::Rejected(Rejection::SessionEnded(reason));
@@ -178,6 +255,9 @@ impl Worker {
                 }
                 Delivery::Welcome { .. } => {
                     assert!(self.regress == Regressed::No, "it has seen what is gone");
+                    let kept = stores.of(&self.address);
+                    let results = kept.map(|(task, attempt)| HeldAttempt { task, attempt }).collect();
+                    self.asked.insert(self.link.query(Query::Unwanted { results }));
                 }
                 _ => {}
             }
@@ -187,7 +267,8 @@ impl Worker {
             counter.take();
         }
         // A counter that is told that it is over leaves, and its worker hears of it in its own time.
-        if self.retiring == Retiring::Known && self.running.is_empty() && self.reports.is_empty() {
+        let keeps_nothing = stores.of(&self.address).next().is_none();
+        if self.retiring == Retiring::Known && self.is_content() && keeps_nothing {
             self.link.goodbye();
         }
     }
@@ -222,8 +303,9 @@ impl Worker {
     }
 
     /// The process is gone.
-    pub fn die(&mut self, network: &mut Network) {
+    pub fn die(&mut self, network: &mut Network, stores: &mut Stores) {
         self.ended = true;
+        stores.die(&self.address);
         let counters = self.running.iter_mut().filter_map(|(_, run)| match run {
             Run::Counter(counter) => counter.wire.take(),
             Run::Plain(_) => None,

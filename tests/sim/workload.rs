@@ -1,5 +1,4 @@
-//! Clients that do what clients do, and remember what they were told: the shadow against which the log
-//! is held in the end.
+//! Clients that do what clients do, and remember what they were told in the shadow.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -8,6 +7,7 @@ use headwater::client::link::{Delivery, Link};
 use headwater::log::{Log, Memory};
 use headwater::protocol::command::{Answer, Command, Query, Rejection};
 use headwater::protocol::message::{Closing, Position, ServerMessage};
+use headwater::protocol::result::Located;
 use headwater::protocol::session::{EndReason, Retire, Role};
 use headwater::protocol::task::{Argument, Outcome, TaskOptions};
 use headwater::protocol::{
@@ -15,6 +15,8 @@ use headwater::protocol::{
 };
 
 use crate::network::{Heard, Network, Wire};
+use crate::shadow::{Shadow, mark};
+use crate::stores::Stores;
 
 /// The function of ordinary tasks, and of those that are clients themselves.
 pub const PLAIN: &str = "rust:sim::plain";
@@ -25,48 +27,6 @@ const OWN: &str = "own";
 
 /// The channels that clients share; the last is the counters'.
 pub const CHANNELS: [&str; 3] = ["a", "b", "counts"];
-
-/// What an element is known by in the shadow: the payload of a value, the task of a future.
-pub type Mark = Vec<u8>;
-
-/// The mark of an element.
-pub fn mark(element: &Element) -> Mark {
-    match element {
-        Element::Future(key) => key.id.0.to_vec(),
-        Element::Value(payload) => payload.bytes.to_vec(),
-    }
-}
-
-/// What all clients were told, over the whole run.
-#[derive(Clone, Default)]
-pub struct Shadow {
-    /// Acknowledged elements, by log and offset.
-    pub acked: BTreeMap<(LogId, u64), Mark>,
-    /// Values that were refused: they must not be there.
-    pub refused: BTreeSet<Mark>,
-    /// Tasks of nobody else's that were refused: the same.
-    pub refused_tasks: BTreeSet<TaskId>,
-    /// The marks of values in the order in which each session appended them to each log.
-    pub order: BTreeMap<(SessionId, LogId), Vec<Mark>>,
-    /// How tasks ended, as clients heard. One that was forgotten and submitted again ends again.
-    pub outcomes: BTreeMap<TaskId, Vec<Outcome>>,
-    /// The records that subscribers got, by log: each offset always holds the same.
-    pub read: BTreeMap<(LogId, u64), ChannelEvent>,
-}
-
-impl Shadow {
-    fn settled(&mut self, task: TaskId, outcome: Outcome) {
-        let heard = self.outcomes.entry(task).or_default();
-        if !heard.contains(&outcome) {
-            heard.push(outcome);
-        }
-    }
-
-    fn read(&mut self, log: LogId, offset: u64, event: ChannelEvent) {
-        let before = self.read.entry((log, offset)).or_insert_with(|| event.clone());
-        assert_eq!(*before, event, "two readers saw different records at {offset} of log {log}");
-    }
-}
 
 /// A link believes that its connection is gone; what it sent may still arrive.
 pub fn give_up_connection(link: &mut Link, wire: &mut Option<Wire>, network: &mut Network) {
@@ -328,7 +288,7 @@ impl Client {
     }
 
     /// Hears what arrived next.
-    pub fn hear(&mut self, network: &mut Network, shadow: &mut Shadow) {
+    pub fn hear(&mut self, network: &mut Network, shadow: &mut Shadow, stores: &Stores, rng: &mut Rng) {
         let Some(wire) = self.wire else { return };
         match network.hear_as_client::<ServerMessage>(wire) {
             Heard::Nothing => return,
@@ -342,7 +302,18 @@ impl Client {
             }
         }
         while let Some(delivery) = self.link.next_delivery() {
-            self.take(delivery, shadow);
+            match delivery {
+                Delivery::Settled { task, outcome: Outcome::Stored(located) } => {
+                    assert!(!located.holders.is_empty(), "{task}: a result that nobody has");
+                    if stores.fetch(&located, rng).is_some() {
+                        self.watching.remove(&task);
+                        shadow.settled(task, Outcome::Stored(Located { holders: vec![], ..located }));
+                    } else {
+                        self.link.watch(task);
+                    }
+                }
+                other => self.take(other, shadow),
+            }
         }
     }
 
@@ -395,6 +366,8 @@ impl Client {
             Delivery::Recovering { .. }
             | Delivery::Assign(_)
             | Delivery::Abort { .. }
+            | Delivery::Free { .. }
+            | Delivery::Copy(_)
             | Delivery::Retire(_) => {}
         }
     }

@@ -16,12 +16,17 @@ use headwater::scheduler::recovery;
 use crate::network::{Network, Wire};
 use crate::retiring::Retirements;
 use crate::server::{self, Disk, RESERVE_BYTES, SETTINGS, Server};
+use crate::shadow::Shadow;
+use crate::stores::Stores;
 use crate::transcript::Told;
 use crate::workers::Worker;
-use crate::workload::{Client, Shadow};
+use crate::workload::Client;
 
 /// One write to the log in so many fails while things go wrong.
 const FAILS_ONE_IN: u32 = 300;
+
+/// One fetch of a result in so many fails while things go wrong.
+const FETCHES_FAIL_ONE_IN: u32 = 8;
 
 /// In one world of so many old copies of the store are put back. Not in all: what was gone may be gone.
 const COPIES_ONE_IN: u64 = 4;
@@ -45,6 +50,8 @@ pub struct World {
     copy: Option<(Memory, Shadow)>,
     has_copies: bool,
     retiring: Retirements,
+    /// What workers keep of results.
+    stores: Stores,
     /// How much the disk has free.
     free_bytes: u64,
     /// What was checked, and compared with replay, last.
@@ -101,6 +108,7 @@ impl World {
             copy: None,
             has_copies: seed.is_multiple_of(COPIES_ONE_IN),
             retiring: Retirements::default(),
+            stores: Stores::new(FETCHES_FAIL_ONE_IN),
             free_bytes: u64::MAX,
             checked: Seen::default(),
             folded: Seen::default(),
@@ -161,7 +169,7 @@ impl World {
             client.act(&mut self.rng);
         }
         client.send(&mut self.network);
-        client.hear(&mut self.network, &mut self.shadow);
+        client.hear(&mut self.network, &mut self.shadow, &self.stores, &mut self.rng);
         if client.ended && storm {
             self.clients[at] = Client::new(&mut self.rng);
         }
@@ -171,13 +179,13 @@ impl World {
         let at = self.rng.usize(..self.workers.len());
         let worker = &mut self.workers[at];
         if self.rng.u8(..4) == 0 || !storm {
-            worker.act(&mut self.rng);
+            worker.act(&mut self.rng, &mut self.stores);
         }
         worker.send(&mut self.network);
-        worker.hear(&mut self.network, &mut self.rng);
+        worker.hear(&mut self.network, &mut self.rng, &mut self.stores);
         if worker.ended || worker.has_left() {
             let name = worker.name().to_owned();
-            worker.die(&mut self.network);
+            worker.die(&mut self.network, &mut self.stores);
             // Whoever was replaced stays away, so that two namesakes do not take turns for ever.
             if worker.is_superseded() && self.workers.len() > 1 {
                 self.workers.swap_remove(at);
@@ -246,7 +254,7 @@ impl World {
                     format!("new{}", self.now)
                 };
                 self.told.push(format!("worker {} is killed, {name} starts", self.workers[at].name()));
-                self.workers[at].die(&mut self.network);
+                self.workers[at].die(&mut self.network, &mut self.stores);
                 self.workers[at] = Worker::new(&name, &mut self.rng);
             }
             12 if self.workers.len() < 5 => {
@@ -366,6 +374,7 @@ impl World {
     fn heal(&mut self) {
         self.told.push("calm".to_owned());
         self.free_bytes = u64::MAX;
+        self.stores.fails_one_in = 0;
         for step in 0..CALM_STEPS {
             self.step(false);
             self.check();
@@ -375,8 +384,13 @@ impl World {
         }
         let waiting: Vec<bool> = self.clients.iter().map(Client::is_content).collect();
         panic!(
-            "it does not come to rest: clients {waiting:?}, counts {:?}",
-            self.state().map(|state| state.counts)
+            "it does not come to rest: clients {waiting:?}, workers {:?}, open tasks {:?}",
+            self.workers.iter().map(Worker::describe).collect::<Vec<_>>(),
+            self.state().map(|state| state
+                .tasks
+                .iter()
+                .filter(|(_, task)| task.phase.is_open())
+                .collect::<Vec<_>>())
         );
     }
 
@@ -398,5 +412,6 @@ impl World {
             && server.is_idle()
             && self.clients.iter().all(Client::is_content)
             && self.workers.iter().all(Worker::is_content)
+            && self.workers.iter().all(|worker| worker.keeps_what_it_should(state, &self.stores))
     }
 }

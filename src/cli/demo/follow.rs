@@ -4,9 +4,10 @@ use std::num::NonZeroU64;
 
 use futures_util::FutureExt;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cli::output::Output;
+use crate::cli::row::Stored;
 use crate::cli::time;
 use crate::client::{Item, Record, Records};
 use crate::protocol::ChannelEvent;
@@ -148,7 +149,9 @@ impl Follower {
             Progress::Finished { result } => (Some(result.to_json()), None),
             Progress::Failed { error } => (None, Some(error.to_string())),
             Progress::Cancelled => (None, Some("cancelled".to_owned())),
-            Progress::Started { .. } => return Ok(()),
+            // No sum is that large: these are of others who append here.
+            Progress::Stored { result } => (Some(json!({ "stored": Stored::of(&result) })), None),
+            Progress::Started { .. } | Progress::Lost { .. } => return Ok(()),
         };
         self.wanted = self.wanted.map(|wanted| wanted - u64::from(value.is_some()));
         let line = Line { offset, time: time::rfc3339(time_ms), key: key.to_string(), value, error };

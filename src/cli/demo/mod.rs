@@ -131,7 +131,9 @@ async fn unexpected_end(future: &TaskFuture<()>) -> anyhow::Error {
         format!("`headwater task show {name}` shows its history; with another --data, the demo begins anew");
     match future.outcome().await {
         Ok(Outcome::Failed(error)) => anyhow!("task {name} has failed: {error}: {hint}"),
-        Ok(Outcome::Finished(_)) => anyhow!("task {name} has ended, as a channel of it was stopped: {hint}"),
+        Ok(Outcome::Finished(_) | Outcome::Stored(_)) => {
+            anyhow!("task {name} has ended, as a channel of it was stopped: {hint}")
+        }
         Ok(Outcome::Cancelled) => anyhow!("task {name} was cancelled: {hint}"),
         Err(error) => error.into(),
     }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::cli::ask;
 use crate::cli::connect::Connect;
 use crate::cli::output::Output;
-use crate::cli::row::Row;
+use crate::cli::row::{Row, Stored};
 use crate::cli::task_row::{Names, task_of};
 use crate::client::{Client, Item, Offset, Record};
 use crate::protocol::task::TaskInfo;
@@ -19,7 +19,8 @@ const LOOKBACK_RECORDS_MAX: u64 = 1_000_000;
 /// Show all that is known of a task.
 ///
 /// Where it stands, what it waits for, who keeps it, its result or its error with all causes, and its
-/// history from the log, with times.
+/// history from the log, with times. Of a result that is too large for the log: its size, its digest, and the
+/// workers that keep it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   headwater task show add-0193f1c2a4d87b3e9f00c1d2e3f40516    a key, as `task list` prints it
@@ -50,8 +51,24 @@ struct Shown<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    stored: Option<ShownStored<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ShownError<'a>>,
     history: Vec<Row>,
+}
+
+/// A result that workers keep, and those of them that are connected.
+#[derive(Debug, Serialize)]
+struct ShownStored<'a> {
+    #[serde(flatten)]
+    result: Stored,
+    holders: Vec<ShownHolder<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownHolder<'a> {
+    worker: &'a str,
+    address: &'a str,
 }
 
 #[derive(Debug, Serialize)]
@@ -138,7 +155,9 @@ async fn look_back(
 
 fn worker_of(event: &TaskEvent) -> Option<Producer> {
     match event {
-        TaskEvent::Started { worker, .. } => Some(*worker),
+        TaskEvent::Started { worker, .. }
+        | TaskEvent::Copied { worker, .. }
+        | TaskEvent::Dropped { worker, .. } => Some(*worker),
         _ => None,
     }
 }
@@ -146,6 +165,17 @@ fn worker_of(event: &TaskEvent) -> Option<Producer> {
 fn shown(info: &TaskInfo, history: Vec<Row>) -> Shown<'_> {
     let value = match &info.outcome {
         Some(Outcome::Finished(result)) => Some(result.to_json()),
+        _ => None,
+    };
+    let stored = match &info.outcome {
+        Some(Outcome::Stored(located)) => Some(ShownStored {
+            result: Stored::of(&located.result),
+            holders: located
+                .holders
+                .iter()
+                .map(|holder| ShownHolder { worker: &holder.worker, address: &holder.address })
+                .collect(),
+        }),
         _ => None,
     };
     let error = match &info.outcome {
@@ -167,6 +197,7 @@ fn shown(info: &TaskInfo, history: Vec<Row>) -> Shown<'_> {
         waits_for: info.waits_for.as_deref(),
         kept_by: &info.kept_by,
         value,
+        stored,
         error,
         history,
     }
@@ -191,6 +222,14 @@ fn lines(info: &TaskInfo, history: &[Row]) -> Vec<String> {
             error.causes.iter().for_each(|cause| field("", &format!("because {cause}")));
             error.path.iter().for_each(|key| field("", &format!("through {key}")));
         }
+        Some(Outcome::Stored(located)) => {
+            field("result", &Stored::of(&located.result).to_string());
+            let holders = located.holders.iter();
+            holders.for_each(|holder| field("", &format!("with {} at {}", holder.worker, holder.address)));
+            if located.holders.is_empty() {
+                field("", "none of the workers that keep it is connected");
+            }
+        }
         Some(Outcome::Cancelled) | None => {}
     }
     lines.push("history".to_owned());
@@ -208,8 +247,9 @@ const STEP_WORD_WIDTH: usize = 9;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::result::{Holder, Located, StoredResult};
     use crate::protocol::task::{ErrorKind, TaskStatus};
-    use crate::protocol::{AttemptNumber, TaskError};
+    use crate::protocol::{AttemptNumber, Codec, Digest, TaskError};
 
     fn failed() -> TaskInfo {
         let causes = vec!["no space".to_owned(), "old logs".to_owned()];
@@ -244,6 +284,32 @@ mod tests {
                 "history",
             ]
         );
+    }
+
+    #[test]
+    fn a_result_that_workers_keep_is_described() {
+        let digest = Digest(10);
+        let located = Located {
+            key: failed().key,
+            attempt: AttemptNumber(2),
+            result: StoredResult { codec: Codec::MessagePack, bytes: 5 << 20, digest },
+            holders: vec![Holder { worker: "w1".into(), address: "10.0.0.7:4000".into() }],
+        };
+        let info = |located| TaskInfo {
+            status: TaskStatus::Finished,
+            outcome: Some(Outcome::Stored(located)),
+            ..failed()
+        };
+        let told = lines(&info(located.clone()), &[]);
+        assert_eq!(told[4], "result     5 MiB on workers, digest 000000000000000a");
+        assert_eq!(told[5], "           with w1 at 10.0.0.7:4000");
+        let json = serde_json::to_value(shown(&info(located.clone()), Vec::new())).unwrap();
+        let holders = serde_json::json!([{ "worker": "w1", "address": "10.0.0.7:4000" }]);
+        let stored =
+            serde_json::json!({ "bytes": 5 << 20, "digest": "000000000000000a", "holders": holders });
+        assert_eq!(json["stored"], stored);
+        let away = Located { holders: vec![], ..located };
+        assert_eq!(lines(&info(away), &[])[5], "           none of the workers that keep it is connected");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A client that appends and submits, and notes what it was told: a process of its own, killed like the
 //! others.
 
+use std::any::Any;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use tokio::time::sleep;
 
 use super::life::{Ack, BURST_MAX, Kind, LifeFile, Stamp};
 use super::place::VALUES;
-use super::tasks;
+use super::tasks::{self, Large};
 use crate::cli::signals::Signals;
 use crate::client::{Channel, Client, Error, TaskFuture};
 use crate::protocol::Digest;
@@ -27,6 +28,9 @@ const STOP_MAX: Duration = Duration::from_secs(15);
 /// The pause between two bursts of appends, in milliseconds: three clients make some 150 elements a
 /// second, so that a thousand rounds are still read in seconds.
 const PAUSE_MS: std::ops::Range<u64> = 20..150;
+
+/// A chain of large numbers ends as often as one in so many.
+const CHAIN_ENDS_ONE_IN: u32 = 4;
 
 /// The longest that a task takes, in milliseconds.
 const TASK_MS_MAX: u64 = 50;
@@ -122,38 +126,56 @@ pub struct Session {
     pub client: Client,
     file: LifeFile,
     rng: Rng,
-    channels: Vec<(Channel<Stamp>, Channel<u64>)>,
+    channels: Vec<Handles>,
     /// The next element's number.
     number: u64,
     /// How many calls were made that every other client makes, too.
     shared_calls: u64,
     /// The newest future, with what it must bring: the next may depend on it.
     last: Option<(TaskFuture<u64>, u64)>,
+    /// The newest future of a number that is too large for the log, and the number.
+    last_large: Option<(TaskFuture<Large>, u64)>,
+}
+
+/// One channel, for each type of what is on it.
+struct Handles {
+    values: Channel<Stamp>,
+    numbers: Channel<u64>,
+    large: Channel<Large>,
 }
 
 /// An append on its way. Its future is held until it is answered.
 struct Pending {
     ack: Ack,
     answer: Pin<Box<dyn Future<Output = Result<u64, Error>> + Send>>,
-    _held: Option<TaskFuture<u64>>,
+    _held: Option<Held>,
 }
+
+/// What keeps a task until the channel does.
+type Held = Box<dyn Any + Send>;
 
 impl Session {
     pub async fn open(client: Client, mut file: LifeFile, rng: Rng) -> Result<Self, Error> {
         file.opened(client.connection().session())?;
         let mut channels = Vec::new();
         for name in VALUES {
-            channels.push((client.channel(name).await?, client.channel(name).await?));
+            channels.push(Handles {
+                values: client.channel(name).await?,
+                numbers: client.channel(name).await?,
+                large: client.channel(name).await?,
+            });
         }
-        Ok(Session { client, file, rng, channels, number: 0, shared_calls: 0, last: None })
+        Ok(Session { client, file, rng, channels, number: 0, shared_calls: 0, last: None, last_large: None })
     }
 
     /// Sends some elements at once, and notes the answers in their order.
     async fn burst(&mut self) -> Result<(), Error> {
         let mut pending = Vec::new();
         for _ in 0..self.rng.u64(1..=BURST_MAX) {
-            pending.push(match self.rng.u32(..4) {
-                0 => self.append_future().await?,
+            pending.push(match self.rng.u32(..128) {
+                0..32 => self.append_future().await?,
+                // Rarely: the channel keeps it, and it is computed anew whenever its worker dies.
+                32 => self.append_large().await?,
                 _ => self.append_value(),
             });
         }
@@ -179,7 +201,7 @@ impl Session {
         let bytes_max = if self.rng.u32(..LARGE_ONE_IN) == 0 { LARGE_BYTES_MAX } else { SMALL_BYTES_MAX };
         let fill = "x".repeat(self.rng.usize(..bytes_max));
         let stamp = Stamp { life: self.file.id, number: self.number, fill };
-        let answer = Box::pin(self.channels[at].0.append_value(&stamp));
+        let answer = Box::pin(self.channels[at].values.append_value(&stamp));
         Pending { ack: self.next_ack(at, Kind::Value), answer, _held: None }
     }
 
@@ -187,14 +209,42 @@ impl Session {
         let at = self.rng.usize(..self.channels.len());
         let (future, result) = self.submit().await?;
         let kind = Kind::Future { key: future.key().clone(), result };
-        let answer = Box::pin(self.channels[at].1.append(&future));
+        let answer = Box::pin(self.channels[at].numbers.append(&future));
         self.last = Some((future.clone(), result));
-        Ok(Pending { ack: self.next_ack(at, kind), answer, _held: Some(future) })
+        Ok(Pending { ack: self.next_ack(at, kind), answer, _held: Some(Box::new(future)) })
+    }
+
+    async fn append_large(&mut self) -> Result<Pending, Error> {
+        let at = self.rng.usize(..self.channels.len());
+        let (future, result) = self.submit_large().await?;
+        let kind = Kind::Future { key: future.key().clone(), result };
+        let answer = Box::pin(self.channels[at].large.append(&future));
+        Ok(Pending { ack: self.next_ack(at, kind), answer, _held: Some(Box::new(future)) })
+    }
+
+    /// Submits a call that brings a large number, and says which. It goes on from the one before as a rule: when
+    /// the result of one is lost and needed, those before it have to be computed anew, too.
+    async fn submit_large(&mut self) -> Result<(TaskFuture<Large>, u64), Error> {
+        let (number, pause_ms) = (self.rng.u64(..1 << 40), self.rng.u64(..TASK_MS_MAX));
+        let (future, result) = match self.last_large.take() {
+            Some((last, before)) if self.rng.u32(..CHAIN_ENDS_ONE_IN) > 0 => {
+                let future = self.client.submit(tasks::large_sum, (&last, number, pause_ms)).await?;
+                (future, before.wrapping_add(number))
+            }
+            _ => (self.client.submit(tasks::enlarge, (number,)).await?, number),
+        };
+        self.last_large = Some((future.clone(), result));
+        Ok((future, result))
     }
 
     /// Submits a call, and says what its result must be.
     async fn submit(&mut self) -> Result<(TaskFuture<u64>, u64), Error> {
         let (number, pause_ms) = (self.rng.u64(..1 << 40), self.rng.u64(..TASK_MS_MAX));
+        if self.rng.u32(..4) == 0 {
+            let (large, before) = self.submit_large().await?;
+            let future = self.client.submit(tasks::small_sum, (&large, number)).await?;
+            return Ok((future, before.wrapping_add(number)));
+        }
         match (self.rng.u32(..3), self.last.take()) {
             (0, _) => {
                 self.shared_calls += 1;

@@ -144,8 +144,8 @@ impl Report {
                 seen.records, seen.elements, seen.acks
             ),
             format!(
-                "tasks     {}, with {} attempts and {} outcomes",
-                seen.tasks, seen.attempts, seen.outcomes
+                "tasks     {}, with {} attempts and {} outcomes; {} results were lost and computed anew",
+                seen.tasks, seen.attempts, seen.outcomes, seen.recomputed
             ),
             format!("starts    {} of the scheduler, {} leases ran out", seen.epochs, seen.sessions_expired),
             format!(

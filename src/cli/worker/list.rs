@@ -5,11 +5,13 @@ use serde::Serialize;
 use crate::cli::connect::Connect;
 use crate::cli::output::Output;
 use crate::protocol::session::WorkerStatus;
+use crate::protocol::size::Bytes;
 
 /// List the workers, and how busy they are.
 ///
 /// A worker that is `away` cannot be heard, and is waited for until its lease is over. One that is `retiring`
-/// is given nothing more, and leaves when what it runs is done.
+/// is given nothing more, and leaves when what it runs is done and others keep the results that it kept. RESULTS
+/// are those too large for the log, which it keeps.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  headwater worker list --json")]
 pub struct List {
@@ -29,6 +31,8 @@ pub struct Line<'a> {
     state: &'a str,
     slots: u32,
     running: u32,
+    results: u64,
+    result_bytes: u64,
     runs: Vec<RunLine>,
 }
 
@@ -47,8 +51,17 @@ impl<'a> Line<'a> {
             attempt: run.attempt.0,
             is_client: run.is_client,
         });
-        let WorkerStatus { name, session, slots, running, .. } = worker;
-        Line { name, session: session.0, state, slots: *slots, running: *running, runs: runs.collect() }
+        let WorkerStatus { name, session, slots, running, results, result_bytes, .. } = worker;
+        Line {
+            name,
+            session: session.0,
+            state,
+            slots: *slots,
+            running: *running,
+            results: *results,
+            result_bytes: *result_bytes,
+            runs: runs.collect(),
+        }
     }
 }
 
@@ -59,15 +72,17 @@ impl List {
         if self.json {
             workers.iter().try_for_each(|worker| output.json(&Line::of(worker, state(worker))))?;
         } else {
-            output.table(["NAME", "STATE", "SLOTS", "RUNNING"], workers.iter().map(cells))?;
+            output
+                .table(["NAME", "STATE", "SLOTS", "RUNNING", "RESULTS", "SIZE"], workers.iter().map(cells))?;
         }
         output.flush()
     }
 }
 
-fn cells(worker: &WorkerStatus) -> [String; 4] {
-    let WorkerStatus { name, slots, running, .. } = worker;
-    [name.to_string(), state(worker).to_owned(), slots.to_string(), running.to_string()]
+fn cells(worker: &WorkerStatus) -> [String; 6] {
+    let WorkerStatus { name, slots, running, results, result_bytes, .. } = worker;
+    let (state, size) = (state(worker).to_owned(), Bytes(*result_bytes).to_string());
+    [name.to_string(), state, slots.to_string(), running.to_string(), results.to_string(), size]
 }
 
 /// Where a worker stands, in a word.

@@ -1,6 +1,7 @@
 //! `headwater worker`, and `headwater worker …`: see and retire the workers that there are.
 
 mod list;
+mod results;
 mod retire;
 
 use std::ops::RangeInclusive;
@@ -18,7 +19,9 @@ use crate::protocol::command::Rejection;
 use crate::protocol::limits::SLOTS_PER_WORKER_MAX;
 use crate::protocol::message::Closing;
 use crate::protocol::session::EndReason;
-use crate::worker;
+use crate::worker::{self, results::At};
+
+pub use self::results::Results;
 
 /// How many slots a worker may have.
 pub const SLOTS: RangeInclusive<i64> = 1..=SLOTS_PER_WORKER_MAX as i64;
@@ -30,12 +33,14 @@ pub const SLOTS: RangeInclusive<i64> = 1..=SLOTS_PER_WORKER_MAX as i64;
 ///
 /// SIGINT (Ctrl-C) and SIGTERM stop it: what it still runs is then started again on other workers. With
 /// `--grace`, it takes nothing new and finishes what it runs first, for up to that long; a second signal cuts
-/// that short. `headwater worker retire` has it finish from elsewhere, for as long as it takes.
+/// that short. Large results that it keeps are copied to other workers within that time, too; those that are lost
+/// with it are computed again where they are needed. `headwater worker retire` has it finish from elsewhere, for as long as it takes.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 #[command(after_help = "Examples:
   headwater worker --slots 8
   headwater worker --connect scheduler.example:8786 --token-file token --name rack-7
+  headwater worker --results-at rack-7.example:8787    # where others reach it for large results
   headwater worker --grace 30s        # for a supervisor that gives it 40 s between SIGTERM and SIGKILL
   headwater worker list
   headwater worker retire rack-7")]
@@ -57,6 +62,17 @@ pub struct Worker {
     /// When it is told to stop: how long it may take to finish what it runs
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
     grace: Duration,
+
+    #[command(flatten)]
+    results: Results,
+
+    /// Where other workers and clients fetch its large results; they must reach it
+    ///
+    /// Unless given, the address by which it reaches the scheduler, and any port that is free. Give it where a
+    /// firewall wants a fixed port, or where others reach this machine by another name: the port 0 takes any, the
+    /// host 0.0.0.0 listens everywhere. Whoever asks there must show the cluster's token, if there is one.
+    #[arg(long, value_name = "HOST:PORT")]
+    results_at: Option<String>,
 
     /// Stop when stdin is closed: whoever holds its other end may die in any way
     #[arg(long, hide = true)]
@@ -86,6 +102,7 @@ impl Worker {
             slots: self.slots.unwrap_or_else(cores),
             token: token(self.connect.token_file.as_deref())?,
             connect_timeout: self.connect.connect_timeout,
+            results: self.results.options(self.results_at.map_or(At::Local, At::Address)),
         };
         let (retire, retires) = oneshot::channel::<()>();
         let (hand_over, hands_over) = oneshot::channel::<()>();

@@ -10,14 +10,16 @@ use crate::cli::connect::Connect;
 use crate::cli::output::Output;
 use crate::client::{Client, Retirement};
 use crate::protocol::session::{self, EndReason, RunningAttempt, WorkerStatus};
+use crate::protocol::size::Bytes;
 
 /// How often it looks what a worker still runs.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Retire a worker: it takes nothing more, finishes what it runs, and ends.
 ///
-/// Says what the worker still runs, and waits until it has left in order; its process then ends with exit code
-/// 0. Tasks that are clients themselves may run for ever: they are named, and `--hand-over` moves them.
+/// Says what the worker still runs and keeps, and waits until it has left in order; its process then ends with
+/// exit code 0. Large results that it keeps are copied to other workers first; with none there, or with
+/// `--hand-over`, those that are still needed are computed again. Tasks that are clients themselves may run for ever: they are named, and `--hand-over` moves them.
 /// Interrupting this command stops the waiting, not the retirement. A worker that joins under the same name
 /// later is a new one, and takes tasks.
 #[derive(Debug, clap::Args)]
@@ -108,7 +110,15 @@ impl Retire {
 
 /// The worker after its end.
 fn gone(retirement: &Retirement) -> WorkerStatus {
-    WorkerStatus { slots: 0, running: 0, runs: vec![], connected: false, ..retirement.worker().clone() }
+    WorkerStatus {
+        slots: 0,
+        running: 0,
+        runs: vec![],
+        connected: false,
+        results: 0,
+        result_bytes: 0,
+        ..retirement.worker().clone()
+    }
 }
 
 fn in_words(worker: &WorkerStatus, hand_over: bool) -> Vec<String> {
@@ -120,6 +130,11 @@ fn in_words(worker: &WorkerStatus, hand_over: bool) -> Vec<String> {
         (true, 1) => format!("{name} retires: it {verb} 1 task"),
         (true, _) => format!("{name} retires: it {verb} {running} tasks"),
     }];
+    if worker.results > 0 && worker.connected && !hand_over {
+        let (results, size) = (worker.results, Bytes(worker.result_bytes));
+        let plural = if results == 1 { "" } else { "s" };
+        lines.push(format!("  and keeps {results} result{plural} ({size}) until other workers do"));
+    }
     lines.extend(runs.iter().map(|run| line_of(run, hand_over)));
     let others = (*running as usize).saturating_sub(runs.len());
     if others > 0 {
@@ -154,6 +169,8 @@ mod tests {
             running,
             connected: true,
             retiring: true,
+            results: 0,
+            result_bytes: 0,
             runs: vec![run(1, true), run(2, false)].into_iter().take(running as usize).collect(),
         }
     }
@@ -170,6 +187,10 @@ mod tests {
         );
         let moved = "  add-01010101010101010101010101010101  attempt 1";
         assert_eq!(in_words(&worker(2), true), ["w retires: it hands over 2 tasks", moved, other]);
+        let keeps = WorkerStatus { results: 2, result_bytes: 5 << 20, ..worker(0) };
+        let line = "  and keeps 2 results (5 MiB) until other workers do";
+        assert_eq!(in_words(&keeps, false), ["w retires: it runs nothing", line]);
+        assert_eq!(in_words(&keeps, true), ["w retires: it runs nothing"]);
         let away = WorkerStatus { connected: false, ..worker(0) };
         assert!(in_words(&away, false)[0].starts_with("w is away: "));
     }

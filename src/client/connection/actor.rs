@@ -21,7 +21,7 @@ use crate::protocol::command::{Answer, Command, Query, Rejection};
 use crate::protocol::frame::{BadFrame, Frame};
 use crate::protocol::limits::TASKS_PER_COMMAND_MAX;
 use crate::protocol::message::{Position, ServerMessage};
-use crate::protocol::session::Role;
+use crate::protocol::session::{HeldAttempt, Role};
 use crate::protocol::{ChannelName, LogId, Outcome, TaskId};
 
 /// The first pause before connecting again, and the longest: each is twice the one before.
@@ -146,7 +146,7 @@ impl Actor {
         loop {
             let handshake_by = Instant::now() + Duration::from_millis(HANDSHAKE_MS_MAX);
             let welcome_by = if self.ready.is_none() { handshake_by } else { give_up_at.min(handshake_by) };
-            let dial = timeout(welcome_by - Instant::now(), transport::dial(address.clone()));
+            let dial = timeout(welcome_by - Instant::now(), transport::dial(&address, "scheduler"));
             let end = match self.serve_until(dial).await {
                 None => return Error::Stopped,
                 Some(Ok(Ok(wire))) => {
@@ -297,6 +297,7 @@ impl Actor {
                 self.is_welcomed = true;
                 self.lease = Duration::from_millis(lease_ms.max(LEASE_MS_MIN));
                 self.epoch.store(epoch.0, Ordering::Relaxed);
+                let _ = self.inbox.send(WorkerMessage::Welcomed);
                 self.get_ready();
             }
             Delivery::Recovering { progress } => {
@@ -341,6 +342,10 @@ impl Actor {
                 drop(self.inbox.send(WorkerMessage::Abort { task, attempt }));
             }
             Delivery::Retire(retire) => drop(self.inbox.send(WorkerMessage::Retire(retire))),
+            Delivery::Free { task, attempt } => {
+                drop(self.inbox.send(WorkerMessage::Free(HeldAttempt { task, attempt })));
+            }
+            Delivery::Copy(located) => drop(self.inbox.send(WorkerMessage::Copy(located))),
             // The actor ends with it, and says so to all.
             Delivery::Closed(_) => {}
         }

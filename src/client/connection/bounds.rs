@@ -3,8 +3,9 @@
 
 use crate::protocol::Payload;
 use crate::protocol::channel::Element;
-use crate::protocol::command::Command;
+use crate::protocol::command::{Command, Query};
 use crate::protocol::limits::{self, TooLarge};
+use crate::protocol::result::StoredResult;
 use crate::protocol::session::Role;
 
 const APPEND_LESS: &str = "append them in several calls";
@@ -14,6 +15,7 @@ pub(super) fn check_command(command: &Command) -> Result<(), TooLarge> {
         Command::Submit(submission) => submission.check(),
         Command::Append { elements, .. } => check_elements(elements),
         Command::Finish { result, .. } => check_payload("the result", result),
+        Command::Store { result, .. } => check_result(result),
         Command::Release { tasks } => TooLarge::check(
             "the number of tasks to release",
             tasks.len(),
@@ -24,9 +26,27 @@ pub(super) fn check_command(command: &Command) -> Result<(), TooLarge> {
         | Command::OpenChannel { .. }
         | Command::Stop { .. }
         | Command::Fail { .. }
+        | Command::Copied { .. }
+        | Command::Lack { .. }
+        | Command::Defer { .. }
         | Command::Retire
         | Command::RetireWorker { .. } => Ok(()),
     }
+}
+
+pub(super) fn check_query(query: &Query) -> Result<(), TooLarge> {
+    let Query::Unwanted { results } = query else { return Ok(()) };
+    let hint = "ask for them in several queries";
+    TooLarge::check("the number of results", results.len(), limits::LISTING_ROWS_MAX, hint)
+}
+
+fn check_result(result: &StoredResult) -> Result<(), TooLarge> {
+    let (size, max) = (result.bytes, limits::RESULT_BYTES_MAX);
+    if size <= max {
+        return Ok(());
+    }
+    let hint = "write the data elsewhere, and return a path or a key".to_owned();
+    Err(TooLarge { what: "the result".to_owned(), size, max, hint })
 }
 
 fn check_elements(elements: &[Element]) -> Result<(), TooLarge> {
@@ -50,6 +70,8 @@ fn check_payload(what: &str, payload: &Payload) -> Result<(), TooLarge> {
 pub(super) fn check_role(role: &Role) -> Result<(), TooLarge> {
     let Role::Worker(offer) = role else { return Ok(()) };
     TooLarge::check("the worker's name", offer.name.len(), limits::NAME_BYTES_MAX, "shorten it")?;
+    let (bytes, hint) = (offer.results_at.len(), "give a shorter one with --results-at");
+    TooLarge::check("the address of the worker's results", bytes, limits::ADDRESS_BYTES_MAX, hint)?;
     let (slots, slots_max) = (offer.slots as usize, limits::SLOTS_PER_WORKER_MAX as usize);
     TooLarge::check("the number of slots", slots, slots_max, "start more workers")?;
     let max = limits::FUNCTIONS_PER_WORKER_MAX;

@@ -23,7 +23,7 @@ mod bounds;
 mod subscription;
 #[cfg(test)]
 mod tests;
-mod transport;
+pub(super) mod transport;
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,11 +36,13 @@ use uuid::Uuid;
 
 use self::actor::{Actor, Call};
 use super::error::{Error, Result};
+use super::fetch::{self, FetchError};
 use super::link::Link;
 use crate::protocol::command::{Answer, Command, Query};
 use crate::protocol::message::{Assignment, Position};
-use crate::protocol::session::{Retire, Role};
-use crate::protocol::{AttemptNumber, ChannelName, Epoch, LogId, Outcome, SessionId, TaskId};
+use crate::protocol::result::Located;
+use crate::protocol::session::{HeldAttempt, Retire, Role};
+use crate::protocol::{AttemptNumber, ChannelName, Epoch, LogId, Outcome, Payload, SessionId, TaskId};
 
 pub use self::subscription::{ReadItem, Subscription};
 
@@ -72,6 +74,8 @@ impl Options {
 /// For a worker, in order of their coming.
 #[derive(Debug, Clone)]
 pub enum WorkerMessage {
+    /// The session is open on a new connection.
+    Welcomed,
     /// Run this.
     Assign(Assignment),
     /// This attempt is not wanted any more.
@@ -83,6 +87,10 @@ pub enum WorkerMessage {
     },
     /// Retire.
     Retire(Retire),
+    /// This stored result is not needed any more: the attempt that brought it.
+    Free(HeldAttempt),
+    /// Keep a copy of this stored result.
+    Copy(Located),
     /// The session is over; nothing follows.
     Closed(Error),
 }
@@ -101,6 +109,16 @@ struct Shared {
     session: SessionId,
     last_subscription: AtomicU64,
     epoch: Arc<AtomicU64>,
+    token: Option<Secret>,
+}
+
+/// A token that no log line shows.
+struct Secret(String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
 }
 
 /// Why the actor ended, once it has.
@@ -124,6 +142,7 @@ impl Connection {
     pub async fn open_as_worker(options: Options) -> Result<(Self, mpsc::UnboundedReceiver<WorkerMessage>)> {
         bounds::check_role(&options.role)?;
         let session = SessionId(Uuid::now_v7().into_bytes());
+        let token = options.token.clone().map(Secret);
         let link = Link::new(session, options.role, options.token);
         let (calls, called) = mpsc::unbounded_channel();
         let (inbox, messages) = mpsc::unbounded_channel();
@@ -132,7 +151,8 @@ impl Connection {
         let actor = Actor::new(link, called, inbox, ready, ended.clone(), epoch.clone());
         let address: Arc<str> = options.address.into();
         tokio::spawn(actor.run(address.clone(), options.connect_timeout));
-        let shared = Shared { calls, ended, address, session, last_subscription: AtomicU64::new(0), epoch };
+        let last_subscription = AtomicU64::new(0);
+        let shared = Shared { calls, ended, address, session, last_subscription, epoch, token };
         is_ready.await.map_err(|_| Error::Stopped)??;
         Ok((Connection { shared: Arc::new(shared) }, messages))
     }
@@ -174,7 +194,11 @@ impl Connection {
     /// Asks a query, behind the commands before it.
     pub fn query(&self, query: Query) -> Reply<Answer> {
         let (sender, reply) = self.reply();
-        self.call(Call::Query(query, sender));
+        match bounds::check_query(&query) {
+            Ok(()) => self.call(Call::Query(query, sender)),
+            // Its receiver is here.
+            Err(error) => drop(sender.send(Err(error.into()))),
+        }
         reply
     }
 
@@ -194,6 +218,16 @@ impl Connection {
         let (sender, reply) = self.reply();
         self.call(Call::Watch(task, sender));
         reply
+    }
+
+    /// Fetches a stored result from a worker that keeps it, once from each until one gives it; with the token of
+    /// this connection.
+    ///
+    /// # Errors
+    /// What each of them said.
+    pub async fn fetch(&self, located: &Located) -> Result<Payload, FetchError> {
+        let token = self.shared.token.as_ref().map(|Secret(token)| token.as_str());
+        fetch::fetch(located, self.address(), token).await
     }
 
     /// Says that this worker takes nothing more, on each connection from now on. Behind the answer comes no
@@ -232,7 +266,8 @@ impl Connection {
         let session = SessionId([0; 16]);
         let (ended, last_subscription, epoch) = Default::default();
         let address = "".into();
-        Connection { shared: Arc::new(Shared { calls, ended, address, session, last_subscription, epoch }) }
+        let shared = Shared { calls, ended, address, session, last_subscription, epoch, token: None };
+        Connection { shared: Arc::new(shared) }
     }
 
     fn reply<T>(&self) -> (oneshot::Sender<Result<T>>, Reply<T>) {

@@ -1,10 +1,11 @@
 use super::*;
-use crate::client::fixture::{FakeServer, assert_matches, stored};
+use crate::client::fixture::{FakeServer, assert_matches, located, stored};
 use crate::protocol::command::Rejection;
 use crate::protocol::event::Origin;
 use crate::protocol::frame;
-use crate::protocol::limits::PAYLOAD_BYTES_MAX;
+use crate::protocol::limits::{LISTING_ROWS_MAX, PAYLOAD_BYTES_MAX, RESULT_BYTES_MAX};
 use crate::protocol::message::{ClientMessage, Closing, ServerMessage};
+use crate::protocol::result::StoredResult;
 use crate::protocol::session::WorkerOffer;
 use crate::protocol::start::{RecoveryProgress, Seen, Start};
 use crate::protocol::version::WIRE_VERSION;
@@ -336,9 +337,27 @@ async fn what_is_too_large_is_never_sent() {
 }
 
 #[tokio::test]
+async fn what_is_over_the_bounds_of_results_is_never_sent() {
+    let server = FakeServer::new().await;
+    let (connection, _peer) = server.connect().await;
+    let (task, attempt) = (TaskId([1; 16]), AttemptNumber(1));
+    let result = StoredResult { bytes: RESULT_BYTES_MAX + 1, ..located(b"x", vec![]).result };
+    let error = connection.command(Command::Store { task, attempt, result }).await.unwrap_err();
+    assert_matches!(&error, Error::TooLarge(too_large) if too_large.max == RESULT_BYTES_MAX);
+    let results = vec![HeldAttempt { task, attempt }; LISTING_ROWS_MAX + 1];
+    let error = connection.query(Query::Unwanted { results }).await.unwrap_err();
+    assert_matches!(&error, Error::TooLarge(too_large) if too_large.max == LISTING_ROWS_MAX as u64);
+    let results_at = "x".repeat(300).into();
+    let offer = WorkerOffer { name: "w".into(), slots: 1, functions: vec![], held: vec![], results_at };
+    let options = Options { role: Role::Worker(offer), ..server.options() };
+    assert_matches!(Connection::open(options).await, Err(Error::TooLarge(_)));
+}
+
+#[tokio::test]
 async fn a_worker_gets_its_messages_in_order_and_hears_of_the_end() {
     let server = FakeServer::new().await;
-    let offer = WorkerOffer { name: "w".into(), slots: 1, functions: vec![], held: vec![] };
+    let offer =
+        WorkerOffer { name: "w".into(), slots: 1, functions: vec![], held: vec![], results_at: "".into() };
     let options = Options { role: Role::Worker(offer), ..server.options() };
     let (opened, mut peer) = tokio::join!(Connection::open_as_worker(options), server.welcome());
     let (_connection, mut inbox) = opened.unwrap();
@@ -347,9 +366,18 @@ async fn a_worker_gets_its_messages_in_order_and_hears_of_the_end() {
         Assignment { key: key.clone(), attempt, function: "f".into(), version: 1, arguments: vec![] };
     peer.send(0, ServerMessage::Assign(assignment.clone())).await;
     peer.send(0, ServerMessage::Abort { task: key.id, attempt }).await;
+    peer.send(0, ServerMessage::Free { task: key.id, attempt }).await;
+    let copy = located(b"x", vec![]);
+    peer.send(0, ServerMessage::Copy(copy.clone())).await;
+    drop(peer);
+    let mut peer = server.welcome().await;
     peer.send(0, ServerMessage::Closing(Closing::BadToken)).await;
+    assert_matches!(inbox.recv().await, Some(WorkerMessage::Welcomed));
     assert_matches!(inbox.recv().await, Some(WorkerMessage::Assign(got)) if got == assignment);
     assert_matches!(inbox.recv().await, Some(WorkerMessage::Abort { task, .. }) if task == key.id);
+    assert_matches!(inbox.recv().await, Some(WorkerMessage::Free(held)) if held.task == key.id);
+    assert_matches!(inbox.recv().await, Some(WorkerMessage::Copy(got)) if got == copy);
+    assert_matches!(inbox.recv().await, Some(WorkerMessage::Welcomed));
     assert_matches!(inbox.recv().await, Some(WorkerMessage::Closed(Error::Closed(Closing::BadToken))));
     assert_matches!(inbox.recv().await, None);
 }
@@ -388,7 +416,13 @@ async fn who_was_told_that_the_scheduler_recovers_has_connected_and_waits_as_lon
     peer.answer(2, answered.clone()).await;
     assert_eq!(reply.await.unwrap(), answered);
     // A worker has joined when it is welcomed.
-    let role = Role::Worker(WorkerOffer { name: "w".into(), slots: 1, functions: vec![], held: vec![] });
+    let role = Role::Worker(WorkerOffer {
+        name: "w".into(),
+        slots: 1,
+        functions: vec![],
+        held: vec![],
+        results_at: "".into(),
+    });
     let opened = tokio::spawn(Connection::open(Options { role, ..server.options() }));
     let (mut peer, _) = server.accept().await;
     peer.send(0, recovering()).await;

@@ -1,16 +1,16 @@
-//! The client's end of a TCP connection: preambles, frames in, frames out. The transport is named in
-//! this file alone. It knows no session.
+//! The client's end of a TCP connection, to the scheduler or to a worker that keeps results: preambles,
+//! frames in, frames out. The transport is named in this file alone. It knows no session.
 
 use std::io;
-use std::sync::Arc;
 
+use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::client::error::Error;
 use crate::protocol::frame::{self, BadFrame, Frame, FrameReader, PREAMBLE_BYTES};
 use crate::protocol::limits::TooLarge;
-use crate::protocol::message::{ClientMessage, Closing};
+use crate::protocol::message::Closing;
 use crate::protocol::version::WIRE_VERSION;
 
 /// How many bytes of messages are gathered for one write: enough that the cost of a system call is
@@ -22,7 +22,7 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// A connection over which the preambles have gone.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(in crate::client) struct Wire {
     stream: TcpStream,
     frames: FrameReader,
     out: Vec<u8>,
@@ -32,7 +32,7 @@ pub(super) struct Wire {
 
 /// Why there is no connection.
 #[derive(Debug)]
-pub(super) enum DialError {
+pub(in crate::client) enum DialError {
     /// Trying again may help.
     Temporary(String),
     /// It may not.
@@ -41,7 +41,7 @@ pub(super) enum DialError {
 
 /// What happened on the wire.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(in crate::client) enum Progress {
     /// Bytes came.
     Read,
     /// Bytes went.
@@ -50,11 +50,12 @@ pub(super) enum Progress {
     Ended,
 }
 
-/// Connects, and exchanges the preambles. Takes as long as it takes: the caller bounds it.
-pub(super) async fn dial(address: Arc<str>) -> Result<Wire, DialError> {
-    let mut stream = TcpStream::connect(&*address).await.map_err(|error| match error.kind() {
+/// Connects to a `peer` (a scheduler, say), and exchanges the preambles. Takes as long as it takes: the
+/// caller bounds it.
+pub(in crate::client) async fn dial(address: &str, peer: &str) -> Result<Wire, DialError> {
+    let mut stream = TcpStream::connect(address).await.map_err(|error| match error.kind() {
         io::ErrorKind::InvalidInput => {
-            DialError::Lasting(Error::connect(&address, format!("{error}: give it as host:port")))
+            DialError::Lasting(Error::connect(address, format!("{error}: give it as host:port")))
         }
         _ => DialError::Temporary(error.to_string()),
     })?;
@@ -72,10 +73,10 @@ pub(super) async fn dial(address: Arc<str>) -> Result<Wire, DialError> {
         }
         None => {
             let why = format!(
-                "what listens there is no Headwater scheduler (it begins with `{}`): check the address",
+                "what listens there is no Headwater {peer} (it begins with `{}`): check the address",
                 preamble.escape_ascii()
             );
-            return Err(DialError::Lasting(Error::connect(&address, why)));
+            return Err(DialError::Lasting(Error::connect(address, why)));
         }
     }
     Ok(Wire { stream, frames: FrameReader::default(), out: Vec::new(), written: 0, is_shut: false })
@@ -83,22 +84,22 @@ pub(super) async fn dial(address: Arc<str>) -> Result<Wire, DialError> {
 
 impl Wire {
     /// Whether more messages may be gathered for the next write.
-    pub(super) fn has_room(&self) -> bool {
+    pub(in crate::client) fn has_room(&self) -> bool {
         self.written == 0 && self.out.len() < WRITE_BYTES
     }
 
     /// Gathers a message for the next write.
-    pub(super) fn push(&mut self, number: u64, message: &ClientMessage) -> Result<(), TooLarge> {
+    pub(in crate::client) fn push<M: Serialize>(&mut self, number: u64, message: &M) -> Result<(), TooLarge> {
         frame::encode(&mut self.out, number, message)
     }
 
     /// Whether everything that was gathered is written.
-    pub(super) fn is_flushed(&self) -> bool {
+    pub(in crate::client) fn is_flushed(&self) -> bool {
         self.out.is_empty()
     }
 
     /// Says that nothing more will be written. The other side may still write.
-    pub(super) async fn shut(&mut self) {
+    pub(in crate::client) async fn shut(&mut self) {
         if !std::mem::replace(&mut self.is_shut, true) {
             // A connection that is gone is shut as well.
             let _ = self.stream.shutdown().await;
@@ -106,7 +107,7 @@ impl Wire {
     }
 
     /// Reads or writes, whichever can be done first. May be dropped at any time without a loss.
-    pub(super) async fn advance(&mut self) -> io::Result<Progress> {
+    pub(in crate::client) async fn advance(&mut self) -> io::Result<Progress> {
         let (mut reading, mut writing) = self.stream.split();
         let buffer = self.frames.buffer();
         buffer.reserve(READ_BYTES);
@@ -126,7 +127,7 @@ impl Wire {
     }
 
     /// The next frame that has come as a whole.
-    pub(super) fn next_frame(&mut self) -> Result<Option<Frame>, BadFrame> {
+    pub(in crate::client) fn next_frame(&mut self) -> Result<Option<Frame>, BadFrame> {
         self.frames.next_frame()
     }
 }

@@ -4,6 +4,7 @@ use super::CREDIT_BYTES;
 use crate::protocol::batch::{BadBatch, Batch};
 use crate::protocol::command::{Answer, Rejection};
 use crate::protocol::message::{Assignment, Closing, ServerMessage};
+use crate::protocol::result::Located;
 use crate::protocol::session::Retire;
 use crate::protocol::start::RecoveryProgress;
 use crate::protocol::{AttemptNumber, Epoch, LogId, Outcome, TaskId};
@@ -94,6 +95,15 @@ pub enum Delivery {
     },
     /// To a worker: retire.
     Retire(Retire),
+    /// To a worker: this stored result is not needed any more.
+    Free {
+        /// The task.
+        task: TaskId,
+        /// The attempt that brought it.
+        attempt: AttemptNumber,
+    },
+    /// To a worker: keep a copy of this stored result.
+    Copy(Located),
     /// The session is over for good, and everything outstanding fails with it.
     Closed(Closing),
 }
@@ -181,9 +191,11 @@ impl ProtocolError {
             | ServerMessage::Records
             | ServerMessage::CaughtUp { .. }
             | ServerMessage::Trimmed { .. } => "a message of a subscription",
-            ServerMessage::Assign(_) | ServerMessage::Abort { .. } | ServerMessage::Retire(_) => {
-                "a worker's message"
-            }
+            ServerMessage::Assign(_)
+            | ServerMessage::Abort { .. }
+            | ServerMessage::Retire(_)
+            | ServerMessage::Free { .. }
+            | ServerMessage::Copy(_) => "a worker's message",
             ServerMessage::Pong => "a pong",
             ServerMessage::Durable { .. } | ServerMessage::Recovering { .. } => "news of the scheduler",
         };

@@ -381,6 +381,10 @@ impl Link {
                 self.deliveries.push_back(Delivery::Abort { task, attempt });
             }
             ServerMessage::Retire(retire) => self.deliveries.push_back(Delivery::Retire(retire)),
+            ServerMessage::Free { task, attempt } => {
+                self.deliveries.push_back(Delivery::Free { task, attempt });
+            }
+            ServerMessage::Copy(located) => self.deliveries.push_back(Delivery::Copy(located)),
             ServerMessage::Pong => {}
             ServerMessage::Durable { seq } => self.sight.see(seq),
             message @ (ServerMessage::Welcome { .. } | ServerMessage::Closing(_)) => {
@@ -407,7 +411,11 @@ impl Link {
         // twice; the second answer finds nothing.
         match self.requests.get(&number) {
             Some(Request::Command(command)) => {
-                if let Command::Finish { task, attempt, .. } | Command::Fail { task, attempt, .. } = command {
+                if let Command::Finish { task, attempt, .. }
+                | Command::Store { task, attempt, .. }
+                | Command::Fail { task, attempt, .. }
+                | Command::Defer { task, attempt, .. } = command
+                {
                     self.let_go(HeldAttempt { task: *task, attempt: *attempt });
                 }
                 if number < self.next_to_send {

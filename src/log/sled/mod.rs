@@ -332,10 +332,10 @@ mod tests {
     fn a_store_that_says_it_is_newer_is_refused_and_left_as_it_is() {
         let dir = tempfile::tempdir().unwrap();
         let open = || SledLog::open(dir.path(), SledOptions::default());
-        open().unwrap().0.trees.set_number(b"version", &3u16.to_le_bytes()).ok().unwrap();
+        open().unwrap().0.trees.set_number(b"version", &9u16.to_le_bytes()).ok().unwrap();
         for _ in 0..2 {
             let error = open().err().unwrap().to_string();
-            assert!(error.starts_with("store version 3 is newer than 2: run a newer headwater"), "{error}");
+            assert!(error.starts_with("store version 9 is newer than 3: run a newer headwater"), "{error}");
         }
     }
 

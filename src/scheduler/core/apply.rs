@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::Event;
 use super::deaths::{Death, Deaths};
-use super::state::{Call, Channel, Keepers, Phase, Remembered, Session, State, Task};
+use super::state::{Call, Channel, Keepers, Phase, Remembered, Session, State, Stored, Task};
 use crate::protocol::event::{Origin, TaskResult};
 use crate::protocol::limits::IN_FLIGHT_MAX;
 use crate::protocol::session::{FunctionOffer, SessionKind};
@@ -66,15 +66,19 @@ impl State {
             TaskEvent::Finished { task, result: TaskResult::Inline(result), .. } => {
                 self.settle(*task, Phase::Finished(result.clone()));
             }
+            TaskEvent::Finished { task, result: TaskResult::Stored(result), .. } => {
+                let holders = self.worker_of(*task).into_iter().collect();
+                self.settle(*task, Phase::Stored(Box::new(Stored { result: *result, holders })));
+            }
             TaskEvent::Failed { task, error } => self.settle(*task, Phase::Failed(error.clone())),
             TaskEvent::Cancelled { task } => self.settle(*task, Phase::Cancelled),
             TaskEvent::Retried { task, .. } => {
                 if let Some(call) = self.tasks.get_mut(task).and_then(|task| task.call.as_mut()) {
                     call.failures += 1;
                 }
-                self.set_phase(*task, Phase::Ready);
+                self.await_turn(*task);
             }
-            TaskEvent::Requeued { task, .. } => self.set_phase(*task, Phase::Ready),
+            TaskEvent::Requeued { task, .. } | TaskEvent::Deferred { task, .. } => self.await_turn(*task),
             TaskEvent::Forgotten { task } => self.forget(offset, *task),
             TaskEvent::Died { task, attempt, worker, reason, counts } => {
                 if let Some(call) = self.tasks.get_mut(task).and_then(|task| task.call.as_mut()) {
@@ -82,6 +86,15 @@ impl State {
                     if *counts { call.deaths.add(death) } else { call.deaths = Deaths::default() }
                 }
             }
+            TaskEvent::Copied { task, worker } => self.change_holders(*task, |holders| {
+                holders.retain(|holder| holder != worker);
+                holders.push(*worker);
+            }),
+            TaskEvent::Dropped { task, worker } => {
+                self.change_holders(*task, |holders| holders.retain(|holder| holder != worker));
+            }
+            TaskEvent::Lost { task, .. } => self.lose(*task),
+            TaskEvent::Reopened { task } => self.reopen(*task),
         }
     }
 
@@ -130,6 +143,9 @@ impl State {
                 self.attempt_sessions.remove(&task);
             }
         }
+        for task in session.stored {
+            self.change_holders(task, |holders| holders.retain(|holder| *holder != producer));
+        }
         for task in session.holds {
             self.change_keepers(task, |keepers| keepers.sessions = keepers.sessions.saturating_sub(1));
         }
@@ -156,17 +172,16 @@ impl State {
         let mut missing = 0;
         for dependency in &dependencies {
             let Some(task) = self.tasks.get_mut(dependency) else { continue };
-            task.keepers.dependents += 1;
-            if !matches!(task.phase, Phase::Finished(_)) {
+            if !task.phase.has_result() {
                 missing += 1;
             }
-            match &mut task.call {
-                Some(call) => drop(call.waiting.insert(id)),
-                None if matches!(task.phase, Phase::Finished(_)) => {}
-                None => {
-                    self.doomed.insert(id);
-                }
+            if task.phase.has_none() {
+                self.doomed.insert(id);
             }
+            if let Some(call) = &mut task.call {
+                call.waiting.insert(id);
+            }
+            self.change_keepers(*dependency, |keepers| keepers.dependents += 1);
         }
         let function = FunctionOffer { name: submission.function.clone(), version: submission.version };
         let call = Call {
@@ -231,7 +246,7 @@ impl State {
         });
     }
 
-    fn change_keepers(&mut self, id: TaskId, change: impl FnOnce(&mut Keepers)) {
+    pub(super) fn change_keepers(&mut self, id: TaskId, change: impl FnOnce(&mut Keepers)) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         change(&mut task.keepers);
         if task.keepers.any() {
@@ -239,6 +254,7 @@ impl State {
         } else {
             self.unkept.insert(id);
         }
+        self.sort_by_need(id);
     }
 
     fn start(&mut self, id: TaskId, attempt: AttemptNumber, worker: Producer) {
@@ -248,43 +264,56 @@ impl State {
         self.set_phase(id, Phase::Running { worker });
     }
 
-    /// Moves a task to its end: its call is no longer needed, its dependencies no longer kept by it,
-    /// and those that wait for it learn of it.
+    /// Moves a task to its end, and those that wait for it learn of it. Its call is no longer needed, and its
+    /// dependencies no longer kept by it, unless its result may be lost.
     fn settle(&mut self, id: TaskId, phase: Phase) {
-        let finished = matches!(phase, Phase::Finished(_));
+        let (has_result, may_be_lost) = (phase.has_result(), matches!(phase, Phase::Stored(_)));
+        let was_open = self.tasks.get(&id).is_some_and(|task| task.phase.is_open());
         self.set_phase(id, phase);
         let Some(call) = self.tasks.get_mut(&id).and_then(|task| task.call.take()) else { return };
-        self.leave_dependencies(id, &call);
-        for waiting in call.waiting {
-            if !finished {
-                self.doomed.insert(waiting);
+        if may_be_lost {
+            if was_open {
+                self.keep_as_lineage(&call.dependencies);
+            }
+        } else {
+            self.leave_dependencies(id, &call, was_open);
+        }
+        for waiting in &call.waiting {
+            let Some(task) = self.tasks.get_mut(waiting) else { continue };
+            let Phase::Waiting { missing } = &mut task.phase else { continue };
+            if !has_result {
+                self.doomed.insert(*waiting);
                 continue;
             }
-            let Some(task) = self.tasks.get_mut(&waiting) else { continue };
-            if let Phase::Waiting { missing } = &mut task.phase {
-                *missing -= 1;
-                if *missing == 0 {
-                    self.set_phase(waiting, Phase::Ready);
-                }
+            *missing -= 1;
+            if *missing == 0 {
+                self.set_phase(*waiting, Phase::Ready);
             }
+        }
+        if may_be_lost && let Some(task) = self.tasks.get_mut(&id) {
+            task.call = Some(call);
         }
     }
 
-    /// A task needs its dependencies no longer, and those that have not ended need not tell it.
-    fn leave_dependencies(&mut self, id: TaskId, call: &Call) {
+    /// A task needs its dependencies no longer, and they need not tell it how they end. `was_open`: it had not
+    /// ended.
+    fn leave_dependencies(&mut self, id: TaskId, call: &Call, was_open: bool) {
         for dependency in &call.dependencies {
             if let Some(call) = self.tasks.get_mut(dependency).and_then(|task| task.call.as_mut()) {
                 call.waiting.remove(&id);
             }
             // A dependency that was lost and came again counts anew.
             self.change_keepers(*dependency, |keepers| {
-                keepers.dependents = keepers.dependents.saturating_sub(1);
+                let count = if was_open { &mut keepers.dependents } else { &mut keepers.lineage };
+                *count = count.saturating_sub(1);
             });
         }
     }
 
     pub(super) fn forget(&mut self, offset: u64, id: TaskId) {
         // The phase is left first, so that no index still names the task.
+        let was_open = self.tasks.get(&id).is_some_and(|task| task.phase.is_open());
+        self.change_holders(id, Vec::clear);
         self.set_phase(id, Phase::Cancelled);
         let Some(task) = self.tasks.remove(&id) else { return };
         self.counts.failed -= 1;
@@ -292,12 +321,12 @@ impl State {
         self.order.remove(&task.submitted_at);
         self.unkept.remove(&id);
         if let Some(call) = task.call {
-            self.leave_dependencies(id, &call);
+            self.leave_dependencies(id, &call, was_open);
         }
     }
 
     /// Moves a task to another phase, and the indexes with it.
-    fn set_phase(&mut self, id: TaskId, phase: Phase) {
+    pub(super) fn set_phase(&mut self, id: TaskId, phase: Phase) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         let before = std::mem::replace(&mut task.phase, phase);
         *self.counts.of(&before) -= 1;
@@ -321,6 +350,8 @@ impl State {
                 }
                 self.overdue.extend(self.attempt_sessions.get(&id).into_iter().flatten());
             }
+            Phase::Stored(_) => drop(self.unneeded.remove(&id)),
+            Phase::Lost => drop(self.wanted.remove(&id)),
             Phase::Finished(_) | Phase::Failed(_) | Phase::Cancelled => {}
         }
         match &task.phase {
@@ -332,6 +363,11 @@ impl State {
                     session.running.insert(id);
                 }
             }
+            Phase::Stored(_) => {
+                self.change_holders(id, |_| {});
+                self.sort_by_need(id);
+            }
+            Phase::Lost => self.sort_by_need(id),
             _ => {}
         }
     }
@@ -343,7 +379,7 @@ impl super::Counts {
         match phase {
             Phase::Waiting { .. } | Phase::Ready => &mut self.pending,
             Phase::Running { .. } => &mut self.running,
-            Phase::Finished(_) => &mut self.finished,
+            Phase::Finished(_) | Phase::Stored(_) | Phase::Lost => &mut self.finished,
             Phase::Failed(_) | Phase::Cancelled => &mut self.failed,
         }
     }

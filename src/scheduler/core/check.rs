@@ -32,12 +32,13 @@ impl State {
         for task in self.sessions.values().flat_map(|session| &session.holds) {
             *sessions.entry(*task).or_default() += 1;
         }
-        let mut dependents: HashMap<TaskId, u32> = HashMap::new();
+        let (mut dependents, mut lineage): (HashMap<TaskId, u32>, HashMap<TaskId, u32>) = Default::default();
         for (id, task) in &self.tasks {
             for dependency in task.call.iter().flat_map(|call| &call.dependencies) {
                 // What is lost is known of nobody, and who needs it is to be failed.
                 if self.tasks.contains_key(dependency) {
-                    *dependents.entry(*dependency).or_default() += 1;
+                    let needing = if task.phase.is_open() { &mut dependents } else { &mut lineage };
+                    *needing.entry(*dependency).or_default() += 1;
                 } else {
                     let waits = matches!(task.phase, Phase::Waiting { .. });
                     assert!(
@@ -58,15 +59,26 @@ impl State {
                 dependents.remove(id).unwrap_or(0),
                 "{id}: tasks that need it"
             );
+            assert_eq!(
+                task.keepers.lineage,
+                lineage.remove(id).unwrap_or(0),
+                "{id}: tasks that may need it again"
+            );
             assert_eq!(self.unkept.contains(id), !task.keepers.any(), "{id}: unkept");
+            let (stored, lost) = (task.phase.stored().is_some(), task.phase == Phase::Lost);
+            let needed = task.keepers.need_result();
+            assert_eq!(self.unneeded.contains(id), stored && !needed, "{id}: unneeded");
+            assert_eq!(self.wanted.contains(id), lost && needed, "{id}: wanted");
             for (log, elements) in &task.keepers.channels {
                 assert!(*elements > 0 && *elements <= self.channels[log].elements, "{id}: elements on {log}");
             }
         }
         assert!(
-            sessions.is_empty() && dependents.is_empty(),
-            "unknown tasks held {sessions:?} or needed {dependents:?}"
+            sessions.is_empty() && dependents.is_empty() && lineage.is_empty(),
+            "unknown tasks held {sessions:?} or needed {dependents:?} {lineage:?}"
         );
+        let indexed = [&self.unneeded, &self.wanted].into_iter().flatten();
+        assert!(indexed.into_iter().all(|id| self.tasks.contains_key(id)), "needed or not, and unknown");
         assert!(self.unkept.iter().all(|id| self.tasks.contains_key(id)), "unkept and unknown");
     }
 
@@ -76,24 +88,21 @@ impl State {
         for (id, task) in &self.tasks {
             *counts.of(&task.phase) += 1;
             order.insert(task.submitted_at, *id);
+            let is_over = matches!(task.phase, Phase::Finished(_)) || task.phase.has_none();
             assert_eq!(
-                task.phase.is_settled(),
+                is_over,
                 task.call.is_none(),
-                "{id}: settled tasks have no call, others do"
+                "{id}: tasks that never run again have no call, others do"
             );
             match &task.phase {
                 Phase::Waiting { missing } => {
                     let call = task.call.as_ref().expect("checked above");
                     let phase = |dependency: &TaskId| self.tasks.get(dependency).map(|task| &task.phase);
                     let unfinished =
-                        call.dependencies.iter().filter(|d| !matches!(phase(d), Some(Phase::Finished(_))));
+                        call.dependencies.iter().filter(|d| !phase(d).is_some_and(Phase::has_result));
                     assert_eq!(*missing as usize, unfinished.count(), "{id}: dependencies that it waits for");
                     assert!(*missing > 0, "{id} waits for nothing");
-                    if call
-                        .dependencies
-                        .iter()
-                        .any(|d| matches!(phase(d), None | Some(Phase::Failed(_) | Phase::Cancelled)))
-                    {
+                    if call.dependencies.iter().any(|d| phase(d).is_none_or(Phase::has_none)) {
                         doomed.insert(*id);
                     }
                 }
@@ -108,11 +117,22 @@ impl State {
                     assert!(self.sessions[worker].running.contains(id), "{id}: its worker does not have it");
                     assert!(task.attempt.0 > 0, "{id} runs without an attempt");
                 }
+                Phase::Stored(stored) => {
+                    assert!(!stored.holders.is_empty(), "{id}: nobody keeps its result");
+                    for (at, holder) in stored.holders.iter().enumerate() {
+                        assert!(!stored.holders[..at].contains(holder), "{id}: {holder:?} keeps it twice");
+                        assert!(self.sessions[holder].stored.contains(id), "{id}: its holder does not know");
+                    }
+                }
                 _ => {}
             }
             for waiting in task.call.iter().flat_map(|call| &call.waiting) {
-                let other = self.tasks[waiting].call.as_ref().expect("a task that waits has its call");
-                assert!(other.dependencies.contains(id), "{waiting} is said to wait for {id}");
+                let other = self.tasks[waiting].call.as_ref().expect("a task that may wait has its call");
+                assert!(other.dependencies.contains(id), "{waiting} is said to depend on {id}");
+            }
+            for needed in task.call.iter().flat_map(|call| &call.dependencies) {
+                let needed = self.tasks.get(needed).and_then(|needed| needed.call.as_ref());
+                assert!(needed.is_none_or(|call| call.waiting.contains(id)), "{id} would not be told");
             }
         }
         assert_eq!(self.counts, counts);
@@ -143,6 +163,10 @@ impl State {
                     matches!(self.tasks[task].phase, Phase::Running { worker } if worker == *producer),
                     "{task} does not run"
                 );
+            }
+            for task in &session.stored {
+                let stored = self.tasks[task].phase.stored();
+                assert!(stored.is_some_and(|stored| stored.holders.contains(producer)), "{task} is not kept");
             }
             match session.kind {
                 SessionKind::Attempt { task, attempt } => {

@@ -7,10 +7,11 @@ use super::state::{Phase, State, Task};
 use super::{Event, Output};
 use crate::protocol::command::Rejection;
 use crate::protocol::event::TaskResult;
-use crate::protocol::message::{Assignment, Closing, ServerMessage};
+use crate::protocol::message::{Assignment, Closing, Given, ServerMessage};
+use crate::protocol::result::{Located, LossReason, StoredResult};
 use crate::protocol::session::{HeldAttempt, Retire, Role};
 use crate::protocol::task::{Argument, Outcome};
-use crate::protocol::{AttemptNumber, Payload, Producer, TaskEvent, TaskId, TaskKey, TimeMs};
+use crate::protocol::{AttemptNumber, Producer, TaskEvent, TaskId, TaskKey, TimeMs};
 use crate::scheduler::handle::ConnectionId;
 
 /// An instruction to the edge, to be carried out once the commit that it came with is durable.
@@ -51,6 +52,12 @@ pub(super) fn of(state: &State, presence: &Presence, event: &Event, effects: &mu
         TaskEvent::Finished { task, result: TaskResult::Inline(result), .. } => {
             settled(presence, *task, &Outcome::Finished(result.clone()), effects);
         }
+        TaskEvent::Finished { task, attempt, result: TaskResult::Stored(result) } => {
+            let holders: Vec<Producer> = state.worker_of(*task).into_iter().collect();
+            if let Some(located) = locate(state, presence, *task, *attempt, *result, &holders) {
+                settled(presence, *task, &Outcome::Stored(located), effects);
+            }
+        }
         TaskEvent::Failed { task, error } => {
             settled(presence, *task, &Outcome::Failed(error.clone()), effects)
         }
@@ -60,8 +67,23 @@ pub(super) fn of(state: &State, presence: &Presence, event: &Event, effects: &mu
         }
         TaskEvent::Forgotten { task } => {
             effects.extend(abort(state, presence, *task));
-            for connection in presence.watchers(*task) {
-                effects.push(send(*connection, ServerMessage::Unknown { task: *task }));
+            free(state, presence, *task, |_| true, effects);
+            unknown(presence, *task, effects);
+        }
+        // Those who keep it may have been away until now.
+        TaskEvent::Copied { task, worker } => {
+            if let Some(mut located) = located(state, presence, *task) {
+                located.holders.extend(presence.holder(state, *worker));
+                settled(presence, *task, &Outcome::Stored(located), effects);
+            }
+        }
+        TaskEvent::Dropped { task, worker } => {
+            free(state, presence, *task, |holder| holder == *worker, effects);
+        }
+        TaskEvent::Lost { task, why, .. } => {
+            free(state, presence, *task, |_| true, effects);
+            if *why == LossReason::Unneeded {
+                unknown(presence, *task, effects);
             }
         }
         TaskEvent::SessionEnded { producer, reason } => {
@@ -97,7 +119,7 @@ pub(super) fn reattach(
     for id in &session.running {
         let Some(task) = state.tasks.get(id) else { continue };
         if !known.contains(&HeldAttempt { task: *id, attempt: task.attempt }) {
-            out.effects.extend(assign(state, connection, *id, task, task.attempt));
+            out.effects.extend(assign(state, presence, connection, *id, task, task.attempt));
         }
     }
     if let Some(retire) = presence.retiring(producer)
@@ -109,6 +131,47 @@ pub(super) fn reattach(
 
 pub(super) fn send(connection: ConnectionId, message: ServerMessage) -> Effect {
     Effect::Send { connection, number: 0, message }
+}
+
+/// The stored result of a task and where it can be had, if it has one; who keeps it may all be away.
+pub(super) fn located(state: &State, presence: &Presence, id: TaskId) -> Option<Located> {
+    let task = state.tasks.get(&id)?;
+    let stored = task.phase.stored()?;
+    locate(state, presence, id, task.attempt, stored.result, &stored.holders)
+}
+
+fn locate(
+    state: &State,
+    presence: &Presence,
+    id: TaskId,
+    attempt: AttemptNumber,
+    result: StoredResult,
+    holders: &[Producer],
+) -> Option<Located> {
+    let holders = holders.iter().filter_map(|worker| presence.holder(state, *worker)).collect();
+    Some(Located { key: state.key_of(id)?, attempt, result, holders })
+}
+
+/// Tells those who keep a task's result that they need not.
+fn free(
+    state: &State,
+    presence: &Presence,
+    id: TaskId,
+    is_told: impl Fn(Producer) -> bool,
+    effects: &mut Vec<Effect>,
+) {
+    let Some(task) = state.tasks.get(&id) else { return };
+    let holders = task.phase.stored().into_iter().flat_map(|stored| &stored.holders);
+    let told =
+        holders.filter(|holder| is_told(**holder)).filter_map(|holder| presence.connection_of(*holder));
+    let message = ServerMessage::Free { task: id, attempt: task.attempt };
+    effects.extend(told.map(|connection| send(connection, message.clone())));
+}
+
+fn unknown(presence: &Presence, task: TaskId, effects: &mut Vec<Effect>) {
+    for connection in presence.watchers(task) {
+        effects.push(send(*connection, ServerMessage::Unknown { task }));
+    }
 }
 
 fn settled(presence: &Presence, task: TaskId, outcome: &Outcome, effects: &mut Vec<Effect>) {
@@ -124,19 +187,20 @@ fn assignment(
     attempt: AttemptNumber,
     worker: Producer,
 ) -> Option<Effect> {
-    assign(state, presence.connection_of(worker)?, id, state.tasks.get(&id)?, attempt)
+    assign(state, presence, presence.connection_of(worker)?, id, state.tasks.get(&id)?, attempt)
 }
 
 fn assign(
     state: &State,
+    presence: &Presence,
     connection: ConnectionId,
     id: TaskId,
     task: &Task,
     attempt: AttemptNumber,
 ) -> Option<Effect> {
     let call = task.call.as_ref()?;
-    let arguments: Option<Vec<Payload>> =
-        call.arguments.iter().map(|argument| value_of(state, argument)).collect();
+    let arguments: Option<Vec<Given>> =
+        call.arguments.iter().map(|argument| given(state, presence, argument)).collect();
     let assignment = Assignment {
         key: TaskKey { id, label: task.label.clone() },
         attempt,
@@ -147,11 +211,12 @@ fn assign(
     Some(send(connection, ServerMessage::Assign(assignment)))
 }
 
-fn value_of(state: &State, argument: &Argument) -> Option<Payload> {
+fn given(state: &State, presence: &Presence, argument: &Argument) -> Option<Given> {
     match argument {
-        Argument::Value(payload) => Some(payload.clone()),
+        Argument::Value(payload) => Some(Given::Value(payload.clone())),
         Argument::Future(task) => match &state.tasks.get(task)?.phase {
-            Phase::Finished(result) => Some(result.clone()),
+            Phase::Finished(result) => Some(Given::Value(result.clone())),
+            Phase::Stored(_) => located(state, presence, *task).map(Given::Stored),
             _ => None,
         },
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::state::{Phase, State, Task};
+use super::state::{Keepers, Phase, State, Task};
 use crate::protocol::TaskId;
 use crate::protocol::session::SessionKind;
 
@@ -15,13 +15,15 @@ impl State {
         self.index_keepers();
         self.index_dependencies();
         self.index_phases();
+        self.index_needs();
         self.index_sessions();
     }
 
-    /// Who keeps each task: the sessions that hold it, and the unsettled tasks that need it.
+    /// Who keeps each task: the sessions that hold it, and the tasks that need it, or may need it again.
     fn index_keepers(&mut self) {
         for task in self.tasks.values_mut() {
-            (task.keepers.sessions, task.keepers.dependents) = (0, 0);
+            let Keepers { sessions, dependents, lineage, .. } = &mut task.keepers;
+            (*sessions, *dependents, *lineage) = (0, 0, 0);
         }
         for session in self.sessions.values_mut() {
             session.holds.retain(|id| match self.tasks.get_mut(id) {
@@ -34,14 +36,15 @@ impl State {
         }
         for need in self.needs() {
             if let Some(task) = self.tasks.get_mut(&need.of) {
-                task.keepers.dependents += 1;
+                let Keepers { dependents, lineage, .. } = &mut task.keepers;
+                *if need.is_open { dependents } else { lineage } += 1;
             }
         }
         let unkept = self.tasks.iter().filter(|(_, task)| !task.keepers.any());
         self.unkept = unkept.map(|(id, _)| *id).collect();
     }
 
-    /// Which unsettled tasks wait for each other, and which of them in vain.
+    /// Which tasks wait for each other, and which of them in vain.
     fn index_dependencies(&mut self) {
         self.doomed.clear();
         for task in self.tasks.values_mut() {
@@ -49,26 +52,30 @@ impl State {
                 call.waiting.clear();
             }
             if let Some(call) = &task.call
-                && !matches!(task.phase, Phase::Running { .. })
+                && matches!(task.phase, Phase::Ready | Phase::Waiting { .. })
             {
                 task.phase =
                     if call.dependencies.is_empty() { Phase::Ready } else { Phase::Waiting { missing: 0 } };
             }
         }
-        for Need { by, of } in self.needs() {
-            let missing = match self.tasks.get_mut(&of) {
-                Some(Task { phase: Phase::Finished(_), .. }) => continue,
-                Some(Task { call: Some(call), .. }) => {
-                    call.waiting.insert(by);
-                    true
+        for Need { by, of, .. } in self.needs() {
+            let needed = self.tasks.get_mut(&of);
+            let (has_result, has_none) = match needed {
+                Some(task) => {
+                    task.call.iter_mut().for_each(|call| {
+                        call.waiting.insert(by);
+                    });
+                    (task.phase.has_result(), task.phase.has_none())
                 }
-                _ => false,
+                None => (false, true),
             };
-            let Some(Task { phase: Phase::Waiting { missing: count }, .. }) = self.tasks.get_mut(&by) else {
+            let Some(Task { phase: Phase::Waiting { missing }, .. }) = self.tasks.get_mut(&by) else {
                 continue;
             };
-            *count += 1;
-            if !missing {
+            if !has_result {
+                *missing += 1;
+            }
+            if has_none {
                 self.doomed.insert(by);
             }
         }
@@ -79,28 +86,49 @@ impl State {
         }
     }
 
-    /// What each unsettled task depends on.
+    /// What each task with a call depends on.
     fn needs(&self) -> Vec<Need> {
-        let calls = self.tasks.iter().filter_map(|(id, task)| Some((*id, task.call.as_ref()?)));
-        calls.flat_map(|(by, call)| call.dependencies.iter().map(move |of| Need { by, of: *of })).collect()
+        let calls = self.tasks.iter().filter_map(|(id, task)| Some((*id, task, task.call.as_ref()?)));
+        let needs = calls.flat_map(|(by, task, call)| {
+            let is_open = task.phase.is_open();
+            call.dependencies.iter().map(move |of| Need { by, of: *of, is_open })
+        });
+        needs.collect()
+    }
+
+    /// Which stored results nobody needs, and which lost ones somebody does.
+    fn index_needs(&mut self) {
+        let of = |is_it: fn(&Task) -> bool| self.tasks.iter().filter(move |(_, task)| is_it(task));
+        let unneeded = of(|task| task.phase.stored().is_some() && !task.keepers.need_result());
+        let wanted = of(|task| task.phase == Phase::Lost && task.keepers.need_result());
+        (self.unneeded, self.wanted) =
+            (unneeded.map(|(id, _)| *id).collect(), wanted.map(|(id, _)| *id).collect());
     }
 
     fn index_phases(&mut self) {
         (self.counts, self.ready) = Default::default();
         for session in self.sessions.values_mut() {
             session.running.clear();
+            session.stored.clear();
         }
         let mut order = Vec::with_capacity(self.tasks.len());
         for (id, task) in &self.tasks {
             *self.counts.of(&task.phase) += 1;
             order.push((task.submitted_at, *id));
-            match task.phase {
+            match &task.phase {
                 Phase::Ready => {
                     self.ready.entry(task.function.clone()).or_default().insert(task.turn(*id));
                 }
                 Phase::Running { worker } => {
-                    if let Some(session) = self.sessions.get_mut(&worker) {
+                    if let Some(session) = self.sessions.get_mut(worker) {
                         session.running.insert(*id);
+                    }
+                }
+                Phase::Stored(stored) => {
+                    for holder in &stored.holders {
+                        if let Some(session) = self.sessions.get_mut(holder) {
+                            session.stored.insert(*id);
+                        }
                     }
                 }
                 _ => {}
@@ -123,8 +151,9 @@ impl State {
     }
 }
 
-/// An unsettled task that needs another one.
+/// A task that needs another one, or would if its own result were lost.
 struct Need {
     by: TaskId,
     of: TaskId,
+    is_open: bool,
 }

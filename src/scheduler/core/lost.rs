@@ -53,12 +53,19 @@ impl State {
     pub(in crate::scheduler) fn mend(&mut self) {
         let (producers, sessions) = (&self.producers, &mut self.sessions);
         sessions.retain(|producer, session| producers.get(&session.id) == Some(producer));
-        let is_finished =
-            |id: &TaskId| self.tasks.get(id).is_some_and(|task| matches!(task.phase, Phase::Finished(_)));
+        for task in self.tasks.values_mut() {
+            if let Phase::Stored(stored) = &mut task.phase {
+                stored.holders.retain(|holder| self.sessions.contains_key(holder));
+                if stored.holders.is_empty() {
+                    task.phase = Phase::Lost;
+                }
+            }
+        }
+        let has_result = |id: &TaskId| self.tasks.get(id).is_some_and(|task| task.phase.has_result());
         let is_over = |task: &Task| {
             let Phase::Running { worker } = task.phase else { return false };
             let needs = task.call.iter().flat_map(|call| &call.dependencies);
-            !self.sessions.contains_key(&worker) || !needs.into_iter().all(is_finished)
+            !self.sessions.contains_key(&worker) || !needs.into_iter().all(has_result)
         };
         let over = self.tasks.iter().filter(|(_, task)| is_over(task)).map(|(id, _)| *id);
         for id in over.collect::<Vec<_>>() {

@@ -14,7 +14,8 @@
 //!   log and is empty after a start.
 //! - `decide` reads both and answers with events or a rejection. It never changes anything itself.
 //! - `upkeep` runs after every step until nothing follows any more: sessions of attempts that are over
-//!   end, dependents of failed tasks fail, tasks that nobody keeps are forgotten, ready tasks start.
+//!   end, dependents of failed tasks fail, tasks that nobody keeps are forgotten, results that are lost and
+//!   needed are computed anew, ready tasks start, workers that retire hand over what they keep.
 //! - [`Effect`]s are instructions to the edge. They are not carried out here; the
 //!   [`Pipeline`](super::Pipeline) releases them once the commit that they depend on is durable.
 //!
@@ -25,7 +26,9 @@ mod check;
 mod deaths;
 mod decide;
 mod effect;
+mod hand_over;
 mod index;
+mod lineage;
 mod lost;
 mod presence;
 mod query;
@@ -43,15 +46,15 @@ pub use retired::Retired;
 pub use room::{DISK_RESERVE_BYTES, Shortage};
 pub use slots::{Slots, Worker};
 pub use snapshot::{BadSnapshot, Restoring};
-pub use state::{Call, Channel, Counts, Phase, Remembered, Session, State, Task};
+pub use state::{Call, Channel, Counts, Phase, Remembered, Session, State, Stored, Task};
 
 use super::handle::{ConnectionId, Request};
-use crate::protocol::command::{Answer, Rejection};
+use crate::protocol::command::{Answer, Command, Rejection};
 use crate::protocol::event::{Origin, Receipt};
 use crate::protocol::message::{Closing, Hello, ServerMessage};
-use crate::protocol::session::EndReason;
+use crate::protocol::session::{EndReason, Role};
 use crate::protocol::start::Starts;
-use crate::protocol::{ChannelEvent, LogId, Producer, Seq, TaskEvent, TimeMs};
+use crate::protocol::{ChannelEvent, LogId, Producer, Seq, TaskEvent, TaskId, TimeMs};
 
 /// A fact for one of the logs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -194,6 +197,12 @@ impl Core {
                     out.effects.push(Effect::Close { connection: old, why: Closing::Replaced });
                 }
                 out.effects.push(Effect::Accept { connection, lease_ms: entry.lease_ms });
+                if let Role::Worker(offer) = &hello.role {
+                    self.emit_all(decide::undeliverable(&self.state, entry.producer, &offer.held), out);
+                    for (watcher, message) in self.presence.settle_stored(&self.state, entry.producer) {
+                        out.effects.push(effect::send(watcher, message));
+                    }
+                }
                 effect::reattach(&self.state, &self.presence, connection, entry.producer, &hello.role, out);
             }
             Err(rejection) => {
@@ -209,6 +218,9 @@ impl Core {
         match request {
             Request::Command(command) => {
                 let origin = Origin { producer, number };
+                if let Command::Copied { task, .. } | Command::Lack { task, .. } = command {
+                    self.presence.end_copy(task, producer);
+                }
                 let retirement = decide::Retirement::of(&command, producer);
                 let decision = decide::command(&self.state, origin, command);
                 let answer = decision.and_then(|(events, answer)| {
@@ -223,7 +235,7 @@ impl Core {
                 self.upkeep(out);
             }
             Request::Query(query) => {
-                let answer = query::answer(&self.state, &self.presence, &self.facts, query);
+                let answer = query::answer(&self.state, &self.presence, &self.facts, producer, query);
                 self.answer(connection, number, answer, out);
             }
             Request::Watch(tasks) => {
@@ -314,11 +326,27 @@ impl Core {
     fn upkeep(&mut self, out: &mut Output) {
         for _ in 0..upkeep::STEPS_MAX {
             let events = upkeep::next(&self.state, &self.settings, &self.presence, &self.facts);
-            self.more_upkeep = !events.is_empty();
-            if !self.more_upkeep {
-                return;
+            self.more_upkeep = true;
+            if !events.is_empty() {
+                self.emit_all(events, out);
+                continue;
             }
-            self.emit_all(events, out);
+            match hand_over::next(&self.state, &self.presence) {
+                Some(hand_over::Step::Facts(events)) => self.emit_all(events, out),
+                Some(hand_over::Step::Copy { task, by }) => self.begin_copy(task, by, out),
+                None => {
+                    self.more_upkeep = false;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn begin_copy(&mut self, task: TaskId, by: Producer, out: &mut Output) {
+        self.presence.begin_copy(task, by);
+        let located = effect::located(&self.state, &self.presence, task);
+        if let (Some(located), Some(connection)) = (located, self.presence.connection_of(by)) {
+            out.effects.push(effect::send(connection, ServerMessage::Copy(located)));
         }
     }
 

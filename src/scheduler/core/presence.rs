@@ -3,11 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::effect;
 use super::slots::Slots;
 use super::state::{Session, State};
 use super::{Event, Phase};
 use crate::protocol::message::ServerMessage;
+use crate::protocol::result::{Holder, LossReason};
 use crate::protocol::session::{Retire, Role, SessionKind};
+use crate::protocol::task::Outcome;
 use crate::protocol::{Producer, TaskEvent, TaskId, TimeMs};
 use crate::scheduler::handle::ConnectionId;
 
@@ -25,6 +28,10 @@ pub struct Presence {
     /// The workers that are given nothing more, connected or not. Each is told, and remembers it longer than
     /// this: with a scheduler that starts anew it begins by saying so.
     retiring: BTreeMap<Producer, Retire>,
+    /// Where each connected worker gives the results that it keeps.
+    results_at: HashMap<Producer, Box<str>>,
+    /// Results that a worker is told to copy, and which worker.
+    copying: BTreeMap<TaskId, Producer>,
 }
 
 impl Presence {
@@ -51,6 +58,49 @@ impl Presence {
     /// Whether the newest attempt at a task is connected as a client.
     pub fn is_client(&self, task: TaskId) -> bool {
         self.yielded.contains_key(&task)
+    }
+
+    /// The workers that retire.
+    pub fn all_retiring(&self) -> impl Iterator<Item = Producer> {
+        self.retiring.keys().copied()
+    }
+
+    /// Where a worker gives results, while it is connected and gives any.
+    pub fn holder(&self, state: &State, worker: Producer) -> Option<Holder> {
+        let address = self.results_at.get(&worker)?.clone();
+        Some(Holder { worker: state.worker_name(worker), address })
+    }
+
+    /// Whether any of these workers can be asked for a result now.
+    pub fn any_reachable(&self, holders: &[Producer]) -> bool {
+        holders.iter().any(|holder| self.results_at.contains_key(holder))
+    }
+
+    /// The workers that give results.
+    pub fn giving(&self) -> impl Iterator<Item = Producer> {
+        self.results_at.keys().copied()
+    }
+
+    /// The worker that is told to copy a task's result.
+    pub fn copier(&self, task: TaskId) -> Option<Producer> {
+        self.copying.get(&task).copied()
+    }
+
+    /// How many results are being copied.
+    pub fn copies(&self) -> usize {
+        self.copying.len()
+    }
+
+    /// A worker is told to copy a task's result.
+    pub(super) fn begin_copy(&mut self, task: TaskId, by: Producer) {
+        self.copying.insert(task, by);
+    }
+
+    /// A worker has copied a task's result, or could not.
+    pub(super) fn end_copy(&mut self, task: TaskId, by: Producer) {
+        if self.copying.get(&task) == Some(&by) {
+            self.copying.remove(&task);
+        }
     }
 
     /// A worker is given nothing more. What was said to hand over stays said.
@@ -80,6 +130,9 @@ impl Presence {
                 let functions = offer.functions.iter().cloned().collect();
                 let taken = self.taken_slots(state, producer);
                 self.slots.join(producer, offer.slots, functions, taken);
+                if !offer.results_at.is_empty() {
+                    self.results_at.insert(producer, offer.results_at.clone());
+                }
                 if offer.slots == 0 || self.retiring.contains_key(&producer) {
                     self.retire(producer, Retire::Finish);
                 }
@@ -105,8 +158,15 @@ impl Presence {
     pub(super) fn depart(&mut self, connection: ConnectionId) -> Option<Producer> {
         let producer = self.sessions.remove(&connection)?;
         self.connections.remove(&producer);
-        self.slots.leave(producer);
+        self.leave(producer);
         Some(producer)
+    }
+
+    /// A worker is not there any more.
+    fn leave(&mut self, producer: Producer) {
+        self.slots.leave(producer);
+        self.results_at.remove(&producer);
+        self.copying.retain(|_, by| *by != producer);
     }
 
     /// Begins a session's lease. An attempt's session has none: it lives as long as the attempt, which
@@ -155,13 +215,41 @@ impl Presence {
         id: TaskId,
     ) -> Option<ServerMessage> {
         let Some(task) = state.tasks.get(&id) else { return Some(ServerMessage::Unknown { task: id }) };
-        if let Some(outcome) = task.phase.outcome() {
+        if let Some(outcome) = task.phase.outcome().or_else(|| self.stored(state, id)) {
             return Some(ServerMessage::Settled { task: id, outcome });
+        }
+        if task.phase == Phase::Lost && !task.keepers.need_result() {
+            return Some(ServerMessage::Unknown { task: id });
         }
         let watchers = self.watchers.entry(id).or_default();
         watchers.retain(|other| *other != connection && self.sessions.contains_key(other));
         watchers.push(connection);
         None
+    }
+
+    /// A result that workers keep, once one of them is there.
+    fn stored(&self, state: &State, id: TaskId) -> Option<Outcome> {
+        effect::located(state, self, id).filter(|located| !located.holders.is_empty()).map(Outcome::Stored)
+    }
+
+    /// What those have to hear who wait for results that a worker keeps, now that it is there.
+    pub(super) fn settle_stored(
+        &mut self,
+        state: &State,
+        worker: Producer,
+    ) -> Vec<(ConnectionId, ServerMessage)> {
+        let Some(session) = state.sessions.get(&worker) else { return Vec::new() };
+        let mut told = Vec::new();
+        for id in &session.stored {
+            let Some(outcome) = self.watchers.contains_key(id).then(|| self.stored(state, *id)).flatten()
+            else {
+                continue;
+            };
+            let message = ServerMessage::Settled { task: *id, outcome };
+            let watchers = self.watchers.remove(id).unwrap_or_default();
+            told.extend(watchers.into_iter().map(|connection| (connection, message.clone())));
+        }
+        told
     }
 
     /// Who waits for a task.
@@ -176,20 +264,33 @@ impl Presence {
             TaskEvent::SessionEnded { producer, .. } => {
                 self.end_wait(*producer);
                 self.retiring.remove(producer);
-                self.slots.leave(*producer);
+                self.leave(*producer);
                 self.end_yield(state, *producer);
                 if let Some(connection) = self.connections.remove(producer) {
                     self.sessions.remove(&connection);
                 }
             }
             TaskEvent::Started { worker, .. } => self.slots.take(*worker),
-            TaskEvent::Retried { task, .. } | TaskEvent::Requeued { task, .. } => self.end_run(state, *task),
+            TaskEvent::Retried { task, .. }
+            | TaskEvent::Requeued { task, .. }
+            | TaskEvent::Deferred { task, .. } => self.end_run(state, *task),
+            TaskEvent::Copied { task, worker } => {
+                self.end_copy(*task, *worker);
+                self.watchers.remove(task);
+            }
+            TaskEvent::Lost { task, why, .. } => {
+                self.copying.remove(task);
+                if *why == LossReason::Unneeded {
+                    self.watchers.remove(task);
+                }
+            }
             TaskEvent::Finished { task, .. }
             | TaskEvent::Failed { task, .. }
             | TaskEvent::Cancelled { task }
             | TaskEvent::Forgotten { task } => {
                 self.end_run(state, *task);
                 self.watchers.remove(task);
+                self.copying.remove(task);
             }
             _ => {}
         }
@@ -264,6 +365,16 @@ impl Presence {
                 worker.retires(),
                 self.retiring.contains_key(producer),
                 "whether {producer:?} retires"
+            );
+        }
+        for producer in self.results_at.keys() {
+            assert!(self.connections.contains_key(producer), "{producer:?} gives results and is away");
+        }
+        for (task, by) in &self.copying {
+            assert!(self.results_at.contains_key(by), "{by:?} copies {task} and is away");
+            assert!(
+                state.tasks.get(task).is_some_and(|task| task.phase.stored().is_some()),
+                "{task} is copied and not stored"
             );
         }
         for (task, producer) in &self.yielded {

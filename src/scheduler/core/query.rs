@@ -2,21 +2,24 @@
 
 use std::collections::{BTreeSet, Bound};
 
-use super::LogFacts;
 use super::presence::Presence;
 use super::state::{Channel, Phase, State};
+use super::{LogFacts, effect, upkeep};
 use crate::protocol::channel::{ChannelInfo, TASKS_CHANNEL};
 use crate::protocol::command::{Answer, Overview, Query, Rejection};
-use crate::protocol::limits::{LISTING_BYTES_MAX, LISTING_ROWS_MAX, RUNS_SHOWN_MAX};
-use crate::protocol::session::{FunctionOffer, RunningAttempt, SessionKind, WorkerInfo, WorkerStatus};
+use crate::protocol::limits::{LISTING_BYTES_MAX, LISTING_ROWS_MAX, RUNS_SHOWN_MAX, TooLarge};
+use crate::protocol::session::{
+    FunctionOffer, HeldAttempt, RunningAttempt, SessionKind, WorkerInfo, WorkerStatus,
+};
 use crate::protocol::task::TaskInfo;
-use crate::protocol::{ChannelName, Digest, LogId, Producer, TaskId, TaskKey};
+use crate::protocol::{ChannelName, Digest, LogId, Outcome, Producer, TaskId, TaskKey};
 
 /// Answers a question from the state and from who is there.
 pub(super) fn answer(
     state: &State,
     presence: &Presence,
     facts: &LogFacts,
+    producer: Producer,
     query: Query,
 ) -> Result<Answer, Rejection> {
     match query {
@@ -39,7 +42,8 @@ pub(super) fn answer(
         }
         Query::Task { task } => {
             let mut info = task_info(state, presence, facts, task).ok_or(Rejection::UnknownTask(task))?;
-            info.outcome = state.tasks[&task].phase.outcome();
+            let stored = || effect::located(state, presence, task).map(Outcome::Stored);
+            info.outcome = state.tasks[&task].phase.outcome().or_else(stored);
             if let (Some(waits_for), Some(offered)) =
                 (&mut info.waits_for, offered_instead(state, presence, task))
             {
@@ -65,11 +69,27 @@ pub(super) fn answer(
             Ok(Answer::Workers(vec![row]))
         }
         Query::Overview => Ok(Answer::Overview(overview(state, presence, facts))),
+        Query::Unwanted { results } => {
+            let hint = "ask for the others with another query";
+            TooLarge::check("the number of results", results.len(), LISTING_ROWS_MAX, hint)?;
+            let is_unwanted = |held: &HeldAttempt| !is_wanted(state, presence, producer, *held);
+            Ok(Answer::Unwanted(results.into_iter().filter(is_unwanted).collect()))
+        }
         // The server asks the logs.
         Query::Stored { .. } | Query::SnapshotPieces { .. } => Err(Rejection::Invalid(
             "the state does not know what is stored: ask a server with a log".to_owned(),
         )),
     }
+}
+
+/// Whether a worker is to keep a result.
+fn is_wanted(state: &State, presence: &Presence, worker: Producer, held: HeldAttempt) -> bool {
+    let Some(task) = state.tasks.get(&held.task).filter(|task| task.attempt == held.attempt) else {
+        return false;
+    };
+    let keeps =
+        |holders: &[Producer]| holders.contains(&worker) || presence.copier(held.task) == Some(worker);
+    task.phase.stored().is_some_and(|stored| keeps(&stored.holders))
 }
 
 /// What is known of a channel, or of the task log under its name.
@@ -125,7 +145,7 @@ fn waits_for(state: &State, presence: &Presence, facts: &LogFacts, id: TaskId) -
         Phase::Waiting { missing } => {
             let call = task.call.as_ref()?;
             let first = call.dependencies.iter().find(|dependency| {
-                state.tasks.get(dependency).is_some_and(|task| !matches!(task.phase, Phase::Finished(_)))
+                state.tasks.get(dependency).is_some_and(|task| !task.phase.has_result())
             })?;
             Some(format!("{missing} of its dependencies, {} among them", state.key_of(*first)?))
         }
@@ -142,6 +162,9 @@ fn waits_for(state: &State, presence: &Presence, facts: &LogFacts, id: TaskId) -
                     format!(
                         "a worker with `{name}` version {version}: none of the {connected} connected has it"
                     )
+                }
+                _ if let Some(of) = upkeep::out_of_reach(state, presence, id) => {
+                    format!("the result of {}: the worker that keeps it is away", state.key_of(of)?)
                 }
                 _ if facts.shortage.is_some() => "room on the scheduler's disk".to_owned(),
                 _ => format!("a free slot on {offering} of {connected} workers"),
@@ -188,6 +211,9 @@ fn kept_by(state: &State, id: TaskId) -> String {
     if keepers.dependents > 0 {
         words.push(format!("tasks that need it: {}", keepers.dependents));
     }
+    if keepers.lineage > 0 {
+        words.push(format!("results computed from it: {}", keepers.lineage));
+    }
     for (log, elements) in keepers.channels.iter().take(CHANNELS_SHOWN_MAX) {
         words.push(format!("channel {}: {elements} elements", state.channels[log].name));
     }
@@ -231,6 +257,7 @@ fn worker(state: &State, presence: &Presence, producer: Producer) -> Option<Work
     let connected = presence.slots().workers().get(&producer);
     let (clients, others): (Vec<TaskId>, Vec<TaskId>) =
         session.running.iter().partition(|task| presence.is_client(**task));
+    let stored_bytes = |task: &TaskId| Some(state.tasks.get(task)?.phase.stored()?.result.bytes);
     let runs = clients.into_iter().chain(others).take(RUNS_SHOWN_MAX);
     let runs = runs.filter_map(|task| {
         let (key, attempt) = (state.key_of(task)?, state.tasks.get(&task)?.attempt);
@@ -243,6 +270,8 @@ fn worker(state: &State, presence: &Presence, producer: Producer) -> Option<Work
         running: u32::try_from(session.running.len()).unwrap_or(u32::MAX),
         connected: connected.is_some(),
         retiring: presence.retiring(producer).is_some(),
+        results: session.stored.len() as u64,
+        result_bytes: session.stored.iter().filter_map(stored_bytes).sum(),
         runs: runs.collect(),
     })
 }

@@ -9,7 +9,7 @@ use std::mem;
 use std::sync::Arc;
 
 use super::deaths::{Death, Deaths};
-use super::state::{Call, Channel, Keepers, Phase, Remembered, Session, State, Task};
+use super::state::{Call, Channel, Keepers, Phase, Remembered, Session, State, Stored, Task};
 use crate::protocol::session::FunctionOffer;
 use crate::protocol::snapshot::{CallItem, PhaseItem, SnapshotItem, TASKS_PER_ITEM_MAX, TaskItem};
 use crate::protocol::{Submission, TaskId, TaskKey};
@@ -82,7 +82,7 @@ impl Task {
             deaths: call.deaths.count,
             newest_deaths: call.deaths.newest.into_iter().map(|d| (d.attempt, d.worker, d.reason)).collect(),
         });
-        let call = || call.expect("a task that is not settled has its call");
+        let call = || call.expect("a task without a result in the log has its call");
         TaskItem {
             key: TaskKey { id, label: self.label },
             function,
@@ -94,6 +94,8 @@ impl Task {
                 Phase::Finished(result) => PhaseItem::Finished(result),
                 Phase::Failed(error) => PhaseItem::Failed(error),
                 Phase::Cancelled => PhaseItem::Cancelled,
+                Phase::Stored(stored) => PhaseItem::Stored(call(), stored.result, stored.holders),
+                Phase::Lost => PhaseItem::Lost(call()),
             },
             channels: self.keepers.channels,
             detached: self.keepers.detached,
@@ -194,6 +196,10 @@ impl Task {
             PhaseItem::Finished(result) => (Phase::Finished(result), None),
             PhaseItem::Failed(error) => (Phase::Failed(error), None),
             PhaseItem::Cancelled => (Phase::Cancelled, None),
+            PhaseItem::Stored(call, result, holders) => {
+                (Phase::Stored(Box::new(Stored { result, holders })), Some(call))
+            }
+            PhaseItem::Lost(call) => (Phase::Lost, Some(call)),
         };
         let keepers = Keepers { channels, detached, ..Keepers::default() };
         let call = call.map(|call| Box::new(Call::of_item(call)));

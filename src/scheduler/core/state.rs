@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::deaths::Deaths;
 use super::retired::Retired;
+use crate::protocol::result::StoredResult;
 use crate::protocol::session::{FunctionOffer, SessionKind};
 use crate::protocol::task::{Argument, Outcome, TaskOptions, TaskStatus};
 use crate::protocol::{
@@ -44,6 +45,10 @@ pub struct State {
     pub unkept: BTreeSet<TaskId>,
     /// Waiting tasks with a dependency that did not finish: to be failed.
     pub doomed: BTreeSet<TaskId>,
+    /// Tasks whose stored result nobody needs any more, only their lineage: to be lost.
+    pub unneeded: BTreeSet<TaskId>,
+    /// Tasks whose lost result somebody needs: to be reopened.
+    pub wanted: BTreeSet<TaskId>,
     /// Sessions that tasks opened as clients, by task.
     pub attempt_sessions: HashMap<TaskId, BTreeSet<Producer>>,
     /// Those of them whose attempt is over: to be ended.
@@ -62,7 +67,7 @@ pub struct Counts {
     pub pending: u64,
     /// With a worker.
     pub running: u64,
-    /// With a result.
+    /// With a result, or with one that is lost and that nobody needs.
     pub finished: u64,
     /// Failed or cancelled.
     pub failed: u64,
@@ -81,7 +86,7 @@ pub struct Task {
     pub attempt: AttemptNumber,
     /// Where it stands.
     pub phase: Phase,
-    /// How to call it; gone once it is settled.
+    /// How to call it; gone once its result is in the log, or it has none.
     pub call: Option<Box<Call>>,
     /// Who keeps it.
     pub keepers: Keepers,
@@ -92,8 +97,10 @@ pub struct Task {
 pub struct Keepers {
     /// How many sessions hold it.
     pub sessions: u32,
-    /// How many unsettled tasks depend on it.
+    /// How many tasks that have not ended depend on it.
     pub dependents: u32,
+    /// How many tasks that depended on it have a result that may be lost: then they need it again.
+    pub lineage: u32,
     /// How many elements name it, by channel, in order of their logs.
     pub channels: Vec<(LogId, u64)>,
     /// Whether it stays without anyone.
@@ -103,6 +110,11 @@ pub struct Keepers {
 impl Keepers {
     /// Whether there is any.
     pub fn any(&self) -> bool {
+        self.need_result() || self.lineage > 0
+    }
+
+    /// Whether there is one for whom its result is to be had.
+    pub fn need_result(&self) -> bool {
         self.sessions > 0 || self.dependents > 0 || !self.channels.is_empty() || self.detached
     }
 }
@@ -114,7 +126,7 @@ pub struct Call {
     pub arguments: Vec<Argument>,
     /// The tasks among them, each once.
     pub dependencies: Vec<TaskId>,
-    /// Unsettled tasks that wait for this one.
+    /// The tasks with a call that depend on this one: those of them that wait are told when it ends.
     pub waiting: BTreeSet<TaskId>,
     /// What the client chose.
     pub options: TaskOptions,
@@ -145,10 +157,23 @@ pub enum Phase {
     Failed(Box<TaskError>),
     /// It was cancelled.
     Cancelled,
+    /// It has a result that workers keep.
+    Stored(Box<Stored>),
+    /// It had one, and no worker keeps that any more.
+    Lost,
+}
+
+/// A result that workers keep: that of the newest attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// What it is.
+    pub result: StoredResult,
+    /// The sessions of those who keep it, at least one.
+    pub holders: Vec<Producer>,
 }
 
 impl Phase {
-    /// How the task ended, if it did.
+    /// How the task ended, if it did and the log knows all of it.
     pub fn outcome(&self) -> Option<Outcome> {
         match self {
             Phase::Finished(result) => Some(Outcome::Finished(result.clone())),
@@ -158,9 +183,27 @@ impl Phase {
         }
     }
 
-    /// Whether the task has ended.
-    pub fn is_settled(&self) -> bool {
-        matches!(self, Phase::Finished(_) | Phase::Failed(_) | Phase::Cancelled)
+    /// Whether the task is still to be run, or runs.
+    pub fn is_open(&self) -> bool {
+        matches!(self, Phase::Waiting { .. } | Phase::Ready | Phase::Running { .. })
+    }
+
+    /// Whether its result can be had.
+    pub fn has_result(&self) -> bool {
+        matches!(self, Phase::Finished(_) | Phase::Stored(_))
+    }
+
+    /// Whether it ended without a result.
+    pub fn has_none(&self) -> bool {
+        matches!(self, Phase::Failed(_) | Phase::Cancelled)
+    }
+
+    /// The result that workers keep, if they do.
+    pub fn stored(&self) -> Option<&Stored> {
+        match self {
+            Phase::Stored(stored) => Some(stored),
+            _ => None,
+        }
     }
 
     /// The phase in the words of the protocol.
@@ -168,7 +211,8 @@ impl Phase {
         match self {
             Phase::Waiting { .. } | Phase::Ready => TaskStatus::Pending,
             Phase::Running { .. } => TaskStatus::Running,
-            Phase::Finished(_) => TaskStatus::Finished,
+            Phase::Finished(_) | Phase::Stored(_) => TaskStatus::Finished,
+            Phase::Lost => TaskStatus::Lost,
             Phase::Failed(_) => TaskStatus::Error,
             Phase::Cancelled => TaskStatus::Cancelled,
         }
@@ -203,6 +247,8 @@ pub struct Session {
     pub holds: HashSet<TaskId>,
     /// The tasks whose newest attempt is with it, if it is a worker's.
     pub running: BTreeSet<TaskId>,
+    /// The tasks whose stored result it keeps, if it is a worker's.
+    pub stored: BTreeSet<TaskId>,
     /// What its newest commands brought, by number; at most
     /// [`IN_FLIGHT_MAX`](crate::protocol::limits::IN_FLIGHT_MAX), the newest.
     pub remembered: BTreeMap<u64, Remembered>,
@@ -225,8 +271,8 @@ pub enum Remembered {
 impl Session {
     /// A session that holds and runs nothing yet.
     pub(super) fn new(id: SessionId, kind: SessionKind, lease_ms: u64) -> Self {
-        let (holds, running, remembered) = Default::default();
-        Session { id, kind, lease_ms, holds, running, remembered }
+        let (holds, running, stored, remembered) = Default::default();
+        Session { id, kind, lease_ms, holds, running, stored, remembered }
     }
 }
 

@@ -6,6 +6,7 @@ use super::presence::Presence;
 use super::state::{Phase, State};
 use super::{Event, LogFacts, Settings};
 use crate::protocol::channel::Progress;
+use crate::protocol::result::LossReason;
 use crate::protocol::session::EndReason;
 use crate::protocol::task::{ErrorKind, TaskError};
 use crate::protocol::{AttemptNumber, TaskEvent, TaskId, TaskKey};
@@ -24,6 +25,15 @@ pub(super) fn next(state: &State, settings: &Settings, presence: &Presence, fact
     }
     if let Some(task) = state.unkept.first() {
         return vec![Event::Task(TaskEvent::Forgotten { task: *task })];
+    }
+    if let Some(task) = state.unneeded.first() {
+        let (mut events, stored) = (Vec::new(), state.tasks[task].phase.stored());
+        let last = stored.and_then(|stored| stored.holders.first().copied()).unwrap_or_default();
+        decide::lose(state, *task, last, LossReason::Unneeded, &mut events);
+        return events;
+    }
+    if let Some(task) = state.wanted.first() {
+        return vec![Event::Task(TaskEvent::Reopened { task: *task })];
     }
     if facts.shortage.is_some() {
         return Vec::new();
@@ -52,19 +62,35 @@ fn fail_dependent(state: &State, id: TaskId) -> Vec<Event> {
     events
 }
 
+/// How many ready tasks of a function are looked at for one whose arguments can be had now: those that keep
+/// them may be away for their lease.
+const TURNS_LOOKED_AT_MAX: usize = 64;
+
 /// Gives the ready task whose turn is first, of those that any connected worker with a free slot can
-/// run, to the worker with the most free slots.
+/// run and whose arguments can be had, to the worker with the most free slots.
 fn start(state: &State, presence: &Presence) -> Option<Vec<Event>> {
     let slots = presence.slots();
     if state.ready.is_empty() || !slots.any_free() {
         return None;
     }
-    let candidates =
-        state.ready.iter().filter_map(|(function, turns)| Some((turns.first()?, slots.place_for(function)?)));
+    let candidates = state.ready.iter().filter_map(|(function, turns)| {
+        let mut turns = turns.iter().take(TURNS_LOOKED_AT_MAX);
+        let turn = turns.find(|(_, _, id)| out_of_reach(state, presence, *id).is_none())?;
+        Some((turn, slots.place_for(function)?))
+    });
     let ((_, _, id), worker) = candidates.min()?;
     let attempt = AttemptNumber(state.tasks[id].attempt.0 + 1);
     let mut events = vec![Event::Task(TaskEvent::Started { task: *id, attempt, worker })];
     let progress = Progress::Started { attempt, worker: state.worker_name(worker) };
     decide::record_progress(state, *id, &progress, &mut events);
     Some(events)
+}
+
+/// A task whose result a ready task needs, and of which nobody who keeps it is there.
+pub(super) fn out_of_reach(state: &State, presence: &Presence, id: TaskId) -> Option<TaskId> {
+    let call = state.tasks.get(&id)?.call.as_ref()?;
+    call.dependencies.iter().copied().find(|dependency| {
+        let stored = state.tasks.get(dependency).and_then(|task| task.phase.stored());
+        stored.is_some_and(|stored| !presence.any_reachable(&stored.holders))
+    })
 }

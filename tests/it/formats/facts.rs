@@ -2,6 +2,7 @@
 
 use headwater::protocol::channel::Progress;
 use headwater::protocol::event::{Origin, Receipt, TaskResult};
+use headwater::protocol::result::{LossReason, StoredResult};
 use headwater::protocol::session::{EndReason, SessionKind};
 use headwater::protocol::task::{Argument, ErrorKind, TaskOptions};
 use headwater::protocol::{
@@ -20,6 +21,10 @@ pub fn key() -> TaskKey {
 
 pub fn payload() -> Payload {
     Payload::encode(&(1.5, "text")).unwrap()
+}
+
+pub fn stored() -> StoredResult {
+    StoredResult { codec: Codec::MessagePack, bytes: 300_000, digest: Digest(0x0123_4567_89ab_cdef) }
 }
 
 pub fn name() -> ChannelName {
@@ -96,6 +101,15 @@ pub fn task_events(lines: &mut Lines) {
             reason: EndReason::Superseded,
             counts: true,
         },
+        Copied = TaskEvent::Copied { task: TASK, worker: Producer(6) },
+        Dropped = TaskEvent::Dropped { task: TASK, worker: Producer(6) },
+        Lost = TaskEvent::Lost {
+            task: TASK,
+            worker: "w1".into(),
+            why: LossReason::SessionEnded(EndReason::LeaseExpired),
+        },
+        Reopened = TaskEvent::Reopened { task: TASK },
+        Deferred = TaskEvent::Deferred { task: TASK, attempt: ATTEMPT, missing: TaskId([1; 16]) },
     });
 }
 
@@ -118,6 +132,14 @@ fn parts(lines: &mut Lines) {
         Finished = Progress::Finished { result: payload() },
         Failed = Progress::Failed { error: error() },
         Cancelled = Progress::Cancelled,
+        Stored = Progress::Stored { result: stored() },
+        Lost = Progress::Lost { worker: "w1".into() },
+    });
+    variants!(lines, LossReason {
+        SessionEnded = LossReason::SessionEnded(EndReason::Left),
+        Lacking = LossReason::Lacking,
+        Retired = LossReason::Retired,
+        Unneeded = LossReason::Unneeded,
     });
     variants!(lines, SessionKind {
         Client = SessionKind::Client,
@@ -132,6 +154,7 @@ fn parts(lines: &mut Lines) {
     });
     variants!(lines, TaskResult {
         Inline = TaskResult::Inline(payload()),
+        Stored = TaskResult::Stored(stored()),
     });
     variants!(lines, Argument {
         Value = Argument::Value(payload()),

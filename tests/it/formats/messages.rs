@@ -4,16 +4,21 @@ use bytes::Bytes;
 use headwater::protocol::channel::ChannelInfo;
 use headwater::protocol::command::{Answer, Command, Overview, Query, Rejection, Stored};
 use headwater::protocol::limits::TooLarge;
-use headwater::protocol::message::{Assignment, ClientMessage, Closing, Hello, Position, ServerMessage};
+use headwater::protocol::message::{
+    Assignment, ClientMessage, Closing, Given, Hello, Position, ServerMessage,
+};
+use headwater::protocol::result::{Fetch, Fetched, Holder, Located};
 use headwater::protocol::session::{
     EndReason, FunctionOffer, HeldAttempt, Retire, Role, RunningAttempt, WorkerInfo, WorkerOffer,
     WorkerStatus,
 };
 use headwater::protocol::start::{RecoveryProgress, Regress, Seen, Start};
 use headwater::protocol::task::{TaskInfo, TaskStatus};
-use headwater::protocol::{Digest, Element, Epoch, LogId, Outcome, Producer, Seq, SessionId, StartId};
+use headwater::protocol::{
+    Digest, Element, Epoch, LogId, Outcome, Producer, Seq, SessionId, StartId, TaskId,
+};
 
-use super::facts::{ATTEMPT, TASK, error, key, name, payload, receipt, submission};
+use super::facts::{ATTEMPT, TASK, error, key, name, payload, receipt, stored as kept, submission};
 use super::{Lines, variants};
 
 const LOG: LogId = LogId(7);
@@ -87,8 +92,19 @@ fn worker() -> WorkerStatus {
         running: 2,
         connected: true,
         retiring: false,
+        results: 3,
+        result_bytes: 300_000,
         runs: vec![RunningAttempt { key: key(), attempt: ATTEMPT, is_client: true }],
     }
+}
+
+fn held() -> HeldAttempt {
+    HeldAttempt { task: TASK, attempt: ATTEMPT }
+}
+
+fn located() -> Located {
+    let holders = vec![Holder { worker: "w1".into(), address: "127.0.0.1:4000".into() }];
+    Located { key: key(), attempt: ATTEMPT, result: kept(), holders }
 }
 
 fn offer() -> WorkerOffer {
@@ -96,7 +112,8 @@ fn offer() -> WorkerOffer {
         name: "w1".into(),
         slots: 4,
         functions: vec![FunctionOffer { name: "rust:m::add".into(), version: 2 }],
-        held: vec![HeldAttempt { task: TASK, attempt: ATTEMPT }],
+        held: vec![held()],
+        results_at: "127.0.0.1:4000".into(),
     }
 }
 
@@ -106,7 +123,7 @@ fn assignment() -> Assignment {
         attempt: ATTEMPT,
         function: "rust:m::add".into(),
         version: 2,
-        arguments: vec![payload()],
+        arguments: vec![Given::Value(payload()), Given::Stored(located())],
     }
 }
 
@@ -148,6 +165,10 @@ fn of_clients(lines: &mut Lines) {
         Fail = Command::Fail { task: TASK, attempt: ATTEMPT, error: error() },
         Retire = Command::Retire,
         RetireWorker = Command::RetireWorker { worker: Producer(300), retire: Retire::HandOver },
+        Store = Command::Store { task: TASK, attempt: ATTEMPT, result: kept() },
+        Copied = Command::Copied { task: TASK, attempt: ATTEMPT },
+        Lack = Command::Lack { task: TASK, attempt: ATTEMPT },
+        Defer = Command::Defer { task: TASK, attempt: ATTEMPT, missing: TaskId([1; 16]) },
     });
     variants!(lines, Query {
         Channels = Query::Channels { after: Some(name()) },
@@ -159,6 +180,7 @@ fn of_clients(lines: &mut Lines) {
         SnapshotPieces = Query::SnapshotPieces { at: Seq(1001), from: 300 },
         Workers = Query::Workers { after: Producer(300) },
         Worker = Query::Worker { worker: Producer(300) },
+        Unwanted = Query::Unwanted { results: vec![held()] },
     });
     variants!(lines, Retire {
         Finish = Retire::Finish,
@@ -184,6 +206,8 @@ fn of_the_server(lines: &mut Lines) {
         Durable = ServerMessage::Durable { seq: Seq(1003) },
         Recovering = ServerMessage::Recovering { start: start(), newest: Seen { start: start(), seq: Seq(1003) }, progress: RecoveryProgress::Records(70_000) },
         Retire = ServerMessage::Retire(Retire::HandOver),
+        Free = ServerMessage::Free { task: TASK, attempt: ATTEMPT },
+        Copy = ServerMessage::Copy(located()),
     });
     lines.add("ServerMessage::Answer.Err", &ServerMessage::Answer(Err(Rejection::ShuttingDown)));
     variants!(lines, Answer {
@@ -202,12 +226,18 @@ fn of_the_server(lines: &mut Lines) {
         SnapshotPieces = Answer::SnapshotPieces { pieces: vec![Bytes::from_static(b"piece")], is_end: true },
         Retiring = Answer::Retiring,
         Workers = Answer::Workers(vec![worker()]),
+        Unwanted = Answer::Unwanted(vec![held()]),
         Log = Answer::Log(LOG),
     });
     variants!(lines, Outcome {
         Finished = Outcome::Finished(payload()),
         Failed = Outcome::Failed(error()),
         Cancelled = Outcome::Cancelled,
+        Stored = Outcome::Stored(located()),
+    });
+    variants!(lines, Given {
+        Value = Given::Value(payload()),
+        Stored = Given::Stored(located()),
     });
     variants!(lines, TaskStatus {
         Pending = TaskStatus::Pending,
@@ -215,6 +245,17 @@ fn of_the_server(lines: &mut Lines) {
         Finished = TaskStatus::Finished,
         Error = TaskStatus::Error,
         Cancelled = TaskStatus::Cancelled,
+        Lost = TaskStatus::Lost,
+    });
+}
+
+fn of_results(lines: &mut Lines) {
+    lines.add("Fetch", &Fetch { token: Some("secret".to_owned()), result: held() });
+    variants!(lines, Fetched {
+        Found = Fetched::Found(kept()),
+        Piece = Fetched::Piece,
+        Missing = Fetched::Missing,
+        Refused = Fetched::Refused(Closing::BadToken),
     });
 }
 
@@ -256,10 +297,11 @@ fn refusals(lines: &mut Lines) {
 }
 
 #[test]
-fn messages_are_sent_as_wire_version_3_does() {
+fn messages_are_sent_as_wire_version_4_does() {
     let mut lines = Lines::default();
     of_clients(&mut lines);
     of_the_server(&mut lines);
+    of_results(&mut lines);
     refusals(&mut lines);
     lines.check(include_str!("../../../migrations/messages.txt"));
 }

@@ -9,6 +9,7 @@ use headwater::protocol::{
 };
 
 use super::envelopes::fields;
+use super::facts::stored;
 use super::{Lines, variants};
 
 const TASK: TaskId = TaskId([0xa7; 16]);
@@ -37,7 +38,7 @@ fn task() -> TaskItem {
 }
 
 #[test]
-fn snapshots_are_stored_as_version_2_does() {
+fn snapshots_are_stored_as_version_3_does() {
     let mut lines = Lines::default();
     variants!(lines, SnapshotItem {
         Head = SnapshotItem::Head { tasks_head: 300, last_producer: PRODUCER, last_log: LogId(7) },
@@ -68,6 +69,8 @@ fn snapshots_are_stored_as_version_2_does() {
         Finished = PhaseItem::Finished(Payload::raw(vec![1])),
         Failed = PhaseItem::Failed(Box::new(TaskError::new(ErrorKind::Returned, "no", vec![]))),
         Cancelled = PhaseItem::Cancelled,
+        Stored = PhaseItem::Stored(call(), stored(), vec![PRODUCER, Producer(6)]),
+        Lost = PhaseItem::Lost(call()),
     });
     let dir = tempfile::tempdir().unwrap();
     let (log, _) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
@@ -86,5 +89,5 @@ fn snapshots_are_stored_as_version_2_does() {
         (37, "end-checksum"),
     ];
     fields(&mut lines, "snapshot", &file, &of_file);
-    lines.check(include_str!("../../../migrations/0002/snapshots.txt"));
+    lines.check(include_str!("../../../migrations/0003/snapshots.txt"));
 }

@@ -65,6 +65,8 @@ fn check_fixture(log: &SledLog, tasks: usize, digest: &str) {
 }
 
 const DIGEST_1: &str = "2aacf30b01d2907e";
+const DIGEST_2: &str = "4cd911fcb48c1182";
+const DIGEST_3: &str = "f157cd0c313f9cec";
 
 #[test]
 fn the_store_that_version_1_wrote_is_upgraded_and_reads_the_same() {
@@ -80,7 +82,7 @@ fn the_store_that_version_1_wrote_is_upgraded_and_reads_the_same() {
     let (log, _) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
     let versions = |batch: &Batch| batch.bytes()[4];
     let batches = log.read(CHANNEL, 0, usize::MAX).unwrap();
-    assert_eq!(batches.iter().map(versions).collect::<Vec<_>>(), [1, 2], "both lie in one log");
+    assert_eq!(batches.iter().map(versions).collect::<Vec<_>>(), [1, 3], "both lie in one log");
     let backup = dir.path().join("backup-of-version-1");
     assert_eq!(files(&backup), before, "the backup is the store as it was");
     let (log, _) = SledLog::open(&backup, SledOptions::default()).unwrap();
@@ -88,12 +90,26 @@ fn the_store_that_version_1_wrote_is_upgraded_and_reads_the_same() {
 }
 
 #[test]
-fn the_store_that_version_2_wrote_opens_and_reads_the_same() {
+fn the_store_that_version_2_wrote_is_upgraded_and_reads_the_same() {
     let dir = fixture("0002");
     let (log, opened) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
     assert_eq!((opened.fresh, opened.damage), (false, None));
     // What came later in version 2 is not in it.
-    check_fixture(&log, 15, "4cd911fcb48c1182");
+    check_fixture(&log, 15, DIGEST_2);
+    drop(log);
+    let backup = dir.path().join("backup-of-version-2");
+    assert_eq!(fs::read(backup.join("head")).unwrap()[4..6], [2, 0], "the backup is the store as it was");
+    let (log, _) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
+    check_fixture(&log, 15, DIGEST_2);
+    assert_eq!(log.begin_epoch().unwrap(), Epoch(3));
+}
+
+#[test]
+fn the_store_that_version_3_wrote_opens_and_reads_the_same() {
+    let dir = fixture("0003");
+    let (log, opened) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
+    assert_eq!((opened.fresh, opened.damage), (false, None));
+    check_fixture(&log, 20, DIGEST_3);
     assert_eq!(log.begin_epoch().unwrap(), Epoch(3));
 }
 

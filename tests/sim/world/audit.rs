@@ -5,14 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use headwater::log::Log;
 use headwater::protocol::event::TaskResult;
+use headwater::protocol::result::Located;
 use headwater::protocol::task::{Argument, ErrorKind};
 use headwater::protocol::{ChannelEvent, Digest, Element, LogId, Outcome, TaskEvent, TaskId};
 use headwater::scheduler::core::{Event, State};
 
 use super::World;
 use crate::server::SETTINGS;
+use crate::shadow::mark;
+use crate::stores::described;
 use crate::workers::{COUNT_TO, result};
-use crate::workload::mark;
 use crate::{progress, transcript};
 
 impl World {
@@ -69,6 +71,10 @@ impl World {
         let (mut ended, mut newest, mut given) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
         let mut outcomes: BTreeMap<TaskId, Vec<Outcome>> = BTreeMap::new();
         let mut deaths: BTreeMap<TaskId, u32> = BTreeMap::new();
+        // The tasks whose result workers keep, or kept: with their attempts.
+        let (mut stored, mut lost) = (BTreeSet::new(), BTreeSet::new());
+        let (mut needs, mut keys) = (BTreeMap::new(), BTreeMap::new());
+        let mut failed: BTreeSet<TaskId> = BTreeSet::new();
         for batch in self.log.read(LogId::TASKS, 0, usize::MAX).expect("the log can be read") {
             for record in batch.records::<TaskEvent>() {
                 let event = record.expect("records decode").1;
@@ -79,6 +85,8 @@ impl World {
                             !self.shadow.refused_tasks.contains(&key.id),
                             "{key} was refused and is there"
                         );
+                        needs.insert(submission.key.id, submission.dependencies());
+                        keys.insert(submission.key.id, submission.key.clone());
                         if let Some(Argument::Value(first)) = submission.arguments.first() {
                             given.insert(submission.key.id, first.clone());
                         }
@@ -86,8 +94,18 @@ impl World {
                     TaskEvent::Started { task, attempt, .. } => {
                         let before = newest.insert(*task, *attempt);
                         assert!(before < Some(*attempt), "{task} has two attempts {attempt}");
+                        assert!(
+                            !ended.contains(task) && !lost.contains(task),
+                            "{task} started, and was not to"
+                        );
+                        for needed in &needs[task] {
+                            let is_there = ended.contains(needed) && !failed.contains(needed);
+                            assert!(is_there, "{task} started without {needed}");
+                        }
                     }
-                    TaskEvent::Retried { task, attempt, .. } | TaskEvent::Requeued { task, attempt, .. } => {
+                    TaskEvent::Retried { task, attempt, .. }
+                    | TaskEvent::Requeued { task, attempt, .. }
+                    | TaskEvent::Deferred { task, attempt, .. } => {
                         assert_eq!(newest.get(task), Some(attempt), "an older attempt of {task} counted");
                     }
                     TaskEvent::Died { task, attempt, reason, counts, .. } => {
@@ -104,7 +122,27 @@ impl World {
                         }
                         outcomes.entry(*task).or_default().push(Outcome::Finished(brought.clone()));
                     }
+                    TaskEvent::Finished { task, attempt, result: TaskResult::Stored(brought) } => {
+                        assert_eq!(newest.get(task), Some(attempt), "an older attempt of {task} counted");
+                        assert!(ended.insert(*task) && stored.insert(*task), "{task} ended twice");
+                        if let Some(given) = given.get(task) {
+                            let expected = described(&result(given, *attempt));
+                            assert_eq!(*brought, expected, "{task} ended as another one");
+                        }
+                        let (key, attempt) = (keys[task].clone(), *attempt);
+                        let located = Located { key, attempt, result: *brought, holders: vec![] };
+                        outcomes.entry(*task).or_default().push(Outcome::Stored(located));
+                    }
+                    TaskEvent::Lost { task, .. } => {
+                        assert!(stored.remove(task) && ended.remove(task), "{task} has lost what it had not");
+                        lost.insert(*task);
+                    }
+                    TaskEvent::Reopened { task } => {
+                        assert!(lost.remove(task), "{task} is computed anew, and was not lost");
+                        deaths.remove(task);
+                    }
                     TaskEvent::Failed { task, error } => {
+                        failed.insert(*task);
                         if error.kind == ErrorKind::Poison {
                             let deaths = deaths.get(task).copied();
                             assert_eq!(deaths, Some(SETTINGS.deaths_max), "{task} is poison");
@@ -120,7 +158,9 @@ impl World {
                     }
                     // What is forgotten may be submitted again.
                     TaskEvent::Forgotten { task } => {
-                        ended.remove(task);
+                        for tasks in [&mut ended, &mut stored, &mut lost, &mut failed] {
+                            tasks.remove(task);
+                        }
                         deaths.remove(task);
                     }
                     _ => {}

@@ -55,7 +55,7 @@ fn check_place(life: &Life, ack: &Ack, channels: &BTreeMap<String, ChannelCheck>
 fn check_result(life: &Life, ack: &Ack, tasks: &TasksCheck, found: &mut Found) {
     let life::Kind::Future { key, result } = &ack.kind else { return };
     let Some(outcome) = tasks.task(key.id).and_then(|task| task.outcome.as_ref()) else { return };
-    found.add_unless(outcome.number() == Some(*result), Kind::WrongResult, || {
+    found.add_unless(outcome.brings(*result), Kind::WrongResult, || {
         format!("{} submitted {key} for {result}: {outcome}", life.id)
     });
 }

@@ -236,7 +236,15 @@ impl ChannelCheck {
                 future.attempt = *attempt;
                 return;
             }
+            Progress::Lost { .. } => {
+                let before = future.ending.take();
+                found.add_unless(matches!(before, Some(Ending::Stored(_))), Kind::Outcome, || {
+                    format!("{place} lost its result, and was {before:?}")
+                });
+                return;
+            }
             Progress::Finished { result } => Ending::Finished(result.clone()),
+            Progress::Stored { result } => Ending::Stored(*result),
             Progress::Failed { error } => Ending::Failed(error.to_string()),
             Progress::Cancelled => Ending::Cancelled,
         };
@@ -255,12 +263,15 @@ impl ChannelCheck {
                 found.add(Kind::Lost, format!("channel {name} has {key}, and `$tasks` does not know it"));
                 continue;
             };
+            let is_settled = moment == Moment::Settled;
             if let Some(ending) = &future.ending {
-                found.add_unless(task.outcome.as_ref() == Some(ending), Kind::Progress, || {
+                // `$tasks` was read later: the result may have been lost since.
+                let was = task.outcome.as_ref() == Some(ending) || !is_settled && task.lost.contains(ending);
+                found.add_unless(was, Kind::Progress, || {
                     format!("channel {name} has {key} {ending}, `$tasks` {:?}", task.outcome)
                 });
             }
-            let is_due = moment == Moment::Settled;
+            let is_due = is_settled && !task.is_lost;
             found.add_unless(!is_due || future.ending.is_some(), Kind::Unsettled, || {
                 format!("channel {name} does not say how {key} ended")
             });

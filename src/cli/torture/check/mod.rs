@@ -103,6 +103,8 @@ pub struct Sums {
     pub tasks: u64,
     /// Outcomes of tasks.
     pub outcomes: u64,
+    /// Results that were lost with their worker and computed anew.
+    pub recomputed: u64,
     /// Attempts.
     pub attempts: u64,
     /// Starts of the scheduler that entered their receipt.

@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 
 use super::{Found, Kind, Sums};
+use crate::cli::torture::tasks::large;
 use crate::client::Record;
 use crate::protocol::event::TaskResult;
+use crate::protocol::result::StoredResult;
 use crate::protocol::session::{EndReason, SessionKind};
 use crate::protocol::task::{Argument, Submission};
 use crate::protocol::{AttemptNumber, Payload, Producer, TaskEvent, TaskId, TaskKey};
@@ -38,22 +40,29 @@ pub struct Task {
     /// What its function gives; `None` for one that cannot be told from its arguments alone.
     expected: Option<u64>,
     pub outcome: Option<Ending>,
+    /// Stored results that were lost.
+    pub lost: Vec<Ending>,
+    /// Whether the newest of them is, and was not needed since.
+    pub is_lost: bool,
 }
 
 /// How a task ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
     Finished(Payload),
+    /// With a result that workers keep: it may be lost, and the task ends again then.
+    Stored(StoredResult),
     Failed(String),
     Cancelled,
 }
 
 impl Ending {
-    /// The number that it brought.
-    pub fn number(&self) -> Option<u64> {
+    /// Whether it brought this number.
+    pub fn brings(&self, number: u64) -> bool {
         match self {
-            Ending::Finished(payload) => payload.decode().ok(),
-            Ending::Failed(_) | Ending::Cancelled => None,
+            Ending::Finished(payload) => payload.decode() == Ok(number),
+            Ending::Stored(result) => *result == large(number),
+            Ending::Failed(_) | Ending::Cancelled => false,
         }
     }
 }
@@ -62,9 +71,16 @@ impl std::fmt::Display for Ending {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Ending::Finished(payload) => write!(f, "finished with {payload:?}"),
+            Ending::Stored(result) => write!(f, "finished with {} bytes, {}", result.bytes, result.digest),
             Ending::Failed(error) => write!(f, "failed ({error})"),
             Ending::Cancelled => f.write_str("cancelled"),
         }
+    }
+}
+
+impl Task {
+    fn is_stored(&self) -> bool {
+        matches!(self.outcome, Some(Ending::Stored(_)))
     }
 }
 
@@ -118,11 +134,31 @@ impl TasksCheck {
             }
             TaskEvent::Submitted { submission, .. } => self.submitted(submission, found),
             TaskEvent::Started { task, attempt, .. } => self.started(*task, *attempt, offset, found),
-            TaskEvent::Retried { task, attempt, .. } | TaskEvent::Requeued { task, attempt, .. } => {
+            TaskEvent::Retried { task, attempt, .. }
+            | TaskEvent::Requeued { task, attempt, .. }
+            | TaskEvent::Deferred { task, attempt, .. } => {
                 self.over(*task, Some(*attempt), offset, found);
             }
             TaskEvent::Finished { task, attempt, result: TaskResult::Inline(payload) } => {
                 self.ended(*task, Some(*attempt), Ending::Finished(payload.clone()), offset, found);
+            }
+            TaskEvent::Finished { task, attempt, result: TaskResult::Stored(result) } => {
+                self.ended(*task, Some(*attempt), Ending::Stored(*result), offset, found);
+            }
+            TaskEvent::Copied { task, .. } | TaskEvent::Dropped { task, .. } => {
+                let is_stored = self.tasks.get(task).is_some_and(Task::is_stored);
+                found.add_unless(is_stored, Kind::Outcome, || {
+                    format!("task {task} has no stored result, and a worker keeps it, at `$tasks` {offset}")
+                });
+            }
+            TaskEvent::Lost { task, .. } => self.lost(*task, offset, found),
+            TaskEvent::Reopened { task } => {
+                let task_found = self.tasks.get_mut(task);
+                let was_lost = task_found.is_some_and(|task| std::mem::take(&mut task.is_lost));
+                self.sums.recomputed += 1;
+                found.add_unless(was_lost, Kind::Outcome, || {
+                    format!("task {task} is reopened, and its result was not lost, at `$tasks` {offset}")
+                });
             }
             TaskEvent::Failed { task, error } => {
                 self.ended(*task, None, Ending::Failed(error.to_string()), offset, found);
@@ -140,8 +176,15 @@ impl TasksCheck {
 
     fn submitted(&mut self, submission: &Submission, found: &mut Found) {
         let (key, expected) = (submission.key.clone(), self.expected(submission));
-        let task =
-            Task { key: key.clone(), attempt: AttemptNumber(0), is_running: false, expected, outcome: None };
+        let task = Task {
+            key: key.clone(),
+            attempt: AttemptNumber(0),
+            is_running: false,
+            expected,
+            outcome: None,
+            lost: Vec::new(),
+            is_lost: false,
+        };
         let is_new = self.tasks.insert(key.id, task).is_none();
         found.add_unless(is_new, Kind::Repeated, || format!("task {key} was entered twice"));
         self.sums.tasks += 1;
@@ -155,7 +198,10 @@ impl TasksCheck {
             Argument::Future(task) => self.tasks.get(task)?.expected,
         };
         match (TaskKey::label_of(&submission.function), &submission.arguments[..]) {
-            ("sum", [a, b]) | ("slow_sum", [a, b, _]) => Some(number(a)?.wrapping_add(number(b)?)),
+            ("sum" | "small_sum", [a, b]) | ("slow_sum" | "large_sum", [a, b, _]) => {
+                Some(number(a)?.wrapping_add(number(b)?))
+            }
+            ("enlarge", [a]) => number(a),
             _ => None,
         }
     }
@@ -165,7 +211,7 @@ impl TasksCheck {
         let Some(task) = self.tasks.get_mut(&id) else {
             return found.add(Kind::Outcome, format!("task {id} started unknown, at `$tasks` {offset}"));
         };
-        let fits = attempt > task.attempt && !task.is_running && task.outcome.is_none();
+        let fits = attempt > task.attempt && !task.is_running && !task.is_lost && task.outcome.is_none();
         found.add_unless(fits, Kind::Outcome, || {
             format!("attempt {attempt} of {} began after attempt {}: {:?}", task.key, task.attempt, task)
         });
@@ -186,6 +232,9 @@ impl TasksCheck {
         };
         if let Some(outcome) = &task.outcome {
             let what = format!("task {} was {outcome} and ends again, at `$tasks` {offset}", task.key);
+            found.add(Kind::Outcome, what);
+        } else if task.is_lost {
+            let what = format!("task {} was lost and ends, not reopened, at `$tasks` {offset}", task.key);
             found.add(Kind::Outcome, what);
         } else if let Some(attempt) = attempt {
             found.add_unless(task.is_running && attempt == task.attempt, Kind::Fence, || {
@@ -211,7 +260,7 @@ impl TasksCheck {
             (Ending::Failed(error), _) => {
                 found.add(Kind::Outcome, format!("task {} failed, which none may: {error}", task.key));
             }
-            (Ending::Finished(_), Some(expected)) if ending.number() != Some(expected) => {
+            (Ending::Finished(_) | Ending::Stored(_), Some(expected)) if !ending.brings(expected) => {
                 found.add(Kind::WrongResult, format!("task {} {ending}, not {expected}", task.key));
             }
             _ => {}
@@ -219,9 +268,20 @@ impl TasksCheck {
         task.outcome.get_or_insert(ending);
     }
 
-    /// Nothing waits and nothing runs.
+    /// Only a stored result can be lost, and once.
+    fn lost(&mut self, id: TaskId, offset: u64, found: &mut Found) {
+        let task = self.tasks.get_mut(&id).filter(|task| task.is_stored());
+        let Some(task) = task else {
+            let what = format!("the result of {id} is lost, and none was stored, at `$tasks` {offset}");
+            return found.add(Kind::Outcome, what);
+        };
+        task.lost.extend(task.outcome.take());
+        task.is_lost = true;
+    }
+
+    /// Nothing waits and nothing runs; what is lost is not needed.
     pub fn check_settled(&self, found: &mut Found) {
-        for task in self.tasks.values().filter(|task| task.outcome.is_none()) {
+        for task in self.tasks.values().filter(|task| task.outcome.is_none() && !task.is_lost) {
             found.add(Kind::Unsettled, format!("task {} has not ended", task.key));
         }
     }

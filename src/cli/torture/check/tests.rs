@@ -1,6 +1,8 @@
 //! The checker must be able to fail: a small history that holds, and what it says when one thing of it is
 //! otherwise.
 
+mod stored;
+
 use super::*;
 use crate::cli::torture::life::{self, Ack, Stamp};
 use crate::protocol::channel::Progress;
@@ -189,6 +191,7 @@ fn a_history_that_holds_is_not_objected_to() {
         acks: 3,
         tasks: 2,
         outcomes: 2,
+        recomputed: 0,
         attempts: 3,
         epochs: 2,
         sessions_expired: 0,

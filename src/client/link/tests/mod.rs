@@ -6,9 +6,10 @@ use crate::protocol::batch::BadBatch;
 use crate::protocol::batch::{Batch, OpenBatch};
 use crate::protocol::limits::IN_FLIGHT_MAX;
 use crate::protocol::message::{Assignment, ClientMessage, Hello};
+use crate::protocol::result::StoredResult;
 use crate::protocol::session::WorkerOffer;
 use crate::protocol::start::Start;
-use crate::protocol::{AttemptNumber, Epoch, Outcome, Payload, Seq, StartId, TaskKey};
+use crate::protocol::{AttemptNumber, Codec, Digest, Epoch, Outcome, Payload, Seq, StartId, TaskKey};
 
 const LOG: LogId = LogId(1);
 
@@ -319,7 +320,8 @@ fn unsubscribing_is_told_where_the_server_knows_of_it() {
 
 #[test]
 fn a_worker_holds_an_attempt_until_its_report_is_acknowledged() {
-    let offer = WorkerOffer { name: "w".into(), slots: 2, functions: vec![], held: vec![] };
+    let offer =
+        WorkerOffer { name: "w".into(), slots: 2, functions: vec![], held: vec![], results_at: "".into() };
     let mut link = Link::new(SessionId([1; 16]), Role::Worker(offer), None);
     let held = |hello: Hello| match hello.role {
         Role::Worker(offer) => offer.held.iter().map(|held| held.task.0[0]).collect::<Vec<_>>(),
@@ -327,7 +329,7 @@ fn a_worker_holds_an_attempt_until_its_report_is_acknowledged() {
     };
     reconnect(&mut link);
     let attempt = AttemptNumber(1);
-    for n in 1..=3 {
+    for n in 1..=5 {
         let key = TaskKey::unique("f", [n; 16]);
         let assignment = Assignment { key, attempt, function: "f".into(), version: 1, arguments: vec![] };
         receive(&mut link, 0, ServerMessage::Assign(assignment));
@@ -335,10 +337,16 @@ fn a_worker_holds_an_attempt_until_its_report_is_acknowledged() {
     let result = Payload::encode(&1).unwrap();
     let finish = link.command(Command::Finish { task: TaskId([1; 16]), attempt, result });
     receive(&mut link, 0, ServerMessage::Abort { task: TaskId([2; 16]), attempt });
-    assert_eq!(deliveries(&mut link).len(), 4);
-    assert_eq!(held(reconnect(&mut link)), [1, 3], "the report is not acknowledged");
-    receive(&mut link, finish, ServerMessage::Answer(Ok(Answer::Reported)));
-    assert!(link.next_delivery().is_some());
+    assert_eq!(deliveries(&mut link).len(), 6);
+    let result = StoredResult { codec: Codec::Raw, bytes: 70_000, digest: Digest(1) };
+    let store = link.command(Command::Store { task: TaskId([4; 16]), attempt, result });
+    let missing = TaskId([9; 16]);
+    let defer = link.command(Command::Defer { task: TaskId([5; 16]), attempt, missing });
+    assert_eq!(held(reconnect(&mut link)), [1, 3, 4, 5], "the reports are not acknowledged");
+    for report in [finish, store, defer] {
+        receive(&mut link, report, ServerMessage::Answer(Ok(Answer::Reported)));
+        assert!(link.next_delivery().is_some());
+    }
     assert_eq!(held(reconnect(&mut link)), [3]);
 }
 

@@ -60,13 +60,14 @@ fn check_sizes(elements: &[Element]) -> Result<(), Rejection> {
 fn progress_so_far(state: &State, key: &TaskKey) -> Option<ChannelEvent> {
     let task = state.tasks.get(&key.id)?;
     let progress = match &task.phase {
-        Phase::Waiting { .. } | Phase::Ready => return None,
+        Phase::Waiting { .. } | Phase::Ready | Phase::Lost => return None,
         Phase::Running { worker } => {
             Progress::Started { attempt: task.attempt, worker: state.worker_name(*worker) }
         }
         Phase::Finished(result) => Progress::Finished { result: result.clone() },
         Phase::Failed(error) => Progress::Failed { error: error.clone() },
         Phase::Cancelled => Progress::Cancelled,
+        Phase::Stored(stored) => Progress::Stored { result: stored.result },
     };
     Some(ChannelEvent::Progress { key: key.clone(), progress })
 }

@@ -12,6 +12,7 @@ mod retire;
 mod session;
 mod submit;
 
+pub(super) use report::undeliverable;
 pub(super) use retire::Retirement;
 pub(super) use session::{end_session, hello};
 
@@ -22,8 +23,9 @@ use crate::protocol::channel::Progress;
 use crate::protocol::command::{Answer, Command, Rejection};
 use crate::protocol::event::Origin;
 use crate::protocol::limits::{IN_FLIGHT_MAX, TASKS_PER_COMMAND_MAX, TooLarge};
-use crate::protocol::session::{EndReason, SessionKind};
-use crate::protocol::{ChannelEvent, TaskId};
+use crate::protocol::result::LossReason;
+use crate::protocol::session::{EndReason, HeldAttempt, SessionKind};
+use crate::protocol::{ChannelEvent, Producer, TaskEvent, TaskId};
 
 /// What a decision brings.
 pub(super) type Decision = Result<(Vec<Event>, Answer), Rejection>;
@@ -61,6 +63,18 @@ pub(super) fn command(state: &State, origin: Origin, command: Command) -> Decisi
             report::finish(state, origin.producer, task, attempt, result)
         }
         Command::Fail { task, attempt, error } => report::fail(state, origin.producer, task, attempt, *error),
+        Command::Store { task, attempt, result } => {
+            report::store(state, origin.producer, HeldAttempt { task, attempt }, result)
+        }
+        Command::Copied { task, attempt } => {
+            report::copied(state, origin.producer, HeldAttempt { task, attempt })
+        }
+        Command::Lack { task, attempt } => {
+            report::lack(state, origin.producer, HeldAttempt { task, attempt })
+        }
+        Command::Defer { task, attempt, missing } => {
+            report::defer(state, origin.producer, task, attempt, missing)
+        }
         Command::Retire => retire::retire(state, origin.producer),
         Command::RetireWorker { worker, .. } => retire::retire_worker(state, worker),
     };
@@ -112,6 +126,13 @@ fn first_answer(
         }
         _ => return Err(Rejection::Invalid(format!("number {} was another command's", origin.number))),
     }))
+}
+
+/// The last worker that kept a task's result keeps it no longer.
+pub(super) fn lose(state: &State, id: TaskId, last: Producer, why: LossReason, events: &mut Vec<Event>) {
+    let worker = state.worker_name(last);
+    events.push(Event::Task(TaskEvent::Lost { task: id, worker: worker.clone(), why }));
+    record_progress(state, id, &Progress::Lost { worker }, events);
 }
 
 /// Adds a record of a task's progress for each channel that it is on.

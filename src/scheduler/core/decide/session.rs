@@ -1,9 +1,12 @@
 //! The beginning and the end of sessions.
 
-use super::{Entry, Event, Phase, Rejection, State, record_progress};
+use super::{Entry, Event, Phase, Rejection, State, lose, record_progress};
 use crate::protocol::channel::Progress;
-use crate::protocol::limits::{FUNCTIONS_PER_WORKER_MAX, NAME_BYTES_MAX, SLOTS_PER_WORKER_MAX, TooLarge};
+use crate::protocol::limits::{
+    ADDRESS_BYTES_MAX, FUNCTIONS_PER_WORKER_MAX, NAME_BYTES_MAX, SLOTS_PER_WORKER_MAX, TooLarge,
+};
 use crate::protocol::message::Hello;
+use crate::protocol::result::LossReason;
 use crate::protocol::session::{EndReason, Role, SessionKind};
 use crate::protocol::{Producer, TaskEvent, TaskId};
 use crate::scheduler::core::{Death, Settings};
@@ -57,6 +60,8 @@ fn check(state: &State, role: &Role) -> Result<(), Rejection> {
             for function in &offer.functions {
                 TooLarge::check("a function's name", function.name.len(), NAME_BYTES_MAX, "shorten it")?;
             }
+            let bytes = offer.results_at.len();
+            TooLarge::check("the address of the worker's results", bytes, ADDRESS_BYTES_MAX, "shorten it")?;
             TooLarge::check(
                 "the number of slots",
                 offer.slots as usize,
@@ -81,7 +86,8 @@ fn namesake(state: &State, kind: &SessionKind) -> Option<Producer> {
     state.sessions.iter().find(|(_, session)| session.kind == *kind).map(|(producer, _)| *producer)
 }
 
-/// Ends a session: what it ran waits for another attempt, or has had too many that were lost so.
+/// Ends a session: what it ran waits for another attempt, or has had too many that were lost so; what it kept
+/// alone is lost.
 pub(in crate::scheduler::core) fn end_session(
     state: &State,
     settings: &Settings,
@@ -90,6 +96,12 @@ pub(in crate::scheduler::core) fn end_session(
 ) -> Vec<Event> {
     let Some(session) = state.sessions.get(&producer) else { return Vec::new() };
     let mut events = vec![Event::Task(TaskEvent::SessionEnded { producer, reason })];
+    for id in &session.stored {
+        let stored = state.tasks[id].phase.stored();
+        if stored.is_some_and(|stored| stored.holders == [producer]) {
+            lose(state, *id, producer, LossReason::SessionEnded(reason), &mut events);
+        }
+    }
     for id in &session.running {
         let task = &state.tasks[id];
         let attempt = task.attempt;

@@ -1,0 +1,47 @@
+//! What all clients were told: the shadow against which the log is held in the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use headwater::protocol::{ChannelEvent, Element, LogId, Outcome, SessionId, TaskId};
+
+/// What an element is known by in the shadow: the payload of a value, the task of a future.
+pub type Mark = Vec<u8>;
+
+/// The mark of an element.
+pub fn mark(element: &Element) -> Mark {
+    match element {
+        Element::Future(key) => key.id.0.to_vec(),
+        Element::Value(payload) => payload.bytes.to_vec(),
+    }
+}
+
+/// What all clients were told, over the whole run.
+#[derive(Clone, Default)]
+pub struct Shadow {
+    /// Acknowledged elements, by log and offset.
+    pub acked: BTreeMap<(LogId, u64), Mark>,
+    /// Values that were refused: they must not be there.
+    pub refused: BTreeSet<Mark>,
+    /// Tasks of nobody else's that were refused: the same.
+    pub refused_tasks: BTreeSet<TaskId>,
+    /// The marks of values in the order in which each session appended them to each log.
+    pub order: BTreeMap<(SessionId, LogId), Vec<Mark>>,
+    /// How tasks ended, as clients heard. One that was forgotten and submitted again ends again.
+    pub outcomes: BTreeMap<TaskId, Vec<Outcome>>,
+    /// The records that subscribers got, by log: each offset always holds the same.
+    pub read: BTreeMap<(LogId, u64), ChannelEvent>,
+}
+
+impl Shadow {
+    pub fn settled(&mut self, task: TaskId, outcome: Outcome) {
+        let heard = self.outcomes.entry(task).or_default();
+        if !heard.contains(&outcome) {
+            heard.push(outcome);
+        }
+    }
+
+    pub fn read(&mut self, log: LogId, offset: u64, event: ChannelEvent) {
+        let before = self.read.entry((log, offset)).or_insert_with(|| event.clone());
+        assert_eq!(*before, event, "two readers saw different records at {offset} of log {log}");
+    }
+}
