@@ -100,6 +100,9 @@ impl Names {
                 row.worker = Some(worker.clone());
                 row.details = details([("because", json!(why.to_string()))]);
             }
+            TaskEvent::Returned { attempt, .. } => {
+                row.details = details([("attempt", json!(attempt))]);
+            }
             TaskEvent::Deferred { attempt, missing, .. } => {
                 row.details = details([("attempt", json!(attempt)), ("missing", json!(self.key(*missing)))]);
             }
@@ -160,6 +163,7 @@ pub fn task_of(event: &TaskEvent) -> Option<TaskId> {
         | TaskEvent::Lost { task, .. }
         | TaskEvent::Reopened { task }
         | TaskEvent::Deferred { task, .. }
+        | TaskEvent::Returned { task, .. }
         | TaskEvent::Cancelled { task }
         | TaskEvent::Forgotten { task } => Some(*task),
         TaskEvent::Recovered(_)
@@ -190,6 +194,7 @@ fn kind(event: &TaskEvent) -> &'static str {
         TaskEvent::Lost { .. } => "lost",
         TaskEvent::Reopened { .. } => "reopened",
         TaskEvent::Deferred { .. } => "deferred",
+        TaskEvent::Returned { .. } => "returned",
         TaskEvent::Cancelled { .. } => "cancelled",
         TaskEvent::Forgotten { .. } => "forgotten",
     }

@@ -113,8 +113,16 @@ impl Peer {
         }
     }
 
+    /// The next message. How much a worker wants to be given follows from time: that is answered and left out.
     pub async fn next(&mut self) -> (u64, ClientMessage) {
-        self.try_next().await.expect("the client closed the connection")
+        loop {
+            match self.try_next().await.expect("the client closed the connection") {
+                (number, ClientMessage::Command(Command::Window { .. })) => {
+                    self.answer(number, Answer::Reported).await;
+                }
+                other => return other,
+            }
+        }
     }
 
     pub async fn command(&mut self) -> (u64, Command) {

@@ -117,6 +117,22 @@ pub enum Command {
         /// Whose result it is.
         missing: TaskId,
     },
+    /// From a worker: give it so many attempts at a time, though it runs no more than it has slots, so that it need
+    /// not wait for the next when one ends. It is as many as it has slots until it says so, on each connection anew.
+    /// It runs them in the order in which they come. Answer: [`Answer::Reported`].
+    Window {
+        /// How many, those that run included; at most [`WINDOW_MAX`](super::limits::WINDOW_MAX) more than it has
+        /// slots.
+        attempts: u32,
+    },
+    /// From a worker: an attempt has not begun, and those before it take long: let another worker run it. Answer:
+    /// [`Answer::Reported`].
+    Return {
+        /// The task.
+        task: TaskId,
+        /// The attempt.
+        attempt: AttemptNumber,
+    },
 }
 
 /// A question; it changes nothing. The answer is as of a moment that is durable.

@@ -181,6 +181,14 @@ pub enum TaskEvent {
         /// Whose result it was.
         missing: TaskId,
     },
+    /// An attempt is over before it began: its worker gave it back, since others there take long. The task waits
+    /// for its next one.
+    Returned {
+        /// The task.
+        task: TaskId,
+        /// The attempt that is over.
+        attempt: AttemptNumber,
+    },
 }
 
 /// Where a task's result is.

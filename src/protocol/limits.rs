@@ -66,6 +66,9 @@ pub const FUNCTIONS_PER_WORKER_MAX: usize = 10_000;
 /// Most slots of one worker.
 pub const SLOTS_PER_WORKER_MAX: u32 = 65_536;
 
+/// Most attempts that wait for their turn on a worker: 1,024, as many as reports of them may be in flight.
+pub const WINDOW_MAX: u32 = 1_024;
+
 /// Most subscriptions of one connection.
 pub const SUBSCRIPTIONS_PER_CONNECTION_MAX: usize = 10_000;
 

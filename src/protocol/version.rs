@@ -7,8 +7,8 @@
 //! | wire | 1 | 0.1 | the first |
 //! | wire | 2 | 0.1 | batches of store version 2 |
 //! | wire | 3 | 0.1 | hello and welcome show what was seen of the store, and what there is; news of a start that still recovers |
-//! | store | 3 | 0.1 | records of results that workers keep: see `migrations/0003/` |
-//! | wire | 4 | 0.1 | results that workers keep, and how they are fetched |
+//! | store | 3 | 0.1 | records of results that workers keep, and of attempts that were given back: see `migrations/0003/` |
+//! | wire | 4 | 0.1 | results that workers keep, and how they are fetched; workers that are given tasks ahead; channels found by name during a recovery |
 
 /// The version of the store that this build writes. Older ones are upgraded, newer ones refused.
 pub const STORE_VERSION: u16 = 3;

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, mpsc};
 
 use super::{FOREVER, Options};
 use crate::client::connection::{self, Connection};
 use crate::client::{Client, Error, Result, blocking};
 use crate::protocol::message::Assignment;
-use crate::protocol::session::Role;
+use crate::protocol::session::{HeldAttempt, Role};
 use crate::protocol::{AttemptNumber, TaskKey};
 
 /// The attempt that the current code belongs to. Cheap to clone.
@@ -23,6 +23,8 @@ struct Shared {
     task: TaskKey,
     attempt: AttemptNumber,
     client: OnceCell<Client>,
+    /// Where is said that it has become a client.
+    yielded: mpsc::UnboundedSender<HeldAttempt>,
 }
 
 tokio::task_local! {
@@ -30,13 +32,19 @@ tokio::task_local! {
 }
 
 impl Context {
-    pub(super) fn new(options: &Options, assignment: &Assignment) -> Self {
+    /// For an attempt; `yielded` hears of it once it is a client, and takes no slot any more.
+    pub(super) fn new(
+        options: &Options,
+        assignment: &Assignment,
+        yielded: mpsc::UnboundedSender<HeldAttempt>,
+    ) -> Self {
         let shared = Shared {
             address: options.address.clone(),
             token: options.token.clone(),
             task: assignment.key.clone(),
             attempt: assignment.attempt,
             client: OnceCell::new(),
+            yielded,
         };
         Context { shared: Arc::new(shared) }
     }
@@ -71,7 +79,7 @@ impl Context {
     }
 
     async fn client(&self) -> Result<Client> {
-        let Shared { address, token, task, attempt, client } = &*self.shared;
+        let Shared { address, token, task, attempt, client, yielded } = &*self.shared;
         let open = async || {
             let options = connection::Options {
                 address: address.clone(),
@@ -80,7 +88,10 @@ impl Context {
                 // As long as its worker waits for the scheduler, so does the attempt.
                 connect_timeout: FOREVER,
             };
-            Ok(Client::over(Connection::open(options).await?))
+            let connection = Connection::open(options).await?;
+            // A session that is over has no slots.
+            let _ = yielded.send(HeldAttempt { task: task.id, attempt: *attempt });
+            Ok(Client::over(connection))
         };
         client.get_or_try_init(open).await.cloned()
     }

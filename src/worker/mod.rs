@@ -29,6 +29,7 @@ pub mod run;
 mod session;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::pin::pin;
 use std::sync::Arc;

@@ -3,20 +3,27 @@
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::stream::{Stream, StreamExt};
+use futures_util::stream::{FuturesUnordered, Stream, StreamExt};
 use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Options;
-use super::attempt::attempt;
+use super::attempt::{Report, attempt};
 use super::context::Context;
 use super::registry::Registry;
-use super::results::{Held, Told};
+use super::results::Held;
+use super::turns::Turns;
 use crate::client::Error;
-use crate::client::connection::{Connection, WorkerMessage};
+use crate::client::connection::{Connection, Reply, WorkerMessage};
+use crate::protocol::command::{Answer, Command};
 use crate::protocol::message::Assignment;
 use crate::protocol::session::{HeldAttempt, Retire};
+
+/// How long nothing may begin before what waits is given back: 50 ms, as long again at most.
+const STUCK_AFTER: Duration = Duration::from_millis(50);
 
 /// A worker's session, and what runs in it.
 pub(super) struct Session<'a> {
@@ -24,10 +31,16 @@ pub(super) struct Session<'a> {
     registry: Arc<Registry>,
     options: &'a Options,
     held: Arc<Held>,
+    turns: Turns,
     running: HashMap<HeldAttempt, AbortHandle>,
-    /// The same, to be told of their ends; and what waits for the scheduler: that it knows of what is kept here,
-    /// or that this worker retires.
-    attempts: JoinSet<Option<Told>>,
+    /// The same by the tasks that run them, and since when they do.
+    begun: HashMap<Id, (HeldAttempt, Instant)>,
+    /// Attempts, and what waits for the scheduler: that it knows of what is kept here, say.
+    tasks: JoinSet<Option<Report>>,
+    /// What was told and has no answer yet.
+    told: FuturesUnordered<Reply<Answer>>,
+    clients: mpsc::UnboundedSender<HeldAttempt>,
+    new_clients: mpsc::UnboundedReceiver<HeldAttempt>,
     is_retiring: bool,
 }
 
@@ -38,12 +51,31 @@ impl<'a> Session<'a> {
         options: &'a Options,
         held: Arc<Held>,
     ) -> Self {
-        let (running, attempts) = Default::default();
-        Session { connection, registry, options, held, running, attempts, is_retiring: false }
+        let (running, begun, tasks, told) = Default::default();
+        let (clients, new_clients) = mpsc::unbounded_channel();
+        Session {
+            connection,
+            registry,
+            options,
+            held,
+            turns: Turns::new(options.slots.max(1)),
+            running,
+            begun,
+            tasks,
+            told,
+            clients,
+            new_clients,
+            is_retiring: false,
+        }
     }
 
     pub(super) fn is_retiring(&self) -> bool {
         self.is_retiring
+    }
+
+    /// Whether nothing runs here, nothing is kept, and the scheduler knows of all of it.
+    fn is_idle(&self) -> bool {
+        self.tasks.is_empty() && self.told.is_empty() && self.held.len() == 0
     }
 
     /// Runs what comes. Answers why the session is over, or nothing when it left in order.
@@ -52,9 +84,12 @@ impl<'a> Session<'a> {
         mut messages: mpsc::UnboundedReceiver<WorkerMessage>,
         mut orders: Pin<&mut impl Stream<Item = Retire>>,
     ) -> Option<Error> {
+        let mut look = interval(STUCK_AFTER);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            self.begin_those_whose_turn_it_is();
             // What was assigned before the scheduler knew is among the messages when its answer is here.
-            if self.is_retiring && self.attempts.is_empty() && messages.is_empty() && self.held.len() == 0 {
+            if self.is_retiring && self.is_idle() && messages.is_empty() {
                 tracing::info!("nothing runs here any more, and nothing is kept: it leaves");
                 return self.leave().await;
             }
@@ -62,8 +97,22 @@ impl<'a> Session<'a> {
                 biased;
                 message = messages.recv() => message,
                 Some(retire) = orders.next() => Some(WorkerMessage::Retire(retire)),
-                Some(ended) = self.attempts.join_next() => {
-                    self.settle(ended);
+                Some(attempt) = self.new_clients.recv() => {
+                    self.turns.make_client(&attempt);
+                    continue;
+                }
+                Some(ended) = self.tasks.join_next_with_id() => {
+                    self.end(ended);
+                    continue;
+                }
+                Some(answer) = self.told.next() => {
+                    warn_of_refusal(answer);
+                    continue;
+                }
+                _ = look.tick() => {
+                    if self.turns.is_stuck() {
+                        self.give_back();
+                    }
                     continue;
                 }
             };
@@ -71,16 +120,21 @@ impl<'a> Session<'a> {
                 Some(WorkerMessage::Welcomed) => {
                     // What it asks has its place in the session's order before anything else is done.
                     let asked = self.held.welcomed();
-                    self.attempts.spawn(waits(asked));
+                    self.tasks.spawn(waits(asked));
+                    self.turns.begin_connection();
+                    self.tell_window();
                 }
                 Some(WorkerMessage::Free(result)) => self.held.free(&result),
                 Some(WorkerMessage::Copy(located)) => {
-                    self.attempts.spawn(waits(self.held.clone().copy(located)));
+                    self.tasks.spawn(waits(self.held.clone().copy(located)));
                 }
-                Some(WorkerMessage::Assign(assignment)) => self.begin(assignment),
+                Some(WorkerMessage::Assign(assignment)) => self.turns.add(assignment),
                 Some(WorkerMessage::Abort { task, attempt }) => {
-                    if let Some(attempt) = self.running.remove(&HeldAttempt { task, attempt }) {
-                        attempt.abort();
+                    let attempt = HeldAttempt { task, attempt };
+                    if !self.turns.drop_waiting(&attempt)
+                        && let Some(running) = self.running.remove(&attempt)
+                    {
+                        running.abort();
                     }
                 }
                 Some(WorkerMessage::Retire(Retire::Finish)) => self.retire(),
@@ -100,20 +154,58 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn begin(&mut self, assignment: Assignment) {
-        self.running.retain(|_, attempt| !attempt.is_finished());
-        let held = HeldAttempt { task: assignment.key.id, attempt: assignment.attempt };
-        let context = Context::new(self.options, &assignment);
-        let attempt = attempt(self.connection.clone(), self.registry.clone(), self.held.clone(), assignment);
-        self.running.insert(held, self.attempts.spawn(context.scope(attempt)));
+    fn begin_those_whose_turn_it_is(&mut self) {
+        while let Some(assignment) = self.turns.next() {
+            self.begin(assignment);
+        }
     }
 
-    /// An attempt has ended: its result, if it is kept here, is settled with the scheduler, whatever the scheduler
-    /// says of the attempt now.
-    fn settle(&mut self, ended: Result<Option<Told>, JoinError>) {
-        // One that was aborted or broke down has told nothing.
-        if let Ok(Some(told)) = ended {
-            self.attempts.spawn(waits(self.held.clone().settle(told)));
+    fn begin(&mut self, assignment: Assignment) {
+        let held = HeldAttempt { task: assignment.key.id, attempt: assignment.attempt };
+        let context = Context::new(self.options, &assignment, self.clients.clone());
+        let attempt = attempt(self.connection.clone(), self.registry.clone(), self.held.clone(), assignment);
+        let handle = self.tasks.spawn(context.scope(async { Some(attempt.await) }));
+        self.begun.insert(handle.id(), (held, Instant::now()));
+        self.running.insert(held, handle);
+    }
+
+    /// An attempt has ended, or something that was waited for.
+    fn end(&mut self, ended: Result<(Id, Option<Report>), JoinError>) {
+        let (id, report) = match ended {
+            Ok((id, report)) => (id, report),
+            // One that was aborted or broke down has told nothing.
+            Err(error) => (error.id(), None),
+        };
+        if let Some((attempt, since)) = self.begun.remove(&id) {
+            self.running.remove(&attempt);
+            self.turns.end(&attempt, since.elapsed());
+            self.tell_window();
+        }
+        match report {
+            // Its result is settled with the scheduler, whatever the scheduler says of the attempt now.
+            Some(Report::Kept(told)) => drop(self.tasks.spawn(waits(self.held.clone().settle(told)))),
+            Some(Report::Told(reply)) => self.told.push(reply),
+            None => {}
+        }
+    }
+
+    /// Says how much it wants to be given, when that has changed much.
+    fn tell_window(&mut self) {
+        if !self.is_retiring
+            && let Some(attempts) = self.turns.new_window()
+        {
+            self.told.push(self.connection.command(Command::Window { attempts }));
+        }
+    }
+
+    /// What has not begun is for others to run.
+    fn give_back(&mut self) {
+        let waiting = self.turns.give_back();
+        tracing::debug!(attempts = waiting.len(), "given back: what runs here takes long");
+        // First, so that none of them comes back.
+        self.tell_window();
+        for HeldAttempt { task, attempt } in waiting {
+            self.told.push(self.connection.command(Command::Return { task, attempt }));
         }
     }
 
@@ -122,22 +214,18 @@ impl<'a> Session<'a> {
         if std::mem::replace(&mut self.is_retiring, true) {
             return;
         }
-        self.running.retain(|_, attempt| !attempt.is_finished());
         tracing::info!(
             running = self.running.len(),
             results = self.held.len(),
             "retires: it takes nothing more, finishes what it runs, and keeps its results until others do"
         );
-        let told = self.connection.retire();
-        self.attempts.spawn(async {
-            // A session that is over says so itself.
-            let _ = told.await;
-            None
-        });
+        self.told.push(self.connection.retire());
+        self.give_back();
     }
 
     /// Async attempts end where they wait; blocking ones go on to their end, and nobody hears of it.
     fn drop_all(&mut self) {
+        self.turns.give_back();
         self.running.drain().for_each(|(_, attempt)| attempt.abort());
     }
 
@@ -149,7 +237,14 @@ impl<'a> Session<'a> {
 }
 
 /// Work that is waited for, and tells nothing.
-async fn waits(work: impl Future<Output = ()>) -> Option<Told> {
+async fn waits(work: impl Future<Output = ()>) -> Option<Report> {
     work.await;
     None
+}
+
+fn warn_of_refusal(answer: crate::client::Result<Answer>) {
+    // A session that is over says so itself.
+    if let Err(error @ Error::Rejected(_)) = answer {
+        tracing::warn!(%error, "something that was told was refused");
+    }
 }

@@ -16,3 +16,4 @@ mod sled_store;
 mod stops;
 mod tidy;
 mod verify;
+mod windows;

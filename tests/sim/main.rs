@@ -21,6 +21,7 @@ mod shadow;
 mod sizes;
 mod stores;
 mod transcript;
+mod window;
 mod workers;
 mod workload;
 mod world;

@@ -84,6 +84,7 @@ fn task_event(state: &State, event: &TaskEvent) -> String {
         TaskEvent::Dropped { task, worker } => format!("dropped {} by {worker}", name(task)),
         TaskEvent::Lost { task, worker, why } => format!("lost {} with {worker}: {why}", name(task)),
         TaskEvent::Reopened { task } => format!("reopened {}", name(task)),
+        TaskEvent::Returned { task, attempt } => format!("returned {} attempt {attempt}", name(task)),
         TaskEvent::Deferred { task, attempt, missing } => {
             format!("deferred {} attempt {attempt} for {}", name(task), name(missing))
         }

@@ -22,6 +22,9 @@ use crate::workload::{COUNTER, PLAIN, Regressed, give_up_connection};
 /// How far counters count.
 pub const COUNT_TO: u64 = 25;
 
+/// How many attempts a worker runs at a time.
+const SLOTS: u32 = 2;
+
 /// A worker's process.
 pub struct Worker {
     link: Link,
@@ -63,7 +66,7 @@ impl Worker {
         let session = SessionId(rng.u128(..).to_be_bytes());
         let (name, held, address) = (name.to_owned(), vec![], session.to_string());
         let results_at = address.as_str().into();
-        let offer = WorkerOffer { name: name.as_str().into(), slots: 2, functions, held, results_at };
+        let offer = WorkerOffer { name: name.as_str().into(), slots: SLOTS, functions, held, results_at };
         Worker {
             link: Link::new(session, Role::Worker(offer), None),
             session,
@@ -143,6 +146,15 @@ impl Worker {
             return;
         }
         let at = rng.usize(..self.running.len());
+        if !self.has_begun(at) {
+            if rng.u8(..8) == 0 {
+                let (held, _) = self.running.remove(at);
+                let HeldAttempt { task, attempt } = held;
+                let number = self.link.command(Command::Return { task, attempt });
+                self.reports.insert(number, held);
+            }
+            return;
+        }
         let over = match &self.running[at].1 {
             Run::Plain(_) => true,
             Run::Counter(counter) => counter.is_done() || counter.is_lost,
@@ -150,7 +162,7 @@ impl Worker {
         if !over {
             return;
         }
-        let (held, run) = self.running.swap_remove(at);
+        let (held, run) = self.running.remove(at);
         let HeldAttempt { task, attempt } = held;
         let is_lost = matches!(&run, Run::Counter(counter) if counter.is_lost);
         let command = if is_lost || rng.u8(..5) == 0 {
@@ -168,6 +180,13 @@ impl Worker {
         };
         let number = self.link.command(command);
         self.reports.insert(number, held);
+    }
+
+    /// Whether one of those that it was given runs: all that are clients, and of the others as many as it has slots.
+    fn has_begun(&self, at: usize) -> bool {
+        let takes_slot = |(_, run): &(HeldAttempt, Run)| matches!(run, Run::Plain(_));
+        let before = self.running[..at].iter().filter(|run| takes_slot(run)).count();
+        !takes_slot(&self.running[at]) || before < SLOTS as usize
     }
 
     fn ask(&mut self, command: Command) {
@@ -258,6 +277,7 @@ impl Worker {
                     let kept = stores.of(&self.address);
                     let results = kept.map(|(task, attempt)| HeldAttempt { task, attempt }).collect();
                     self.asked.insert(self.link.query(Query::Unwanted { results }));
+                    self.ask(Command::Window { attempts: rng.u32(..2 * SLOTS + 2) });
                 }
                 _ => {}
             }

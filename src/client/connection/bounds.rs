@@ -29,6 +29,8 @@ pub(super) fn check_command(command: &Command) -> Result<(), TooLarge> {
         | Command::Copied { .. }
         | Command::Lack { .. }
         | Command::Defer { .. }
+        | Command::Window { .. }
+        | Command::Return { .. }
         | Command::Retire
         | Command::RetireWorker { .. } => Ok(()),
     }

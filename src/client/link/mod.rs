@@ -414,7 +414,8 @@ impl Link {
                 if let Command::Finish { task, attempt, .. }
                 | Command::Store { task, attempt, .. }
                 | Command::Fail { task, attempt, .. }
-                | Command::Defer { task, attempt, .. } = command
+                | Command::Defer { task, attempt, .. }
+                | Command::Return { task, attempt } = command
                 {
                     self.let_go(HeldAttempt { task: *task, attempt: *attempt });
                 }

@@ -78,7 +78,9 @@ impl State {
                 }
                 self.await_turn(*task);
             }
-            TaskEvent::Requeued { task, .. } | TaskEvent::Deferred { task, .. } => self.await_turn(*task),
+            TaskEvent::Requeued { task, .. }
+            | TaskEvent::Deferred { task, .. }
+            | TaskEvent::Returned { task, .. } => self.await_turn(*task),
             TaskEvent::Forgotten { task } => self.forget(offset, *task),
             TaskEvent::Died { task, attempt, worker, reason, counts } => {
                 if let Some(call) = self.tasks.get_mut(task).and_then(|task| task.call.as_mut()) {

@@ -26,6 +26,7 @@ mod check;
 mod deaths;
 mod decide;
 mod effect;
+mod given;
 mod hand_over;
 mod index;
 mod lineage;
@@ -189,7 +190,7 @@ impl Core {
             let why = Closing::Regressed(regress);
             return out.effects.push(Effect::Close { connection, why });
         }
-        match decide::hello(&self.state, &self.settings, hello) {
+        match decide::hello(&self.state, &self.presence, &self.settings, hello) {
             Ok(entry) => {
                 self.emit_all(entry.events, out);
                 if let Some(old) = self.presence.arrive(&self.state, connection, entry.producer, &hello.role)
@@ -218,6 +219,9 @@ impl Core {
         match request {
             Request::Command(command) => {
                 let origin = Origin { producer, number };
+                if let Command::Window { attempts } = command {
+                    self.presence.set_window(producer, attempts);
+                }
                 if let Command::Copied { task, .. } | Command::Lack { task, .. } = command {
                     self.presence.end_copy(task, producer);
                 }
@@ -260,7 +264,7 @@ impl Core {
         let Some(producer) = self.presence.depart(connection) else { return };
         let Some(session) = self.state.sessions.get(&producer) else { return };
         if goodbye {
-            self.emit_all(decide::end_session(&self.state, &self.settings, producer, EndReason::Left), out);
+            self.end_session(producer, EndReason::Left, out);
         } else {
             self.presence.await_return(producer, session, heard_at);
         }
@@ -288,8 +292,7 @@ impl Core {
     /// Lets time pass: sessions whose lease is over end.
     pub fn tick(&mut self, now: TimeMs, out: &mut Output) {
         while let Some(producer) = self.presence.pop_expired(now) {
-            let reason = EndReason::LeaseExpired;
-            self.emit_all(decide::end_session(&self.state, &self.settings, producer, reason), out);
+            self.end_session(producer, EndReason::LeaseExpired, out);
         }
         self.upkeep(out);
     }
@@ -302,6 +305,11 @@ impl Core {
     /// Whether upkeep has more to do than it did in the last step: call [`Core::tick`] again soon.
     pub fn has_more_upkeep(&self) -> bool {
         self.more_upkeep
+    }
+
+    fn end_session(&mut self, producer: Producer, reason: EndReason, out: &mut Output) {
+        let events = decide::end_session(&self.state, &self.presence, &self.settings, producer, reason);
+        self.emit_all(events, out);
     }
 
     /// A worker is given nothing more, from here on: what it was given before is ahead of the news.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::effect;
+use super::given::Given;
 use super::slots::Slots;
 use super::state::{Session, State};
 use super::{Event, Phase};
@@ -32,6 +33,8 @@ pub struct Presence {
     results_at: HashMap<Producer, Box<str>>,
     /// Results that a worker is told to copy, and which worker.
     copying: BTreeMap<TaskId, Producer>,
+    /// In which order workers were given what they have.
+    given: Given,
 }
 
 impl Presence {
@@ -79,6 +82,17 @@ impl Presence {
     /// The workers that give results.
     pub fn giving(&self) -> impl Iterator<Item = Producer> {
         self.results_at.keys().copied()
+    }
+
+    /// A worker is given so many attempts at a time.
+    pub(super) fn set_window(&mut self, worker: Producer, attempts: u32) {
+        self.slots.set_window(worker, attempts);
+    }
+
+    /// The attempts of a worker that may have killed it: those that are clients, and of the others as many as it has
+    /// slots, the ones that it was given first. All of them when a scheduler that is gone has given them.
+    pub(super) fn suspects(&self, worker: Producer, running: &BTreeSet<TaskId>) -> BTreeSet<TaskId> {
+        self.given.suspects(worker, running, |task| self.is_client(task))
     }
 
     /// The worker that is told to copy a task's result.
@@ -130,6 +144,7 @@ impl Presence {
                 let functions = offer.functions.iter().cloned().collect();
                 let taken = self.taken_slots(state, producer);
                 self.slots.join(producer, offer.slots, functions, taken);
+                self.given.join(producer, offer.slots);
                 if !offer.results_at.is_empty() {
                     self.results_at.insert(producer, offer.results_at.clone());
                 }
@@ -265,15 +280,20 @@ impl Presence {
                 self.end_wait(*producer);
                 self.retiring.remove(producer);
                 self.leave(*producer);
+                self.given.forget(*producer);
                 self.end_yield(state, *producer);
                 if let Some(connection) = self.connections.remove(producer) {
                     self.sessions.remove(&connection);
                 }
             }
-            TaskEvent::Started { worker, .. } => self.slots.take(*worker),
+            TaskEvent::Started { task, worker, .. } => {
+                self.slots.take(*worker);
+                self.given.add(*worker, *task);
+            }
             TaskEvent::Retried { task, .. }
             | TaskEvent::Requeued { task, .. }
-            | TaskEvent::Deferred { task, .. } => self.end_run(state, *task),
+            | TaskEvent::Deferred { task, .. }
+            | TaskEvent::Returned { task, .. } => self.end_run(state, *task),
             TaskEvent::Copied { task, worker } => {
                 self.end_copy(*task, *worker);
                 self.watchers.remove(task);
@@ -298,6 +318,9 @@ impl Presence {
 
     /// An attempt is over; if it took a slot, that is free.
     fn end_run(&mut self, state: &State, task: TaskId) {
+        if let Some(worker) = state.worker_of(task) {
+            self.given.remove(worker, task);
+        }
         if let Some(worker) = state.worker_of(task)
             && !self.yielded.contains_key(&task)
         {

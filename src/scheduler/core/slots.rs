@@ -8,6 +8,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::protocol::Producer;
+use crate::protocol::limits::WINDOW_MAX;
 use crate::protocol::session::FunctionOffer;
 
 /// A connected worker.
@@ -15,7 +16,9 @@ use crate::protocol::session::FunctionOffer;
 pub struct Worker {
     /// How many attempts it runs at a time, not counting those that are clients themselves; 0: it retires.
     pub slots: u32,
-    /// How many of them are taken; more than there are when attempts cease to be clients.
+    /// How many attempts it is given at a time, those included that wait for a slot there.
+    pub window: u32,
+    /// How many it has; more than that when attempts cease to be clients.
     pub taken: u32,
     kind: u64,
 }
@@ -26,10 +29,14 @@ impl Worker {
         self.slots == 0
     }
 
-    fn free(&self) -> u32 {
-        self.slots.saturating_sub(self.taken)
+    /// How much room it has: slots that are free, and places in all. First come those who would begin at once.
+    fn room(&self) -> Room {
+        (self.slots.saturating_sub(self.taken), self.window.saturating_sub(self.taken))
     }
 }
+
+/// Free slots, and free places in all.
+type Room = (u32, u32);
 
 /// The connected workers and their slots.
 #[derive(Debug, Default)]
@@ -43,9 +50,9 @@ pub struct Slots {
 struct Kind {
     functions: BTreeSet<FunctionOffer>,
     workers: usize,
-    /// Those with a free slot, the one to be given the next task last: the one with most of them, and
-    /// of these the oldest session.
-    free: BTreeSet<(u32, Reverse<Producer>)>,
+    /// Those with room, the one to be given the next task last: the one with most free slots, then with most
+    /// room, and of these the oldest session.
+    free: BTreeSet<(Room, Reverse<Producer>)>,
 }
 
 impl Slots {
@@ -70,12 +77,13 @@ impl Slots {
         self.kinds.values().flat_map(|kind| &kind.functions)
     }
 
-    /// Whether any slot is free.
+    /// Whether any worker has room.
     pub fn any_free(&self) -> bool {
         self.kinds.values().any(|kind| !kind.free.is_empty())
     }
 
-    /// The worker that is to be given the next task of a function: the one with the most free slots.
+    /// The worker that is to be given the next task of a function: the one with the most free slots, then the one
+    /// with the most room.
     pub fn place_for(&self, function: &FunctionOffer) -> Option<Producer> {
         let kinds = self.kinds.values().filter(|kind| kind.functions.contains(function));
         kinds.filter_map(|kind| kind.free.last()).max().map(|(_, Reverse(producer))| *producer)
@@ -99,8 +107,17 @@ impl Slots {
         if let Some(kind) = self.kinds.get_mut(&kind) {
             kind.workers += 1;
         }
-        self.workers.insert(producer, Worker { slots, taken, kind });
+        self.workers.insert(producer, Worker { slots, window: slots, taken, kind });
         self.change(producer, |_| {});
+    }
+
+    /// A worker is given so many attempts at a time.
+    pub(super) fn set_window(&mut self, producer: Producer, attempts: u32) {
+        self.change(producer, |worker| {
+            if !worker.retires() {
+                worker.window = attempts.clamp(worker.slots, worker.slots + WINDOW_MAX);
+            }
+        });
     }
 
     /// A worker is given nothing more: it has no slots, and its functions are not on offer.
@@ -114,7 +131,7 @@ impl Slots {
     pub(super) fn leave(&mut self, producer: Producer) {
         let Some(worker) = self.workers.remove(&producer) else { return };
         let Some(kind) = self.kinds.get_mut(&worker.kind) else { return };
-        kind.free.remove(&(worker.free(), Reverse(producer)));
+        kind.free.remove(&(worker.room(), Reverse(producer)));
         kind.workers -= 1;
         if kind.workers == 0 {
             self.kinds.remove(&worker.kind);
@@ -134,10 +151,10 @@ impl Slots {
     fn change(&mut self, producer: Producer, change: impl FnOnce(&mut Worker)) {
         let Some(worker) = self.workers.get_mut(&producer) else { return };
         let Some(kind) = self.kinds.get_mut(&worker.kind) else { return };
-        kind.free.remove(&(worker.free(), Reverse(producer)));
+        kind.free.remove(&(worker.room(), Reverse(producer)));
         change(worker);
-        if worker.free() > 0 {
-            kind.free.insert((worker.free(), Reverse(producer)));
+        if worker.room() > (0, 0) {
+            kind.free.insert((worker.room(), Reverse(producer)));
         }
     }
 
@@ -146,10 +163,10 @@ impl Slots {
         for (id, kind) in &self.kinds {
             let workers = || self.workers.iter().filter(|(_, worker)| worker.kind == *id);
             assert!(kind.workers > 0 && kind.workers == workers().count(), "workers of kind {id}");
-            let free = workers().filter(|(_, worker)| worker.free() > 0);
+            let free = workers().filter(|(_, worker)| worker.room() > (0, 0));
             let free: BTreeSet<_> =
-                free.map(|(producer, worker)| (worker.free(), Reverse(*producer))).collect();
-            assert_eq!(kind.free, free, "workers of kind {id} with free slots");
+                free.map(|(producer, worker)| (worker.room(), Reverse(*producer))).collect();
+            assert_eq!(kind.free, free, "workers of kind {id} with room");
         }
     }
 }

@@ -18,7 +18,7 @@ pub(super) const STEPS_MAX: usize = 4096;
 /// What follows next; empty when nothing does.
 pub(super) fn next(state: &State, settings: &Settings, presence: &Presence, facts: &LogFacts) -> Vec<Event> {
     if let Some(producer) = state.overdue.first() {
-        return decide::end_session(state, settings, *producer, EndReason::AttemptOver);
+        return decide::end_session(state, presence, settings, *producer, EndReason::AttemptOver);
     }
     if let Some(task) = state.doomed.first() {
         return fail_dependent(state, *task);

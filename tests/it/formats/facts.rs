@@ -110,6 +110,7 @@ pub fn task_events(lines: &mut Lines) {
         },
         Reopened = TaskEvent::Reopened { task: TASK },
         Deferred = TaskEvent::Deferred { task: TASK, attempt: ATTEMPT, missing: TaskId([1; 16]) },
+        Returned = TaskEvent::Returned { task: TASK, attempt: ATTEMPT },
     });
 }
 

@@ -169,6 +169,8 @@ fn of_clients(lines: &mut Lines) {
         Copied = Command::Copied { task: TASK, attempt: ATTEMPT },
         Lack = Command::Lack { task: TASK, attempt: ATTEMPT },
         Defer = Command::Defer { task: TASK, attempt: ATTEMPT, missing: TaskId([1; 16]) },
+        Window = Command::Window { attempts: 300 },
+        Return = Command::Return { task: TASK, attempt: ATTEMPT },
     });
     variants!(lines, Query {
         Channels = Query::Channels { after: Some(name()) },

@@ -105,7 +105,8 @@ impl World {
                     }
                     TaskEvent::Retried { task, attempt, .. }
                     | TaskEvent::Requeued { task, attempt, .. }
-                    | TaskEvent::Deferred { task, attempt, .. } => {
+                    | TaskEvent::Deferred { task, attempt, .. }
+                    | TaskEvent::Returned { task, attempt } => {
                         assert_eq!(newest.get(task), Some(attempt), "an older attempt of {task} counted");
                     }
                     TaskEvent::Died { task, attempt, reason, counts, .. } => {

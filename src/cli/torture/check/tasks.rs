@@ -136,7 +136,8 @@ impl TasksCheck {
             TaskEvent::Started { task, attempt, .. } => self.started(*task, *attempt, offset, found),
             TaskEvent::Retried { task, attempt, .. }
             | TaskEvent::Requeued { task, attempt, .. }
-            | TaskEvent::Deferred { task, attempt, .. } => {
+            | TaskEvent::Deferred { task, attempt, .. }
+            | TaskEvent::Returned { task, attempt } => {
                 self.over(*task, Some(*attempt), offset, found);
             }
             TaskEvent::Finished { task, attempt, result: TaskResult::Inline(payload) } => {

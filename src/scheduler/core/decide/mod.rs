@@ -75,6 +75,8 @@ pub(super) fn command(state: &State, origin: Origin, command: Command) -> Decisi
         Command::Defer { task, attempt, missing } => {
             report::defer(state, origin.producer, task, attempt, missing)
         }
+        Command::Window { .. } => Ok((Vec::new(), Answer::Reported)),
+        Command::Return { task, attempt } => report::give_back(state, origin.producer, task, attempt),
         Command::Retire => retire::retire(state, origin.producer),
         Command::RetireWorker { worker, .. } => retire::retire_worker(state, worker),
     };

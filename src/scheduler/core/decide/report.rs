@@ -115,6 +115,15 @@ pub(super) fn defer(
     Ok((events, Answer::Reported))
 }
 
+/// A worker gives an attempt back that has not begun.
+pub(super) fn give_back(state: &State, worker: Producer, id: TaskId, attempt: AttemptNumber) -> Decision {
+    let events = match current(state, worker, id, attempt) {
+        Some(_) => vec![Event::Task(TaskEvent::Returned { task: id, attempt })],
+        None => Vec::new(),
+    };
+    Ok((events, Answer::Reported))
+}
+
 /// Attempts that were given to a worker, and of which it does not know, can be given to it again no more when
 /// a result that they need is lost meanwhile: they are over.
 pub(in crate::scheduler::core) fn undeliverable(

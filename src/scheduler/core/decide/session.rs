@@ -9,11 +9,12 @@ use crate::protocol::message::Hello;
 use crate::protocol::result::LossReason;
 use crate::protocol::session::{EndReason, Role, SessionKind};
 use crate::protocol::{Producer, TaskEvent, TaskId};
-use crate::scheduler::core::{Death, Settings};
+use crate::scheduler::core::{Death, Presence, Settings};
 
 /// Finds the session of a hello, or begins it.
 pub(in crate::scheduler::core) fn hello(
     state: &State,
+    presence: &Presence,
     settings: &Settings,
     hello: &Hello,
 ) -> Result<Entry, Rejection> {
@@ -34,7 +35,7 @@ pub(in crate::scheduler::core) fn hello(
     }
     let mut events = Vec::new();
     if let Some(before) = namesake {
-        events = end_session(state, settings, before, EndReason::Superseded);
+        events = end_session(state, presence, settings, before, EndReason::Superseded);
     }
     let producer = Producer(state.last_producer.0 + 1);
     let lease_ms = match kind {
@@ -90,6 +91,7 @@ fn namesake(state: &State, kind: &SessionKind) -> Option<Producer> {
 /// alone is lost.
 pub(in crate::scheduler::core) fn end_session(
     state: &State,
+    presence: &Presence,
     settings: &Settings,
     producer: Producer,
     reason: EndReason,
@@ -102,10 +104,12 @@ pub(in crate::scheduler::core) fn end_session(
             lose(state, *id, producer, LossReason::SessionEnded(reason), &mut events);
         }
     }
+    let suspects = presence.suspects(producer, &session.running);
     for id in &session.running {
         let task = &state.tasks[id];
         let attempt = task.attempt;
-        if reason.is_death() {
+        // What waited there for its turn has not seen it die.
+        if reason.is_death() && suspects.contains(id) {
             let worker = state.worker_name(producer);
             let counts = !has_acted(state, *id);
             events.push(Event::Task(TaskEvent::Died {

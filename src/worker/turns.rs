@@ -1,0 +1,202 @@
+//! Whose turn it is: what a worker was given, in the order in which it begins, and how much it wants to be given.
+//! Without a clock or a task of its own.
+//!
+//! A worker that has nothing waiting stands still from the end of an attempt until the next one has come, which
+//! is a commit and a way there and back. So it wants as many more as last for [`AHEAD`]. When what runs takes longer
+//! than it did, nothing waits for it here: what has not begun is given back, for others to run.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
+
+use crate::protocol::limits::WINDOW_MAX;
+use crate::protocol::message::Assignment;
+use crate::protocol::session::HeldAttempt;
+
+/// How long what waits here is to last: 20 ms, several commits and ways on a slow network, and not long for one that
+/// waits here while a slot is free elsewhere.
+const AHEAD: Duration = Duration::from_millis(20);
+
+/// How much the newest of them counts in the time that attempts take: an eighth.
+const NEWEST_PART: u32 = 8;
+
+/// What a worker was given.
+#[derive(Debug)]
+pub(super) struct Turns {
+    slots: u32,
+    /// What takes a slot.
+    taking: HashSet<HeldAttempt>,
+    waiting: VecDeque<Assignment>,
+    /// How long an attempt takes, as far as is known.
+    typical: Option<Duration>,
+    /// How many the scheduler was told that it may give.
+    window: u32,
+    /// Whether anything has begun since this was last asked.
+    has_begun: bool,
+}
+
+impl Turns {
+    pub fn new(slots: u32) -> Self {
+        let (taking, waiting, typical) = Default::default();
+        Turns { slots, taking, waiting, typical, window: slots, has_begun: false }
+    }
+
+    /// It was given one more: behind those that wait.
+    pub fn add(&mut self, assignment: Assignment) {
+        self.waiting.push_back(assignment);
+    }
+
+    /// The next to begin, if a slot is free for it. From now on it takes that.
+    pub fn next(&mut self) -> Option<Assignment> {
+        if self.taking.len() >= self.slots as usize {
+            return None;
+        }
+        let assignment = self.waiting.pop_front()?;
+        self.taking.insert(held(&assignment));
+        self.has_begun = true;
+        Some(assignment)
+    }
+
+    /// One is over, after so long. Whatever it did, it takes no slot any more.
+    pub fn end(&mut self, attempt: &HeldAttempt, took: Duration) {
+        // One that was a client took as long as it wanted to.
+        if self.taking.remove(attempt) {
+            self.typical = Some(match self.typical {
+                Some(typical) => (typical * (NEWEST_PART - 1) + took) / NEWEST_PART,
+                None => took,
+            });
+        }
+    }
+
+    /// One has become a client: it takes no slot.
+    pub fn make_client(&mut self, attempt: &HeldAttempt) {
+        self.taking.remove(attempt);
+    }
+
+    /// One that waits is not wanted any more. Answers whether it was there.
+    pub fn drop_waiting(&mut self, attempt: &HeldAttempt) -> bool {
+        let before = self.waiting.len();
+        self.waiting.retain(|assignment| held(assignment) != *attempt);
+        self.waiting.len() < before
+    }
+
+    /// All that have not begun, oldest first: they are not here any more, and no more are wanted until others have
+    /// shown again how long they take.
+    pub fn give_back(&mut self) -> Vec<HeldAttempt> {
+        self.typical = None;
+        self.waiting.drain(..).map(|assignment| held(&assignment)).collect()
+    }
+
+    /// What has waited since this was last asked while nothing began, if that is so.
+    pub fn is_stuck(&mut self) -> bool {
+        !std::mem::take(&mut self.has_begun) && !self.waiting.is_empty()
+    }
+
+    /// How many the scheduler is to be told that it may give, when that differs much from what it was told.
+    pub fn new_window(&mut self) -> Option<u32> {
+        let ahead = match self.typical {
+            Some(typical) => AHEAD.as_nanos() / typical.as_nanos().max(1),
+            None => 0,
+        };
+        let ahead = u32::try_from(ahead.saturating_mul(u128::from(self.slots))).unwrap_or(u32::MAX);
+        let wanted = self.slots + ahead.min(WINDOW_MAX);
+        let is_news =
+            wanted > self.window * 2 || wanted * 2 < self.window || (ahead == 0 && self.window > wanted);
+        is_news.then(|| {
+            self.window = wanted;
+            wanted
+        })
+    }
+
+    /// The scheduler gives no more than there are slots until it is told again.
+    pub fn begin_connection(&mut self) {
+        self.window = self.slots;
+    }
+}
+
+fn held(assignment: &Assignment) -> HeldAttempt {
+    HeldAttempt { task: assignment.key.id, attempt: assignment.attempt }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{AttemptNumber, TaskKey};
+
+    fn assignment(name: &str) -> Assignment {
+        let (key, attempt) = (TaskKey::named(name), AttemptNumber(1));
+        Assignment { key, attempt, function: "f".into(), version: 1, arguments: vec![] }
+    }
+
+    fn attempt(name: &str) -> HeldAttempt {
+        held(&assignment(name))
+    }
+
+    fn turns(names: &[&str]) -> Turns {
+        let mut turns = Turns::new(2);
+        names.iter().for_each(|name| turns.add(assignment(name)));
+        turns
+    }
+
+    fn begun(turns: &mut Turns) -> Vec<HeldAttempt> {
+        std::iter::from_fn(|| turns.next().map(|assignment| held(&assignment))).collect()
+    }
+
+    const SHORT: Duration = Duration::from_micros(100);
+
+    #[test]
+    fn as_many_run_as_there_are_slots_in_their_order() {
+        let mut turns = turns(&["a", "b", "c", "d", "e"]);
+        assert_eq!(begun(&mut turns), [attempt("a"), attempt("b")]);
+        turns.end(&attempt("b"), SHORT);
+        assert_eq!(begun(&mut turns), [attempt("c")]);
+        turns.make_client(&attempt("a"));
+        assert_eq!(begun(&mut turns), [attempt("d")]);
+        // Its slot was free before.
+        turns.end(&attempt("a"), SHORT);
+        assert_eq!(begun(&mut turns), []);
+        assert!(turns.drop_waiting(&attempt("e")) && !turns.drop_waiting(&attempt("c")));
+        turns.end(&attempt("c"), SHORT);
+        assert_eq!(begun(&mut turns), []);
+    }
+
+    #[test]
+    fn more_is_wanted_the_less_time_it_takes() {
+        let mut turns = turns(&["a", "b"]);
+        assert_eq!(turns.new_window(), None, "nothing is known");
+        begun(&mut turns);
+        turns.end(&attempt("a"), Duration::from_millis(1));
+        assert_eq!(turns.new_window(), Some(2 + 2 * 20));
+        assert_eq!(turns.new_window(), None);
+        turns.end(&attempt("b"), Duration::from_millis(2));
+        assert_eq!(turns.new_window(), None, "that is not much");
+        for _ in 0..100 {
+            turns.add(assignment("short"));
+            begun(&mut turns);
+            turns.end(&attempt("short"), Duration::from_nanos(1));
+        }
+        assert_eq!(turns.new_window(), Some(2 + WINDOW_MAX));
+        turns.begin_connection();
+        assert_eq!(turns.new_window(), Some(2 + WINDOW_MAX));
+        turns.add(assignment("long"));
+        begun(&mut turns);
+        turns.end(&attempt("long"), Duration::from_secs(1));
+        assert_eq!(turns.new_window(), Some(2));
+    }
+
+    #[test]
+    fn what_waits_behind_what_takes_long_is_given_back() {
+        let mut turns = turns(&["a", "b"]);
+        begun(&mut turns);
+        turns.end(&attempt("a"), SHORT);
+        assert_eq!(turns.new_window(), Some(2 + 2 * 200));
+        ["c", "d", "e"].iter().for_each(|name| turns.add(assignment(name)));
+        begun(&mut turns);
+        assert!(!turns.is_stuck(), "one has begun");
+        assert!(turns.is_stuck(), "none has since");
+        assert_eq!(turns.give_back(), [attempt("d"), attempt("e")]);
+        assert_eq!(turns.new_window(), Some(2));
+        assert!(!turns.is_stuck(), "nothing waits");
+        turns.end(&attempt("b"), SHORT);
+        assert_eq!(begun(&mut turns), []);
+    }
+}
