@@ -358,7 +358,8 @@ pub enum Rejection {
     #[error("{0}")]
     Invalid(String),
     /// The log can no longer be written; nothing more is accepted until a restart. The command may be
-    /// in the log all the same: look before it is sent again under another number.
+    /// in the log all the same: look before it is sent again under another number. Commands that were sent behind
+    /// this one and have no answer yet go to the next start, which may take them.
     #[error(
         "the log could not be written ({0}): the scheduler stops; what was acknowledged is safe, and whether \
          this was carried out shows after its restart"
