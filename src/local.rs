@@ -192,10 +192,19 @@ impl Local {
         }
         self.handle.shutdown().await;
         let _ = self.driver.await;
-        let (stop, server) = self.server;
-        drop(stop);
-        let _ = server.await;
+        end(self.server).await;
     }
+
+    /// Ends what is left of a scheduler that has [failed](Self::failed): whoever waits for an answer hears that first.
+    pub async fn end(self) {
+        end(self.server).await;
+    }
+}
+
+/// Ends all connections, each once what is to be said there has gone out.
+async fn end((stop, server): (oneshot::Sender<()>, JoinHandle<()>)) {
+    drop(stop);
+    let _ = server.await;
 }
 
 fn open(store: Store, repair: bool) -> std::result::Result<(Arc<dyn Log>, Opened), OpenError> {

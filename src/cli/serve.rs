@@ -122,17 +122,24 @@ impl Serve {
         note(self.found(&local));
         note(format_args!("listening on {}", local.address()));
         tokio::select! {
-            error = local.failed() => return Err(error.into()),
+            error = local.failed() => {
+                local.end().await;
+                return Err(error.into());
+            }
             () = signals.next() => {}
         }
         let failed = local.failed();
         note("stopping");
         if !grace.is_zero() {
-            tokio::select! {
+            let error = tokio::select! {
                 // Whatever they have not finished then is started again by the next scheduler.
-                _ = timeout(grace, local.retire_workers()) => {}
-                error = failed => return Err(error.into()),
-                () = signals.next() => {}
+                _ = timeout(grace, local.retire_workers()) => None,
+                error = failed => Some(error),
+                () = signals.next() => None,
+            };
+            if let Some(error) = error {
+                local.end().await;
+                return Err(error.into());
             }
         }
         signals.finish(local.stop()).await
