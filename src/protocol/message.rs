@@ -8,12 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use super::channel::ChannelName;
 use super::command::{Answer, Command, Query, Rejection};
+use super::frame::{self, PREAMBLE_BYTES};
 use super::ids::{AttemptNumber, LogId, Seq, SessionId, TaskId, TaskKey};
 use super::payload::Payload;
 use super::result::Located;
 use super::session::{Retire, Role};
 use super::start::{RecoveryProgress, Regress, Seen, Start};
 use super::task::Outcome;
+use super::version::WIRE_VERSION;
 
 /// What a client or worker says first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -241,6 +243,15 @@ pub enum Closing {
 }
 
 impl Closing {
+    /// Why one whose connection begins with these bytes is not served here, if so.
+    pub fn of_preamble(preamble: [u8; PREAMBLE_BYTES]) -> Option<Closing> {
+        match frame::version_of(preamble) {
+            Some(WIRE_VERSION) => None,
+            Some(client) => Some(Closing::WireVersion { client, server: WIRE_VERSION }),
+            None => Some(Closing::NotHeadwater(format!("they begin with `{}`", preamble.escape_ascii()))),
+        }
+    }
+
     /// Whether trying again later makes sense. [`Closing::Replaced`] is said to the newest connection of a
     /// session, too, when the hello of an older one, given up long ago, arrives late.
     pub fn is_temporary(&self) -> bool {

@@ -7,8 +7,7 @@ use tokio::time::timeout;
 
 use crate::protocol::frame::{self, Frame, FrameReader, PREAMBLE_BYTES};
 use crate::protocol::message::{ClientMessage, Closing, Hello};
-use crate::protocol::secret::equal;
-use crate::protocol::version::WIRE_VERSION;
+use crate::protocol::secret;
 
 /// How long a connection may take to say hello: 10 s, much for a slow network, little for one who only
 /// holds a place.
@@ -51,14 +50,7 @@ where
 async fn read_preamble(reader: &mut (impl AsyncRead + Unpin)) -> Result<(), Refusal> {
     let mut preamble = [0; PREAMBLE_BYTES];
     reader.read_exact(&mut preamble).await.map_err(|_| Refusal::Gone)?;
-    match frame::version_of(preamble) {
-        Some(WIRE_VERSION) => Ok(()),
-        Some(client) => Err(Refusal::Closing(Closing::WireVersion { client, server: WIRE_VERSION })),
-        None => {
-            let begin = preamble.escape_ascii();
-            Err(Refusal::Closing(not_headwater(format!("they begin with `{begin}`"))))
-        }
-    }
+    Closing::of_preamble(preamble).map_or(Ok(()), |closing| Err(Refusal::Closing(closing)))
 }
 
 async fn read_first_frame(
@@ -85,10 +77,9 @@ fn check_hello(first: &Frame, token: Option<&str>) -> Result<Hello, Refusal> {
         }
     };
     // The secret goes no further than here.
-    let given = hello.token.take().unwrap_or_default();
-    match token {
-        Some(token) if !equal(token.as_bytes(), given.as_bytes()) => Err(Refusal::Closing(Closing::BadToken)),
-        _ => Ok(hello),
+    match secret::admits(token, hello.token.take().as_deref()) {
+        true => Ok(hello),
+        false => Err(Refusal::Closing(Closing::BadToken)),
     }
 }
 

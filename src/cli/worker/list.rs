@@ -10,8 +10,9 @@ use crate::protocol::size::Bytes;
 /// List the workers, and how busy they are.
 ///
 /// A worker that is `away` cannot be heard, and is waited for until its lease is over. One that is `retiring`
-/// is given nothing more, and leaves when what it runs is done and others keep the results that it kept. RESULTS
-/// are those too large for the log, which it keeps.
+/// is given nothing more, and leaves when what it runs is done and others keep the results that it kept. RUNNING
+/// counts what it was given ahead, too: tasks that take no time wait there for a slot. RESULTS are those too large
+/// for the log, which it keeps.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  headwater worker list --json")]
 pub struct List {

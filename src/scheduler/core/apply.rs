@@ -256,7 +256,9 @@ impl State {
         } else {
             self.unkept.insert(id);
         }
-        self.sort_by_need(id);
+        if matches!(task.phase, Phase::Stored(_) | Phase::Lost) {
+            self.sort_by_need(id);
+        }
     }
 
     fn start(&mut self, id: TaskId, attempt: AttemptNumber, worker: Producer) {

@@ -22,11 +22,11 @@
 //! Never imported here: tokio, tracing, `log`, `server`, `client`.
 
 mod apply;
+mod assigned;
 mod check;
 mod deaths;
 mod decide;
 mod effect;
-mod given;
 mod hand_over;
 mod index;
 mod lineage;

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::assigned::Assigned;
 use super::effect;
-use super::given::Given;
 use super::slots::Slots;
 use super::state::{Session, State};
 use super::{Event, Phase};
@@ -34,7 +34,7 @@ pub struct Presence {
     /// Results that a worker is told to copy, and which worker.
     copying: BTreeMap<TaskId, Producer>,
     /// In which order workers were given what they have.
-    given: Given,
+    assigned: Assigned,
 }
 
 impl Presence {
@@ -92,7 +92,7 @@ impl Presence {
     /// The attempts of a worker that may have killed it: those that are clients, and of the others as many as it has
     /// slots, the ones that it was given first. All of them when a scheduler that is gone has given them.
     pub(super) fn suspects(&self, worker: Producer, running: &BTreeSet<TaskId>) -> BTreeSet<TaskId> {
-        self.given.suspects(worker, running, |task| self.is_client(task))
+        self.assigned.suspects(worker, running, |task| self.is_client(task))
     }
 
     /// The worker that is told to copy a task's result.
@@ -144,7 +144,7 @@ impl Presence {
                 let functions = offer.functions.iter().cloned().collect();
                 let taken = self.taken_slots(state, producer);
                 self.slots.join(producer, offer.slots, functions, taken);
-                self.given.join(producer, offer.slots);
+                self.assigned.join(producer, offer.slots);
                 if !offer.results_at.is_empty() {
                     self.results_at.insert(producer, offer.results_at.clone());
                 }
@@ -280,7 +280,7 @@ impl Presence {
                 self.end_wait(*producer);
                 self.retiring.remove(producer);
                 self.leave(*producer);
-                self.given.forget(*producer);
+                self.assigned.forget(*producer);
                 self.end_yield(state, *producer);
                 if let Some(connection) = self.connections.remove(producer) {
                     self.sessions.remove(&connection);
@@ -288,7 +288,7 @@ impl Presence {
             }
             TaskEvent::Started { task, worker, .. } => {
                 self.slots.take(*worker);
-                self.given.add(*worker, *task);
+                self.assigned.add(*worker, *task);
             }
             TaskEvent::Retried { task, .. }
             | TaskEvent::Requeued { task, .. }
@@ -319,7 +319,7 @@ impl Presence {
     /// An attempt is over; if it took a slot, that is free.
     fn end_run(&mut self, state: &State, task: TaskId) {
         if let Some(worker) = state.worker_of(task) {
-            self.given.remove(worker, task);
+            self.assigned.remove(worker, task);
         }
         if let Some(worker) = state.worker_of(task)
             && !self.yielded.contains_key(&task)

@@ -20,9 +20,8 @@ use crate::protocol::Digest;
 use crate::protocol::frame::{self, FrameReader, PREAMBLE_BYTES};
 use crate::protocol::message::Closing;
 use crate::protocol::result::{Fetch, Fetched};
-use crate::protocol::secret::equal;
+use crate::protocol::secret;
 use crate::protocol::session::HeldAttempt;
-use crate::protocol::version::WIRE_VERSION;
 
 /// Most connections at one time: 64, each with a piece or two in memory. Further ones wait in the kernel's line.
 pub(super) const CONNECTIONS_MAX: usize = 64;
@@ -102,12 +101,10 @@ impl Serving {
         self.stream.write_all(&frame::preamble()).await.map_err(|_| Gone)?;
         let mut preamble = [0; PREAMBLE_BYTES];
         self.stream.read_exact(&mut preamble).await.map_err(|_| Gone)?;
-        let strange = |why: String| Ok(Err(Closing::NotHeadwater(why)));
-        match frame::version_of(preamble) {
-            Some(WIRE_VERSION) => {}
-            Some(client) => return Ok(Err(Closing::WireVersion { client, server: WIRE_VERSION })),
-            None => return strange(format!("they begin with `{}`", preamble.escape_ascii())),
+        if let Some(closing) = Closing::of_preamble(preamble) {
+            return Ok(Err(closing));
         }
+        let strange = |why: String| Ok(Err(Closing::NotHeadwater(why)));
         let mut frames = FrameReader::default();
         let first = loop {
             match frames.next_frame() {
@@ -127,11 +124,10 @@ impl Serving {
             Ok(_) => return strange("something behind the question".to_owned()),
             Err(why) => return strange(format!("the question does not decode: {why}")),
         };
-        let given = asked.token.unwrap_or_default();
-        match token {
-            Some(token) if !equal(token.as_bytes(), given.as_bytes()) => Ok(Err(Closing::BadToken)),
-            _ => Ok(Ok(asked.result)),
-        }
+        Ok(match secret::admits(token, asked.token.as_deref()) {
+            true => Ok(asked.result),
+            false => Err(Closing::BadToken),
+        })
     }
 
     async fn give(&mut self, asked: HeldAttempt, held: &Arc<Held>) -> Result<(), Gone> {

@@ -8,7 +8,7 @@ use crate::protocol::{Producer, TaskId};
 
 /// The order of what workers were given.
 #[derive(Debug, Default)]
-pub(super) struct Given {
+pub(super) struct Assigned {
     count: u64,
     workers: HashMap<Producer, Order>,
 }
@@ -20,7 +20,7 @@ struct Order {
     tasks: BTreeMap<u64, TaskId>,
 }
 
-impl Given {
+impl Assigned {
     /// A worker says how many slots it has; one that retires has none to offer, and those that it had.
     pub fn join(&mut self, worker: Producer, slots: u32) {
         let order = self.workers.entry(worker).or_default();
@@ -76,34 +76,34 @@ mod tests {
         TaskId([n; 16])
     }
 
-    fn suspects(given: &Given, running: &[u8], clients: &[u8]) -> Vec<u8> {
+    fn suspects(assigned: &Assigned, running: &[u8], clients: &[u8]) -> Vec<u8> {
         let running = running.iter().map(|n| task(*n)).collect();
         let is_client = |id: TaskId| clients.iter().any(|n| task(*n) == id);
-        given.suspects(WORKER, &running, is_client).into_iter().map(|id| id.0[0]).collect()
+        assigned.suspects(WORKER, &running, is_client).into_iter().map(|id| id.0[0]).collect()
     }
 
     #[test]
     fn as_many_as_there_are_slots_may_run_the_oldest() {
-        let mut given = Given::default();
-        given.join(WORKER, 2);
-        [9, 3, 5, 1].iter().for_each(|n| given.add(WORKER, task(*n)));
-        assert_eq!(suspects(&given, &[1, 3, 5, 9], &[]), [3, 9]);
-        given.remove(WORKER, task(9));
-        assert_eq!(suspects(&given, &[1, 3, 5], &[]), [3, 5]);
+        let mut assigned = Assigned::default();
+        assigned.join(WORKER, 2);
+        [9, 3, 5, 1].iter().for_each(|n| assigned.add(WORKER, task(*n)));
+        assert_eq!(suspects(&assigned, &[1, 3, 5, 9], &[]), [3, 9]);
+        assigned.remove(WORKER, task(9));
+        assert_eq!(suspects(&assigned, &[1, 3, 5], &[]), [3, 5]);
         // Clients take no slot, and run.
-        assert_eq!(suspects(&given, &[1, 3, 5], &[3]), [1, 3, 5]);
-        given.join(WORKER, 0);
-        assert_eq!(suspects(&given, &[1, 3, 5], &[]), [3, 5], "it retires, and runs on");
+        assert_eq!(suspects(&assigned, &[1, 3, 5], &[3]), [1, 3, 5]);
+        assigned.join(WORKER, 0);
+        assert_eq!(suspects(&assigned, &[1, 3, 5], &[]), [3, 5], "it retires, and runs on");
     }
 
     #[test]
     fn what_another_scheduler_gave_may_all_run() {
-        let mut given = Given::default();
-        assert_eq!(suspects(&given, &[1, 2], &[]), [1, 2]);
-        given.join(WORKER, 1);
-        [3, 4].iter().for_each(|n| given.add(WORKER, task(*n)));
-        assert_eq!(suspects(&given, &[1, 2, 3, 4], &[]), [1, 2, 3]);
-        given.forget(WORKER);
-        assert_eq!(suspects(&given, &[3, 4], &[]), [3, 4]);
+        let mut assigned = Assigned::default();
+        assert_eq!(suspects(&assigned, &[1, 2], &[]), [1, 2]);
+        assigned.join(WORKER, 1);
+        [3, 4].iter().for_each(|n| assigned.add(WORKER, task(*n)));
+        assert_eq!(suspects(&assigned, &[1, 2, 3, 4], &[]), [1, 2, 3]);
+        assigned.forget(WORKER);
+        assert_eq!(suspects(&assigned, &[3, 4], &[]), [3, 4]);
     }
 }
