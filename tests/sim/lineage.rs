@@ -311,6 +311,40 @@ fn a_worker_that_retires_gives_what_it_keeps_to_another() {
 }
 
 #[test]
+fn a_copy_with_a_worker_that_is_away_is_not_enough_for_one_that_retires() {
+    let (mut scene, client, one, two) = chain();
+    scene.ask(client, release("a"));
+    scene.ask(client, release("b"));
+    scene.ask(two, copied("c", 1));
+    scene.drop_connection(two);
+    let three = scene.worker(4, "three", 1);
+    scene.told();
+    scene.ask(one, Command::Retire);
+    scene.then(&["→ to 2: retiring", "→ to 4: copy 100000 bytes of c at one"]);
+    scene.ask(three, copied("c", 1));
+    scene.then(&["copied c by 4", "dropped c by 2", "→ to 4: reported", "→ to 2: free c attempt 1"]);
+}
+
+#[test]
+fn where_nobody_else_is_there_the_copy_of_one_that_is_away_is_relied_on() {
+    let (mut scene, client, one, two) = chain();
+    scene.ask(client, release("a"));
+    scene.ask(client, release("b"));
+    scene.ask(two, copied("c", 1));
+    scene.drop_connection(two);
+    scene.told();
+    scene.ask(one, Command::Retire);
+    scene.then(&["dropped c by 2", "→ to 2: retiring", "→ to 2: free c attempt 1"]);
+}
+
+#[test]
+fn nobody_but_a_worker_keeps_a_result() {
+    let (mut scene, client, _, _) = chain();
+    scene.ask(client, copied("c", 1));
+    scene.then(&["→ to 1: refused: only a worker keeps results"]);
+}
+
+#[test]
 fn where_there_is_no_other_worker_what_a_retiring_one_keeps_is_lost() {
     let (mut scene, client, one, two) = chain();
     scene.leave(two);

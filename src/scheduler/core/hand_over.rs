@@ -1,5 +1,5 @@
-//! What becomes of the results that a retiring worker keeps: another worker copies each, then it need not
-//! keep it any more. Where there is no other, they are lost, and computed anew once there is one.
+//! What becomes of the results that a retiring worker keeps: another worker that is there copies each, then it need
+//! not keep it any more. Where there is no other, they are lost, and computed anew once there is one.
 
 use super::Event;
 use super::decide;
@@ -35,9 +35,10 @@ pub(super) fn next(state: &State, presence: &Presence) -> Option<Step> {
 
 fn of_one(state: &State, presence: &Presence, worker: Producer, task: TaskId) -> Option<Step> {
     let stored = state.tasks.get(&task)?.phase.stored()?;
-    let stays = |other: &Producer| presence.retiring(*other).is_none();
-    if stored.holders.iter().any(stays) {
-        return Some(Step::Facts(vec![Event::Task(TaskEvent::Dropped { task, worker })]));
+    let staying = || stored.holders.iter().filter(|other| presence.retiring(**other).is_none());
+    let dropped = || Some(Step::Facts(vec![Event::Task(TaskEvent::Dropped { task, worker })]));
+    if staying().any(|other| presence.any_reachable(&[*other])) {
+        return dropped();
     }
     if presence.copier(task).is_some() {
         return None;
@@ -45,6 +46,8 @@ fn of_one(state: &State, presence: &Presence, worker: Producer, task: TaskId) ->
     match taker(state, presence, stored) {
         Some(_) if presence.copies() >= COPIES_MAX => None,
         Some(by) => Some(Step::Copy { task, by }),
+        // One that keeps it, and is away, may come back.
+        None if staying().next().is_some() => dropped(),
         None => {
             let mut events = Vec::new();
             decide::lose(state, task, worker, LossReason::Retired, &mut events);

@@ -130,6 +130,10 @@ fn first_answer(
     }))
 }
 
+fn is_worker(state: &State, producer: Producer) -> bool {
+    state.sessions.get(&producer).is_some_and(|session| matches!(session.kind, SessionKind::Worker { .. }))
+}
+
 /// The last worker that kept a task's result keeps it no longer.
 pub(super) fn lose(state: &State, id: TaskId, last: Producer, why: LossReason, events: &mut Vec<Event>) {
     let worker = state.worker_name(last);

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::{Decision, Event, State, lose, record_progress};
+use super::{Decision, Event, State, is_worker, lose, record_progress};
 use crate::protocol::channel::Progress;
 use crate::protocol::command::{Answer, Rejection};
 use crate::protocol::event::TaskResult;
@@ -77,6 +77,9 @@ pub(super) fn store(state: &State, worker: Producer, held: HeldAttempt, result: 
 
 /// A worker keeps a copy of a result.
 pub(super) fn copied(state: &State, worker: Producer, held: HeldAttempt) -> Decision {
+    if !is_worker(state, worker) {
+        return Err(Rejection::Invalid("only a worker keeps results".to_owned()));
+    }
     if is_holder(state, worker, held) {
         return Ok((Vec::new(), Answer::Reported));
     }

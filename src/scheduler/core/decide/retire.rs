@@ -1,10 +1,10 @@
 //! Workers that retire. No fact comes of it, so it is in no log: who retires is known to
 //! [`Presence`](crate::scheduler::core::Presence), and a worker that does says so again whenever it connects.
 
-use super::{Decision, State};
+use super::{Decision, State, is_worker};
 use crate::protocol::Producer;
 use crate::protocol::command::{Answer, Command, Rejection};
-use crate::protocol::session::{Retire, SessionKind};
+use crate::protocol::session::Retire;
 
 /// A worker that is to be given nothing more.
 #[derive(Debug, Clone, Copy)]
@@ -42,8 +42,4 @@ pub(super) fn retire_worker(state: &State, worker: Producer) -> Decision {
         true => Ok((Vec::new(), Answer::Retiring)),
         false => Err(Rejection::UnknownWorker(format!("with session {worker}: it has left, or never was"))),
     }
-}
-
-fn is_worker(state: &State, producer: Producer) -> bool {
-    state.sessions.get(&producer).is_some_and(|session| matches!(session.kind, SessionKind::Worker { .. }))
 }
