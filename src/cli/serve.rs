@@ -43,7 +43,8 @@ pub struct Serve {
 
     /// Fail a task as poison once so many workers in a row died while they ran it; 0: never
     ///
-    /// An attempt that submitted or appended something before its worker died does not count.
+    /// An attempt that submitted or appended something before its worker died does not count, nor does one that
+    /// waited there for a slot.
     /// A worker has died when its session ended without a goodbye: it was not heard of for its lease, or
     /// another one joined under its name.
     #[arg(long, value_name = "N", default_value_t = Settings::default().deaths_max)]
