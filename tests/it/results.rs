@@ -67,6 +67,10 @@ struct Worker(Option<Runtime>);
 
 impl Worker {
     async fn start(local: &Local, name: &str, memory_bytes: u64) -> Self {
+        Worker::with(local, name, results::Options { memory_bytes, ..results::Options::default() }).await
+    }
+
+    async fn with(local: &Local, name: &str, results: results::Options) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let options = worker::Options {
@@ -75,7 +79,7 @@ impl Worker {
             slots: 2,
             token: None,
             connect_timeout: Duration::from_secs(10),
-            results: results::Options { memory_bytes, ..results::Options::default() },
+            results,
         };
         let never = std::future::pending;
         runtime.spawn(worker::run(options, never(), never()));
@@ -193,15 +197,29 @@ async fn a_large_result_is_an_argument_on_its_own_worker_and_on_another() -> Res
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn results_over_the_limit_of_memory_come_from_the_disk() -> Result<()> {
     let local = scheduler(Store::Memory, "127.0.0.1:0").await;
-    let _worker = Worker::start(&local, "one", 1_000_000).await;
+    let spill_dir = tempfile::tempdir().unwrap();
+    let limits = results::Options {
+        memory_bytes: 1_000_000,
+        spill_dir: Some(spill_dir.path().into()),
+        ..Default::default()
+    };
+    let _worker = Worker::with(&local, "one", limits).await;
     let client = Client::connect(local.address().to_string()).await?;
     let futures = futures_util::future::try_join_all(
         (0..4).map(|n| client.submit(large, (format!("disk-{n}"), LARGE)).into_future()),
     );
-    for (n, future) in futures.await?.into_iter().enumerate() {
-        assert_eq!(soon(&future).await?, expected(&format!("disk-{n}"), LARGE));
-        let length = client.submit(length, (&future,)).await?;
+    let futures = futures.await?;
+    for (n, future) in futures.iter().enumerate() {
+        assert_eq!(soon(future).await?, expected(&format!("disk-{n}"), LARGE));
+        let length = client.submit(length, (future,)).await?;
         assert_eq!(soon(length).await?, expected(&format!("disk-{n}"), LARGE).len());
+    }
+    // Files without a name: this process has them open.
+    #[cfg(target_os = "linux")]
+    {
+        let open = std::fs::read_dir("/proc/self/fd").unwrap();
+        let open = open.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+        assert!(open.filter(|file| file.starts_with(spill_dir.path())).count() >= 3, "all but the newest");
     }
     Ok(())
 }

@@ -327,6 +327,7 @@ fn decode(log: LogId, offset: u64, value: Bytes) -> Result<Batch, BadBatch> {
 mod tests {
     use super::*;
     use crate::protocol::batch::OpenBatch;
+    use crate::protocol::version::STORE_VERSION;
 
     #[test]
     fn a_store_that_says_it_is_newer_is_refused_and_left_as_it_is() {
@@ -337,6 +338,19 @@ mod tests {
             let error = open().err().unwrap().to_string();
             assert!(error.starts_with("store version 9 is newer than 3: run a newer headwater"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_store_that_says_it_is_older_is_upgraded_once_and_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || SledLog::open(dir.path(), SledOptions::default()).unwrap().0;
+        open().trees.set_number(b"version", &2u16.to_le_bytes()).ok().unwrap();
+        let version = || open().trees.number(b"version").ok().unwrap();
+        assert_eq!(version(), Some(u64::from(STORE_VERSION)));
+        let backup = dir.path().join("backup-of-version-2");
+        assert!(backup.join("store/db").exists());
+        std::fs::remove_dir_all(&backup).unwrap();
+        assert_eq!((version(), backup.exists()), (Some(u64::from(STORE_VERSION)), false));
     }
 
     #[test]

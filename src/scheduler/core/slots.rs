@@ -160,6 +160,9 @@ impl Slots {
 
     /// Panics unless the sets follow from the workers.
     pub(super) fn check(&self) {
+        for (producer, worker) in &self.workers {
+            assert!(!worker.retires() || worker.window == 0, "{producer} retires and is given more");
+        }
         for (id, kind) in &self.kinds {
             let workers = || self.workers.iter().filter(|(_, worker)| worker.kind == *id);
             assert!(kind.workers > 0 && kind.workers == workers().count(), "workers of kind {id}");
