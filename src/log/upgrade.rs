@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | 1 | 2 | nothing is rewritten: batches of version 1 are read as they are |
 //! | 2 | 3 | nothing is rewritten: what version 3 adds, version 2 does not have |
+//! | 3 | 4 | nothing is rewritten: the write-ahead log of version 4 begins empty |
 
 use std::fs;
 use std::io;
@@ -74,12 +75,12 @@ mod tests {
     fn only_this_version_is_used_as_it_is() {
         let dir = Path::new("store");
         assert_eq!(check(dir, u64::from(STORE_VERSION)).unwrap(), Age::Ours);
-        for older in [1, 2] {
+        for older in [1, 2, 3] {
             assert_eq!(check(dir, u64::from(older)).unwrap(), Age::Older(older));
         }
-        for newer in [4, 70_000] {
+        for newer in [5, 70_000] {
             let error = check(dir, newer).unwrap_err().to_string();
-            let words = format!("store version {} is newer than 3: run a newer", newer.min(65_535));
+            let words = format!("store version {} is newer than 4: run a newer", newer.min(65_535));
             assert!(error.starts_with(&words), "{error}");
         }
         assert!(matches!(check(dir, 0), Err(OpenError::Damaged { .. })));

@@ -15,6 +15,12 @@ impl Digest {
     pub fn with(self, piece: &[u8]) -> Digest {
         Digest(xxh3_64_with_seed(piece, self.0))
     }
+
+    /// The digest with more pieces.
+    #[must_use]
+    pub fn with_all<'a>(self, pieces: impl IntoIterator<Item = &'a [u8]>) -> Digest {
+        pieces.into_iter().fold(self, Digest::with)
+    }
 }
 
 impl std::fmt::Display for Digest {

@@ -8,10 +8,12 @@
 //! | wire | 2 | 0.1 | batches of store version 2 |
 //! | wire | 3 | 0.1 | hello and welcome show what was seen of the store, and what there is; news of a start that still recovers |
 //! | store | 3 | 0.1 | records of results that workers keep, and of attempts that were given back: see `migrations/0003/` |
+//! | store | 4 | 0.1 | a write-ahead log before sled: see `migrations/0004/` |
 //! | wire | 4 | 0.1 | results that workers keep, and how they are fetched; workers that are given tasks ahead; channels found by name during a recovery |
+//! | wire | 5 | 0.1 | batches of store version 4 |
 
 /// The version of the store that this build writes. Older ones are upgraded, newer ones refused.
-pub const STORE_VERSION: u16 = 3;
+pub const STORE_VERSION: u16 = 4;
 
 /// The version of the wire protocol. Both sides must speak the same one.
-pub const WIRE_VERSION: u16 = 4;
+pub const WIRE_VERSION: u16 = 5;

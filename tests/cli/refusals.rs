@@ -85,7 +85,7 @@ async fn a_scheduler_that_cannot_start() {
     bytes[32..36].copy_from_slice(&checksum.to_le_bytes());
     fs::write(&head, bytes).unwrap();
     let said = run(&["scheduler", "--listen", "127.0.0.1:0", "--data", &data]).await.refusal();
-    let expected = "store version 9 is newer than 3: run a newer headwater, or restore a backup of version 3";
+    let expected = "store version 9 is newer than 4: run a newer headwater, or restore a backup of version 4";
     assert_eq!(said, expected);
 }
 

@@ -16,4 +16,5 @@ mod sled_store;
 mod stops;
 mod tidy;
 mod verify;
+mod wal;
 mod windows;

@@ -5,7 +5,7 @@
 //! | | |
 //! |---|---|
 //! | `lock` | locked for as long as the store is open |
-//! | `store/` | sled's own files |
+//! | `store/` | sled's own files, and before them the write-ahead log: see `wal.rs` |
 //! | `head` | the last durable commit, see `../head.rs` |
 //! | `suspect` | while it is there, the next start salvages: see `../suspect.rs` |
 //! | `store.damaged-N/` | what a store was before it was salvaged: see `../salvage/` |
@@ -16,13 +16,14 @@
 //! (u16), `epoch` → the last epoch (u64), and for each log that was trimmed `first` and its id (u32,
 //! big-endian) → its first offset (u64); for each of the newest starts `start` and its epoch (u64, big-endian)
 //! → its identity (u64), and `after` and its epoch → the newest commit that it found (u64). Values are little-endian. (A third, `cache`, holds nothing: see
-//! `cache.rs`.) A commit is one `apply_batch` on `batches`
-//! (sled makes that atomic) and one flush.
+//! `cache.rs`.) A commit is durable, all of it or nothing, once its entry in the write-ahead log is; then it is put
+//! into sled. Where there is no place for it, it is one `apply_batch` on `batches`, which sled makes atomic, and a
+//! **checkpoint**: a flush of all that sled has.
 //!
 //! # What sled 0.34.7 does, and what is done about it
 //!
 //! - Its `flush` on Linux ends in `sync_file_range` (`src/pagecache/iobuf.rs`, `write_to_log`), which
-//!   makes neither the file's metadata nor the disk's own cache durable. So each flush is followed by
+//!   makes neither the file's metadata nor the disk's own cache durable. So each checkpoint ends with
 //!   `sync_data` on a handle of ours to the same file, `store/db`.
 //! - A page over a quarter of a segment goes to a file of its own in `store/blobs/`, which is never
 //!   fsynced. Measured: with its 512 KiB segments values of 32 KiB did; with 8 MiB ones batches of up to
@@ -51,6 +52,7 @@ mod read;
 mod rebuild;
 mod replay;
 mod starts;
+mod wal;
 
 pub use self::fill::NewStore;
 
@@ -62,6 +64,7 @@ use std::sync::{Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWri
 use bytes::Bytes;
 
 use self::trees::Trees;
+use self::wal::Wal;
 use super::failure::{Failure, guarded};
 use super::head::HeadFile;
 use super::heads::Heads;
@@ -126,6 +129,15 @@ struct Writer {
     /// sled's file, to fsync it.
     data: File,
     head: HeadFile,
+    wal: Wal,
+    /// What was appended since the last flush, and is nowhere else.
+    appended: Vec<Commit>,
+}
+
+impl Writer {
+    fn new(data: File, head: HeadFile, wal: Wal) -> Writer {
+        Writer { data, head, wal, appended: Vec::new() }
+    }
 }
 
 impl SledLog {
@@ -180,18 +192,28 @@ impl SledLog {
         guarded(call).map_err(|failure| failure.of(&self.dir))
     }
 
-    /// Makes everything that sled has durable.
-    fn sync(&self, writer: &Writer) -> Result<(), Error> {
+    /// Makes everything that sled has durable, so that the write-ahead log can begin anew.
+    fn checkpoint(&self, writer: &mut Writer) -> Result<(), Error> {
         self.call(|| self.trees.flush())?;
-        self.call(|| writer.data.sync_data())
+        self.call(|| writer.data.sync_data())?;
+        writer.wal.begin_anew();
+        Ok(())
+    }
+
+    /// Makes commits durable, and gives them to sled.
+    fn commit(&self, writer: &mut Writer, commits: &[Commit]) -> Result<(), Error> {
+        if self.call(|| writer.wal.write(commits))? {
+            return self.call(|| commits.iter().try_for_each(|commit| self.trees.insert(&commit.batches)));
+        }
+        self.call(|| commits.iter().try_for_each(|commit| self.trees.insert_whole(&commit.batches)))?;
+        self.checkpoint(writer)
     }
 }
 
 impl Drop for SledLog {
     fn drop(&mut self) {
-        // The file may be behind; nothing is lost when it is.
-        let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let _ = writer.head.sync();
+        // What is not done here the next start does: nothing is lost.
+        let _ = self.close();
     }
 }
 
@@ -206,7 +228,7 @@ impl Log for SledLog {
             // The epoch last: with it the start counts.
             self.call(|| starts::put(&self.trees, &start))?;
             self.call(|| self.trees.set_number(b"epoch", &start.epoch.0.to_le_bytes()))?;
-            self.sync(writer)?;
+            self.checkpoint(writer)?;
             if let Some(forgotten) = self.heads_mut().begin(start) {
                 self.call(|| starts::remove(&self.trees, &forgotten))?;
             }
@@ -219,9 +241,9 @@ impl Log for SledLog {
     }
 
     fn append(&self, commit: &Commit) -> Result<(), Error> {
-        self.write(|_| {
+        self.write(|writer| {
             self.heads().check(commit)?;
-            self.call(|| self.trees.insert(&commit.batches))?;
+            writer.appended.push(commit.clone());
             self.heads_mut().append(commit);
             Ok(())
         })
@@ -229,11 +251,13 @@ impl Log for SledLog {
 
     fn flush(&self) -> Result<(), Error> {
         self.write(|writer| {
-            self.sync(writer)?;
-            let last = self.heads().appended();
-            if last != self.heads().last() {
-                self.call(|| writer.head.write(last))?;
+            let commits = std::mem::take(&mut writer.appended);
+            if commits.is_empty() {
+                return Ok(());
             }
+            self.commit(writer, &commits)?;
+            let last = self.heads().appended();
+            self.call(|| writer.head.write(last))?;
             self.heads_mut().flush();
             Ok(())
         })
@@ -255,12 +279,16 @@ impl Log for SledLog {
                 self.call(|| self.trees.set_number(&first_key(log), &first.to_le_bytes()))?;
                 self.call(|| self.trees.remove(log, gone))?;
             }
-            self.sync(writer)
+            self.checkpoint(writer)
         })
     }
 
     fn close(&self) -> Result<(), Error> {
-        self.write(|writer| writer.head.sync().map_err(|error| Failure::from(error).of(&self.dir)))
+        self.write(|writer| {
+            self.checkpoint(writer)?;
+            self.call(|| writer.wal.clear())?;
+            self.call(|| writer.head.sync())
+        })
     }
 
     fn free_bytes(&self) -> Result<Option<u64>, Error> {
@@ -336,7 +364,7 @@ mod tests {
         open().unwrap().0.trees.set_number(b"version", &9u16.to_le_bytes()).ok().unwrap();
         for _ in 0..2 {
             let error = open().err().unwrap().to_string();
-            assert!(error.starts_with("store version 9 is newer than 3: run a newer headwater"), "{error}");
+            assert!(error.starts_with("store version 9 is newer than 4: run a newer headwater"), "{error}");
         }
     }
 

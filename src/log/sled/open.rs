@@ -4,7 +4,8 @@
 //!   suspect? files there? replay sound? ──no──▶ Serve: salvage ──▶ open the new store
 //!            │ yes                              ServeWhole: an error │ Examine: a note, and open
 //!            ▼                                        ▲
-//!   sled opens, logs end, version ──────────no────────┘
+//!   sled opens, the write-ahead log ────────no────────┘
+//!   goes on, logs end, version
 //! ```
 //!
 //! sled does not come near a store that is known to be damaged: it would zero what it cannot read.
@@ -14,6 +15,7 @@ use std::io;
 use std::path::Path;
 
 use super::trees::Trees;
+use super::wal::{self, Wal};
 use super::{Purpose, SledLog, SledOptions, Writer, find, rebuild, replay};
 use crate::log::failure::{Failure, guarded};
 use crate::log::head::{Found, HeadFile};
@@ -24,6 +26,7 @@ use crate::log::upgrade::{self, Age};
 use crate::log::verify::verify;
 use crate::log::{Last, OpenError, Opened, directory, snapshot, space, suspect};
 use crate::protocol::Seq;
+use crate::protocol::batch::Commit;
 use crate::protocol::version::STORE_VERSION;
 
 /// Why a store could not be opened.
@@ -150,7 +153,7 @@ impl<'a> Opening<'a> {
         };
         if let (Ok((_, heads)), true) = (&opened, must_be_whole || may_repair)
             && let Some(why) = self.known.and_then(|known| behind(heads.last(), known))
-            && (must_be_whole || rebuild::finds_more(dir, heads).map_err(|why| self.refused(why))?)
+            && (must_be_whole || self.can_be_repaired(heads)?)
         {
             opened = Err(Trouble::Damage(why));
         }
@@ -188,12 +191,21 @@ impl<'a> Opening<'a> {
                 (damage, behind) => damage.or(behind),
             };
         }
+        let wal = Wal::open(&dir.join("store")).map_err(|why| self.refused(why))?;
+        // With this sled has everything durable that it was given above.
         let data = directory::sync_files(dir, &dir.join("store")).map_err(|why| self.refused(why))?;
         let fresh = last.seq.0 == 0 && self.known.is_none_or(|known| known.seq.0 == 0) && damage.is_none();
         let Opening { lock, head, options, .. } = self;
         let tells = options.purpose != Purpose::Examine;
-        let writer = Writer { data, head };
+        let writer = Writer::new(data, head, wal);
         Ok((SledLog::new(dir, trees, heads, writer, tells, lock), Opened { fresh, damage }, repair))
+    }
+
+    /// Whether a salvage mends a store that is not what the head file says: a part of its newest commit is gone, or
+    /// its files hold newer ones. Where they do not, it may as well be an old copy, which is as it is.
+    fn can_be_repaired(&self, heads: &Heads) -> Result<bool, OpenError> {
+        let is_torn = self.known.is_some_and(|known| known.seq == heads.last().seq);
+        Ok(is_torn || rebuild::finds_more(self.dir, heads).map_err(|why| self.refused(why))?)
     }
 
     /// Lets sled open the store, upgrades it if it is of an older version, and finds its logs.
@@ -233,7 +245,17 @@ impl<'a> Opening<'a> {
             let (now, backup) = (STORE_VERSION, backup.display());
             tracing::warn!(%backup, "the store was upgraded from version {older} to {now}; a copy is kept");
         }
-        let heads = guarded(|| find::heads(&trees, self.known.unwrap_or_default())).map_err(failed)?;
+        let find = || guarded(|| find::heads(&trees, self.known.unwrap_or_default())).map_err(failed);
+        let mut heads = find()?;
+        let newer = newer_in_wal(dir, &heads)?;
+        if !newer.is_empty() {
+            let go_on = || {
+                newer.iter().try_for_each(|commit| trees.insert(&commit.batches))?;
+                trees.flush()
+            };
+            guarded(go_on).map_err(failed)?;
+            heads = find()?;
+        }
         if version.is_none() {
             // A store that was made and never used, or what damage has left of one.
             if heads.last().seq.0 > 0 {
@@ -257,6 +279,20 @@ impl<'a> Opening<'a> {
 
     fn refused(&self, why: io::Error) -> OpenError {
         OpenError::io(self.dir, why)
+    }
+}
+
+/// The commits of the write-ahead log that sled does not have, or may not have as a whole: its newest.
+fn newer_in_wal(dir: &Path, heads: &Heads) -> Result<Vec<Commit>, Trouble> {
+    let mut commits = wal::read(&dir.join("store")).map_err(|why| Trouble::Other(OpenError::io(dir, why)))?;
+    let last = heads.last().seq;
+    commits.retain(|commit| commit.seq >= last);
+    match commits.first() {
+        Some(first) if first.seq > last.next() => Err(Trouble::Damage(format!(
+            "its newest commit is {last}, and its write-ahead log goes on with {}",
+            first.seq
+        ))),
+        _ => Ok(commits),
     }
 }
 

@@ -7,23 +7,27 @@
 //! going to read is read here, in the same way and with the same checksums. Where that is less than what
 //! the file holds, sled is not let near it.
 //!
-//! A process that is killed leaves a tail: at most one commit that was not flushed, then zeros, or what a
-//! segment held before it was taken anew. That is no damage, and sled may clear it away. It is damage when
-//! batches lie behind the end which are newer than that one commit, or known to be durable. What this reads
-//! is bounded by what was written since the last start, as is what sled reads.
+//! A process that is killed leaves a tail: commits that were not flushed, then zeros, or what a segment held before
+//! it was taken anew. That is no damage, and sled may clear it away, as far as the write-ahead log goes on from where
+//! sled's reading ends. It is damage when batches lie behind that which are newer than the one commit that was
+//! under way, or known to be durable. What this reads is bounded by what was written since the last start, as is
+//! what sled reads.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use super::raw::{
     KIND_END, KIND_TOGETHER, MESSAGE_HEADER_MAX, Message, SEGMENT_HEADER, SegmentHeader, u64_at,
 };
 use super::trees::SEGMENT_BYTES;
+use super::wal;
 use crate::log::Last;
 use crate::log::salvage::batches_in;
-use crate::protocol::Seq;
+use crate::protocol::batch::{HEADER_BYTES, Header};
+use crate::protocol::{Digest, LogId, Seq};
 
 const SEGMENT: u64 = SEGMENT_BYTES as u64;
 
@@ -37,7 +41,9 @@ pub(super) fn check(store: &Path, known: Option<Last>) -> io::Result<Option<Stri
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
-    let checked = check_file(&mut file, index_end(store)?, known.map(|known| known.seq));
+    let commits = wal::read(store)?;
+    let wal = commits.first().zip(commits.last()).map(|(first, last)| first.seq..=last.seq);
+    let checked = check_file(&mut file, index_end(store)?, known, wal);
     match checked {
         Err(Bad::Io(error)) if is_of_disk(&error) => Ok(Some(format!("its file cannot be read: {error}"))),
         Err(Bad::Io(error)) => Err(error),
@@ -46,13 +52,17 @@ pub(super) fn check(store: &Path, known: Option<Last>) -> io::Result<Option<Stri
     }
 }
 
-fn check_file(file: &mut File, index: u64, known: Option<Seq>) -> Result<(), Bad> {
+fn check_file(file: &mut File, index: u64, known: Option<Last>, wal: Option<Spare>) -> Result<(), Bad> {
     let segments = Segments::find(file, index, known.is_none())?;
     let tail = segments.read(file)?;
-    match tail.judge(known, index) {
+    match tail.judge(known, index, wal) {
         None => Ok(()),
         // Where there is an index, the newest commit may lie before what was read.
-        Some(Wrong::Behind(_)) if index > 0 && segments.newest_before(file)? >= known => Ok(()),
+        Some(Wrong::Behind(_))
+            if index > 0 && segments.newest_before(file)? >= known.map(|known| known.seq) =>
+        {
+            Ok(())
+        }
         Some(Wrong::Behind(why) | Wrong::Lost(why)) => Err(Bad::Segment(why)),
     }
 }
@@ -206,6 +216,9 @@ impl Segments {
     }
 }
 
+/// The commits that the write-ahead log has, the first and the last.
+type Spare = RangeInclusive<Seq>;
+
 /// What is wrong, in words.
 enum Wrong {
     /// The newest commit was not read.
@@ -219,6 +232,8 @@ enum Wrong {
 struct Tail {
     /// The newest commit that was read.
     read: Option<Seq>,
+    /// The headers of its batches, by log and base offset.
+    headers: BTreeMap<(LogId, u64), Vec<u8>>,
     /// The newest commit behind the end.
     behind: Option<Seq>,
     /// The lsn after the last message.
@@ -244,12 +259,21 @@ impl Tail {
                 }
                 _ => {}
             }
-            let newest = &mut self.read;
-            batches_in(body, true, &mut |_, header, _| *newest = (*newest).max(Some(header.seq)));
+            batches_in(body, true, &mut |at, header, _| self.see(header, &body[at..at + HEADER_BYTES]));
             self.end = lsn + end as u64;
             at = end;
         }
         None
+    }
+
+    fn see(&mut self, header: &Header, bytes: &[u8]) {
+        if self.read < Some(header.seq) {
+            self.read = Some(header.seq);
+            self.headers.clear();
+        }
+        if self.read == Some(header.seq) {
+            self.headers.insert((header.log, header.base_offset), bytes.to_vec());
+        }
     }
 
     fn look_behind(&mut self, bytes: &[u8]) {
@@ -263,25 +287,45 @@ impl Tail {
             && last >= self.end
         {
             (self.behind, self.read) = (self.behind.max(self.read), before);
+            self.headers.clear();
         }
     }
 
+    /// The newest commit that there is once the write-ahead log has gone on from what was read.
+    fn reached(&self, index: u64, wal: Option<Spare>) -> Option<Seq> {
+        let (first, last) = wal?.into_inner();
+        let before = Seq(first.0.saturating_sub(1));
+        // Where sled has an index, its newest commit may lie before what was read. Whether it does is seen later.
+        let read = self.read.unwrap_or(if index > 0 { before } else { Seq(0) });
+        (read >= before).then(|| read.max(last))
+    }
+
+    /// Whether this commit was read, but not all of it.
+    fn is_part_of(&self, head: Option<Last>) -> bool {
+        let headers = self.headers.values().map(Vec::as_slice);
+        !self.headers.is_empty()
+            && head.is_some_and(|head| Digest::default().with_all(headers) != head.digest)
+    }
+
     /// What is wrong. Up to the lsn `index` there may be commits that sled need not read again.
-    fn judge(&self, known: Option<Seq>, index: u64) -> Option<Wrong> {
+    fn judge(&self, head: Option<Last>, index: u64, wal: Option<Spare>) -> Option<Wrong> {
+        let known = head.map(|head| head.seq);
+        let is_in_wal = wal.as_ref().zip(known).is_some_and(|(wal, known)| wal.contains(&known));
         if self.end > 0 && self.end < index {
             return Some(Wrong::Lost("its file is damaged where its index of pages goes on".to_owned()));
         }
         // Where nothing was read that has a number, the head file's is the newest before.
-        let read = self.read.or(known);
+        let reached = self.reached(index, wal).or(self.read);
+        let read = reached.or(known);
         let next = read.map_or(Seq(1), Seq::next);
         let is_lost = match self.behind {
             None => false,
             Some(behind) if behind > next => true,
             Some(behind) if behind == next => known.is_none_or(|known| known >= behind),
             // It may be a copy of what was read. Where nothing was, it is the last that is known.
-            Some(behind) => self.read.is_none() && Some(behind) == known,
+            Some(behind) => reached.is_none() && Some(behind) == known,
         };
-        match (self.behind, self.read, known) {
+        match (self.behind, reached, known) {
             (Some(behind), _, _) if is_lost => Some(Wrong::Lost(format!(
                 "its file is damaged before the end: commit {} is the last that can be read, and behind it lies commit {behind}",
                 read.unwrap_or_default()
@@ -289,6 +333,9 @@ impl Tail {
             (_, Some(read), Some(known)) if read < known => Some(Wrong::Behind(format!(
                 "its newest commit is {read}, and the head file beside it says {known}"
             ))),
+            (_, Some(read), Some(known)) if read == known && !is_in_wal && self.is_part_of(head) => {
+                Some(Wrong::Behind(format!("a part of its newest commit, {read}, is gone")))
+            }
             (_, None, Some(known)) if known > Seq(0) && index == 0 => Some(Wrong::Behind(format!(
                 "it has no commit that can be read, and the head file beside it says {known}"
             ))),

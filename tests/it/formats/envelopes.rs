@@ -5,6 +5,7 @@ use headwater::protocol::batch::{Batch, Commit, OpenBatch};
 use headwater::protocol::{Epoch, LogId, Seq, frame};
 
 use super::Lines;
+use crate::engines::copy_dir;
 
 fn batch() -> Batch {
     let mut open = OpenBatch::new(LogId(0x0102_0304), 0, 0);
@@ -21,7 +22,7 @@ pub fn fields(lines: &mut Lines, envelope: &str, bytes: &[u8], fields: &[(usize,
 }
 
 #[test]
-fn envelopes_are_as_version_3_has_them() {
+fn envelopes_are_as_version_4_has_them() {
     let mut lines = Lines::default();
     let batch_fields = [
         (0, "magic"),
@@ -52,13 +53,26 @@ fn envelopes_are_as_version_3_has_them() {
         (24, "digest"),
         (32, "checksum"),
     ];
-    fields(&mut lines, "head", &head_file(), &head_fields);
+    let dir = store();
+    fields(&mut lines, "head", &std::fs::read(dir.path().join("head")).unwrap(), &head_fields);
+    let wal = std::fs::read(dir.path().join("store/wal")).unwrap();
+    let wal_fields = [
+        (0, "magic"),
+        (4, "version"),
+        (6, "zero"),
+        (8, "seq"),
+        (16, "epoch"),
+        (24, "length"),
+        (28, "checksum"),
+        (32, "batches"),
+    ];
+    fields(&mut lines, "wal", &wal[..32 + batch().bytes().len()], &wal_fields);
     fields(&mut lines, "preamble", &frame::preamble(), &[(0, "magic"), (4, "version"), (6, "zero")]);
     let mut bytes = Vec::new();
     frame::encode_with(&mut bytes, 0x0102_0304, &"message", &[batch().bytes().slice(..4)]).unwrap();
     let frame_fields = [(0, "length"), (4, "checksum"), (8, "number"), (16, "message"), (24, "behind")];
     fields(&mut lines, "frame", &bytes, &frame_fields);
-    lines.check(include_str!("../../../migrations/0003/envelopes.txt"));
+    lines.check(include_str!("../../../migrations/0004/envelopes.txt"));
 }
 
 #[test]
@@ -66,6 +80,7 @@ fn batches_of_older_versions_are_read() {
     let of_version = [
         include_str!("../../../migrations/0001/envelopes.txt"),
         include_str!("../../../migrations/0002/envelopes.txt"),
+        include_str!("../../../migrations/0003/envelopes.txt"),
     ];
     for golden in of_version {
         let fields = golden.lines().filter(|line| line.starts_with("batch "));
@@ -78,12 +93,13 @@ fn batches_of_older_versions_are_read() {
     }
 }
 
-/// The head file beside a store whose one commit is `batch()`.
-fn head_file() -> Vec<u8> {
-    let dir = tempfile::tempdir().unwrap();
+/// What a process that is killed leaves of a store whose one commit is `batch()`.
+fn store() -> tempfile::TempDir {
+    let (dir, left) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (log, _) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
     log.begin_epoch().unwrap();
     log.append(&Commit { seq: Seq(1), epoch: Epoch(1), batches: vec![batch()] }).unwrap();
     log.flush().unwrap();
-    std::fs::read(dir.path().join("head")).unwrap()
+    copy_dir(dir.path(), left.path());
+    left
 }

@@ -299,7 +299,7 @@ fn refusals(lines: &mut Lines) {
 }
 
 #[test]
-fn messages_are_sent_as_wire_version_4_does() {
+fn messages_are_sent_as_wire_version_5_does() {
     let mut lines = Lines::default();
     of_clients(&mut lines);
     of_the_server(&mut lines);

@@ -67,6 +67,7 @@ fn check_fixture(log: &SledLog, tasks: usize, digest: &str) {
 const DIGEST_1: &str = "2aacf30b01d2907e";
 const DIGEST_2: &str = "4cd911fcb48c1182";
 const DIGEST_3: &str = "f157cd0c313f9cec";
+const DIGEST_4: &str = "29b9961bdef07794";
 
 #[test]
 fn the_store_that_version_1_wrote_is_upgraded_and_reads_the_same() {
@@ -82,7 +83,7 @@ fn the_store_that_version_1_wrote_is_upgraded_and_reads_the_same() {
     let (log, _) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
     let versions = |batch: &Batch| batch.bytes()[4];
     let batches = log.read(CHANNEL, 0, usize::MAX).unwrap();
-    assert_eq!(batches.iter().map(versions).collect::<Vec<_>>(), [1, 3], "both lie in one log");
+    assert_eq!(batches.iter().map(versions).collect::<Vec<_>>(), [1, 4], "both lie in one log");
     let backup = dir.path().join("backup-of-version-1");
     assert_eq!(files(&backup), before, "the backup is the store as it was");
     let (log, _) = SledLog::open(&backup, SledOptions::default()).unwrap();
@@ -105,12 +106,33 @@ fn the_store_that_version_2_wrote_is_upgraded_and_reads_the_same() {
 }
 
 #[test]
-fn the_store_that_version_3_wrote_opens_and_reads_the_same() {
+fn the_store_that_version_3_wrote_is_upgraded_and_reads_the_same() {
     let dir = fixture("0003");
     let (log, opened) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
     assert_eq!((opened.fresh, opened.damage), (false, None));
     check_fixture(&log, 20, DIGEST_3);
+    drop(log);
+    let backup = dir.path().join("backup-of-version-3");
+    assert_eq!(fs::read(backup.join("head")).unwrap()[4..6], [3, 0], "the backup is the store as it was");
+    let (log, _) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
+    check_fixture(&log, 20, DIGEST_3);
     assert_eq!(log.begin_epoch().unwrap(), Epoch(3));
+}
+
+#[test]
+fn the_store_that_version_4_wrote_opens_and_goes_on_with_its_write_ahead_log() {
+    let dir = fixture("0004");
+    let (log, opened) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
+    assert_eq!((opened.fresh, opened.damage), (false, None));
+    check_fixture(&log, 21, DIGEST_4);
+    assert_eq!(log.begin_epoch().unwrap(), Epoch(3));
+    drop(log);
+    let without = fixture("0004");
+    fs::remove_file(without.path().join("store/wal")).unwrap();
+    let (log, opened) = SledLog::open(without.path(), SledOptions::default()).unwrap();
+    let told = opened.damage.unwrap();
+    assert!(told.contains("ends at commit 7") && told.contains("says commit 8"), "{told}");
+    assert_eq!(log.last().seq, Seq(7), "the last commit was in the write-ahead log alone");
 }
 
 #[test]
@@ -142,27 +164,31 @@ fn commit<R: Serialize>(
 #[test]
 #[ignore = "writes the fixture of this build's version to a new directory, HEADWATER_FIXTURE"]
 fn make_the_fixture() {
-    let dir = std::env::var("HEADWATER_FIXTURE").expect("HEADWATER_FIXTURE names a new directory");
-    let dir = Path::new(&dir);
-    let (tasks, channel) = examples();
-    for half in [&tasks[..7], &tasks[7..]] {
+    let made = std::env::var("HEADWATER_FIXTURE").expect("HEADWATER_FIXTURE names a new directory");
+    let made = Path::new(&made);
+    let (written, (tasks, channel)) = (tempfile::tempdir().unwrap(), examples());
+    let dir = written.path();
+    {
         let (log, _) = SledLog::open(dir, SledOptions::default()).unwrap();
         let epoch = log.begin_epoch().unwrap();
-        commit(&log, epoch, LogId::TASKS, half, |_| false);
-        if epoch == Epoch(1) {
-            commit(&log, epoch, CHANNEL, &channel, ChannelEvent::is_element);
-            for _ in 0..4 {
-                commit(&log, epoch, TRIMMED, &["element"], |_| true);
-            }
-        } else {
-            commit(&log, epoch, TRIMMED, &["element"], |_| true);
-        }
-        log.trim(TRIMMED, 4).unwrap();
+        commit(&log, epoch, LogId::TASKS, &tasks[..7], |_| false);
+        commit(&log, epoch, CHANNEL, &channel, ChannelEvent::is_element);
+        (0..4).for_each(|_| commit(&log, epoch, TRIMMED, &["element"], |_| true));
     }
-    // sled fills its file up with zeros, and adds them again by itself.
-    let data = dir.join("store/db");
-    let bytes = fs::read(&data).unwrap();
-    let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
-    fs::write(data, &bytes[..used]).unwrap();
-    fs::remove_file(dir.join("lock")).unwrap();
+    let (log, _) = SledLog::open(dir, SledOptions::default()).unwrap();
+    let epoch = log.begin_epoch().unwrap();
+    commit(&log, epoch, TRIMMED, &["element"], |_| true);
+    log.trim(TRIMMED, 4).unwrap();
+    commit(&log, epoch, LogId::TASKS, &tasks[7..], |_| false);
+    // As a process that is killed leaves it: the last commit is in the write-ahead log alone.
+    fs::create_dir(made).unwrap();
+    copy_dir(dir, made);
+    // sled fills its file up with zeros, and so does the write-ahead log; both add them again by themselves.
+    for name in ["db", "wal"] {
+        let data = made.join("store").join(name);
+        let bytes = fs::read(&data).unwrap();
+        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+        fs::write(data, &bytes[..used]).unwrap();
+    }
+    fs::remove_file(made.join("lock")).unwrap();
 }
