@@ -3,9 +3,11 @@
 //! needs thought is in the core, where it can be simulated.
 //!
 //! ```text
-//!   Handle ──calls──▶ driver ──commit──▶ writer thread: append, flush, publish
+//!   Handle ──calls──▶ driver ──commit──▶ writer: append, flush, publish
 //!   outboxes ◀─effects── driver ◀──durable seq──┘
 //! ```
+//!
+//! The writer has a thread of its own; a small commit while nothing else is to be done the driver writes itself.
 //!
 //! What it costs: one task does all deciding, so decisions use one core at most. What it buys: no lock
 //! around state, and one order of all things.
@@ -112,12 +114,12 @@ impl Driver {
                 tracing::warn!(away_ms, "the scheduler stood still: nobody's lease runs for that time");
                 self.pipeline.was_absent(away_ms);
             }
-            self.release();
+            self.release()?;
             // Not left to the timer: while calls keep coming, that would never have its turn.
             // Once it stops, what follows by itself is left to the next start: it could go on for long.
             if !stopping && self.until_deadline().is_zero() && !self.pipeline.is_full() {
                 self.pipeline.tick(now());
-                self.release();
+                self.release()?;
             }
             if stopping && !self.pipeline.is_committing() && self.pipeline.open_records() == 0 {
                 return Ok(());
@@ -143,12 +145,21 @@ impl Driver {
     }
 
     /// Lets out what may leave, and hands over the open commit if the writer has nothing to do.
-    fn release(&mut self) {
-        while let Some(effect) = self.pipeline.next_effect() {
-            self.carry_out(effect);
-        }
-        if let Some(commit) = self.pipeline.next_commit(now()) {
-            self.commits.send(commit);
+    fn release(&mut self) -> Result<(), Error> {
+        loop {
+            while let Some(effect) = self.pipeline.next_effect() {
+                self.carry_out(effect);
+            }
+            let Some(commit) = self.pipeline.next_commit(now()) else { return Ok(()) };
+            let is_idle = self.calls.is_empty();
+            match is_idle.then(|| self.commits.write_here(&commit)).flatten() {
+                Some(written) => written?,
+                None => {
+                    self.commits.send(commit);
+                    return Ok(());
+                }
+            }
+            self.pipeline.committed(commit.seq);
         }
     }
 

@@ -1,11 +1,12 @@
-//! The writer's thread: the only place that writes to the log. It makes one commit durable at a time,
-//! shows it to the readers, and says so. Snapshots are begun
-//! here, and made elsewhere. After a failure it takes no more.
+//! The writer: the only place that writes to the log. It makes one commit durable at a time, shows it to the
+//! readers, and says so. Snapshots are begun here, and made elsewhere. After a failure it takes no more.
 //!
-//! It looks how much room there is, too: a disk that is slow to answer that holds up nobody else.
+//! It has a thread, so that the next commit fills while one is on its way to the disk. A driver that has nothing else
+//! to do writes a small one itself: a lone command pays for no hand-over to that thread and back. The thread looks how
+//! much room there is, too: a disk that is slow to answer that holds up nobody else.
 
 use std::sync::mpsc::RecvTimeoutError;
-use std::sync::{Arc, mpsc as std_mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as std_mpsc};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -32,16 +33,36 @@ pub(super) type Written = Result<Done, Error>;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 const LOOK_BYTES: usize = 8 * 1024 * 1024;
 
+/// Commits of up to so many bytes may be written by the driver itself: larger ones take long enough for it to do
+/// something else meanwhile.
+const HERE_BYTES_MAX: usize = 16 * 1024;
+
+/// As long as a disk takes less than this, waiting for it takes no longer than two hand-overs between threads and what
+/// else could be done meanwhile.
+const HERE_TIME_MAX: Duration = Duration::from_millis(1);
+
+/// How much the newest commit counts in the time that commits take: an eighth.
+const NEWEST_PART: u32 = 8;
+
 /// The way to the writer. Dropping it ends the thread, once the commit in its hands is done; the end of
 /// the `Written`s says that it has let go of the log.
-#[derive(Debug)]
-pub(super) struct Commits(std_mpsc::Sender<Commit>);
+pub(super) struct Commits {
+    thread: std_mpsc::Sender<Commit>,
+    writer: Arc<Mutex<Writer>>,
+}
 
 impl Commits {
     /// Hands over a commit. There is never more than one under way: the pipeline sees to that.
     pub fn send(&self, commit: Commit) {
         // A thread that is gone has dropped its end of `Written`, which the driver sees.
-        let _ = self.0.send(commit);
+        let _ = self.thread.send(commit);
+    }
+
+    /// Writes a commit on this thread, if it is small and the disk was quick so far: for someone who has nothing else
+    /// to do, two hand-overs between threads would take longer. Answers nothing when it was not written.
+    pub fn write_here(&self, commit: &Commit) -> Option<Result<(), Error>> {
+        let mut writer = self.writer.try_lock().ok()?;
+        writer.is_quick(commit).then(|| writer.write(commit))
     }
 }
 
@@ -51,67 +72,106 @@ pub(super) fn spawn(
     reader: Reader,
     snapshots: Snapshots,
 ) -> (Commits, mpsc::UnboundedReceiver<Written>) {
-    let (commits, waiting) = std_mpsc::channel::<Commit>();
+    let (sender, waiting) = std_mpsc::channel::<Commit>();
     let (done, written) = mpsc::unbounded_channel();
-    let writer = Writer { log, reader, snapshots, look: Look::default(), done };
+    let writer =
+        Writer { log, reader, snapshots, look: Look::default(), typical: Duration::ZERO, has_failed: false };
+    let writer = Arc::new(Mutex::new(writer));
+    let commits = Commits { thread: sender, writer: writer.clone() };
     let thread = std::thread::Builder::new().name("log-writer".to_owned());
-    thread.spawn(move || writer.run(&waiting)).expect("a thread can be started");
-    (Commits(commits), written)
+    thread.spawn(move || run(writer, &waiting, done)).expect("a thread can be started");
+    (commits, written)
 }
 
-/// The thread. Its last field goes last: who sees the end of `done` may open the store again.
+/// The thread. `done` goes last: who sees its end may open the store again.
+fn run(
+    writer: Arc<Mutex<Writer>>,
+    waiting: &std_mpsc::Receiver<Commit>,
+    done: mpsc::UnboundedSender<Written>,
+) {
+    serve(&writer, waiting, &done);
+    {
+        let writer = lock(&writer);
+        // Not left to the drop: whoever still reads has the log as well, and this process may end before that.
+        if !writer.has_failed
+            && let Err(error) = writer.log.close()
+        {
+            tracing::warn!(%error, "the store was not closed in order: nothing is lost");
+        }
+    }
+    drop(writer);
+    drop(done);
+}
+
+/// Writes until there is nothing more to write, or nobody who wants to know, or a write fails.
+fn serve(
+    writer: &Mutex<Writer>,
+    waiting: &std_mpsc::Receiver<Commit>,
+    done: &mpsc::UnboundedSender<Written>,
+) {
+    loop {
+        let due_in = lock(writer).look.due_in();
+        let told = match waiting.recv_timeout(due_in) {
+            Ok(commit) => {
+                let result = lock(writer).write(&commit);
+                let has_failed = result.is_err();
+                let told = done.send(result.map(|()| Done::Commit(commit.seq)));
+                if has_failed {
+                    return;
+                }
+                told
+            }
+            Err(RecvTimeoutError::Timeout) => Ok(()),
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        let free = lock(writer).look_if_due();
+        if told.is_err() || free.is_some_and(|free| done.send(Ok(Done::Free(free))).is_err()) {
+            return;
+        }
+    }
+}
+
+fn lock(writer: &Mutex<Writer>) -> MutexGuard<'_, Writer> {
+    writer.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What writes to the log, whoever's thread it is on.
 struct Writer {
     log: Arc<dyn Log>,
     reader: Reader,
     snapshots: Snapshots,
     look: Look,
-    done: mpsc::UnboundedSender<Written>,
+    /// How long commits take.
+    typical: Duration,
+    has_failed: bool,
 }
 
 impl Writer {
-    fn run(mut self, waiting: &std_mpsc::Receiver<Commit>) {
-        // Not left to the drop: whoever still reads has the log as well, and this process may end before that.
-        if self.write(waiting).is_ok()
-            && let Err(error) = self.log.close()
-        {
-            tracing::warn!(%error, "the store was not closed in order: nothing is lost");
-        }
+    /// Makes a commit durable, and shows it to the readers.
+    fn write(&mut self, commit: &Commit) -> Result<(), Error> {
+        let began = Instant::now();
+        let result = self.log.append(commit).and_then(|()| self.log.flush());
+        self.has_failed = result.is_err();
+        result?;
+        self.typical = (self.typical * (NEWEST_PART - 1) + began.elapsed()) / NEWEST_PART;
+        self.reader.publish(commit);
+        self.look.written(commit);
+        self.snapshots.committed(commit);
+        Ok(())
     }
 
-    /// Writes until there is nothing more to write, or nobody who wants to know, or a write fails.
-    fn write(&mut self, waiting: &std_mpsc::Receiver<Commit>) -> Result<(), Failed> {
-        loop {
-            match waiting.recv_timeout(self.look.due_in()) {
-                Ok(commit) => {
-                    let result = self.log.append(&commit).and_then(|()| self.log.flush());
-                    if result.is_ok() {
-                        self.reader.publish(&commit);
-                    }
-                    let failed = result.is_err();
-                    let told = self.done.send(result.map(|()| Done::Commit(commit.seq)));
-                    if failed {
-                        return Err(Failed);
-                    }
-                    if told.is_err() {
-                        return Ok(());
-                    }
-                    self.look.written(&commit);
-                    self.snapshots.committed(&commit);
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Ok(()),
-            }
-            if let Some(free) = self.look.if_due(self.log.as_ref())
-                && self.done.send(Ok(Done::Free(free))).is_err()
-            {
-                return Ok(());
-            }
-        }
+    fn is_quick(&self, commit: &Commit) -> bool {
+        self.typical < HERE_TIME_MAX && bytes_of(commit) <= HERE_BYTES_MAX
+    }
+
+    fn look_if_due(&mut self) -> Option<Option<u64>> {
+        self.look.if_due(self.log.as_ref())
     }
 }
 
-/// A write failed, and the driver was told.
-struct Failed;
+fn bytes_of(commit: &Commit) -> usize {
+    commit.batches.iter().map(|batch| batch.bytes().len()).sum()
+}
 
 /// When it is looked how much is free, and what was seen last.
 struct Look {
@@ -133,7 +193,7 @@ impl Look {
     }
 
     fn written(&mut self, commit: &Commit) {
-        self.bytes += commit.batches.iter().map(|batch| batch.bytes().len()).sum::<usize>();
+        self.bytes += bytes_of(commit);
     }
 
     /// What is free, if it is time to look and something else is seen than before.
