@@ -86,6 +86,16 @@ impl Reader {
         if batches.is_empty() { self.shared.log.read(log, from, bytes_max) } else { Ok(batches) }
     }
 
+    /// Whether a read from this offset finds its first batch in memory, as long as it is not too long in coming.
+    pub fn is_recent(&self, log: LogId, from: u64) -> bool {
+        let recent = self.shared.recent.read().unwrap_or_else(PoisonError::into_inner);
+        recent
+            .logs
+            .get(&log)
+            .and_then(VecDeque::front)
+            .is_some_and(|first| first.header().base_offset <= from)
+    }
+
     /// As [`Log::find_element`]. It may read from the disk.
     ///
     /// # Errors

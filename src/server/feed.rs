@@ -160,14 +160,14 @@ async fn run(
     }
 }
 
-/// Makes a step; on another thread if it reads.
+/// Makes a step; on another thread if it reads what is not in memory.
 async fn step(
     mut subscription: Subscription,
     source: &Source,
 ) -> Option<(Subscription, Result<Step, Rejection>)> {
     let log = subscription.log();
     let bounds = source.reader.bounds(log);
-    if subscription.will_read(bounds) {
+    if subscription.will_read(bounds) && !source.reader.is_recent(log, subscription.next_offset()) {
         let read = move |reader: &Reader| {
             let step = subscription.step(bounds, |from, bytes_max| reader.read(log, from, bytes_max));
             (subscription, step)
