@@ -223,3 +223,54 @@ pub(super) fn free_bytes(log: &dyn Log, failed: &mut bool) -> Option<u64> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::faulty::{Fault, Operation};
+    use crate::log::{Faulty, Memory};
+    use crate::protocol::batch::OpenBatch;
+    use crate::protocol::{Epoch, LogId};
+    use crate::scheduler::{recovery, snapshots};
+
+    fn commit(seq: u64, offset: u64, bytes: usize) -> Commit {
+        let mut open = OpenBatch::new(LogId(1), offset, offset);
+        assert!(open.push(&"x".repeat(bytes), true));
+        let (seq, epoch) = (Seq(seq), Epoch(1));
+        Commit { seq, epoch, batches: vec![open.seal(seq, epoch, 0)] }
+    }
+
+    fn writer() -> (Arc<Faulty<Memory>>, Commits, mpsc::UnboundedReceiver<Written>) {
+        let log = Arc::new(Faulty::new(Memory::new()));
+        log.begin_epoch().unwrap();
+        let recovered = recovery::recover(log.as_ref(), &mut |_| Ok(())).unwrap();
+        let snapshots = Snapshots::new(log.clone(), snapshots::Options::default(), &recovered);
+        let (commits, written) = spawn(log.clone(), Reader::new(log.clone()), snapshots);
+        (log, commits, written)
+    }
+
+    #[tokio::test]
+    async fn what_is_small_while_the_disk_is_quick_is_written_here_and_all_else_by_the_thread() {
+        let (log, commits, mut written) = writer();
+        assert!(commits.write_here(&commit(1, 0, 100)).unwrap().is_ok());
+        assert_eq!(log.last().seq, Seq(1));
+        let large = commit(2, 1, HERE_BYTES_MAX);
+        assert!(commits.write_here(&large).is_none());
+        commits.send(large);
+        assert_eq!(written.recv().await.unwrap().unwrap(), Done::Commit(Seq(2)));
+        commits.writer.lock().unwrap().typical = HERE_TIME_MAX;
+        assert!(commits.write_here(&commit(3, 2, 100)).is_none(), "the disk was slow");
+        assert_eq!(log.last().seq, Seq(2));
+    }
+
+    #[tokio::test]
+    async fn what_fails_here_is_told_here_and_the_thread_lets_the_log_go() {
+        let (log, commits, mut written) = writer();
+        log.inject(Operation::Flush, Fault::NotDone);
+        assert!(matches!(commits.write_here(&commit(1, 0, 100)), Some(Err(Error::Unknown(_)))));
+        assert!(commits.writer.lock().unwrap().has_failed);
+        drop(commits);
+        assert!(written.recv().await.is_none());
+        assert_eq!(Arc::strong_count(&log), 1);
+    }
+}

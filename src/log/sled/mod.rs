@@ -354,6 +354,7 @@ fn decode(log: LogId, offset: u64, value: Bytes) -> Result<Batch, BadBatch> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::directory;
     use crate::protocol::batch::OpenBatch;
     use crate::protocol::version::STORE_VERSION;
 
@@ -436,5 +437,33 @@ mod tests {
         assert!(words(5).starts_with("records 5 to 6 are lost: these "), "{}", words(5));
         let suspect = std::fs::read_to_string(dir.path().join("suspect")).unwrap();
         assert_eq!(suspect, "records 0 to 1 of log 1: they are gone from the store\n");
+    }
+
+    #[test]
+    fn a_commit_that_sled_has_in_part_is_put_in_again() {
+        let (dir, left) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (log, _) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
+        let epoch = log.begin_epoch().unwrap();
+        for at in 0..2 {
+            let seq = Seq(at + 1);
+            let batches = [1, 2].map(|id| {
+                let mut open = OpenBatch::new(LogId(id), at, at);
+                assert!(open.push(&"record", true));
+                open.seal(seq, epoch, 0)
+            });
+            log.append(&Commit { seq, epoch, batches: batches.to_vec() }).unwrap();
+            log.flush().unwrap();
+        }
+        // As a crash in the middle of a checkpoint leaves it.
+        log.trees.remove(LogId(2), &[1]).ok().unwrap();
+        log.trees.flush().ok().unwrap();
+        for part in directory::PARTS {
+            directory::copy_entry(&dir.path().join(part), &left.path().join(part)).unwrap();
+        }
+        let (after, opened) = SledLog::open(left.path(), SledOptions::default()).unwrap();
+        assert_eq!((opened.damage, after.last()), (None, log.last()));
+        let read = after.read(LogId(2), 0, usize::MAX).unwrap();
+        let offsets: Vec<u64> = read.iter().map(|batch| batch.header().base_offset).collect();
+        assert_eq!((offsets, read.iter().any(|batch| batch.damage().is_some())), (vec![0, 1], false));
     }
 }
