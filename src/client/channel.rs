@@ -61,8 +61,9 @@ impl<T> Channel<T> {
 
     /// Appends a future, and brings its offset once it is durable.
     ///
-    /// It has its place in this client's order when this returns: several appends may be on their way,
-    /// and keep their order. The channel keeps the task from then on.
+    /// It has its place in this client's order when this returns: several appends may be on their way. Those to one
+    /// channel keep their order, and whatever else this client asks for keeps its place between them; appends to
+    /// different channels that follow each other may change places. The channel keeps the task from then on.
     pub fn append(&self, future: &TaskFuture<T>) -> impl Future<Output = Result<u64>> + Send + use<T> {
         self.append_one(Ok(Element::Future(future.key().clone())))
     }
@@ -76,15 +77,8 @@ impl<T> Channel<T> {
         &self,
         elements: Result<Vec<Element>>,
     ) -> impl Future<Output = Result<Range<u64>>> + Send + 'static + use<T> {
-        let log = self.log;
-        let reply =
-            elements.map(|elements| self.client.connection().command(Command::Append { log, elements }));
-        async move {
-            match reply?.await? {
-                Answer::Appended { first, count } => Ok(first..first + u64::from(count)),
-                _ => Err(wrong_answer("an append")),
-            }
-        }
+        let reply = elements.map(|elements| self.client.connection().append(self.log, elements));
+        async move { reply?.await }
     }
 
     /// Lets the channel take no more elements, and brings how many it has. Readers of its futures and
@@ -184,7 +178,8 @@ impl<T> Channel<T> {
 }
 
 impl<T: Serialize> Channel<T> {
-    /// Appends a value, and brings its offset once it is durable. As [`Self::append`] otherwise.
+    /// Appends a value, and brings its offset once it is durable. Values that wait to be sent share a command, so
+    /// make many of these calls before waiting for the first of them. As [`Self::append`] otherwise.
     pub fn append_value(&self, value: &T) -> impl Future<Output = Result<u64>> + Send + use<T> {
         self.append_one(element(value))
     }

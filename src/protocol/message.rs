@@ -44,13 +44,13 @@ pub enum Position {
     End,
 }
 
-/// From a client or worker.
+/// From a client or worker. Who sends it may only borrow the command: the bytes are the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ClientMessage {
+pub enum ClientMessage<C = Command> {
     /// The first message.
     Hello(Hello),
     /// A command; answered by [`ServerMessage::Answer`] once it is durable.
-    Command(Command),
+    Command(C),
     /// A question; answered by [`ServerMessage::Answer`].
     Query(Query),
     /// Tell how these tasks end: one [`ServerMessage::Settled`] for each, soon or late, and

@@ -69,7 +69,7 @@ async fn read_first_frame(
 }
 
 fn check_hello(first: &Frame, token: Option<&str>) -> Result<Hello, Refusal> {
-    let mut hello = match first.decode() {
+    let mut hello = match first.decode::<ClientMessage>() {
         Ok((ClientMessage::Hello(hello), behind)) if behind.is_empty() => hello,
         Ok(_) => return Err(Refusal::Closing(not_headwater("the first message is no hello".into()))),
         Err(why) => {

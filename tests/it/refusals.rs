@@ -205,13 +205,15 @@ async fn garbage_on_the_port_and_frames_too_large_harm_nobody() -> Result<()> {
         seen: None,
     };
     let mut bytes = Vec::new();
-    frame::encode(&mut bytes, 0, &ClientMessage::Hello(hello)).unwrap();
+    let hello: ClientMessage = ClientMessage::Hello(hello);
+    frame::encode(&mut bytes, 0, &hello).unwrap();
     let length = FRAME_BYTES_MAX + 1;
     bytes.extend_from_slice(&(length as u32).to_le_bytes());
     bytes.extend_from_slice(&[0; 4]);
     bytes.extend_from_slice(&7u64.to_le_bytes());
     bytes.resize(bytes.len() + length, 0);
-    frame::encode(&mut bytes, 8, &ClientMessage::Ping).unwrap();
+    let ping: ClientMessage = ClientMessage::Ping;
+    frame::encode(&mut bytes, 8, &ping).unwrap();
     large.stream.write_all(&bytes).await.unwrap();
     assert!(matches!(large.message().await, (0, ServerMessage::Welcome { .. })));
     let (7, ServerMessage::Answer(Err(rejection))) = large.message().await else { panic!("not refused") };

@@ -229,11 +229,11 @@ impl Client {
 
     /// Asks for what may be refused for want of room.
     fn ask(&mut self, command: Command) {
+        if let Command::Append { log, elements } = command {
+            return self.ask_append(log, elements);
+        }
         let number = self.link.command(command.clone());
         match &command {
-            Command::Append { log, elements } => {
-                self.appends.insert(number, (*log, elements.clone()));
-            }
             Command::Submit(submission) => {
                 self.submits.insert(number, submission.key.clone());
             }
@@ -244,6 +244,14 @@ impl Client {
             _ => {}
         }
         self.asked.insert(number, command);
+    }
+
+    /// Asks for an append, which may join one that waits to be sent.
+    fn ask_append(&mut self, log: LogId, elements: Vec<Element>) {
+        let number = self.link.append(log, elements.clone());
+        let (_, all) = self.appends.entry(number).or_insert((log, Vec::new()));
+        all.extend(elements);
+        self.asked.insert(number, Command::Append { log, elements: all.clone() });
     }
 
     fn submit(&mut self, rng: &mut Rng) {

@@ -17,10 +17,10 @@ use crate::cli::time::duration;
 
 /// Measure how fast values are appended
 ///
-/// Appends values of 128 bytes, each acknowledged once it is durable: one client with as many in flight as a
-/// session may have, with one value a command and with 100; 16 clients; 1,000 channels in turn; and one append
-/// at a time. Beside each run the disk's and loopback's limits are measured, and the figures are given by them,
-/// too: these ratios travel between machines.
+/// Appends values of 128 bytes, each acknowledged once it is durable: one client with 8,192 appends in flight, of one
+/// value each, and with 1,024 of 100 values; 16 clients with 1,024 each; one with 16,384 over 1,000 channels in turn;
+/// and one append at a time. Beside each run the disk's and loopback's limits are measured, and the figures are given by
+/// them, too: these ratios travel between machines.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: a short look, for a program to read
   headwater bench append --seconds 1s --json")]
@@ -35,9 +35,9 @@ pub struct Append {
 
 const VARIANTS: [(&str, Way); 5] = [
     ("one client", ONE_CLIENT),
-    ("100 values a command", Way { values: 100, ..ONE_CLIENT }),
-    ("16 clients", Way { clients: 16, ..ONE_CLIENT }),
-    ("1000 channels", Way { channels: 1000, ..ONE_CLIENT }),
+    ("100 values a command", Way { values: 100, in_flight: 1_024, ..ONE_CLIENT }),
+    ("16 clients", Way { clients: 16, in_flight: 1_024, ..ONE_CLIENT }),
+    ("1000 channels", Way { channels: 1000, in_flight: 16_384, ..ONE_CLIENT }),
     ("one in flight", Way { in_flight: 1, ..ONE_CLIENT }),
 ];
 

@@ -14,10 +14,10 @@ use super::limits::Limits;
 use super::options::Target;
 use super::report::Report;
 use super::workers::{Workers, argument, noop};
-use super::writers::IN_FLIGHT;
 use crate::cli::output::note;
 use crate::client::{Client, Item, Offset, Result, TaskFuture};
 use crate::protocol::command::Overview;
+use crate::protocol::limits::IN_FLIGHT_MAX;
 
 /// Tasks that are run before anything is measured, at most.
 const WARM_UP_TASKS: u64 = 10_000;
@@ -128,7 +128,7 @@ pub async fn submit_all(client: &Client, tasks: u64) -> Result<Vec<TaskFuture<u6
 
 fn submissions(client: &Client, tasks: u64) -> impl futures_util::Stream<Item = Result<TaskFuture<u64>>> {
     let submit = |number| client.submit(noop, (argument(number),)).into_future();
-    stream::iter(0..tasks).map(submit).buffered(IN_FLIGHT)
+    stream::iter(0..tasks).map(submit).buffered(IN_FLIGHT_MAX as usize)
 }
 
 /// How many records there are more than before, and the commits that brought them.

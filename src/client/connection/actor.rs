@@ -5,6 +5,7 @@
 //! through one task.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::transport::{self, DialError, Progress, Wire};
+use super::waiting::Waiting;
 use super::{Ended, LEAVE_MS_MAX, ReadItem, WorkerMessage};
 use crate::client::error::{Error, Result};
 use crate::client::link::{Delivery, Link, ProtocolError};
@@ -22,7 +24,7 @@ use crate::protocol::frame::{BadFrame, Frame};
 use crate::protocol::limits::TASKS_PER_COMMAND_MAX;
 use crate::protocol::message::{Position, ServerMessage};
 use crate::protocol::session::{HeldAttempt, Role};
-use crate::protocol::{ChannelName, LogId, Outcome, TaskId};
+use crate::protocol::{ChannelName, Element, LogId, Outcome, TaskId};
 
 /// The first pause before connecting again, and the longest: each is twice the one before.
 const PAUSE_MS_MIN: u64 = 20;
@@ -44,6 +46,7 @@ const CALLS_PER_STEP_MAX: usize = 1024;
 #[derive(Debug)]
 pub(super) enum Call {
     Command(Command, oneshot::Sender<Result<Answer>>),
+    Append { log: LogId, elements: Vec<Element>, waiter: oneshot::Sender<Result<Range<u64>>> },
     Query(Query, oneshot::Sender<Result<Answer>>),
     FindChannel(ChannelName, oneshot::Sender<Result<Answer>>),
     Watch(TaskId, oneshot::Sender<Result<Outcome>>),
@@ -85,7 +88,7 @@ pub(super) struct Actor {
     leave_by: Option<Instant>,
     closers: Vec<oneshot::Sender<()>>,
     releases: Vec<TaskId>,
-    answers: HashMap<u64, oneshot::Sender<Result<Answer>>>,
+    answers: Waiting,
     watchers: HashMap<TaskId, Vec<oneshot::Sender<Result<Outcome>>>>,
     readers: HashMap<u64, Reader>,
     /// The link's number of a handle's subscription.
@@ -121,7 +124,7 @@ impl Actor {
             leave_by: None,
             closers: Vec::new(),
             releases: Vec::new(),
-            answers: HashMap::new(),
+            answers: Waiting::default(),
             watchers: HashMap::new(),
             readers: HashMap::new(),
             subscriptions: HashMap::new(),
@@ -313,11 +316,7 @@ impl Actor {
                     tracing::warn!("waiting for the scheduler, which recovers: {progress}");
                 }
             }
-            Delivery::Answer { number, answer } => {
-                if let Some(waiter) = self.answers.remove(&number) {
-                    let _ = waiter.send(answer.map_err(Error::Rejected));
-                }
-            }
+            Delivery::Answer { number, answer } => self.answers.answer(number, answer),
             Delivery::Settled { task, outcome } => self.settle(task, &Ok(outcome)),
             Delivery::Unknown { task } => {
                 self.settle(task, &Err(Error::Rejected(Rejection::UnknownTask(task))));
@@ -400,15 +399,20 @@ impl Actor {
         match call {
             Call::Command(command, waiter) => {
                 self.send_releases();
-                self.answers.insert(self.link.command(command), waiter);
+                self.answers.add(self.link.command(command), waiter);
+            }
+            Call::Append { log, elements, waiter } => {
+                self.send_releases();
+                let count = elements.len();
+                self.answers.add_share(self.link.append(log, elements), count, waiter);
             }
             Call::Query(query, waiter) => {
                 self.send_releases();
-                self.answers.insert(self.link.query(query), waiter);
+                self.answers.add(self.link.query(query), waiter);
             }
             Call::FindChannel(name, waiter) => {
                 self.send_releases();
-                self.answers.insert(self.link.find_channel(name), waiter);
+                self.answers.add(self.link.find_channel(name), waiter);
             }
             Call::Watch(task, waiter) => {
                 let watchers = self.watchers.entry(task).or_default();
@@ -418,7 +422,7 @@ impl Actor {
             }
             Call::Retire(waiter) => {
                 self.send_releases();
-                self.answers.insert(self.link.retire(), waiter);
+                self.answers.add(self.link.retire(), waiter);
             }
             Call::Release(task) => {
                 self.releases.push(task);

@@ -51,7 +51,7 @@ fn check_result(result: &StoredResult) -> Result<(), TooLarge> {
     Err(TooLarge { what: "the result".to_owned(), size, max, hint })
 }
 
-fn check_elements(elements: &[Element]) -> Result<(), TooLarge> {
+pub(super) fn check_elements(elements: &[Element]) -> Result<(), TooLarge> {
     let max = limits::ELEMENTS_PER_APPEND_MAX;
     TooLarge::check("the number of elements", elements.len(), max, APPEND_LESS)?;
     let mut bytes = 0;

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A call takes its place in the order of the session when it is made, not when its answer is first
-//! polled. How much is asked at once is bounded by what the caller does not wait for; of a
+//! polled; values for one channel that wait share a command ([`Connection::append`]). How much is asked at once is bounded by what the caller does not wait for; of a
 //! subscription's records no more than a window is kept here.
 //!
 //! When the last handle is dropped, the actor waits for the answers to all commands, says goodbye, and
@@ -24,7 +24,9 @@ mod subscription;
 #[cfg(test)]
 mod tests;
 pub(super) mod transport;
+mod waiting;
 
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -42,7 +44,9 @@ use crate::protocol::command::{Answer, Command, Query};
 use crate::protocol::message::{Assignment, Position};
 use crate::protocol::result::Located;
 use crate::protocol::session::{HeldAttempt, Retire, Role};
-use crate::protocol::{AttemptNumber, ChannelName, Epoch, LogId, Outcome, Payload, SessionId, TaskId};
+use crate::protocol::{
+    AttemptNumber, ChannelName, Element, Epoch, LogId, Outcome, Payload, SessionId, TaskId,
+};
 
 pub use self::subscription::{ReadItem, Subscription};
 
@@ -187,6 +191,20 @@ impl Connection {
             Ok(()) => self.call(Call::Command(command, sender)),
             // Its receiver is here.
             Err(error) => drop(sender.send(Err(error.into()))),
+        }
+        reply
+    }
+
+    /// Appends these elements to a channel, all or none, next to each other; the reply brings their offsets. They have
+    /// their place in the channel when this returns. Values that wait to be sent to one channel go as one command, which
+    /// is taken or refused as a whole; so appends to different channels may change places, as long as nothing else was asked
+    /// between them. As [`Self::command`] otherwise.
+    pub fn append(&self, log: LogId, elements: Vec<Element>) -> Reply<Range<u64>> {
+        let (waiter, reply) = self.reply();
+        match bounds::check_elements(&elements) {
+            Ok(()) => self.call(Call::Append { log, elements, waiter }),
+            // Its receiver is here.
+            Err(error) => drop(waiter.send(Err(error.into()))),
         }
         reply
     }

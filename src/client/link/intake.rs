@@ -54,7 +54,7 @@ impl Intake {
     }
 
     /// The message that opens it on a new connection, with all the credit there is.
-    pub(super) fn open(&mut self) -> ClientMessage {
+    pub(super) fn open<C>(&mut self) -> ClientMessage<C> {
         self.returnable_bytes = 0;
         ClientMessage::Subscribe {
             log: self.log,

@@ -12,8 +12,9 @@
 //! ```
 //!
 //! Invariants:
-//! - Requests go out in the order in which they were made; a new connection begins again with the
-//!   oldest that is unanswered, under the same number, so that the scheduler decides each once.
+//! - Requests go out in the order in which they were made, but for values that are appended: those of one channel
+//!   that wait are gathered in one command. A new connection begins again with the oldest that is unanswered, under
+//!   the same number and as it was sent first, so that the scheduler decides each once.
 //! - While the scheduler recovers, only what changes nothing overtakes: subscriptions, and the log of a channel that
 //!   is there. Which there is not, only the answer in its turn says.
 //! - What is delivered of a subscription has no gap and no repeat, across any number of connections;
@@ -27,9 +28,11 @@
 
 mod ahead;
 mod delivery;
+mod gather;
 mod intake;
 mod outgoing;
 mod sight;
+mod subscriptions;
 #[cfg(test)]
 mod tests;
 
@@ -37,13 +40,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
+use self::gather::Gathering;
 use self::intake::Intake;
 use self::sight::Sight;
 use crate::protocol::command::{Answer, Command, Query, Rejection};
-use crate::protocol::message::{Closing, Position, ServerMessage};
+use crate::protocol::message::{Closing, ServerMessage};
 use crate::protocol::session::{HeldAttempt, Role};
 use crate::protocol::start::Seen;
-use crate::protocol::{ChannelName, LogId, SessionId, TaskId};
+use crate::protocol::{ChannelName, SessionId, TaskId};
 
 pub use self::delivery::{Delivery, ProtocolError};
 pub use self::intake::CREDIT_BYTES;
@@ -92,6 +96,7 @@ pub struct Link {
     is_leaving: bool,
     last_number: u64,
     requests: BTreeMap<u64, Request>,
+    gathering: Gathering,
     watched: BTreeMap<TaskId, u64>,
     intakes: BTreeMap<u64, Intake>,
     deliveries: VecDeque<Delivery>,
@@ -118,6 +123,7 @@ impl Link {
             is_leaving: false,
             last_number: 0,
             requests: BTreeMap::new(),
+            gathering: Gathering::default(),
             watched: BTreeMap::new(),
             intakes: BTreeMap::new(),
             deliveries: VecDeque::new(),
@@ -212,30 +218,6 @@ impl Link {
         }
     }
 
-    /// Begins to read a log, and gives the subscription's number.
-    pub fn subscribe(&mut self, log: LogId, from: Position) -> u64 {
-        let number = self.request(Request::Subscribe);
-        self.intakes.insert(number, Intake::new(log, from));
-        number
-    }
-
-    /// Says that this many bytes of a subscription's batches are done with, so that as many may follow.
-    pub fn consumed(&mut self, subscription: u64, bytes: u64) {
-        if let Some(intake) = self.intakes.get_mut(&subscription)
-            && intake.consume(bytes)
-            && subscription < self.next_to_send.max(self.next_to_read)
-        {
-            self.credit_due.insert(subscription);
-        }
-    }
-
-    /// Ends a subscription.
-    pub fn unsubscribe(&mut self, subscription: u64) {
-        if self.forget_subscription(subscription) && subscription < self.next_to_send.max(self.next_to_read) {
-            self.unsubscribed.push_back(subscription);
-        }
-    }
-
     /// A worker takes nothing more: says so now, by a command whose number this gives, and in every hello from
     /// now on. Behind the answer to it comes no assignment.
     pub fn retire(&mut self) -> u64 {
@@ -310,31 +292,20 @@ impl Link {
         }
     }
 
-    /// Ends a subscription that is broken.
-    fn end_broken(&mut self, received: Result<(), ProtocolError>) -> Result<(), ProtocolError> {
-        if let Err(error) = &received
-            && let Some(subscription) = error.subscription()
-        {
-            self.unsubscribe(subscription);
-        }
-        received
-    }
-
     /// What the messages have brought, in order.
     pub fn next_delivery(&mut self) -> Option<Delivery> {
         self.deliveries.pop_front()
     }
 
     fn request(&mut self, request: Request) -> u64 {
+        self.gathering.end();
+        self.enter(request)
+    }
+
+    fn enter(&mut self, request: Request) -> u64 {
         self.last_number += 1;
         self.requests.insert(self.last_number, request);
         self.last_number
-    }
-
-    fn forget_subscription(&mut self, subscription: u64) -> bool {
-        self.credit_due.remove(&subscription);
-        self.requests.remove(&subscription);
-        self.intakes.remove(&subscription).is_some()
     }
 
     fn close(&mut self, closing: Closing) {
@@ -342,6 +313,7 @@ impl Link {
         if !closing.is_temporary() {
             self.state = State::Over;
             self.requests.clear();
+            self.gathering.end();
             self.watched.clear();
             self.intakes.clear();
             self.deliveries.push_back(Delivery::Closed(closing));
@@ -434,41 +406,6 @@ impl Link {
         }
         self.requests.remove(&number);
         self.deliveries.push_back(Delivery::Answer { number, answer });
-        Ok(())
-    }
-
-    fn receive_of_subscription(
-        &mut self,
-        subscription: u64,
-        message: ServerMessage,
-        batches: Bytes,
-    ) -> Result<(), ProtocolError> {
-        let Some(intake) = self.intakes.get_mut(&subscription) else {
-            // It was unsubscribed while this was on its way.
-            let was_used = subscription != 0 && subscription <= self.last_number;
-            return if was_used { Ok(()) } else { Err(ProtocolError::UnknownNumber(subscription)) };
-        };
-        let deliveries = &mut self.deliveries;
-        match message {
-            ServerMessage::Subscribed { from, seq } => {
-                // Where a log ends is something that was seen, too.
-                self.sight.see(seq);
-                intake.begin(subscription, from, deliveries);
-            }
-            ServerMessage::Trimmed { first, .. } => intake.skip_to(subscription, first, deliveries)?,
-            ServerMessage::CaughtUp { head } => intake.caught_up(subscription, head, deliveries)?,
-            ServerMessage::Records => {
-                if intake.take_batches(subscription, batches, &mut self.sight, deliveries)? {
-                    self.credit_due.insert(subscription);
-                }
-            }
-            ServerMessage::SubscriptionRefused(Rejection::ShuttingDown) => {}
-            ServerMessage::SubscriptionRefused(rejection) => {
-                self.forget_subscription(subscription);
-                self.deliveries.push_back(Delivery::SubscriptionRefused { subscription, rejection });
-            }
-            message => return Err(ProtocolError::unexpected(&message, "for a subscription")),
-        }
         Ok(())
     }
 

@@ -20,12 +20,13 @@ async fn appends_in_flight_keep_their_order() {
             })
             .collect(),
     };
-    // Both are on their way, though neither was polled.
-    assert_eq!(peer.command().await, (2, append(vec![value(1.5)])));
-    assert_eq!(peer.command().await, (3, append(vec![value(2.5), value(3.5)])));
-    peer.answer(2, Answer::Appended { first: 7, count: 1 }).await;
-    peer.answer(3, Answer::Appended { first: 8, count: 2 }).await;
-    assert_eq!((values.await.unwrap(), first.await.unwrap()), (8..10, 7));
+    // Both are on their way, though neither was polled: in one command, since they waited together.
+    assert_eq!(peer.command().await, (2, append(vec![value(1.5), value(2.5), value(3.5)])));
+    let behind = channel.append_value(&4.5);
+    assert_eq!(peer.command().await, (3, append(vec![value(4.5)])));
+    peer.answer(2, Answer::Appended { first: 7, count: 3 }).await;
+    peer.answer(3, Answer::Appended { first: 10, count: 1 }).await;
+    assert_eq!((behind.await.unwrap(), values.await.unwrap(), first.await.unwrap()), (10, 8..10, 7));
     let future = super::fixture::future(TaskId([1; 16]));
     let third = channel.append(&future);
     let (number, command) = peer.command().await;

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::fixture::{LEASE_MS, LOST, Site, TestClient, encoded, hello, until_idle};
 use super::outbox::PIECES_MAX;
 use super::subscription::READ_BYTES_MAX;
-use crate::protocol::command::{Answer, Query, Rejection};
+use crate::protocol::command::{Answer, Command, Query, Rejection};
 use crate::protocol::frame;
 use crate::protocol::limits::{FRAME_BYTES_MAX, TASKS_PER_COMMAND_MAX};
 use crate::protocol::message::{ClientMessage, Closing, Position, ServerMessage};
@@ -161,7 +161,8 @@ async fn a_message_that_does_not_decode_is_refused_and_the_connection_goes_on() 
     frame::encode(&mut bytes, 5, &200u8).unwrap();
     // Nobody waits for an answer to number 0.
     frame::encode(&mut bytes, 0, &200u8).unwrap();
-    frame::encode_with(&mut bytes, 6, &ClientMessage::Ping, &[Bytes::from_static(b"more")]).unwrap();
+    frame::encode_with(&mut bytes, 6, &ClientMessage::<Command>::Ping, &[Bytes::from_static(b"more")])
+        .unwrap();
     bytes.extend(encoded(7, &hello(None)));
     bytes.extend(encoded(8, &OVERVIEW));
     client.stream.write_all(&bytes).await.unwrap();

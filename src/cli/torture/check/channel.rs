@@ -20,8 +20,8 @@ pub struct ChannelCheck {
     digest: Digest,
     is_stopped: bool,
     elements: BTreeMap<u64, Entry>,
-    /// The newest command of each producer.
-    last_command: HashMap<Producer, u64>,
+    /// The newest command of each producer, and where its last element is.
+    last_command: HashMap<Producer, (u64, u64)>,
     /// The newest stamp of each life, and where it is.
     last_stamp: HashMap<LifeId, (u64, u64)>,
     futures: HashMap<TaskId, Future>,
@@ -150,14 +150,15 @@ impl ChannelCheck {
         });
         self.next_index += 1;
         self.digest = self.digest.with_element(element);
-        match self.last_command.insert(producer, number) {
-            Some(before) if before == number => {
+        match self.last_command.insert(producer, (number, offset)) {
+            // The elements of one command stand next to each other.
+            Some((before, at)) if before == number && at + 1 != offset => {
                 let what = format!(
                     "channel {name}, offset {offset}: command {number} of producer {producer} entered twice"
                 );
                 found.add(Kind::Repeated, what);
             }
-            Some(before) if before > number => {
+            Some((before, _)) if before > number => {
                 let what = format!(
                     "channel {name}, offset {offset}: command {number} of producer {producer} behind its {before}"
                 );

@@ -179,6 +179,11 @@ fn running(change: impl FnOnce(&mut History)) -> (Kind, String) {
 fn a_history_that_holds_is_not_objected_to() {
     let history = history();
     assert_eq!(history.check(Moment::Settled), []);
+    // A command of two values.
+    let mut gathered = self::history();
+    gathered.values.pop();
+    gathered.values.push(stamp(12, 3));
+    assert_eq!(gathered.check(Moment::Running), []);
     let mut checker = Checker::new(history.lives.clone());
     records(&history.values, ChannelEvent::is_element)
         .iter()
@@ -227,9 +232,16 @@ fn a_lost_ack_is_named() {
 #[test]
 fn a_repeat_is_named() {
     // The same command entered twice.
+    let (kind, what) = running(|history| history.values[4] = stamp(11, 2));
+    assert_eq!(
+        (kind, what.contains("command 11 of producer 1 entered twice")),
+        (Kind::Repeated, true),
+        "{what}"
+    );
+    // The same value twice in one command.
     let (kind, what) = running(|history| history.values.push(stamp(12, 2)));
     assert_eq!(
-        (kind, what.contains("command 12 of producer 1 entered twice")),
+        (kind, what.contains("value 2 of client-1-00000 is also at 4")),
         (Kind::Repeated, true),
         "{what}"
     );

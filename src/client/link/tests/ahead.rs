@@ -32,7 +32,7 @@ const FOUND: ServerMessage = ServerMessage::Answer(Ok(Answer::Log(LOG)));
 
 fn recovering(link: &mut Link) {
     link.connected();
-    assert!(matches!(link.next_outgoing(), Some((0, ClientMessage::Hello(_)))));
+    assert!(matches!(outgoing(link), Some((0, ClientMessage::Hello(_)))));
     let progress = RecoveryProgress::Records(7);
     receive(link, 0, ServerMessage::Recovering { start: NEXT, newest: NEWEST, progress });
     assert_eq!(link.next_delivery(), Some(Delivery::Recovering { progress }));
@@ -48,7 +48,7 @@ fn found(number: u64) -> Option<Delivery> {
 }
 
 fn all(link: &mut Link) -> Vec<(u64, ClientMessage)> {
-    std::iter::from_fn(|| link.next_outgoing()).collect()
+    std::iter::from_fn(|| outgoing(link)).collect()
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn what_is_not_found_by_the_welcome_is_asked_in_its_turn() {
     }
     assert!(answer(&mut link, release).is_some());
     link.goodbye();
-    assert_eq!(link.next_outgoing(), Some((0, ClientMessage::Goodbye)), "nothing counts as in flight");
+    assert_eq!(outgoing(&mut link), Some((0, ClientMessage::Goodbye)), "nothing counts as in flight");
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn who_has_only_read_leaves_before_the_welcome_and_who_waits_for_an_answer_does_
     link.goodbye();
     assert_eq!(all(&mut link), [(opened, find("a"))], "whether it is made is not known");
     receive(&mut link, opened, FOUND);
-    assert_eq!(link.next_outgoing(), Some((0, ClientMessage::Goodbye)));
+    assert_eq!(outgoing(&mut link), Some((0, ClientMessage::Goodbye)));
     assert!(link.has_left());
     receive(&mut link, 0, ServerMessage::Welcome { start: NEXT, seq: Seq(6), lease_ms: 1000 });
     assert!(link.has_left(), "they have crossed");

@@ -48,7 +48,7 @@ fn while_the_scheduler_recovers_logs_are_read_and_all_else_waits() {
     let command = link.command(release(1));
     sent(&mut link);
     link.connected();
-    assert!(matches!(link.next_outgoing(), Some((0, ClientMessage::Hello(_)))));
+    assert!(matches!(outgoing(&mut link), Some((0, ClientMessage::Hello(_)))));
     let progress = RecoveryProgress::Records(7);
     receive(&mut link, 0, ServerMessage::Recovering { start: NEXT, newest: NEWEST, progress });
     assert_eq!(link.next_delivery(), Some(Delivery::Recovering { progress }));
@@ -76,7 +76,7 @@ fn while_the_scheduler_recovers_logs_are_read_and_all_else_waits() {
 fn credit_goes_back_before_the_welcome_too() {
     let mut link = link();
     link.connected();
-    link.next_outgoing();
+    outgoing(&mut link);
     receive(
         &mut link,
         0,
@@ -94,7 +94,7 @@ fn credit_goes_back_before_the_welcome_too() {
         link.consumed(number, large.bytes().len() as u64);
         (next, bytes) = (large.header().end_offset(), bytes + large.bytes().len() as u64);
     }
-    assert!(matches!(link.next_outgoing(), Some((to, ClientMessage::Credit { .. })) if to == number));
+    assert!(matches!(outgoing(&mut link), Some((to, ClientMessage::Credit { .. })) if to == number));
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn what_can_be_read_before_the_welcome_is_shown_in_the_next_hello() {
         let hello = |link: &mut Link| {
             deliveries(link);
             link.connected();
-            let Some((0, ClientMessage::Hello(hello))) = link.next_outgoing() else { panic!("no hello") };
+            let Some((0, ClientMessage::Hello(hello))) = outgoing(link) else { panic!("no hello") };
             (hello.resume, hello.seen)
         };
         hello(&mut link);
