@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::mpsc::OwnedPermit;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -135,45 +136,71 @@ async fn run(
     let mut credit_taken = 0;
     loop {
         // First the place, then the read: so there is never more read than there are places.
-        let slot = pieces.reserve().await.ok()?;
+        let slot = pieces.clone().reserve_owned().await.ok()?;
         let credit_given = *credit.borrow_and_update();
         subscription.add_credit(credit_given - credit_taken);
         credit_taken = credit_given;
-        let (stepped, step) = step(subscription, &source).await?;
+        let (stepped, wait) = send(subscription, number, slot, &source).await?;
         subscription = stepped;
-        match step {
-            Ok(Step::Send(message, batches)) => slot.send(piece(message, batches)),
-            Ok(Step::WaitForCredit) => {
-                drop(slot);
-                credit.changed().await.ok()?;
-            }
-            Ok(Step::WaitForHead) => {
-                drop(slot);
-                // It looks at the head before it waits: a move after the step's look is not missed.
-                head.wait_for(|head| *head > subscription.next_offset()).await.ok()?;
-            }
-            Err(rejection) => {
-                slot.send(refused(rejection));
-                return Some(());
-            }
+        match wait {
+            Wait::Slot => {}
+            Wait::Credit => credit.changed().await.ok()?,
+            // It looks at the head before it waits: a move after the last step's look is not missed.
+            Wait::Head => drop(head.wait_for(|head| *head > subscription.next_offset()).await.ok()?),
+            Wait::Over => return Some(()),
         }
     }
 }
 
-/// Makes a step; on another thread if it reads what is not in memory.
-async fn step(
+/// What a subscription waits for.
+enum Wait {
+    Slot,
+    Credit,
+    Head,
+    /// Nothing: it was refused.
+    Over,
+}
+
+/// Sends what can be sent; on another thread if something is to be read that is not in memory.
+async fn send(
     mut subscription: Subscription,
+    number: u64,
+    slot: OwnedPermit<Piece>,
     source: &Source,
-) -> Option<(Subscription, Result<Step, Rejection>)> {
+) -> Option<(Subscription, Wait)> {
     let log = subscription.log();
-    let bounds = source.reader.bounds(log);
-    if subscription.will_read(bounds) && !source.reader.is_recent(log, subscription.next_offset()) {
-        let read = move |reader: &Reader| {
-            let step = subscription.step(bounds, |from, bytes_max| reader.read(log, from, bytes_max));
-            (subscription, step)
+    let reads = subscription.will_read(source.reader.bounds(log));
+    if reads && !source.reader.is_recent(log, subscription.next_offset()) {
+        let send = move |reader: &Reader| {
+            let wait = step(&mut subscription, number, slot, reader);
+            (subscription, wait)
         };
-        return source.read(read).await;
+        return source.read(send).await;
     }
-    let step = subscription.step(bounds, |from, bytes_max| source.reader.read(log, from, bytes_max));
-    Some((subscription, step))
+    let wait = step(&mut subscription, number, slot, &source.reader);
+    Some((subscription, wait))
+}
+
+/// Steps, from one place on the way out to the next, until it has to wait.
+fn step(subscription: &mut Subscription, number: u64, slot: OwnedPermit<Piece>, reader: &Reader) -> Wait {
+    let log = subscription.log();
+    let mut slot = slot;
+    loop {
+        let bounds = reader.bounds(log);
+        let step = subscription.step(bounds, |from, bytes_max| reader.read(log, from, bytes_max));
+        let (message, batches, goes_on) = match step {
+            Ok(Step::Send(message, batches)) => (message, batches, true),
+            Ok(Step::WaitForCredit) => return Wait::Credit,
+            Ok(Step::WaitForHead) => return Wait::Head,
+            Err(rejection) => (ServerMessage::SubscriptionRefused(rejection), Vec::new(), false),
+        };
+        let pieces = slot.send(Piece { number, message, batches });
+        if !goes_on {
+            return Wait::Over;
+        }
+        slot = match pieces.try_reserve_owned() {
+            Ok(slot) => slot,
+            Err(_) => return Wait::Slot,
+        };
+    }
 }
