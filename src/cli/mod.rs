@@ -146,7 +146,10 @@ fn start(command: Command) -> anyhow::Result<()> {
         .try_init()
         .map_err(|error| anyhow::anyhow!(error).context("the log lines have another reader already"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(command.run());
+    // On one of the runtime's threads, not on this one: what it waits for happens there, and to hear of it takes no
+    // switch between threads.
+    let result = runtime.block_on(runtime.spawn(command.run()));
+    let result = result.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
     // Everything that must be done in order has been awaited. A task function that still computes shall
     // not keep the process.
     runtime.shutdown_background();

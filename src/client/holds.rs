@@ -5,17 +5,16 @@
 //! lock: a task that is submitted again while its last handle is dropped is released first and then
 //! held again, or held on, never held and then released.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::connection::{Connection, Reply};
-use crate::protocol::TaskId;
 use crate::protocol::command::{Answer, Command};
+use crate::protocol::{TaskId, TaskMap};
 
 #[derive(Debug)]
 pub(super) struct Holds {
     connection: Connection,
-    counts: Mutex<HashMap<TaskId, u64>>,
+    counts: Mutex<TaskMap<u64>>,
 }
 
 impl Holds {
@@ -46,7 +45,7 @@ impl Holds {
         }
     }
 
-    fn counts(&self) -> MutexGuard<'_, HashMap<TaskId, u64>> {
+    fn counts(&self) -> MutexGuard<'_, TaskMap<u64>> {
         // Nothing in here panics half-way.
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }

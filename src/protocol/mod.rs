@@ -27,6 +27,7 @@ pub mod size;
 pub mod snapshot;
 pub mod start;
 pub mod task;
+pub mod task_map;
 pub mod version;
 
 pub use channel::{ChannelName, Element};
@@ -35,6 +36,7 @@ pub use event::{ChannelEvent, TaskEvent};
 pub use ids::{AttemptNumber, Epoch, LogId, Producer, Seq, SessionId, StartId, TaskId, TaskKey};
 pub use payload::{Codec, Payload};
 pub use task::{Outcome, Submission, TaskError};
+pub use task_map::{TaskMap, TaskSet};
 
 /// A moment as milliseconds since the Unix epoch, by the scheduler's clock.
 pub type TimeMs = u64;

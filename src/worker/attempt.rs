@@ -10,6 +10,7 @@ use crate::protocol::command::{Answer, Command};
 use crate::protocol::limits::PAYLOAD_BYTES_MAX;
 use crate::protocol::message::Assignment;
 use crate::protocol::session::HeldAttempt;
+use crate::protocol::{AttemptNumber, Payload, TaskError, TaskKey};
 
 /// What an attempt has told.
 #[derive(Debug)]
@@ -40,14 +41,28 @@ pub(super) async fn attempt(
         },
         Err(error) => Err(error),
     };
-    Report::Told(connection.command(match outcome {
-        Ok(result) if result.bytes.len() > PAYLOAD_BYTES_MAX => {
-            return Report::Kept(held.keep(HeldAttempt { task, attempt }, result).await);
-        }
-        Ok(result) => Command::Finish { task, attempt, result },
+    match command_for(&key, attempt, outcome) {
+        Ok(command) => Report::Told(connection.command(command)),
+        Err(result) => Report::Kept(held.keep(HeldAttempt { task, attempt }, result).await),
+    }
+}
+
+/// What tells of an outcome.
+///
+/// # Errors
+/// The result, when it is too large for the log.
+pub(super) fn command_for(
+    key: &TaskKey,
+    attempt: AttemptNumber,
+    outcome: Result<Payload, TaskError>,
+) -> Result<Command, Payload> {
+    let task = key.id;
+    match outcome {
+        Ok(result) if result.bytes.len() > PAYLOAD_BYTES_MAX => Err(result),
+        Ok(result) => Ok(Command::Finish { task, attempt, result }),
         Err(error) => {
             tracing::info!(task = %key, %attempt, %error, "failed");
-            Command::Fail { task, attempt, error: Box::new(error) }
+            Ok(Command::Fail { task, attempt, error: Box::new(error) })
         }
-    }))
+    }
 }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OnceCell, mpsc};
+use tokio::sync::OnceCell;
 
-use super::{FOREVER, Options};
+use super::FOREVER;
+use super::lanes::Lanes;
 use crate::client::connection::{self, Connection};
 use crate::client::{Client, Error, Result, blocking};
 use crate::protocol::message::Assignment;
@@ -18,13 +19,11 @@ pub struct Context {
 }
 
 struct Shared {
-    address: String,
-    token: Option<String>,
+    /// Where is said that it has become a client.
+    lanes: Arc<Lanes>,
     task: TaskKey,
     attempt: AttemptNumber,
     client: OnceCell<Client>,
-    /// Where is said that it has become a client.
-    yielded: mpsc::UnboundedSender<HeldAttempt>,
 }
 
 tokio::task_local! {
@@ -32,21 +31,10 @@ tokio::task_local! {
 }
 
 impl Context {
-    /// For an attempt; `yielded` hears of it once it is a client, and takes no slot any more.
-    pub(super) fn new(
-        options: &Options,
-        assignment: &Assignment,
-        yielded: mpsc::UnboundedSender<HeldAttempt>,
-    ) -> Self {
-        let shared = Shared {
-            address: options.address.clone(),
-            token: options.token.clone(),
-            task: assignment.key.clone(),
-            attempt: assignment.attempt,
-            client: OnceCell::new(),
-            yielded,
-        };
-        Context { shared: Arc::new(shared) }
+    /// For an attempt; the lanes hear of it once it is a client, and takes no slot any more.
+    pub(super) fn new(lanes: Arc<Lanes>, assignment: &Assignment) -> Self {
+        let (task, attempt) = (assignment.key.clone(), assignment.attempt);
+        Context { shared: Arc::new(Shared { lanes, task, attempt, client: OnceCell::new() }) }
     }
 
     /// Runs an attempt's code so that it finds its context.
@@ -79,18 +67,18 @@ impl Context {
     }
 
     async fn client(&self) -> Result<Client> {
-        let Shared { address, token, task, attempt, client, yielded } = &*self.shared;
+        let Shared { lanes, task, attempt, client } = &*self.shared;
         let open = async || {
+            let (address, token) = lanes.scheduler();
             let options = connection::Options {
-                address: address.clone(),
+                address: address.to_owned(),
                 role: Role::Attempt { task: task.id, attempt: *attempt },
-                token: token.clone(),
+                token: token.map(str::to_owned),
                 // As long as its worker waits for the scheduler, so does the attempt.
                 connect_timeout: FOREVER,
             };
             let connection = Connection::open(options).await?;
-            // A session that is over has no slots.
-            let _ = yielded.send(HeldAttempt { task: task.id, attempt: *attempt });
+            lanes.make_client(&HeldAttempt { task: task.id, attempt: *attempt });
             Ok(Client::over(connection))
         };
         client.get_or_try_init(open).await.cloned()

@@ -1,9 +1,9 @@
 //! The worker: a client that also runs things.
 //!
 //! ```text
-//!   Connection ──assignments──▶ session ──spawns──▶ attempt ──▶ run: decode, call, encode
-//!        ▲                                             │
-//!        └────── Finish, Fail, Store, Defer ◀──────────┘
+//!   Connection ──assignments──▶ session ──▶ turns ──▶ lanes, or attempt ──▶ run: decode, call, encode
+//!        ▲                                                   │
+//!        └────── Finish, Fail, Store, Defer ◀────────────────┘
 //!                              results: what is kept here ◀──fetch── clients, other workers
 //! ```
 //!
@@ -23,12 +23,14 @@
 mod attempt;
 pub mod call;
 pub mod context;
+mod lanes;
 pub mod registry;
 pub mod results;
 pub mod run;
 mod session;
 #[cfg(test)]
 mod tests;
+mod told;
 mod turns;
 
 use std::pin::pin;

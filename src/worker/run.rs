@@ -13,20 +13,34 @@ use crate::client::function::{Registered, Run};
 use crate::protocol::task::ErrorKind;
 use crate::protocol::{Payload, TaskError};
 
+/// A function that keeps its thread until it is done.
+pub(super) type PlainFn = fn(Vec<Payload>) -> Result<Payload, TaskError>;
+
+/// Calls a plain function on this thread.
+///
+/// # Errors
+/// Why the attempt failed.
+pub(super) fn call(
+    function: PlainFn,
+    arguments: Vec<Payload>,
+    context: Option<Context>,
+) -> Result<Payload, TaskError> {
+    notice_panics();
+    caught(|| Context::enter(context, || function(arguments))).flatten()
+}
+
 /// Runs a function once. Async ones run where this is polled; the others on a thread of tokio's for
 /// blocking work, where they go on to their end even when this is dropped.
 ///
 /// # Errors
 /// Why the attempt failed.
 pub async fn run(registered: &Registered, arguments: Vec<Payload>) -> Result<Payload, TaskError> {
-    notice_panics();
     match registered.run {
         Run::Blocking(function) => {
             let context = Context::current();
-            let call = move || Context::enter(context, || caught(|| function(arguments)));
-            let attempt = tokio::task::spawn_blocking(call);
+            let attempt = tokio::task::spawn_blocking(move || call(function, arguments, context));
             match attempt.await {
-                Ok(outcome) => outcome.flatten(),
+                Ok(outcome) => outcome,
                 Err(error) => match error.try_into_panic() {
                     Ok(panic) => std::panic::resume_unwind(panic),
                     // The runtime is shutting down and never began it: there is no outcome to tell, and
@@ -36,6 +50,7 @@ pub async fn run(registered: &Registered, arguments: Vec<Payload>) -> Result<Pay
             }
         }
         Run::Async(function) => {
+            notice_panics();
             let mut running = function(arguments);
             std::future::poll_fn(move |context| match caught(|| running.as_mut().poll(context)) {
                 Ok(poll) => poll,

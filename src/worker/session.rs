@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::{FuturesUnordered, Stream, StreamExt};
+use futures_util::stream::{Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -13,60 +13,50 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::Options;
 use super::attempt::{Report, attempt};
 use super::context::Context;
+use super::lanes::{Lanes, LargeResult};
 use super::registry::Registry;
 use super::results::Held;
-use super::turns::Turns;
+use super::told::Told;
+use super::turns::held;
 use crate::client::Error;
-use crate::client::connection::{Connection, Reply, WorkerMessage};
-use crate::protocol::command::{Answer, Command};
+use crate::client::connection::{Connection, WorkerMessage};
+use crate::protocol::command::Command;
 use crate::protocol::message::Assignment;
 use crate::protocol::session::{HeldAttempt, Retire};
 
 /// How long nothing may begin before what waits is given back: 50 ms, as long again at most.
 const STUCK_AFTER: Duration = Duration::from_millis(50);
 
+/// How many messages are taken at once, so that all else gets its turn.
+const MESSAGES_PER_STEP_MAX: usize = 256;
+
 /// A worker's session, and what runs in it.
-pub(super) struct Session<'a> {
+pub(super) struct Session {
     connection: Connection,
     registry: Arc<Registry>,
-    options: &'a Options,
     held: Arc<Held>,
-    turns: Turns,
+    /// Whose turn it is, and what runs on threads of its own.
+    lanes: Arc<Lanes>,
+    /// What runs here.
     running: HashMap<HeldAttempt, AbortHandle>,
     /// The same by the tasks that run them, and since when they do.
     begun: HashMap<Id, (HeldAttempt, Instant)>,
     /// Attempts, and what waits for the scheduler: that it knows of what is kept here, say.
     tasks: JoinSet<Option<Report>>,
-    /// What was told and has no answer yet.
-    told: FuturesUnordered<Reply<Answer>>,
-    clients: mpsc::UnboundedSender<HeldAttempt>,
-    new_clients: mpsc::UnboundedReceiver<HeldAttempt>,
+    told: Told,
     is_retiring: bool,
 }
 
-impl<'a> Session<'a> {
+impl Session {
     pub(super) fn new(
         connection: Connection,
         registry: Arc<Registry>,
-        options: &'a Options,
+        options: &Options,
         held: Arc<Held>,
     ) -> Self {
         let (running, begun, tasks, told) = Default::default();
-        let (clients, new_clients) = mpsc::unbounded_channel();
-        Session {
-            connection,
-            registry,
-            options,
-            held,
-            turns: Turns::new(options.slots.max(1)),
-            running,
-            begun,
-            tasks,
-            told,
-            clients,
-            new_clients,
-            is_retiring: false,
-        }
+        let lanes = Lanes::new(connection.clone(), registry.clone(), options);
+        Session { connection, registry, held, lanes, running, begun, tasks, told, is_retiring: false }
     }
 
     pub(super) fn is_retiring(&self) -> bool {
@@ -75,7 +65,7 @@ impl<'a> Session<'a> {
 
     /// Whether nothing runs here, nothing is kept, and the scheduler knows of all of it.
     fn is_idle(&self) -> bool {
-        self.tasks.is_empty() && self.told.is_empty() && self.held.len() == 0
+        self.tasks.is_empty() && self.told.is_empty() && self.held.len() == 0 && self.lanes.lock().is_idle()
     }
 
     /// Runs what comes. Answers why the session is over, or nothing when it left in order.
@@ -86,87 +76,121 @@ impl<'a> Session<'a> {
     ) -> Option<Error> {
         let mut look = interval(STUCK_AFTER);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut received = Vec::new();
         loop {
             self.begin_those_whose_turn_it_is();
+            self.take_from_lanes();
             // What was assigned before the scheduler knew is among the messages when its answer is here.
             if self.is_retiring && self.is_idle() && messages.is_empty() {
                 tracing::info!("nothing runs here any more, and nothing is kept: it leaves");
                 return self.leave().await;
             }
-            let message = tokio::select! {
+            tokio::select! {
                 biased;
-                message = messages.recv() => message,
-                Some(retire) = orders.next() => Some(WorkerMessage::Retire(retire)),
-                Some(attempt) = self.new_clients.recv() => {
-                    self.turns.make_client(&attempt);
-                    continue;
+                count = messages.recv_many(&mut received, MESSAGES_PER_STEP_MAX) => {
+                    if count == 0 {
+                        received.push(WorkerMessage::Closed(Error::Stopped));
+                    }
                 }
-                Some(ended) = self.tasks.join_next_with_id() => {
-                    self.end(ended);
-                    continue;
-                }
-                Some(answer) = self.told.next() => {
-                    warn_of_refusal(answer);
-                    continue;
-                }
+                Some(retire) = orders.next() => received.push(WorkerMessage::Retire(retire)),
+                () = self.lanes.news() => {}
+                Some(ended) = self.tasks.join_next_with_id() => self.end(ended),
+                () = self.told.answered() => {}
                 _ = look.tick() => {
-                    if self.turns.is_stuck() {
+                    let is_stuck = self.lanes.lock().turns.is_stuck();
+                    if is_stuck {
                         self.give_back();
                     }
-                    continue;
                 }
             };
-            match message {
-                Some(WorkerMessage::Welcomed) => {
-                    // What it asks has its place in the session's order before anything else is done.
-                    let asked = self.held.welcomed();
-                    self.tasks.spawn(waits(asked));
-                    self.turns.begin_connection();
-                    self.tell_window();
-                }
-                Some(WorkerMessage::Free(result)) => self.held.free(&result),
-                Some(WorkerMessage::Copy(located)) => {
-                    self.tasks.spawn(waits(self.held.clone().copy(located)));
-                }
-                Some(WorkerMessage::Assign(assignment)) => self.turns.add(assignment),
-                Some(WorkerMessage::Abort { task, attempt }) => {
-                    let attempt = HeldAttempt { task, attempt };
-                    if !self.turns.drop_waiting(&attempt)
-                        && let Some(running) = self.running.remove(&attempt)
-                    {
-                        running.abort();
+            for message in received.drain(..) {
+                match message {
+                    WorkerMessage::Retire(Retire::HandOver) => {
+                        self.drop_all();
+                        return self.leave().await;
                     }
-                }
-                Some(WorkerMessage::Retire(Retire::Finish)) => self.retire(),
-                Some(WorkerMessage::Retire(Retire::HandOver)) => {
-                    self.drop_all();
-                    return self.leave().await;
-                }
-                Some(WorkerMessage::Closed(why)) => {
-                    self.drop_all();
-                    return Some(why);
-                }
-                None => {
-                    self.drop_all();
-                    return Some(Error::Stopped);
+                    WorkerMessage::Closed(why) => {
+                        self.drop_all();
+                        return Some(why);
+                    }
+                    message => self.take(message),
                 }
             }
         }
     }
 
+    /// Takes a message after which the session goes on.
+    fn take(&mut self, message: WorkerMessage) {
+        match message {
+            WorkerMessage::Welcomed => {
+                // What it asks has its place in the session's order before anything else is done.
+                let asked = self.held.welcomed();
+                self.tasks.spawn(waits(asked));
+                self.lanes.lock().turns.begin_connection();
+                self.tell_window();
+            }
+            WorkerMessage::Free(result) => self.held.free(&result),
+            WorkerMessage::Copy(located) => {
+                self.tasks.spawn(waits(self.held.clone().copy(located)));
+            }
+            WorkerMessage::Assign(assignment) => self.lanes.lock().turns.add(assignment),
+            WorkerMessage::Abort { task, attempt } => {
+                let attempt = HeldAttempt { task, attempt };
+                if !self.lanes.lock().abort(&attempt)
+                    && let Some(running) = self.running.remove(&attempt)
+                {
+                    running.abort();
+                }
+            }
+            WorkerMessage::Retire(Retire::Finish) => self.retire(),
+            WorkerMessage::Retire(Retire::HandOver) | WorkerMessage::Closed(_) => {
+                unreachable!("they end the session")
+            }
+        }
+    }
+
     fn begin_those_whose_turn_it_is(&mut self) {
-        while let Some(assignment) = self.turns.next() {
-            self.begin(assignment);
+        loop {
+            let next = self.lanes.lock().turns.next();
+            let Some(assignment) = next else { break };
+            match self.lanes.plain(&assignment) {
+                Some(function) => self.lanes.begin(assignment, function),
+                None => self.begin(assignment),
+            }
         }
     }
 
     fn begin(&mut self, assignment: Assignment) {
-        let held = HeldAttempt { task: assignment.key.id, attempt: assignment.attempt };
-        let context = Context::new(self.options, &assignment, self.clients.clone());
+        let (held, context) = (held(&assignment), Context::new(self.lanes.clone(), &assignment));
         let attempt = attempt(self.connection.clone(), self.registry.clone(), self.held.clone(), assignment);
-        let handle = self.tasks.spawn(context.scope(async { Some(attempt.await) }));
-        self.begun.insert(handle.id(), (held, Instant::now()));
-        self.running.insert(held, handle);
+        self.run(held, Instant::now(), context.scope(attempt));
+    }
+
+    fn run(
+        &mut self,
+        attempt: HeldAttempt,
+        since: Instant,
+        work: impl Future<Output = Report> + Send + 'static,
+    ) {
+        let handle = self.tasks.spawn(async { Some(work.await) });
+        self.begun.insert(handle.id(), (attempt, since));
+        self.running.insert(attempt, handle);
+    }
+
+    /// What came of lanes: they have told it, or it is too large for that.
+    fn take_from_lanes(&mut self) {
+        let (told, results) = {
+            let mut lanes = self.lanes.lock();
+            (lanes.take_told(), lanes.take_results())
+        };
+        if !told.is_empty() {
+            self.told.extend(told);
+            self.tell_window();
+        }
+        for LargeResult { attempt, result, since } in results {
+            let held = self.held.clone();
+            self.run(attempt, since.into(), async move { Report::Kept(held.keep(attempt, result).await) });
+        }
     }
 
     /// An attempt has ended, or something that was waited for.
@@ -178,7 +202,7 @@ impl<'a> Session<'a> {
         };
         if let Some((attempt, since)) = self.begun.remove(&id) {
             self.running.remove(&attempt);
-            self.turns.end(&attempt, since.elapsed());
+            self.lanes.lock().turns.end(&attempt, since.elapsed());
             self.tell_window();
         }
         match report {
@@ -192,15 +216,19 @@ impl<'a> Session<'a> {
     /// Says how much it wants to be given, when that has changed much.
     fn tell_window(&mut self) {
         if !self.is_retiring
-            && let Some(attempts) = self.turns.new_window()
+            && let Some(attempts) = self.new_window()
         {
             self.told.push(self.connection.command(Command::Window { attempts }));
         }
     }
 
+    fn new_window(&self) -> Option<u32> {
+        self.lanes.lock().turns.new_window()
+    }
+
     /// What has not begun is for others to run.
     fn give_back(&mut self) {
-        let waiting = self.turns.give_back();
+        let waiting = self.lanes.lock().turns.give_back();
         tracing::debug!(attempts = waiting.len(), "given back: what runs here takes long");
         // First, so that none of them comes back.
         self.tell_window();
@@ -215,7 +243,7 @@ impl<'a> Session<'a> {
             return;
         }
         tracing::info!(
-            running = self.running.len(),
+            running = self.running.len() + self.lanes.lock().running(),
             results = self.held.len(),
             "retires: it takes nothing more, finishes what it runs, and keeps its results until others do"
         );
@@ -225,7 +253,7 @@ impl<'a> Session<'a> {
 
     /// Async attempts end where they wait; blocking ones go on to their end, and nobody hears of it.
     fn drop_all(&mut self) {
-        self.turns.give_back();
+        self.lanes.lock().abort_all();
         self.running.drain().for_each(|(_, attempt)| attempt.abort());
     }
 
@@ -240,11 +268,4 @@ impl<'a> Session<'a> {
 async fn waits(work: impl Future<Output = ()>) -> Option<Report> {
     work.await;
     None
-}
-
-fn warn_of_refusal(answer: crate::client::Result<Answer>) {
-    // A session that is over says so itself.
-    if let Err(error @ Error::Rejected(_)) = answer {
-        tracing::warn!(%error, "something that was told was refused");
-    }
 }

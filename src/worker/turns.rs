@@ -47,10 +47,15 @@ impl Turns {
 
     /// The next to begin, if a slot is free for it. From now on it takes that.
     pub fn next(&mut self) -> Option<Assignment> {
+        self.next_if(|_| true)
+    }
+
+    /// As [`Self::next`], if the next one is such as is asked for. None overtakes it.
+    pub fn next_if(&mut self, is_such: impl FnOnce(&Assignment) -> bool) -> Option<Assignment> {
         if self.taking.len() >= self.slots as usize {
             return None;
         }
-        let assignment = self.waiting.pop_front()?;
+        let assignment = self.waiting.pop_front_if(|assignment| is_such(assignment))?;
         self.taking.insert(held(&assignment));
         self.has_begun = true;
         Some(assignment)
@@ -67,8 +72,8 @@ impl Turns {
         }
     }
 
-    /// One has become a client: it takes no slot.
-    pub fn make_client(&mut self, attempt: &HeldAttempt) {
+    /// One takes no slot any more, and says nothing about how long others take: it has become a client, or was aborted.
+    pub fn release(&mut self, attempt: &HeldAttempt) {
         self.taking.remove(attempt);
     }
 
@@ -113,7 +118,8 @@ impl Turns {
     }
 }
 
-fn held(assignment: &Assignment) -> HeldAttempt {
+/// The attempt of an assignment.
+pub(super) fn held(assignment: &Assignment) -> HeldAttempt {
     HeldAttempt { task: assignment.key.id, attempt: assignment.attempt }
 }
 
@@ -149,7 +155,7 @@ mod tests {
         assert_eq!(begun(&mut turns), [attempt("a"), attempt("b")]);
         turns.end(&attempt("b"), SHORT);
         assert_eq!(begun(&mut turns), [attempt("c")]);
-        turns.make_client(&attempt("a"));
+        turns.release(&attempt("a"));
         assert_eq!(begun(&mut turns), [attempt("d")]);
         // Its slot was free before.
         turns.end(&attempt("a"), SHORT);

@@ -2,21 +2,21 @@
 //! time as it has slots. So those that wait there are not to blame when it dies. Volatile, like all that is known of
 //! who is there.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::protocol::{Producer, TaskId};
+use crate::protocol::{Producer, TaskId, TaskMap};
 
 /// The order of what workers were given.
 #[derive(Debug, Default)]
 pub(super) struct Assigned {
     count: u64,
-    workers: HashMap<Producer, Order>,
+    workers: BTreeMap<Producer, Order>,
 }
 
 #[derive(Debug, Default)]
 struct Order {
     slots: u32,
-    places: HashMap<TaskId, u64>,
+    places: TaskMap<u64>,
     tasks: BTreeMap<u64, TaskId>,
 }
 

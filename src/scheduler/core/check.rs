@@ -1,13 +1,13 @@
 //! The invariants of the state, checked after every step of the simulator and of the scenarios. Each
 //! index is compared with what it follows from.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Core;
 use super::state::{Counts, Phase, State};
 use crate::protocol::limits::IN_FLIGHT_MAX;
 use crate::protocol::session::SessionKind;
-use crate::protocol::{LogId, Producer, TaskId};
+use crate::protocol::{LogId, Producer, TaskId, TaskMap};
 
 impl Core {
     /// Panics, with what is wrong, unless everything that must be true between steps is.
@@ -28,11 +28,11 @@ impl State {
     }
 
     fn check_keepers(&self) {
-        let mut sessions: HashMap<TaskId, u32> = HashMap::new();
+        let mut sessions: TaskMap<u32> = TaskMap::default();
         for task in self.sessions.values().flat_map(|session| &session.holds) {
             *sessions.entry(*task).or_default() += 1;
         }
-        let (mut dependents, mut lineage): (HashMap<TaskId, u32>, HashMap<TaskId, u32>) = Default::default();
+        let (mut dependents, mut lineage): (TaskMap<u32>, TaskMap<u32>) = Default::default();
         for (id, task) in &self.tasks {
             for dependency in task.call.iter().flat_map(|call| &call.dependencies) {
                 // What is lost is known of nobody, and who needs it is to be failed.
@@ -147,7 +147,7 @@ impl State {
     }
 
     fn check_sessions(&self) {
-        let mut attempts: HashMap<TaskId, BTreeSet<Producer>> = HashMap::new();
+        let mut attempts: TaskMap<BTreeSet<Producer>> = TaskMap::default();
         let mut overdue = BTreeSet::new();
         for (producer, session) in &self.sessions {
             assert!(*producer <= self.last_producer);

@@ -12,7 +12,7 @@ use crate::protocol::message::ServerMessage;
 use crate::protocol::result::{Holder, LossReason};
 use crate::protocol::session::{Retire, Role, SessionKind};
 use crate::protocol::task::Outcome;
-use crate::protocol::{Producer, TaskEvent, TaskId, TimeMs};
+use crate::protocol::{Producer, TaskEvent, TaskId, TaskMap, TimeMs};
 use crate::scheduler::handle::ConnectionId;
 
 /// Who is there.
@@ -22,8 +22,8 @@ pub struct Presence {
     connections: BTreeMap<Producer, ConnectionId>,
     slots: Slots,
     /// Tasks whose newest attempt is connected as a client: they take no slot.
-    yielded: HashMap<TaskId, Producer>,
-    watchers: HashMap<TaskId, Vec<ConnectionId>>,
+    yielded: TaskMap<Producer>,
+    watchers: TaskMap<Vec<ConnectionId>>,
     leases: BTreeSet<(TimeMs, Producer)>,
     lease_ends: HashMap<Producer, TimeMs>,
     /// The workers that are given nothing more, connected or not. Each is told, and remembers it longer than

@@ -6,16 +6,16 @@
 //! many forgotten tasks as are remembered here. Like all of the state it is a fold, of the task log
 //! alone.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use crate::protocol::limits::RETIRED_TASKS_MAX;
-use crate::protocol::{AttemptNumber, TaskId};
+use crate::protocol::{AttemptNumber, TaskId, TaskMap};
 
 /// The newest attempts of the tasks that were forgotten last.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Retired {
     /// Each task's newest attempt, and when it was forgotten.
-    attempts: HashMap<TaskId, (AttemptNumber, u64)>,
+    attempts: TaskMap<(AttemptNumber, u64)>,
     /// The same tasks in the order of their forgetting: by its offset in the task log.
     order: BTreeMap<u64, TaskId>,
 }

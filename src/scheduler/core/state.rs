@@ -1,7 +1,7 @@
 //! What the logs add up to.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::deaths::Deaths;
@@ -11,6 +11,7 @@ use crate::protocol::session::{FunctionOffer, SessionKind};
 use crate::protocol::task::{Argument, Outcome, TaskOptions, TaskStatus};
 use crate::protocol::{
     AttemptNumber, ChannelName, Digest, LogId, Payload, Producer, SessionId, TaskError, TaskId, TaskKey,
+    TaskMap, TaskSet,
 };
 
 /// The fold over all logs. Only [`State::apply`] changes it.
@@ -21,7 +22,7 @@ pub struct State {
     /// Records in the task log.
     pub tasks_head: u64,
     /// Every task that someone keeps.
-    pub tasks: HashMap<TaskId, Task>,
+    pub tasks: TaskMap<Task>,
     /// Every channel.
     pub channels: BTreeMap<LogId, Channel>,
     /// Every session that is not over.
@@ -50,7 +51,7 @@ pub struct State {
     /// Tasks whose lost result somebody needs: to be reopened.
     pub wanted: BTreeSet<TaskId>,
     /// Sessions that tasks opened as clients, by task.
-    pub attempt_sessions: HashMap<TaskId, BTreeSet<Producer>>,
+    pub attempt_sessions: TaskMap<BTreeSet<Producer>>,
     /// Those of them whose attempt is over: to be ended.
     pub overdue: BTreeSet<Producer>,
     /// How many tasks there are in each phase.
@@ -244,7 +245,7 @@ pub struct Session {
     /// How long it is waited for.
     pub lease_ms: u64,
     /// The tasks it holds.
-    pub holds: HashSet<TaskId>,
+    pub holds: TaskSet,
     /// The tasks whose newest attempt is with it, if it is a worker's.
     pub running: BTreeSet<TaskId>,
     /// The tasks whose stored result it keeps, if it is a worker's.

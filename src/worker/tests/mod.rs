@@ -1,5 +1,7 @@
 //! A whole worker, against a scripted scheduler.
 
+mod lanes;
+
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -38,11 +40,15 @@ struct Run {
 }
 
 async fn run_worker() -> Run {
+    run_worker_with(2).await
+}
+
+async fn run_worker_with(slots: u32) -> Run {
     let server = FakeServer::new().await;
     let options = Options {
         address: server.options().address,
         name: Some("w".to_owned()),
-        slots: 2,
+        slots,
         token: None,
         connect_timeout: Duration::from_secs(5),
         results: results::Options { at: At::Local, memory_bytes: 0, spill_dir: None },
@@ -65,8 +71,12 @@ fn offer(hello: &Hello) -> &WorkerOffer {
 
 impl Run {
     async fn assign(&mut self, n: u8, function: &str, arguments: Vec<Given>) -> TaskKey {
+        self.assign_at(n, MODULE, function, arguments).await
+    }
+
+    async fn assign_at(&mut self, n: u8, module: &str, function: &str, arguments: Vec<Given>) -> TaskKey {
         let key = TaskKey::unique(function, [n; 16]);
-        let function = format!("{MODULE}::{function}").into();
+        let function = format!("{module}::{function}").into();
         let assignment =
             Assignment { key: key.clone(), attempt: AttemptNumber(1), function, version: 1, arguments };
         self.peer.send(0, ServerMessage::Assign(assignment)).await;

@@ -1,0 +1,241 @@
+//! Lanes: where plain functions run, those that follow each other on one thread.
+//!
+//! To hand each of them to a thread and to wait for it costs two switches between threads, many times what a short
+//! function takes. So whoever has come to the end of one tells the outcome, and takes the next whose turn it is by
+//! itself. The session hears when nothing more is there for a lane: one wake-up for many outcomes.
+//!
+//! ```text
+//!   session ──add──▶ turns ◀──next── lane: call, report ──commands──▶ Connection
+//!      ▲                                  │
+//!      └──── large results, has ended ────┘
+//! ```
+//!
+//! A lane is not bound to a slot: it has one for each attempt anew. So one whose function blocks, was aborted, or has
+//! become a client holds up nothing; the session begins another lane for the slot that is free.
+//!
+//! Not here: async functions, arguments that have to be fetched, and what becomes of large results, since these wait
+//! for others. They are the session's.
+//!
+//! Invariants:
+//! - An outcome is told before the lane begins the next attempt, and only while the attempt was not aborted.
+//! - The lock is held while no function of a user's runs, and nothing is waited for.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use super::Options;
+use super::attempt::command_for;
+use super::context::Context;
+use super::registry::Registry;
+use super::run::{self, PlainFn};
+use super::turns::{Turns, held};
+use crate::client::connection::{Connection, Reply};
+use crate::client::function::{Registered, Run};
+use crate::protocol::Payload;
+use crate::protocol::command::Answer;
+use crate::protocol::message::{Assignment, Given};
+use crate::protocol::session::HeldAttempt;
+
+/// The lanes of a worker's session, and what they share with it.
+pub(super) struct Lanes {
+    connection: Connection,
+    registry: Arc<Registry>,
+    token: Option<String>,
+    shared: Mutex<Shared>,
+    /// A slot may be free, or there is something for the session to take.
+    news: Notify,
+}
+
+/// What the lanes and the session share.
+pub(super) struct Shared {
+    pub turns: Turns,
+    /// What is on a lane, and is not aborted.
+    running: HashSet<HeldAttempt>,
+    results: Vec<LargeResult>,
+    /// What was told and is not yet taken by the session, which waits for the answers.
+    told: Vec<Reply<Answer>>,
+}
+
+/// A result that is too large to be told. Its attempt is not over: it has its slot.
+pub(super) struct LargeResult {
+    pub attempt: HeldAttempt,
+    pub result: Payload,
+    /// When it began.
+    pub since: Instant,
+}
+
+impl Shared {
+    /// Whether nothing runs on a lane, and the session has taken all that came of it.
+    pub fn is_idle(&self) -> bool {
+        self.running.is_empty() && self.results.is_empty() && self.told.is_empty()
+    }
+
+    /// How many attempts are on lanes.
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// What was told since this was last asked.
+    pub fn take_told(&mut self) -> Vec<Reply<Answer>> {
+        std::mem::take(&mut self.told)
+    }
+
+    /// The large results since this was last asked.
+    pub fn take_results(&mut self) -> Vec<LargeResult> {
+        std::mem::take(&mut self.results)
+    }
+
+    /// An attempt that waits or is on a lane is not wanted any more: it takes no slot, and nobody hears of it, though
+    /// its function goes on to its end. Answers whether it was there.
+    pub fn abort(&mut self, attempt: &HeldAttempt) -> bool {
+        let results = self.results.len();
+        self.results.retain(|result| result.attempt != *attempt);
+        if self.running.remove(attempt) || self.results.len() < results {
+            self.turns.release(attempt);
+            return true;
+        }
+        self.turns.drop_waiting(attempt)
+    }
+
+    /// Nothing here is wanted any more.
+    pub fn abort_all(&mut self) {
+        self.turns.give_back();
+        self.running.clear();
+        self.results.clear();
+    }
+}
+
+impl Lanes {
+    pub fn new(connection: Connection, registry: Arc<Registry>, options: &Options) -> Arc<Self> {
+        let (running, results, told) = Default::default();
+        let turns = Turns::new(options.slots.max(1));
+        let shared = Mutex::new(Shared { turns, running, results, told });
+        Arc::new(Lanes { connection, registry, token: options.token.clone(), shared, news: Notify::new() })
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, Shared> {
+        // Nothing in here panics half-way.
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the scheduler listens, and the token for it.
+    pub fn scheduler(&self) -> (&str, Option<&str>) {
+        (self.connection.address(), self.token.as_deref())
+    }
+
+    /// Waits until there is something for the session to look at.
+    pub async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    /// An attempt has become a client: it takes no slot.
+    pub fn make_client(&self, attempt: &HeldAttempt) {
+        self.lock().turns.release(attempt);
+        self.news.notify_one();
+    }
+
+    /// The function of an assignment that can be called as it is, on a lane.
+    pub fn plain(&self, assignment: &Assignment) -> Option<PlainFn> {
+        let is_value = |given: &Given| matches!(given, Given::Value(_));
+        match self.registry.find(&assignment.function, assignment.version) {
+            Ok(Registered { run: Run::Blocking(function), .. }) => {
+                assignment.arguments.iter().all(is_value).then_some(*function)
+            }
+            _ => None,
+        }
+    }
+
+    /// Begins a lane with an attempt that has its slot.
+    pub fn begin(self: &Arc<Self>, assignment: Assignment, function: PlainFn) {
+        self.lock().running.insert(held(&assignment));
+        let this = self.clone();
+        // A runtime that shuts down never begins it: the task goes to another worker when the session ends.
+        tokio::task::spawn_blocking(move || this.run((assignment, function)));
+    }
+
+    /// Runs an attempt, and those behind it for as long as there is a slot, and a plain function has its turn.
+    fn run(self: Arc<Self>, first: (Assignment, PlainFn)) {
+        let mut next = Some(first);
+        let mut began = Instant::now();
+        while let Some((assignment, function)) = next {
+            let attempt = held(&assignment);
+            let key = assignment.key.clone();
+            let context = Context::new(self.clone(), &assignment);
+            tracing::debug!(task = %key, attempt = %attempt.attempt, "begins");
+            let arguments = assignment.arguments.into_iter().filter_map(value).collect();
+            let outcome = run::call(function, arguments, Some(context));
+            let report = command_for(&key, attempt.attempt, outcome);
+            let (since, ended) = (began, Instant::now());
+            began = ended;
+            let mut shared = self.lock();
+            if shared.running.remove(&attempt) {
+                match report {
+                    Ok(command) => {
+                        shared.told.push(self.connection.command(command));
+                        shared.turns.end(&attempt, ended - since);
+                    }
+                    Err(result) => {
+                        shared.results.push(LargeResult { attempt, result, since });
+                        self.news.notify_one();
+                    }
+                }
+            }
+            next = self.next(&mut shared);
+        }
+        self.news.notify_one();
+    }
+
+    /// The next attempt, if it has its turn and is one for a lane.
+    fn next(&self, shared: &mut Shared) -> Option<(Assignment, PlainFn)> {
+        let mut function = None;
+        let assignment = shared.turns.next_if(|assignment| {
+            function = self.plain(assignment);
+            function.is_some()
+        })?;
+        shared.running.insert(held(&assignment));
+        function.map(|function| (assignment, function))
+    }
+}
+
+fn value(given: Given) -> Option<Payload> {
+    match given {
+        Given::Value(payload) => Some(payload),
+        Given::Stored(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{AttemptNumber, TaskKey};
+
+    fn assignment(name: &str) -> Assignment {
+        let (key, attempt) = (TaskKey::named(name), AttemptNumber(1));
+        Assignment { key, attempt, function: "f".into(), version: 1, arguments: vec![] }
+    }
+
+    #[test]
+    fn what_is_aborted_is_here_no_more_wherever_it_was() {
+        let mut turns = Turns::new(2);
+        ["runs", "is large", "waits", "waits too"].iter().for_each(|name| turns.add(assignment(name)));
+        let (running, results, told) = Default::default();
+        let mut shared = Shared { turns, running, results, told };
+        let [runs, is_large] = [(); 2].map(|()| held(&shared.turns.next().unwrap()));
+        shared.running.insert(runs);
+        let result = Payload::encode(&1).unwrap();
+        shared.results.push(LargeResult { attempt: is_large, result, since: Instant::now() });
+
+        assert!(shared.abort(&held(&assignment("waits"))));
+        assert_eq!(shared.turns.next(), None, "no slot is free");
+        assert!(shared.abort(&is_large) && shared.take_results().is_empty());
+        assert_eq!(shared.turns.next(), Some(assignment("waits too")));
+        assert_eq!(shared.turns.next(), None);
+        assert!(shared.abort(&runs) && shared.is_idle());
+        assert!(!shared.abort(&runs), "it is not here");
+        shared.turns.add(assignment("next"));
+        assert_eq!(shared.turns.next(), Some(assignment("next")), "its slot is free");
+    }
+}
