@@ -3,6 +3,7 @@
 //! Nothing is ever kept for a reader: a batch is read only when there is a place for it in the outbox.
 //! So any number of subscriptions of a peer that takes nothing cost no more than that outbox.
 
+use std::num::NonZero;
 use std::sync::Arc;
 
 use tokio::sync::mpsc::OwnedPermit;
@@ -17,9 +18,14 @@ use crate::protocol::command::Rejection;
 use crate::protocol::message::{Position, ServerMessage};
 use crate::protocol::start::{Seen, Starts};
 
-/// Most reads of the log that are going on for subscriptions at one time: 16. More would only make a
-/// disk seek, and each holds a thread.
-pub(super) const READS_AT_ONCE_MAX: usize = 16;
+/// Most reads of the log that are going on for subscriptions at one time: half as many as there are cores, and at most
+/// 16, since more would only make a disk seek. Each holds a thread, and with one for each reader of a long history
+/// commands hardly have their turn: beside ten of them, on two cores, appends kept 0.31 to 0.38 of their rate with 16 reads
+/// at one time, and 0.69 to 0.86 with one.
+fn reads_at_once_max() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    (cores / 2).clamp(1, 16)
+}
 
 /// A way to the logs that all feeds share.
 #[derive(Clone)]
@@ -30,7 +36,7 @@ pub(super) struct Source {
 
 impl Source {
     pub fn new(reader: Reader) -> Self {
-        Source { reader, reads: Arc::new(Semaphore::new(READS_AT_ONCE_MAX)) }
+        Source { reader, reads: Arc::new(Semaphore::new(reads_at_once_max())) }
     }
 
     /// The starts that the store remembers.
