@@ -161,7 +161,7 @@ impl Writer {
     }
 
     fn is_quick(&self, commit: &Commit) -> bool {
-        self.typical < HERE_TIME_MAX && bytes_of(commit) <= HERE_BYTES_MAX
+        self.typical < HERE_TIME_MAX && bytes_of(commit) <= HERE_BYTES_MAX && !self.snapshots.is_writing()
     }
 
     fn look_if_due(&mut self) -> Option<Option<u64>> {

@@ -69,7 +69,7 @@ fn it_begins_anew_when_it_is_full_and_a_large_commit_goes_past_it() {
     let mut writer = Writer::begin(&log);
     let crash = |commits: u64| {
         let left = left(dir.path());
-        assert!(wal(&left).len() <= 4 << 20);
+        assert!(wal(&left).len() <= 2 << 20);
         let after = open_sled(left.path());
         assert_eq!((after.last(), after.last().seq), (log.last(), Seq(commits)));
         assert_eq!(read_all(&after, 1, 0), read_all(&log, 1, 0));

@@ -41,7 +41,12 @@ pub(super) fn check(store: &Path, known: Option<Last>) -> io::Result<Option<Stri
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
-    let commits = wal::read(store)?;
+    let commits = match wal::read(store) {
+        Err(error) if is_of_disk(&error) => {
+            return Ok(Some(format!("its write-ahead log cannot be read: {error}")));
+        }
+        commits => commits?,
+    };
     let wal = commits.first().zip(commits.last()).map(|(first, last)| first.seq..=last.seq);
     let checked = check_file(&mut file, index_end(store)?, known, wal);
     match checked {
@@ -54,17 +59,15 @@ pub(super) fn check(store: &Path, known: Option<Last>) -> io::Result<Option<Stri
 
 fn check_file(file: &mut File, index: u64, known: Option<Last>, wal: Option<Spare>) -> Result<(), Bad> {
     let segments = Segments::find(file, index, known.is_none())?;
-    let tail = segments.read(file)?;
-    match tail.judge(known, index, wal) {
-        None => Ok(()),
-        // Where there is an index, the newest commit may lie before what was read.
-        Some(Wrong::Behind(_))
-            if index > 0 && segments.newest_before(file)? >= known.map(|known| known.seq) =>
-        {
-            Ok(())
-        }
-        Some(Wrong::Behind(why) | Wrong::Lost(why)) => Err(Bad::Segment(why)),
+    let mut tail = segments.read(file)?;
+    let mut wrong = tail.judge(known, index, wal.clone());
+    if wrong.is_some() && index > 0 {
+        // Where there is an index, the newest commit may lie before what was read: that may be old batches alone, which
+        // sled has written anew.
+        tail.take_in(segments.newest_before(file)?);
+        wrong = tail.judge(known, index, wal);
     }
+    wrong.map_or(Ok(()), |why| Err(Bad::Segment(why)))
 }
 
 /// Whether the disk did not give what it had, rather than that nobody may have it.
@@ -219,14 +222,6 @@ impl Segments {
 /// The commits that the write-ahead log has, the first and the last.
 type Spare = RangeInclusive<Seq>;
 
-/// What is wrong, in words.
-enum Wrong {
-    /// The newest commit was not read.
-    Behind(String),
-    /// sled would not read what there is.
-    Lost(String),
-}
-
 /// What was read, and what lies behind the end of it.
 #[derive(Default)]
 struct Tail {
@@ -281,6 +276,14 @@ impl Tail {
         batches_in(bytes, true, &mut |_, header, _| *newest = (*newest).max(Some(header.seq)));
     }
 
+    /// Takes in the newest commit that lies before what was read.
+    fn take_in(&mut self, before: Option<Seq>) {
+        if self.read <= before {
+            self.read = before;
+            self.headers.clear();
+        }
+    }
+
     /// Takes back what counts only together with what is not there.
     fn finish(&mut self) {
         if let Some((last, before)) = self.together
@@ -308,11 +311,11 @@ impl Tail {
     }
 
     /// What is wrong. Up to the lsn `index` there may be commits that sled need not read again.
-    fn judge(&self, head: Option<Last>, index: u64, wal: Option<Spare>) -> Option<Wrong> {
+    fn judge(&self, head: Option<Last>, index: u64, wal: Option<Spare>) -> Option<String> {
         let known = head.map(|head| head.seq);
         let is_in_wal = wal.as_ref().zip(known).is_some_and(|(wal, known)| wal.contains(&known));
         if self.end > 0 && self.end < index {
-            return Some(Wrong::Lost("its file is damaged where its index of pages goes on".to_owned()));
+            return Some("its file is damaged where its index of pages goes on".to_owned());
         }
         // Where nothing was read that has a number, the head file's is the newest before.
         let reached = self.reached(index, wal).or(self.read);
@@ -326,20 +329,42 @@ impl Tail {
             Some(behind) => reached.is_none() && Some(behind) == known,
         };
         match (self.behind, reached, known) {
-            (Some(behind), _, _) if is_lost => Some(Wrong::Lost(format!(
+            (Some(behind), _, _) if is_lost => Some(format!(
                 "its file is damaged before the end: commit {} is the last that can be read, and behind it lies commit {behind}",
                 read.unwrap_or_default()
-            ))),
-            (_, Some(read), Some(known)) if read < known => Some(Wrong::Behind(format!(
-                "its newest commit is {read}, and the head file beside it says {known}"
-            ))),
-            (_, Some(read), Some(known)) if read == known && !is_in_wal && self.is_part_of(head) => {
-                Some(Wrong::Behind(format!("a part of its newest commit, {read}, is gone")))
+            )),
+            (_, Some(read), Some(known)) if read < known => {
+                Some(format!("its newest commit is {read}, and the head file beside it says {known}"))
             }
-            (_, None, Some(known)) if known > Seq(0) && index == 0 => Some(Wrong::Behind(format!(
-                "it has no commit that can be read, and the head file beside it says {known}"
-            ))),
+            (_, Some(read), Some(known)) if read == known && !is_in_wal && self.is_part_of(head) => {
+                Some(format!("a part of its newest commit, {read}, is gone"))
+            }
+            (_, None, Some(known)) if known > Seq(0) && index == 0 => {
+                Some(format!("it has no commit that can be read, and the head file beside it says {known}"))
+            }
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_batches_that_were_written_anew_are_not_taken_for_the_newest() {
+        let wal = Some(Seq(606)..=Seq(608));
+        let known = Some(Last { seq: Seq(608), ..Last::default() });
+        for behind in [None, Some(Seq(606))] {
+            let mut tail = Tail { read: Some(Seq(297)), behind, ..Tail::default() };
+            assert!(tail.judge(known, 1, wal.clone()).is_some());
+            tail.take_in(Some(Seq(605)));
+            assert_eq!(tail.judge(known, 1, wal.clone()), None);
+            tail.take_in(Some(Seq(604)));
+            assert_eq!(tail.judge(known, 1, wal.clone()), None, "what is older says nothing");
+        }
+        let mut short = Tail { read: Some(Seq(297)), ..Tail::default() };
+        short.take_in(Some(Seq(604)));
+        assert!(short.judge(known, 1, wal).is_some(), "commit 605 is nowhere");
     }
 }

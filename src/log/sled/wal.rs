@@ -40,9 +40,10 @@ const MAGIC: [u8; 4] = *b"HWWL";
 const CHECKSUM_AT: usize = 28;
 const ENTRY_HEADER: usize = 32;
 
-/// How large the file becomes: what a start has to read and put into sled at most, and what sled writes in one
-/// go. Twice as much made appends no faster.
-pub(super) const WAL_BYTES: u64 = 4 * 1024 * 1024;
+/// How large the file becomes: what a start has to read and put into sled at most, and what sled writes in one go.
+/// sled may take a segment anew when what replaced it was written a segment ago, not when that is durable; so between two
+/// checkpoints it must write less than a segment, 8 MiB, and it writes up to twice what it is given and more.
+pub(super) const WAL_BYTES: u64 = 2 * 1024 * 1024;
 
 /// What is larger than this is made durable by sled itself: writing it twice would take longer than sled's flush.
 const BYTES_MAX: u64 = 512 * 1024;
@@ -107,6 +108,14 @@ impl Wal {
     pub fn clear(&mut self) -> io::Result<()> {
         (self.at, self.zeroed) = (0, 0);
         self.file.set_len(0)
+    }
+}
+
+/// Removes the file from sled's directory, if there is one: a store of an older version has none of its own.
+pub(super) fn remove(store: &Path) -> io::Result<()> {
+    match std::fs::remove_file(store.join(NAME)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -47,6 +47,11 @@ impl Snapshots {
         self.held.clone()
     }
 
+    /// Whether one is being written, or what is behind it trimmed: that may hold up who writes to the log.
+    pub fn is_writing(&self) -> bool {
+        self.writing.as_ref().is_some_and(|writing| !writing.is_finished())
+    }
+
     /// Counts a commit that is durable, and begins a snapshot when one is due.
     pub fn committed(&mut self, commit: &Commit) {
         let is_due = self.schedule.counted(commit);
