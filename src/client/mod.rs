@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Everything a client asks has its place in its session's order when it is called, not when it is
-//! first polled; only appends to different channels that follow each other may change places. A connection that breaks is made again, and nobody who waits notices more than a delay.
+//! first polled; only appends to different channels that follow each other may change places. A connection that breaks
+//! is made again, and nobody who waits notices more than a delay.
 //!
 //! Appends and submissions can be on their way several at a time. Those to one channel keep their order, and so
 //! do submissions. Values that wait to be sent share a command, so that a program which does not wait for

@@ -89,11 +89,7 @@ impl Reader {
     /// Whether a read from this offset finds its first batch in memory, as long as it is not too long in coming.
     pub fn is_recent(&self, log: LogId, from: u64) -> bool {
         let recent = self.shared.recent.read().unwrap_or_else(PoisonError::into_inner);
-        recent
-            .logs
-            .get(&log)
-            .and_then(VecDeque::front)
-            .is_some_and(|first| first.header().base_offset <= from)
+        recent.holding(log, from).is_some()
     }
 
     /// As [`Log::find_element`]. It may read from the disk.
@@ -201,12 +197,15 @@ impl Recent {
         }
     }
 
+    /// The batches of a log, if they reach back to `from`.
+    fn holding(&self, log: LogId, from: u64) -> Option<&VecDeque<Batch>> {
+        let reach_back = |first: &Batch| first.header().base_offset <= from;
+        self.logs.get(&log).filter(|batches| batches.front().is_some_and(reach_back))
+    }
+
     /// Batches of a log from the one that holds `from`; none when that one is not here.
     fn read(&self, log: LogId, from: u64, bytes_max: usize) -> Vec<Batch> {
-        let Some(batches) = self.logs.get(&log) else { return Vec::new() };
-        if batches.front().is_none_or(|first| first.header().base_offset > from) {
-            return Vec::new();
-        }
+        let Some(batches) = self.holding(log, from) else { return Vec::new() };
         let start = batches.partition_point(|batch| batch.header().end_offset() <= from);
         let mut bytes = 0;
         let fits = |batch: &&Batch| {

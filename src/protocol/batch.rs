@@ -387,6 +387,11 @@ pub struct Commit {
 }
 
 impl Commit {
+    /// How many bytes its batches are.
+    pub fn bytes(&self) -> usize {
+        self.batches.iter().map(|batch| batch.bytes.len()).sum()
+    }
+
     /// A checksum over all of it: the chained headers of its batches, which carry their bodies' CRCs.
     /// `batches` is in the order of log and offset.
     pub fn digest<'a>(batches: impl IntoIterator<Item = &'a Batch>) -> Digest {

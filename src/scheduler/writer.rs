@@ -37,8 +37,7 @@ const LOOK_BYTES: usize = 8 * 1024 * 1024;
 /// something else meanwhile.
 const HERE_BYTES_MAX: usize = 16 * 1024;
 
-/// As long as a disk takes less than this, waiting for it takes no longer than two hand-overs between threads and what
-/// else could be done meanwhile.
+/// A disk that takes longer would keep the driver from all else for more than the hand-overs are worth.
 const HERE_TIME_MAX: Duration = Duration::from_millis(1);
 
 /// How much the newest commit counts in the time that commits take: an eighth.
@@ -161,16 +160,12 @@ impl Writer {
     }
 
     fn is_quick(&self, commit: &Commit) -> bool {
-        self.typical < HERE_TIME_MAX && bytes_of(commit) <= HERE_BYTES_MAX && !self.snapshots.is_writing()
+        self.typical < HERE_TIME_MAX && commit.bytes() <= HERE_BYTES_MAX && !self.snapshots.is_writing()
     }
 
     fn look_if_due(&mut self) -> Option<Option<u64>> {
         self.look.if_due(self.log.as_ref())
     }
-}
-
-fn bytes_of(commit: &Commit) -> usize {
-    commit.batches.iter().map(|batch| batch.bytes().len()).sum()
 }
 
 /// When it is looked how much is free, and what was seen last.
@@ -193,7 +188,7 @@ impl Look {
     }
 
     fn written(&mut self, commit: &Commit) {
-        self.bytes += bytes_of(commit);
+        self.bytes += commit.bytes();
     }
 
     /// What is free, if it is time to look and something else is seen than before.

@@ -119,8 +119,6 @@ async fn run(
     pieces: mpsc::Sender<Piece>,
 ) -> Option<()> {
     let Wanted { number, log, from, credit_bytes } = wanted;
-    let piece = |message, batches| Piece { number, message, batches };
-    let refused = |rejection: Rejection| piece(ServerMessage::SubscriptionRefused(rejection), Vec::new());
 
     let slot = pieces.reserve().await.ok()?;
     let opened = source.read(move |reader| {
@@ -130,11 +128,11 @@ async fn run(
     });
     let mut subscription = match opened.await? {
         Ok((subscription, subscribed)) => {
-            slot.send(piece(subscribed, Vec::new()));
+            slot.send(Piece { number, message: subscribed, batches: Vec::new() });
             subscription
         }
         Err(rejection) => {
-            slot.send(refused(rejection));
+            slot.send(refused(number, rejection));
             return Some(());
         }
     };
@@ -156,6 +154,10 @@ async fn run(
             Wait::Over => return Some(()),
         }
     }
+}
+
+fn refused(number: u64, rejection: Rejection) -> Piece {
+    Piece { number, message: ServerMessage::SubscriptionRefused(rejection), batches: Vec::new() }
 }
 
 /// What a subscription waits for.
@@ -194,16 +196,15 @@ fn step(subscription: &mut Subscription, number: u64, slot: OwnedPermit<Piece>, 
     loop {
         let bounds = reader.bounds(log);
         let step = subscription.step(bounds, |from, bytes_max| reader.read(log, from, bytes_max));
-        let (message, batches, goes_on) = match step {
-            Ok(Step::Send(message, batches)) => (message, batches, true),
+        let pieces = match step {
+            Ok(Step::Send(message, batches)) => slot.send(Piece { number, message, batches }),
             Ok(Step::WaitForCredit) => return Wait::Credit,
             Ok(Step::WaitForHead) => return Wait::Head,
-            Err(rejection) => (ServerMessage::SubscriptionRefused(rejection), Vec::new(), false),
+            Err(rejection) => {
+                slot.send(refused(number, rejection));
+                return Wait::Over;
+            }
         };
-        let pieces = slot.send(Piece { number, message, batches });
-        if !goes_on {
-            return Wait::Over;
-        }
         slot = match pieces.try_reserve_owned() {
             Ok(slot) => slot,
             Err(_) => return Wait::Slot,

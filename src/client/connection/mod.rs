@@ -9,8 +9,8 @@
 //! ```
 //!
 //! A call takes its place in the order of the session when it is made, not when its answer is first
-//! polled; values for one channel that wait share a command ([`Connection::append`]). How much is asked at once is bounded by what the caller does not wait for; of a
-//! subscription's records no more than a window is kept here.
+//! polled; values for one channel that wait share a command ([`Connection::append`]). How much is asked at once is
+//! bounded by what the caller does not wait for; of a subscription's records no more than a window is kept here.
 //!
 //! When the last handle is dropped, the actor waits for the answers to all commands, says goodbye, and
 //! closes: at most [`LEAVE_MS_MAX`] later. A program that ends its runtime before that should

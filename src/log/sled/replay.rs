@@ -57,7 +57,7 @@ pub(super) fn check(store: &Path, known: Option<Last>) -> io::Result<Option<Stri
     }
 }
 
-fn check_file(file: &mut File, index: u64, known: Option<Last>, wal: Option<Spare>) -> Result<(), Bad> {
+fn check_file(file: &mut File, index: u64, known: Option<Last>, wal: Option<InWal>) -> Result<(), Bad> {
     let segments = Segments::find(file, index, known.is_none())?;
     let mut tail = segments.read(file)?;
     let mut wrong = tail.judge(known, index, wal.clone());
@@ -219,8 +219,8 @@ impl Segments {
     }
 }
 
-/// The commits that the write-ahead log has, the first and the last.
-type Spare = RangeInclusive<Seq>;
+/// The commits that the write-ahead log has, the first to the last.
+type InWal = RangeInclusive<Seq>;
 
 /// What was read, and what lies behind the end of it.
 #[derive(Default)]
@@ -295,7 +295,7 @@ impl Tail {
     }
 
     /// The newest commit that there is once the write-ahead log has gone on from what was read.
-    fn reached(&self, index: u64, wal: Option<Spare>) -> Option<Seq> {
+    fn reached(&self, index: u64, wal: Option<InWal>) -> Option<Seq> {
         let (first, last) = wal?.into_inner();
         let before = Seq(first.0.saturating_sub(1));
         // Where sled has an index, its newest commit may lie before what was read. Whether it does is seen later.
@@ -311,7 +311,7 @@ impl Tail {
     }
 
     /// What is wrong. Up to the lsn `index` there may be commits that sled need not read again.
-    fn judge(&self, head: Option<Last>, index: u64, wal: Option<Spare>) -> Option<String> {
+    fn judge(&self, head: Option<Last>, index: u64, wal: Option<InWal>) -> Option<String> {
         let known = head.map(|head| head.seq);
         let is_in_wal = wal.as_ref().zip(known).is_some_and(|(wal, known)| wal.contains(&known));
         if self.end > 0 && self.end < index {

@@ -60,6 +60,11 @@ impl Trees {
         Ok(())
     }
 
+    /// The same for batches that were put in.
+    fn touch_for(&self, batches: &[Batch]) -> Result<(), Failure> {
+        self.touch(batches.iter().map(|batch| batch.bytes().len()).sum())
+    }
+
     /// Hands everything to the system. It is not on the disk then: see [`super`].
     pub fn flush(&self) -> Result<(), Failure> {
         self.db.flush()?;
@@ -101,7 +106,7 @@ impl Trees {
             let header = batch.header();
             self.batches.insert(key(header.log, header.base_offset), batch.bytes().as_ref())?;
         }
-        self.touch(batches.iter().map(|batch| batch.bytes().len()).sum())
+        self.touch_for(batches)
     }
 
     /// Puts batches under their keys, all or none. For that sled writes out all that it had before.
@@ -112,7 +117,7 @@ impl Trees {
             all.insert(&key(header.log, header.base_offset), batch.bytes().as_ref());
         }
         self.batches.apply_batch(all)?;
-        self.touch(batches.iter().map(|batch| batch.bytes().len()).sum())
+        self.touch_for(batches)
     }
 
     /// Puts anything under a key.
