@@ -1,9 +1,8 @@
 //! What a snapshot holds: the scheduler's state at a commit, item by item.
 //!
-//! Only what cannot be told from the rest is here; indexes are made anew. Items come in the order of the
-//! variants, each kind as often as there is something to say: first [`SnapshotItem::Head`], once, and last
-//! [`SnapshotItem::End`]. They
-//! are postcard, one after the other, in pieces of about [`PIECE_BYTES`]; an item is never cut. Variants
+//! Only what cannot be told from the rest is here; indexes are made anew. First comes [`SnapshotItem::Head`], once, then
+//! sessions, each with its answers, then channels; then all else in any order, but a function before the tasks that
+//! call it, and last [`SnapshotItem::End`]. They are postcard, one after the other, in pieces of about [`PIECE_BYTES`]; an item is never cut. Variants
 //! are appended, never reordered; `tests/it/formats` pins the bytes of each.
 
 use serde::{Deserialize, Serialize};

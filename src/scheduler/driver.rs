@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Pipeline;
 use super::core::Effect;
 use super::handle::{Call, Connected, ConnectionId, Departure, Outgoing, Request};
-use super::snapshots;
+use super::snapshots::Snapshots;
 use super::writer::{self, Done, Written};
 use crate::log::Error;
 use crate::protocol::command::Rejection;
@@ -52,7 +52,7 @@ pub(super) struct Driver {
     calls: mpsc::Receiver<Call>,
     commits: writer::Commits,
     written: mpsc::UnboundedReceiver<Written>,
-    hold: snapshots::Hold,
+    snapshots: Snapshots,
     connections: u64,
     arriving: HashMap<ConnectionId, Arriving>,
     outboxes: HashMap<ConnectionId, mpsc::UnboundedSender<Outgoing>>,
@@ -64,14 +64,14 @@ impl Driver {
         pipeline: Pipeline,
         calls: mpsc::Receiver<Call>,
         (commits, written): (writer::Commits, mpsc::UnboundedReceiver<Written>),
-        hold: snapshots::Hold,
+        snapshots: Snapshots,
     ) -> Driver {
         Driver {
             pipeline,
             calls,
             commits,
             written,
-            hold,
+            snapshots,
             connections: 0,
             arriving: HashMap::new(),
             outboxes: HashMap::new(),
@@ -98,6 +98,7 @@ impl Driver {
             let _ = outbox.send(Outgoing { number: 0, message: ServerMessage::Closing(why.clone()) });
         }
         // The log is let go of before this ends: whoever waits for it may open the store again.
+        drop(self.snapshots);
         drop(self.commits);
         while self.written.recv().await.is_some() {}
         ended
@@ -125,7 +126,9 @@ impl Driver {
                 return Ok(());
             }
             let full = self.pipeline.is_full();
-            let deadline = if stopping { PULSE } else { self.until_deadline() };
+            self.snapshots.step(&mut self.pipeline);
+            let deadline = if stopping { PULSE } else { self.until_deadline().min(PULSE) };
+            let deadline = deadline.min(self.snapshots.next_step_in().unwrap_or(PULSE));
             tokio::select! {
                 biased;
                 written = self.written.recv() => {
@@ -139,7 +142,7 @@ impl Driver {
                     Some(call) => stopping = self.take(call) || self.take_all_there_are(),
                     None => stopping = true,
                 },
-                () = tokio::time::sleep(deadline.min(PULSE)), if !full => {}
+                () = tokio::time::sleep(deadline), if !full => {}
             }
         }
     }
@@ -151,7 +154,9 @@ impl Driver {
                 self.carry_out(effect);
             }
             let Some(commit) = self.pipeline.next_commit(now()) else { return Ok(()) };
-            let is_idle = self.calls.is_empty();
+            self.snapshots.committing(&commit, &mut self.pipeline);
+            // Beside a snapshot that is being written the disk may take its time.
+            let is_idle = self.calls.is_empty() && !self.snapshots.is_taking();
             match is_idle.then(|| self.commits.write_here(&commit)).flatten() {
                 Some(written) => written?,
                 None => {
@@ -179,7 +184,7 @@ impl Driver {
             None if was_low => tracing::info!(%store, "the disk has room again: everything is taken"),
             _ => {}
         }
-        self.hold.set(shortage.is_some());
+        self.snapshots.hold(shortage.is_some());
     }
 
     fn until_deadline(&self) -> Duration {

@@ -16,6 +16,7 @@ use super::handle::{ConnectionId, Request};
 use crate::protocol::batch::{Commit, OpenBatch};
 use crate::protocol::command::Answer;
 use crate::protocol::message::{Hello, ServerMessage};
+use crate::protocol::snapshot::SnapshotItem;
 use crate::protocol::{Epoch, LogId, Seq, TimeMs};
 
 /// Most records of an open commit, and most bytes: while there are more, no further calls are to be
@@ -160,6 +161,28 @@ impl Pipeline {
         let (seq, epoch) = (self.handed_out, self.epoch);
         let open = std::mem::take(&mut self.open).into_values().flatten();
         Some(Commit { seq, epoch, batches: open.map(|batch| batch.seal(seq, epoch, now)).collect() })
+    }
+
+    /// Begins to take a snapshot of the state at the commit that was handed out last; one that was being taken is given
+    /// up. To be called before anything else happens to the core, and of use only once that commit is durable.
+    pub fn begin_snapshot(&mut self) {
+        debug_assert_eq!(self.open_records, 0, "the state is ahead of the commit");
+        self.core.begin_snapshot();
+    }
+
+    /// See [`Core::next_items`].
+    pub fn next_items(&mut self, tasks: usize) -> Option<Vec<SnapshotItem>> {
+        self.core.next_items(tasks)
+    }
+
+    /// See [`Core::end_snapshot`].
+    pub fn end_snapshot(&mut self) {
+        self.core.end_snapshot();
+    }
+
+    /// The newest durable commit.
+    pub fn durable(&self) -> Seq {
+        self.durable
     }
 
     /// The commit that was on its way is durable.

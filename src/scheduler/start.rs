@@ -113,12 +113,12 @@ async fn run(
     let (starts, seq, store) = (log.starts(), log.last().seq, log.describe());
     let facts = LogFacts { starts, seq, receipt: receipt.clone(), store, shortage: None };
     let pipeline = Pipeline::new(Core::new(recovered.state, settings, facts, now()), receipt.epoch, seq);
-    let (free, hold) = (writer::free_bytes(log.as_ref(), &mut false), snapshots.hold());
-    let writer = writer::spawn(log, reader, snapshots);
+    let free = writer::free_bytes(log.as_ref(), &mut false);
+    let writer = writer::spawn(log, reader);
     recovering.finish();
     // Nobody may want to know.
     let _ = found.send(receipt);
-    Driver::new(pipeline, calls, writer, hold).run(free).await
+    Driver::new(pipeline, calls, writer, snapshots).run(free).await
 }
 
 /// A recovery that is under way.
@@ -177,7 +177,9 @@ impl Recovering {
 fn receipt_of(log: &dyn Log, recovered: &Recovered, damage: Option<String>) -> Receipt {
     let Recovered { state, records, lost, .. } = recovered;
     let damage: Vec<String> = damage.into_iter().chain(lost.in_words()).collect();
-    let requeued = state.ready.values().flatten().filter(|(_, _, id)| state.tasks[id].attempt.0 > 0);
+    let turns = state.ready.values().flatten();
+    let ready = turns.filter_map(|(_, submitted_at)| state.tasks.submitted_at(*submitted_at));
+    let requeued = ready.filter(|id| state.tasks[id].attempt.0 > 0);
     let last = log.last();
     Receipt {
         epoch: log.starts().newest().epoch,

@@ -1,5 +1,5 @@
 //! The writer: the only place that writes to the log. It makes one commit durable at a time, shows it to the
-//! readers, and says so. Snapshots are begun here, and made elsewhere. After a failure it takes no more.
+//! readers, and says so. After a failure it takes no more.
 //!
 //! It has a thread, so that the next commit fills while one is on its way to the disk. A driver that has nothing else
 //! to do writes a small one itself: a lone command pays for no hand-over to that thread and back. The thread looks how
@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::snapshots::Snapshots;
 use crate::log::{Error, Log, Reader};
 use crate::protocol::Seq;
 use crate::protocol::batch::Commit;
@@ -66,15 +65,10 @@ impl Commits {
 }
 
 /// Starts the writer's thread.
-pub(super) fn spawn(
-    log: Arc<dyn Log>,
-    reader: Reader,
-    snapshots: Snapshots,
-) -> (Commits, mpsc::UnboundedReceiver<Written>) {
+pub(super) fn spawn(log: Arc<dyn Log>, reader: Reader) -> (Commits, mpsc::UnboundedReceiver<Written>) {
     let (sender, waiting) = std_mpsc::channel::<Commit>();
     let (done, written) = mpsc::unbounded_channel();
-    let writer =
-        Writer { log, reader, snapshots, look: Look::default(), typical: Duration::ZERO, has_failed: false };
+    let writer = Writer { log, reader, look: Look::default(), typical: Duration::ZERO, has_failed: false };
     let writer = Arc::new(Mutex::new(writer));
     let commits = Commits { thread: sender, writer: writer.clone() };
     let thread = std::thread::Builder::new().name("log-writer".to_owned());
@@ -138,7 +132,6 @@ fn lock(writer: &Mutex<Writer>) -> MutexGuard<'_, Writer> {
 struct Writer {
     log: Arc<dyn Log>,
     reader: Reader,
-    snapshots: Snapshots,
     look: Look,
     /// How long commits take.
     typical: Duration,
@@ -155,12 +148,11 @@ impl Writer {
         self.typical = (self.typical * (NEWEST_PART - 1) + began.elapsed()) / NEWEST_PART;
         self.reader.publish(commit);
         self.look.written(commit);
-        self.snapshots.committed(commit);
         Ok(())
     }
 
     fn is_quick(&self, commit: &Commit) -> bool {
-        self.typical < HERE_TIME_MAX && commit.bytes() <= HERE_BYTES_MAX && !self.snapshots.is_writing()
+        self.typical < HERE_TIME_MAX && commit.bytes() <= HERE_BYTES_MAX
     }
 
     fn look_if_due(&mut self) -> Option<Option<u64>> {
@@ -226,7 +218,6 @@ mod tests {
     use crate::log::{Faulty, Memory};
     use crate::protocol::batch::OpenBatch;
     use crate::protocol::{Epoch, LogId};
-    use crate::scheduler::{recovery, snapshots};
 
     fn commit(seq: u64, offset: u64, bytes: usize) -> Commit {
         let mut open = OpenBatch::new(LogId(1), offset, offset);
@@ -238,9 +229,7 @@ mod tests {
     fn writer() -> (Arc<Faulty<Memory>>, Commits, mpsc::UnboundedReceiver<Written>) {
         let log = Arc::new(Faulty::new(Memory::new()));
         log.begin_epoch().unwrap();
-        let recovered = recovery::recover(log.as_ref(), &mut |_| Ok(())).unwrap();
-        let snapshots = Snapshots::new(log.clone(), snapshots::Options::default(), &recovered);
-        let (commits, written) = spawn(log.clone(), Reader::new(log.clone()), snapshots);
+        let (commits, written) = spawn(log.clone(), Reader::new(log.clone()));
         (log, commits, written)
     }
 

@@ -49,7 +49,8 @@ impl Scene {
         let before = self.core.state().clone();
         step(&mut self.core, &mut out);
         self.names = self.core.state().clone();
-        self.names.tasks.extend(before.tasks);
+        let gone = before.tasks.iter().filter(|(id, _)| !self.core.state().tasks.contains_key(id));
+        gone.for_each(|(id, task)| self.names.tasks.insert(*id, task.clone()));
         for placed in &out.events {
             let log = self.logs.entry(placed.event.log()).or_default();
             assert_eq!(placed.offset, log.len() as u64, "offsets are dense");

@@ -10,10 +10,9 @@ use headwater::protocol::command::Answer;
 use headwater::protocol::event::Receipt;
 use headwater::protocol::message::{ClientMessage, Closing, Hello, ServerMessage};
 use headwater::protocol::start::RecoveryProgress;
-use headwater::protocol::{Epoch, TimeMs};
+use headwater::protocol::{Epoch, Seq, TimeMs};
 use headwater::scheduler::core::{Core, Effect, LogFacts, Settings};
 use headwater::scheduler::names::{self, More, Names};
-use headwater::scheduler::snapshots::{self, History};
 use headwater::scheduler::{ConnectionId, Pipeline, Request, recovery};
 use headwater::server::{Step, Subscription};
 
@@ -41,6 +40,9 @@ pub struct Disk {
 /// A start takes fewer steps than this to recover.
 const RECOVERY_STEPS_MAX: u64 = 60;
 
+/// How many tasks a snapshot comes to at a time: few, so that much happens meanwhile.
+const TASKS_PER_STEP: usize = 2;
+
 /// The names of the channels, as a start finds them before its state.
 pub fn names_in(log: &Memory) -> Names {
     let mut all = Names::new();
@@ -65,6 +67,16 @@ pub struct Server {
     /// The names that are known while it recovers.
     names: Names,
     commit: Option<(Commit, Writing)>,
+    snapshot: Snapshot,
+}
+
+/// A snapshot that is due, or being taken.
+#[derive(Default)]
+struct Snapshot {
+    is_due: bool,
+    of: Option<Seq>,
+    piece: Vec<u8>,
+    items: u64,
 }
 
 #[derive(Default)]
@@ -109,6 +121,7 @@ impl Server {
             waiting,
             names,
             commit: None,
+            snapshot: Snapshot::default(),
         };
         server.look(disk.free_bytes, told);
         Ok(server)
@@ -152,6 +165,12 @@ impl Server {
     pub fn write(&mut self, now: TimeMs) -> Result<(), Error> {
         let Some((commit, writing)) = &mut self.commit else {
             self.commit = self.pipeline.next_commit(now).map(|commit| (commit, Writing::HandedOver));
+            if let Some((commit, _)) = &self.commit
+                && self.snapshot.is_due
+            {
+                self.pipeline.begin_snapshot();
+                self.snapshot = Snapshot { of: Some(commit.seq), ..Snapshot::default() };
+            }
             return Ok(());
         };
         *writing = match writing {
@@ -172,16 +191,28 @@ impl Server {
         Ok(())
     }
 
-    /// The thread that writes snapshots writes one, or fails to.
-    pub fn write_snapshot(&mut self, now: TimeMs, told: &mut Told) {
-        if self.pipeline.core().shortage().is_some() {
-            return;
+    /// A snapshot is due: it begins with the next commit.
+    pub fn want_snapshot(&mut self) {
+        self.snapshot.is_due = self.pipeline.core().shortage().is_none();
+    }
+
+    /// A bit of the snapshot is taken that has begun; in the end it is written, or not.
+    pub fn take_snapshot(&mut self, told: &mut Told) {
+        let Some(at) = self.snapshot.of else { return };
+        if let Some(items) = self.pipeline.next_items(TASKS_PER_STEP) {
+            for item in items {
+                self.snapshot.items += 1;
+                self.snapshot.piece = postcard::to_extend(&item, std::mem::take(&mut self.snapshot.piece))
+                    .expect("an item encodes");
+            }
+        } else if self.pipeline.durable() >= at {
+            let Snapshot { piece, items, .. } = std::mem::take(&mut self.snapshot);
+            let written = self.writer.write_snapshot(at, &mut std::iter::once(piece));
+            told.push(match written {
+                Ok(()) => format!("snapshot of commit {at}, {items} items"),
+                Err(error) => format!("no snapshot: {error}"),
+            });
         }
-        let written = snapshots::write(&self.writer, History::All, now, &|| Ok(()));
-        told.push(match written {
-            Ok(written) => format!("snapshot at commit {}, {} items", written.at, written.items),
-            Err(error) => format!("no snapshot: {error}"),
-        });
     }
 
     /// Lets time pass.

@@ -30,7 +30,7 @@ impl Told {
 /// A task in a few letters: its label where the state knows it.
 pub fn task(state: &State, id: TaskId) -> String {
     match state.tasks.get(&id) {
-        Some(task) => task.label.to_string(),
+        Some(task) => task.label().to_owned(),
         None => id.to_string()[..6].to_owned(),
     }
 }

@@ -141,8 +141,9 @@ impl World {
                     self.serve(|server, _, network, _| server.feed(wire, which, network));
                 }
             }
-            500..520 => self.serve(|server, now, _, _| server.tick(now)),
-            520..525 => self.serve(|server, now, _, told| server.write_snapshot(now, told)),
+            500..515 => self.serve(|server, now, _, _| server.tick(now)),
+            515..520 => self.serve(|server, _, _, _| server.want_snapshot()),
+            520..525 => self.serve(|server, _, _, told| server.take_snapshot(told)),
             525..530 => {
                 let free_bytes = self.free_bytes;
                 self.serve(|server, _, _, told| server.look(free_bytes, told));
@@ -347,8 +348,11 @@ impl World {
         let seen = (server.epoch(), core.state().records(), server.connections());
         if seen != self.checked {
             core.check();
-            for (id, task) in &core.state().tasks {
-                let deaths = task.call.as_ref().map_or(0, |call| call.deaths.count);
+            for (id, task) in core.state().tasks.iter() {
+                let deaths = task
+                    .call
+                    .as_ref()
+                    .map_or(0, |call| call.deaths.as_ref().map_or(0, |deaths| deaths.count));
                 assert!(deaths < SETTINGS.deaths_max, "{id} is poison after {deaths} deaths, and goes on");
             }
             self.checked = seen.clone();

@@ -3,12 +3,10 @@
 //! Events of different channels, and of a channel and the task log, touch different things, or things
 //! that add up; so each log may be folded on its own, the task log first.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-
 use super::Event;
-use super::deaths::{Death, Deaths};
+use super::deaths::Death;
 use super::state::{Call, Channel, Keepers, Phase, Remembered, Session, State, Stored, Task};
+use super::value::Value;
 use crate::protocol::event::{Origin, TaskResult};
 use crate::protocol::limits::IN_FLIGHT_MAX;
 use crate::protocol::session::{FunctionOffer, SessionKind};
@@ -64,7 +62,7 @@ impl State {
             }
             TaskEvent::Started { task, attempt, worker } => self.start(*task, *attempt, *worker),
             TaskEvent::Finished { task, result: TaskResult::Inline(result), .. } => {
-                self.settle(*task, Phase::Finished(result.clone()));
+                self.settle(*task, Phase::Finished(Value::from(result)));
             }
             TaskEvent::Finished { task, result: TaskResult::Stored(result), .. } => {
                 let holders = self.worker_of(*task).into_iter().collect();
@@ -85,7 +83,7 @@ impl State {
             TaskEvent::Died { task, attempt, worker, reason, counts } => {
                 if let Some(call) = self.tasks.get_mut(task).and_then(|task| task.call.as_mut()) {
                     let death = Death { attempt: *attempt, worker: worker.clone(), reason: *reason };
-                    if *counts { call.deaths.add(death) } else { call.deaths = Deaths::default() }
+                    if *counts { call.deaths.get_or_insert_default().add(death) } else { call.deaths = None }
                 }
             }
             TaskEvent::Copied { task, worker } => self.change_holders(*task, |holders| {
@@ -149,7 +147,7 @@ impl State {
             self.change_holders(task, |holders| holders.retain(|holder| *holder != producer));
         }
         for task in session.holds {
-            self.change_keepers(task, |keepers| keepers.sessions = keepers.sessions.saturating_sub(1));
+            self.change_keepers(task, |keepers| keepers.holders.remove(producer));
         }
     }
 
@@ -170,9 +168,9 @@ impl State {
         self.remember(origin, |_| Remembered::Done);
         let id = submission.key.id;
         self.displace(offset, id);
-        let dependencies = submission.dependencies();
+        let call = Call::new(&submission.arguments, submission.options);
         let mut missing = 0;
-        for dependency in &dependencies {
+        for dependency in &call.dependencies {
             let Some(task) = self.tasks.get_mut(dependency) else { continue };
             if !task.phase.has_result() {
                 missing += 1;
@@ -181,44 +179,21 @@ impl State {
                 self.doomed.insert(id);
             }
             if let Some(call) = &mut task.call {
-                call.waiting.insert(id);
+                call.add_waiting(id);
             }
             self.change_keepers(*dependency, |keepers| keepers.dependents += 1);
         }
         let function = FunctionOffer { name: submission.function.clone(), version: submission.version };
-        let call = Call {
-            arguments: submission.arguments.clone(),
-            dependencies,
-            waiting: BTreeSet::new(),
-            options: submission.options,
-            failures: 0,
-            deaths: Deaths::default(),
-        };
-        let keepers = Keepers { detached: submission.options.detach, ..Keepers::default() };
-        let task = Task {
-            label: submission.key.label.clone(),
-            function: self.shared_function(function),
-            submitted_at: offset,
-            attempt: self.retired.take(id),
-            phase: Phase::Waiting { missing },
-            call: Some(Box::new(call)),
-            keepers,
-        };
+        let (function, attempt) = (self.tasks.share(function), self.retired.take(id));
+        let mut task = Task::new(&submission.key.label, function, offset, attempt, Some(call));
+        task.phase = Phase::Waiting { missing };
+        task.keepers.detached = submission.options.detach;
         self.tasks.insert(id, task);
-        self.order.insert(offset, id);
         self.counts.pending += 1;
         self.change_keepers(id, |_| {});
         self.hold(origin.producer, id);
         if missing == 0 {
             self.set_phase(id, Phase::Ready);
-        }
-    }
-
-    /// One allocation for all ready tasks of a function.
-    fn shared_function(&self, function: FunctionOffer) -> Arc<FunctionOffer> {
-        match self.ready.get_key_value(&function) {
-            Some((shared, _)) => shared.clone(),
-            None => Arc::new(function),
         }
     }
 
@@ -228,24 +203,19 @@ impl State {
         }
         let Some(session) = self.sessions.get_mut(&producer) else { return };
         if session.holds.insert(task) {
-            self.change_keepers(task, |keepers| keepers.sessions += 1);
+            self.change_keepers(task, |keepers| keepers.holders.insert(producer));
         }
     }
 
     fn release(&mut self, producer: Producer, task: TaskId) {
         let Some(session) = self.sessions.get_mut(&producer) else { return };
         if session.holds.remove(&task) {
-            self.change_keepers(task, |keepers| keepers.sessions = keepers.sessions.saturating_sub(1));
+            self.change_keepers(task, |keepers| keepers.holders.remove(producer));
         }
     }
 
     fn keep_on_channel(&mut self, task: TaskId, log: LogId) {
-        self.change_keepers(task, |keepers| {
-            match keepers.channels.binary_search_by_key(&log, |(log, _)| *log) {
-                Ok(at) => keepers.channels[at].1 += 1,
-                Err(at) => keepers.channels.insert(at, (log, 1)),
-            }
-        });
+        self.change_keepers(task, |keepers| keepers.add_element(log));
     }
 
     pub(super) fn change_keepers(&mut self, id: TaskId, change: impl FnOnce(&mut Keepers)) {
@@ -282,16 +252,16 @@ impl State {
         } else {
             self.leave_dependencies(id, &call, was_open);
         }
-        for waiting in &call.waiting {
-            let Some(task) = self.tasks.get_mut(waiting) else { continue };
+        for waiting in call.waiting() {
+            let Some(task) = self.tasks.get_mut(&waiting) else { continue };
             let Phase::Waiting { missing } = &mut task.phase else { continue };
             if !has_result {
-                self.doomed.insert(*waiting);
+                self.doomed.insert(waiting);
                 continue;
             }
             *missing -= 1;
             if *missing == 0 {
-                self.set_phase(*waiting, Phase::Ready);
+                self.set_phase(waiting, Phase::Ready);
             }
         }
         if may_be_lost && let Some(task) = self.tasks.get_mut(&id) {
@@ -304,7 +274,7 @@ impl State {
     fn leave_dependencies(&mut self, id: TaskId, call: &Call, was_open: bool) {
         for dependency in &call.dependencies {
             if let Some(call) = self.tasks.get_mut(dependency).and_then(|task| task.call.as_mut()) {
-                call.waiting.remove(&id);
+                call.remove_waiting(id);
             }
             // A dependency that was lost and came again counts anew.
             self.change_keepers(*dependency, |keepers| {
@@ -322,7 +292,6 @@ impl State {
         let Some(task) = self.tasks.remove(&id) else { return };
         self.counts.failed -= 1;
         self.retired.put(id, task.attempt, offset);
-        self.order.remove(&task.submitted_at);
         self.unkept.remove(&id);
         if let Some(call) = task.call {
             self.leave_dependencies(id, &call, was_open);
@@ -335,7 +304,7 @@ impl State {
         let before = std::mem::replace(&mut task.phase, phase);
         *self.counts.of(&before) -= 1;
         *self.counts.of(&task.phase) += 1;
-        let turn = task.turn(id);
+        let turn = task.turn();
         match before {
             Phase::Waiting { .. } => {
                 self.doomed.remove(&id);

@@ -1,7 +1,7 @@
 //! The invariants of the state, checked after every step of the simulator and of the scenarios. Each
 //! index is compared with what it follows from.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::Core;
 use super::state::{Counts, Phase, State};
@@ -28,12 +28,14 @@ impl State {
     }
 
     fn check_keepers(&self) {
-        let mut sessions: TaskMap<u32> = TaskMap::default();
-        for task in self.sessions.values().flat_map(|session| &session.holds) {
-            *sessions.entry(*task).or_default() += 1;
+        let mut sessions: TaskMap<BTreeSet<Producer>> = TaskMap::default();
+        for (producer, session) in &self.sessions {
+            for task in &session.holds {
+                sessions.entry(*task).or_default().insert(*producer);
+            }
         }
         let (mut dependents, mut lineage): (TaskMap<u32>, TaskMap<u32>) = Default::default();
-        for (id, task) in &self.tasks {
+        for (id, task) in self.tasks.iter() {
             for dependency in task.call.iter().flat_map(|call| &call.dependencies) {
                 // What is lost is known of nobody, and who needs it is to be failed.
                 if self.tasks.contains_key(dependency) {
@@ -48,12 +50,9 @@ impl State {
                 }
             }
         }
-        for (id, task) in &self.tasks {
-            assert_eq!(
-                task.keepers.sessions,
-                sessions.remove(id).unwrap_or(0),
-                "{id}: sessions that hold it"
-            );
+        for (id, task) in self.tasks.iter() {
+            let holders: BTreeSet<Producer> = task.keepers.holders.iter().collect();
+            assert_eq!(holders, sessions.remove(id).unwrap_or_default(), "{id}: sessions that hold it");
             assert_eq!(
                 task.keepers.dependents,
                 dependents.remove(id).unwrap_or(0),
@@ -69,7 +68,7 @@ impl State {
             let needed = task.keepers.need_result();
             assert_eq!(self.unneeded.contains(id), stored && !needed, "{id}: unneeded");
             assert_eq!(self.wanted.contains(id), lost && needed, "{id}: wanted");
-            for (log, elements) in &task.keepers.channels {
+            for (log, elements) in task.keepers.channels() {
                 assert!(*elements > 0 && *elements <= self.channels[log].elements, "{id}: elements on {log}");
             }
         }
@@ -83,11 +82,14 @@ impl State {
     }
 
     fn check_phases(&self) {
-        let (mut counts, mut order, mut ready, mut doomed) =
-            (Counts::default(), BTreeMap::new(), 0, BTreeSet::new());
-        for (id, task) in &self.tasks {
+        let (mut counts, mut ready, mut doomed) = (Counts::default(), 0, BTreeSet::new());
+        for (id, task) in self.tasks.iter() {
             *counts.of(&task.phase) += 1;
-            order.insert(task.submitted_at, *id);
+            assert_eq!(
+                self.tasks.submitted_at(task.submitted_at),
+                Some(*id),
+                "{id} at its place in the order"
+            );
             let is_over = matches!(task.phase, Phase::Finished(_)) || task.phase.has_none();
             assert_eq!(
                 is_over,
@@ -109,7 +111,7 @@ impl State {
                 Phase::Ready => {
                     ready += 1;
                     assert!(
-                        self.ready[&task.function].contains(&task.turn(*id)),
+                        self.ready[&task.function].contains(&task.turn()),
                         "{id} is ready and has no turn"
                     );
                 }
@@ -126,17 +128,24 @@ impl State {
                 }
                 _ => {}
             }
-            for waiting in task.call.iter().flat_map(|call| &call.waiting) {
-                let other = self.tasks[waiting].call.as_ref().expect("a task that may wait has its call");
+            for waiting in task.call.iter().flat_map(|call| call.waiting()) {
+                let other = self.tasks[&waiting].call.as_ref().expect("a task that may wait has its call");
                 assert!(other.dependencies.contains(id), "{waiting} is said to depend on {id}");
             }
             for needed in task.call.iter().flat_map(|call| &call.dependencies) {
                 let needed = self.tasks.get(needed).and_then(|needed| needed.call.as_ref());
-                assert!(needed.is_none_or(|call| call.waiting.contains(id)), "{id} would not be told");
+                assert!(
+                    needed.is_none_or(|call| call.waiting().any(|waiting| waiting == *id)),
+                    "{id} would not be told"
+                );
             }
         }
         assert_eq!(self.counts, counts);
-        assert_eq!(self.order, order);
+        assert_eq!(
+            self.tasks.submitted_from(0).count(),
+            self.tasks.len(),
+            "tasks in the order of submission"
+        );
         assert_eq!(self.doomed, doomed);
         assert_eq!(
             self.ready.values().map(BTreeSet::len).sum::<usize>(),

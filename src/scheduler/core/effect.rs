@@ -11,7 +11,7 @@ use crate::protocol::message::{Assignment, Closing, Given, ServerMessage};
 use crate::protocol::result::{Located, LossReason, StoredResult};
 use crate::protocol::session::{HeldAttempt, Retire, Role};
 use crate::protocol::task::{Argument, Outcome};
-use crate::protocol::{AttemptNumber, Producer, TaskEvent, TaskId, TaskKey, TimeMs};
+use crate::protocol::{AttemptNumber, Producer, TaskEvent, TaskId, TimeMs};
 use crate::scheduler::handle::ConnectionId;
 
 /// An instruction to the edge, to be carried out once the commit that it came with is durable.
@@ -170,13 +170,13 @@ fn free(
 
 fn unknown(presence: &Presence, task: TaskId, effects: &mut Vec<Effect>) {
     for connection in presence.watchers(task) {
-        effects.push(send(*connection, ServerMessage::Unknown { task }));
+        effects.push(send(connection, ServerMessage::Unknown { task }));
     }
 }
 
 fn settled(presence: &Presence, task: TaskId, outcome: &Outcome, effects: &mut Vec<Effect>) {
     for connection in presence.watchers(task) {
-        effects.push(send(*connection, ServerMessage::Settled { task, outcome: outcome.clone() }));
+        effects.push(send(connection, ServerMessage::Settled { task, outcome: outcome.clone() }));
     }
 }
 
@@ -200,9 +200,9 @@ fn assign(
 ) -> Option<Effect> {
     let call = task.call.as_ref()?;
     let arguments: Option<Vec<Given>> =
-        call.arguments.iter().map(|argument| given(state, presence, argument)).collect();
+        call.arguments().into_iter().map(|argument| given(state, presence, argument)).collect();
     let assignment = Assignment {
-        key: TaskKey { id, label: task.label.clone() },
+        key: task.key(id),
         attempt,
         function: task.function.name.clone(),
         version: task.function.version,
@@ -211,12 +211,12 @@ fn assign(
     Some(send(connection, ServerMessage::Assign(assignment)))
 }
 
-fn given(state: &State, presence: &Presence, argument: &Argument) -> Option<Given> {
+fn given(state: &State, presence: &Presence, argument: Argument) -> Option<Given> {
     match argument {
-        Argument::Value(payload) => Some(Given::Value(payload.clone())),
-        Argument::Future(task) => match &state.tasks.get(task)?.phase {
-            Phase::Finished(result) => Some(Given::Value(result.clone())),
-            Phase::Stored(_) => located(state, presence, *task).map(Given::Stored),
+        Argument::Value(payload) => Some(Given::Value(payload)),
+        Argument::Future(task) => match &state.tasks.get(&task)?.phase {
+            Phase::Finished(result) => Some(Given::Value(result.to_payload())),
+            Phase::Stored(_) => located(state, presence, task).map(Given::Stored),
             _ => None,
         },
     }

@@ -22,13 +22,13 @@ impl State {
     /// Who keeps each task: the sessions that hold it, and the tasks that need it, or may need it again.
     fn index_keepers(&mut self) {
         for task in self.tasks.values_mut() {
-            let Keepers { sessions, dependents, lineage, .. } = &mut task.keepers;
-            (*sessions, *dependents, *lineage) = (0, 0, 0);
+            let Keepers { holders, dependents, lineage, .. } = &mut task.keepers;
+            (*holders, *dependents, *lineage) = Default::default();
         }
-        for session in self.sessions.values_mut() {
+        for (producer, session) in &mut self.sessions {
             session.holds.retain(|id| match self.tasks.get_mut(id) {
                 Some(task) => {
-                    task.keepers.sessions += 1;
+                    task.keepers.holders.insert(*producer);
                     true
                 }
                 None => false,
@@ -49,7 +49,7 @@ impl State {
         self.doomed.clear();
         for task in self.tasks.values_mut() {
             if let Some(call) = &mut task.call {
-                call.waiting.clear();
+                call.clear_waiting();
             }
             if let Some(call) = &task.call
                 && matches!(task.phase, Phase::Ready | Phase::Waiting { .. })
@@ -63,7 +63,7 @@ impl State {
             let (has_result, has_none) = match needed {
                 Some(task) => {
                     task.call.iter_mut().for_each(|call| {
-                        call.waiting.insert(by);
+                        call.add_waiting(by);
                     });
                     (task.phase.has_result(), task.phase.has_none())
                 }
@@ -111,13 +111,11 @@ impl State {
             session.running.clear();
             session.stored.clear();
         }
-        let mut order = Vec::with_capacity(self.tasks.len());
-        for (id, task) in &self.tasks {
+        for (id, task) in self.tasks.iter() {
             *self.counts.of(&task.phase) += 1;
-            order.push((task.submitted_at, *id));
             match &task.phase {
                 Phase::Ready => {
-                    self.ready.entry(task.function.clone()).or_default().insert(task.turn(*id));
+                    self.ready.entry(task.function.clone()).or_default().insert(task.turn());
                 }
                 Phase::Running { worker } => {
                     if let Some(session) = self.sessions.get_mut(worker) {
@@ -134,7 +132,6 @@ impl State {
                 _ => {}
             }
         }
-        self.order = order.into_iter().collect();
     }
 
     fn index_sessions(&mut self) {

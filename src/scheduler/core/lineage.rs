@@ -60,8 +60,9 @@ impl State {
         let Some(Task { phase: Phase::Stored(_), .. }) = self.tasks.get(&id) else { return };
         self.change_holders(id, Vec::clear);
         self.set_phase(id, Phase::Lost);
-        let waiting = self.tasks.get(&id).and_then(|task| Some(task.call.as_ref()?.waiting.clone()));
-        for waiting in waiting.into_iter().flatten() {
+        let call = self.tasks.get(&id).and_then(|task| task.call.as_ref());
+        let waiting: Vec<TaskId> = call.into_iter().flat_map(|call| call.waiting()).collect();
+        for waiting in waiting {
             let phase = self.tasks.get(&waiting).map(|task| &task.phase);
             if matches!(phase, Some(Phase::Waiting { .. } | Phase::Ready)) {
                 self.await_turn(waiting);

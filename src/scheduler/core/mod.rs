@@ -36,9 +36,13 @@ mod query;
 mod retired;
 mod room;
 mod slots;
+mod small_set;
 mod snapshot;
 mod state;
+mod tasks;
 mod upkeep;
+mod value;
+mod walk;
 
 pub use deaths::{Death, Deaths};
 pub use effect::Effect;
@@ -46,14 +50,18 @@ pub use presence::Presence;
 pub use retired::Retired;
 pub use room::{DISK_RESERVE_BYTES, Shortage};
 pub use slots::{Slots, Worker};
+pub use small_set::SmallSet;
 pub use snapshot::{BadSnapshot, Restoring};
-pub use state::{Call, Channel, Counts, Phase, Remembered, Session, State, Stored, Task};
+pub use state::{Call, Channel, Counts, Keepers, Phase, Remembered, Session, State, Stored, Task, Turn};
+pub use tasks::Tasks;
+pub use value::Value;
 
 use super::handle::{ConnectionId, Request};
 use crate::protocol::command::{Answer, Command, Rejection};
 use crate::protocol::event::{Origin, Receipt};
 use crate::protocol::message::{Closing, Hello, ServerMessage};
 use crate::protocol::session::{EndReason, Role};
+use crate::protocol::snapshot::SnapshotItem;
 use crate::protocol::start::Starts;
 use crate::protocol::{ChannelEvent, LogId, Producer, Seq, TaskEvent, TaskId, TimeMs};
 
@@ -305,6 +313,23 @@ impl Core {
     /// Whether upkeep has more to do than it did in the last step: call [`Core::tick`] again soon.
     pub fn has_more_upkeep(&self) -> bool {
         self.more_upkeep
+    }
+
+    /// Begins to take a snapshot of the state as it is now; one that was being taken is given up. Taking it changes
+    /// nothing, and it is taken bit by bit: see [`Core::next_items`].
+    pub fn begin_snapshot(&mut self) {
+        self.state.begin_snapshot();
+    }
+
+    /// Goes on with the snapshot that is being taken, for about so many tasks. Answers the next of its items: there
+    /// may be none, and more of tasks that have changed since. Nothing when all were given, or none is being taken.
+    pub fn next_items(&mut self, tasks: usize) -> Option<Vec<SnapshotItem>> {
+        self.state.next_items(tasks)
+    }
+
+    /// Gives the snapshot up that is being taken.
+    pub fn end_snapshot(&mut self) {
+        self.state.end_snapshot();
     }
 
     fn end_session(&mut self, producer: Producer, reason: EndReason, out: &mut Output) {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::assigned::Assigned;
 use super::effect;
 use super::slots::Slots;
+use super::small_set::SmallSet;
 use super::state::{Session, State};
 use super::{Event, Phase};
 use crate::protocol::message::ServerMessage;
@@ -23,7 +24,7 @@ pub struct Presence {
     slots: Slots,
     /// Tasks whose newest attempt is connected as a client: they take no slot.
     yielded: TaskMap<Producer>,
-    watchers: TaskMap<Vec<ConnectionId>>,
+    watchers: TaskMap<SmallSet<ConnectionId>>,
     leases: BTreeSet<(TimeMs, Producer)>,
     lease_ends: HashMap<Producer, TimeMs>,
     /// The workers that are given nothing more, connected or not. Each is told, and remembers it longer than
@@ -237,8 +238,8 @@ impl Presence {
             return Some(ServerMessage::Unknown { task: id });
         }
         let watchers = self.watchers.entry(id).or_default();
-        watchers.retain(|other| *other != connection && self.sessions.contains_key(other));
-        watchers.push(connection);
+        watchers.retain(|other| self.sessions.contains_key(other));
+        watchers.insert(connection);
         None
     }
 
@@ -262,14 +263,14 @@ impl Presence {
             };
             let message = ServerMessage::Settled { task: *id, outcome };
             let watchers = self.watchers.remove(id).unwrap_or_default();
-            told.extend(watchers.into_iter().map(|connection| (connection, message.clone())));
+            told.extend(watchers.iter().map(|connection| (connection, message.clone())));
         }
         told
     }
 
     /// Who waits for a task.
-    pub(super) fn watchers(&self, task: TaskId) -> &[ConnectionId] {
-        self.watchers.get(&task).map_or(&[], Vec::as_slice)
+    pub(super) fn watchers(&self, task: TaskId) -> impl Iterator<Item = ConnectionId> {
+        self.watchers.get(&task).into_iter().flat_map(SmallSet::iter)
     }
 
     /// Follows a fact. `state` is as it was before it.

@@ -12,7 +12,7 @@ use crate::protocol::session::{
     FunctionOffer, HeldAttempt, RunningAttempt, SessionKind, WorkerInfo, WorkerStatus,
 };
 use crate::protocol::task::TaskInfo;
-use crate::protocol::{ChannelName, Digest, LogId, Outcome, Producer, TaskId, TaskKey};
+use crate::protocol::{ChannelName, Digest, LogId, Outcome, Producer, TaskId};
 
 /// Answers a question from the state and from who is there.
 pub(super) fn answer(
@@ -30,14 +30,13 @@ pub(super) fn answer(
         }
         Query::Channel { name } => channel(state, &name).map(Answer::Channel),
         Query::Tasks { from } => {
-            let tasks = state.order.range(from..).take(LISTING_ROWS_MAX);
+            let tasks = state.tasks.submitted_from(from).take(LISTING_ROWS_MAX);
             let mut bytes = 0;
-            let rows =
-                tasks.filter_map(|(_, id)| task_info(state, presence, facts, *id)).take_while(|info| {
-                    let is_first = bytes == 0;
-                    bytes += row_bytes(info);
-                    is_first || bytes <= LISTING_BYTES_MAX
-                });
+            let rows = tasks.filter_map(|(id, _)| task_info(state, presence, facts, id)).take_while(|info| {
+                let is_first = bytes == 0;
+                bytes += row_bytes(info);
+                is_first || bytes <= LISTING_BYTES_MAX
+            });
             Ok(Answer::Tasks(rows.collect()))
         }
         Query::Task { task } => {
@@ -127,7 +126,7 @@ fn task_info(state: &State, presence: &Presence, facts: &LogFacts, id: TaskId) -
         _ => None,
     };
     Some(TaskInfo {
-        key: TaskKey { id, label: task.label.clone() },
+        key: task.key(id),
         function: task.function.name.clone(),
         status: task.phase.status(),
         attempt: task.attempt,
@@ -205,8 +204,8 @@ fn kept_by(state: &State, id: TaskId) -> String {
     if keepers.detached {
         words.push("detached".to_owned());
     }
-    if keepers.sessions > 0 {
-        words.push(format!("sessions: {}", keepers.sessions));
+    if !keepers.holders.is_empty() {
+        words.push(format!("sessions: {}", keepers.holders.len()));
     }
     if keepers.dependents > 0 {
         words.push(format!("tasks that need it: {}", keepers.dependents));
@@ -214,11 +213,11 @@ fn kept_by(state: &State, id: TaskId) -> String {
     if keepers.lineage > 0 {
         words.push(format!("results computed from it: {}", keepers.lineage));
     }
-    for (log, elements) in keepers.channels.iter().take(CHANNELS_SHOWN_MAX) {
+    for (log, elements) in keepers.channels().iter().take(CHANNELS_SHOWN_MAX) {
         words.push(format!("channel {}: {elements} elements", state.channels[log].name));
     }
-    if keepers.channels.len() > CHANNELS_SHOWN_MAX {
-        words.push(format!("{} more channels", keepers.channels.len() - CHANNELS_SHOWN_MAX));
+    if keepers.channels().len() > CHANNELS_SHOWN_MAX {
+        words.push(format!("{} more channels", keepers.channels().len() - CHANNELS_SHOWN_MAX));
     }
     words.join(", ")
 }

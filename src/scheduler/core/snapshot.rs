@@ -4,110 +4,99 @@
 //! snapshot and the records behind it give the state that all records give: the simulator compares the
 //! two after every step.
 
-use std::collections::HashMap;
-use std::mem;
 use std::sync::Arc;
 
 use super::deaths::{Death, Deaths};
 use super::state::{Call, Channel, Keepers, Phase, Remembered, Session, State, Stored, Task};
+use super::value::Value;
+use crate::protocol::TaskId;
 use crate::protocol::session::FunctionOffer;
 use crate::protocol::snapshot::{CallItem, PhaseItem, SnapshotItem, TASKS_PER_ITEM_MAX, TaskItem};
-use crate::protocol::{Submission, TaskId, TaskKey};
 
 impl State {
-    /// The state as the items of a snapshot. Equal states give equal items.
-    pub fn into_items(mut self) -> impl Iterator<Item = SnapshotItem> {
-        let head = SnapshotItem::Head {
+    /// Begins to take a snapshot of the state as it is now; one that was being taken is given up.
+    pub(super) fn begin_snapshot(&mut self) {
+        let mut items = vec![SnapshotItem::Head {
             tasks_head: self.tasks_head,
             last_producer: self.last_producer,
             last_log: self.last_log,
-        };
-        let mut sessions = Vec::new();
-        let mut held = Vec::new();
-        for (producer, session) in mem::take(&mut self.sessions) {
-            let Session { id: session, kind, lease_ms, holds, remembered, .. } = session;
-            sessions.push(SnapshotItem::Session { producer, session, kind, lease_ms });
-            let answers = remembered.into_iter().map(|(number, answer)| (number, answer.appended()));
-            sessions.push(SnapshotItem::Answered { producer, answers: answers.collect() });
-            let mut tasks: Vec<TaskId> = holds.into_iter().collect();
-            tasks.sort_unstable();
-            let parts = tasks.chunks(TASKS_PER_ITEM_MAX);
-            held.extend(parts.map(|part| SnapshotItem::Held { producer, tasks: part.to_vec() }));
+        }];
+        for (producer, session) in &self.sessions {
+            let Session { id, kind, lease_ms, remembered, .. } = session;
+            let (producer, session, kind, lease_ms) = (*producer, *id, kind.clone(), *lease_ms);
+            items.push(SnapshotItem::Session { producer, session, kind, lease_ms });
+            let answers = remembered.iter().map(|(number, answer)| (*number, answer.appended()));
+            items.push(SnapshotItem::Answered { producer, answers: answers.collect() });
         }
-        let channels = mem::take(&mut self.channels).into_iter().map(|(log, channel)| {
-            let Channel { name, head, elements, digest, stopped } = channel;
-            SnapshotItem::Channel { log, name, head, elements, digest, stopped }
-        });
-        let (functions, numbers) = functions(self.order.values().map(|id| &self.tasks[id]));
-        let functions = functions.into_iter().map(|function| SnapshotItem::Function((*function).clone()));
-        let (order, mut tasks) = (mem::take(&mut self.order), mem::take(&mut self.tasks));
-        let tasks = order.into_values().filter_map(move |id| {
-            let task = tasks.remove(&id)?;
-            let function = numbers[&task.function];
-            Some(SnapshotItem::Task(Box::new(task.into_item(id, function))))
-        });
+        items.extend(self.channels.iter().map(|(log, channel)| {
+            let Channel { name, head, elements, digest, stopped } = channel.clone();
+            SnapshotItem::Channel { log: *log, name, head, elements, digest, stopped }
+        }));
         let retired: Vec<_> = self.retired.iter().collect();
-        let retired = retired.chunks(TASKS_PER_ITEM_MAX).map(|part| SnapshotItem::Retired(part.to_vec()));
-        let retired: Vec<SnapshotItem> = retired.collect();
-        let before = std::iter::once(head).chain(sessions).chain(channels).chain(functions);
-        let mut count = 0;
-        let items = before.chain(tasks).chain(held).chain(retired).map(Some).chain([None]);
-        items.map(move |item| {
-            count += 1;
-            item.unwrap_or(SnapshotItem::End { items: count - 1 })
-        })
+        items.extend(retired.chunks(TASKS_PER_ITEM_MAX).map(|part| SnapshotItem::Retired(part.to_vec())));
+        self.tasks.begin_walk(items);
     }
-}
 
-/// The functions of tasks, each once, and their numbers.
-fn functions<'a>(
-    tasks: impl Iterator<Item = &'a Task>,
-) -> (Vec<Arc<FunctionOffer>>, HashMap<Arc<FunctionOffer>, u32>) {
-    let (mut functions, mut numbers) = (Vec::new(), HashMap::new());
-    for task in tasks {
-        numbers.entry(task.function.clone()).or_insert_with(|| {
-            functions.push(task.function.clone());
-            functions.len() as u32 - 1
-        });
+    /// Goes on with the snapshot that is being taken: comes to so many tasks more, or fewer. Answers the items that
+    /// this and what changed meanwhile brought, nothing when all were given.
+    pub(super) fn next_items(&mut self, tasks: usize) -> Option<Vec<SnapshotItem>> {
+        self.tasks.step_walk(tasks)
     }
-    (functions, numbers)
+
+    /// Gives the snapshot up that is being taken, if one is.
+    pub(super) fn end_snapshot(&mut self) {
+        self.tasks.end_walk();
+    }
+
+    /// The state as the items of a snapshot.
+    pub fn into_items(mut self) -> impl Iterator<Item = SnapshotItem> {
+        self.begin_snapshot();
+        std::iter::from_fn(move || self.next_items(TASKS_PER_ITEM_MAX)).flatten()
+    }
 }
 
 impl Task {
-    fn into_item(self, id: TaskId, function: u32) -> TaskItem {
-        let call = self.call.map(|call| CallItem {
-            arguments: call.arguments,
-            options: call.options,
-            failures: call.failures,
-            deaths: call.deaths.count,
-            newest_deaths: call.deaths.newest.into_iter().map(|d| (d.attempt, d.worker, d.reason)).collect(),
-        });
-        let call = || call.expect("a task without a result in the log has its call");
+    /// The task as an item of a snapshot; its function has this place among the items.
+    pub(super) fn to_item(&self, id: TaskId, function: u32) -> TaskItem {
+        let call = || self.call.as_ref().expect("a task without a result in the log has its call").to_item();
         TaskItem {
-            key: TaskKey { id, label: self.label },
+            key: self.key(id),
             function,
             submitted_at: self.submitted_at,
             attempt: self.attempt,
-            phase: match self.phase {
+            phase: match &self.phase {
                 Phase::Waiting { .. } | Phase::Ready => PhaseItem::Pending(call()),
-                Phase::Running { worker } => PhaseItem::Running(call(), worker),
-                Phase::Finished(result) => PhaseItem::Finished(result),
-                Phase::Failed(error) => PhaseItem::Failed(error),
+                Phase::Running { worker } => PhaseItem::Running(call(), *worker),
+                Phase::Finished(result) => PhaseItem::Finished(result.to_payload()),
+                Phase::Failed(error) => PhaseItem::Failed(error.clone()),
                 Phase::Cancelled => PhaseItem::Cancelled,
-                Phase::Stored(stored) => PhaseItem::Stored(call(), stored.result, stored.holders),
+                Phase::Stored(stored) => PhaseItem::Stored(call(), stored.result, stored.holders.clone()),
                 Phase::Lost => PhaseItem::Lost(call()),
             },
-            channels: self.keepers.channels,
+            channels: self.keepers.channels().to_vec(),
             detached: self.keepers.detached,
         }
     }
 }
 
+impl Call {
+    fn to_item(&self) -> CallItem {
+        let newest = self.deaths.iter().flat_map(|deaths| &deaths.newest);
+        CallItem {
+            arguments: self.arguments(),
+            options: self.options,
+            failures: self.failures,
+            deaths: self.deaths.as_ref().map_or(0, |deaths| deaths.count),
+            newest_deaths: newest.map(|d| (d.attempt, d.worker.clone(), d.reason)).collect(),
+        }
+    }
+}
+
 impl Remembered {
-    fn appended(self) -> Option<(u64, u32)> {
+    fn appended(&self) -> Option<(u64, u32)> {
         match self {
             Remembered::Done => None,
-            Remembered::Appended { first, count } => Some((first, count)),
+            Remembered::Appended { first, count } => Some((*first, *count)),
         }
     }
 }
@@ -153,11 +142,14 @@ impl Restoring {
             SnapshotItem::Channel { log, name, head, elements, digest, stopped } => {
                 state.channels.insert(log, Channel { name, head, elements, digest, stopped });
             }
-            SnapshotItem::Function(function) => self.functions.push(Arc::new(function)),
+            SnapshotItem::Function(function) => self.functions.push(state.tasks.share(function)),
             SnapshotItem::Task(item) => {
                 let function = self.functions.get(item.function as usize);
                 let function = function.ok_or(BadSnapshot("a task without its function"))?.clone();
                 let (id, task) = Task::of_item(*item, function);
+                if state.tasks.contains_key(&id) {
+                    return Err(BadSnapshot("a task twice"));
+                }
                 state.tasks.insert(id, task);
             }
             SnapshotItem::Held { producer, tasks } => {
@@ -193,7 +185,7 @@ impl Task {
             // Whether it waits or is ready follows from its dependencies.
             PhaseItem::Pending(call) => (Phase::Ready, Some(call)),
             PhaseItem::Running(call, worker) => (Phase::Running { worker }, Some(call)),
-            PhaseItem::Finished(result) => (Phase::Finished(result), None),
+            PhaseItem::Finished(result) => (Phase::Finished(Value::from(&result)), None),
             PhaseItem::Failed(error) => (Phase::Failed(error), None),
             PhaseItem::Cancelled => (Phase::Cancelled, None),
             PhaseItem::Stored(call, result, holders) => {
@@ -201,25 +193,21 @@ impl Task {
             }
             PhaseItem::Lost(call) => (Phase::Lost, Some(call)),
         };
-        let keepers = Keepers { channels, detached, ..Keepers::default() };
-        let call = call.map(|call| Box::new(Call::of_item(call)));
-        (key.id, Task { label: key.label, function, submitted_at, attempt, phase, call, keepers })
+        let call = call.map(Call::of_item);
+        let mut task = Task::new(&key.label, function, submitted_at, attempt, call);
+        task.phase = phase;
+        task.keepers = Keepers::of_channels(channels, detached);
+        (key.id, task)
     }
 }
 
 impl Call {
     fn of_item(item: CallItem) -> Call {
         let death = |(attempt, worker, reason)| Death { attempt, worker, reason };
-        Call {
-            dependencies: Submission::dependencies_of(&item.arguments),
-            arguments: item.arguments,
-            waiting: Default::default(),
-            options: item.options,
-            failures: item.failures,
-            deaths: Deaths {
-                count: item.deaths,
-                newest: item.newest_deaths.into_iter().map(death).collect(),
-            },
-        }
+        let newest = item.newest_deaths.into_iter().map(death).collect();
+        let mut call = Call::new(&item.arguments, item.options);
+        call.failures = item.failures;
+        call.deaths = (item.deaths > 0).then(|| Box::new(Deaths { count: item.deaths, newest }));
+        call
     }
 }

@@ -75,14 +75,17 @@ fn start(state: &State, presence: &Presence) -> Option<Vec<Event>> {
     }
     let candidates = state.ready.iter().filter_map(|(function, turns)| {
         let mut turns = turns.iter().take(TURNS_LOOKED_AT_MAX);
-        let turn = turns.find(|(_, _, id)| out_of_reach(state, presence, *id).is_none())?;
-        Some((turn, slots.place_for(function)?))
+        let found = turns.find_map(|turn| {
+            let id = state.tasks.submitted_at(turn.1)?;
+            out_of_reach(state, presence, id).is_none().then_some((turn, id))
+        });
+        Some((found?, slots.place_for(function)?))
     });
-    let ((_, _, id), worker) = candidates.min()?;
-    let attempt = AttemptNumber(state.tasks[id].attempt.0 + 1);
-    let mut events = vec![Event::Task(TaskEvent::Started { task: *id, attempt, worker })];
+    let ((_, id), worker) = candidates.min()?;
+    let attempt = AttemptNumber(state.tasks[&id].attempt.0 + 1);
+    let mut events = vec![Event::Task(TaskEvent::Started { task: id, attempt, worker })];
     let progress = Progress::Started { attempt, worker: state.worker_name(worker) };
-    decide::record_progress(state, *id, &progress, &mut events);
+    decide::record_progress(state, id, &progress, &mut events);
     Some(events)
 }
 

@@ -1,20 +1,20 @@
 //! When snapshots are written, by whom, and what may go once they are there.
 //!
-//! A snapshot is not taken from the live state: that would hold up the driver for as long as there is
-//! state, or make it keep two versions of everything. A thread of its own makes it from the store, as a
-//! start would: from the snapshot before, and the records behind that. So the live core knows nothing of it,
-//! no commit waits for it but for the disk, and each snapshot proves anew that the logs can be
-//! folded. The price: while it is made there is a second state in memory, and each record is folded twice.
-//! [`Schedule`] bounds how often.
+//! A snapshot is taken from the live state, of the commit that is handed out at that moment, a thousand tasks at a time
+//! between commits; a task that changes before its turn is put down first, as it was. So nothing stands
+//! still for it, there is no second state, and no record is folded twice. A thread of its own writes the items, and
+//! they become a snapshot only once the commit is durable. [`Schedule`] says how often.
 //!
-//! The two newest are kept: when the newest cannot be used, a start goes on from the one before. What the task
-//! log has before that one is history; [`History`] says how much of it is kept.
+//! Two are kept, the newest and the one before that a start could use: when the newest cannot be used, a start goes on
+//! from that. What the task log has before that one is history; [`History`] says how much of it is kept.
 
 mod schedule;
-mod thread;
+mod taking;
 
 pub use schedule::Schedule;
-pub(super) use thread::{Hold, Snapshots};
+pub(super) use taking::Snapshots;
+
+use std::collections::VecDeque;
 
 use super::recovery;
 use crate::log::{Error, Log};
@@ -43,9 +43,6 @@ impl Default for Options {
         Options { every_records: EVERY_RECORDS, history: History::default() }
     }
 }
-
-/// How many snapshots are kept.
-const KEPT: usize = 2;
 
 /// Most records of the task log that go at a time, so that trimming holds no commit up for long.
 const TRIM_RECORDS: u64 = 4096;
@@ -82,8 +79,16 @@ pub struct Written {
     pub records: u64,
 }
 
-/// Writes a snapshot of the newest durable commit, and lets go of what nobody needs behind it. `goes_on`
-/// is asked again and again, and may break it off with an error.
+/// A snapshot from which a start can go on: 0 and 0 for the first record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Usable {
+    at: Seq,
+    /// The offset of the first record of the task log that it does not know.
+    tasks_head: u64,
+}
+
+/// Writes a snapshot of the newest durable commit from what the store has, and lets go of what nobody needs behind it:
+/// for a store that no scheduler runs on. `goes_on` is asked again and again, and may break it off with an error.
 ///
 /// # Errors
 /// When the store cannot be read or written, or `goes_on` says so.
@@ -103,11 +108,25 @@ pub fn write(
         log.drop_snapshot(at)?;
         return Err(error);
     }
-    for old in log.snapshots()?.into_iter().filter(|seq| *seq < at).skip(KEPT - 1) {
+    let before = Usable { at: recovered.snapshot, tasks_head: recovered.tasks_from };
+    tidy(log, at, before, history, now, goes_on)?;
+    Ok(Written { at, items, records })
+}
+
+/// Lets go of what nobody needs once there is a snapshot of `at`: all snapshots but that and the usable one before it,
+/// and of the task log what that one knows and is not kept as history.
+fn tidy(
+    log: &dyn Log,
+    at: Seq,
+    before: Usable,
+    history: History,
+    now: TimeMs,
+    goes_on: &dyn Fn() -> Result<(), Error>,
+) -> Result<(), Error> {
+    for old in log.snapshots()?.into_iter().filter(|seq| *seq != at && *seq != before.at) {
         log.drop_snapshot(old)?;
     }
-    trim(log, history, recovered.tasks_from, now, goes_on)?;
-    Ok(Written { at, items, records })
+    trim(log, history, before.tasks_head, now, goes_on)
 }
 
 /// Trims the task log, up to `needed_from` at most, by what is to be kept.
@@ -147,6 +166,19 @@ fn first_since(log: &dyn Log, time_ms: TimeMs) -> Result<u64, Error> {
     Ok(low)
 }
 
+/// Adds an item to the last of the pieces, and begins another when that is full.
+fn encode(item: &SnapshotItem, pieces: &mut VecDeque<Vec<u8>>) {
+    let piece = match pieces.pop_back() {
+        Some(piece) if piece.len() < PIECE_BYTES => piece,
+        full => {
+            pieces.extend(full);
+            Vec::with_capacity(2 * PIECE_BYTES)
+        }
+    };
+    pieces
+        .push_back(postcard::to_extend(item, piece).expect("items hold nothing that postcard cannot carry"));
+}
+
 /// Items in postcard, in pieces.
 struct Pieces<'a, I> {
     items: I,
@@ -163,15 +195,15 @@ impl<I: Iterator<Item = SnapshotItem>> Iterator for Pieces<'_, I> {
             return None;
         }
         self.broken_off = (self.goes_on)().err();
-        let mut piece = Vec::with_capacity(2 * PIECE_BYTES);
-        while piece.len() < PIECE_BYTES
+        let mut pieces = VecDeque::new();
+        while pieces.front().is_none_or(|piece: &Vec<u8>| piece.len() < PIECE_BYTES)
             && self.broken_off.is_none()
             && let Some(item) = self.items.next()
         {
-            piece = postcard::to_extend(&item, piece).expect("items hold nothing that postcard cannot carry");
+            encode(&item, &mut pieces);
             self.count += 1;
         }
-        (!piece.is_empty()).then_some(piece)
+        pieces.pop_front()
     }
 }
 
@@ -284,7 +316,7 @@ mod tests {
         assert_eq!(recovered.state, state(60));
         // The one after them knows better.
         take(&log, History::All);
-        assert_eq!(log.snapshots().unwrap(), [Seq(60), Seq(50)]);
+        assert_eq!(log.snapshots().unwrap(), [Seq(60), Seq(20)], "and the one that can be used");
         assert_eq!((recovered_to(&log, 60).snapshot, recovered_to(&log, 60).state), (Seq(60), state(60)));
     }
 

@@ -33,14 +33,14 @@ impl Schedule {
         self.tail_records >= self.due_at - self.due_at / 10
     }
 
-    /// A snapshot was begun: what comes now is behind it.
-    pub fn begun(&mut self) {
-        self.tail_records = 0;
+    /// A snapshot was begun: what comes now is behind it. Answers how many records there were behind the one before.
+    pub fn begun(&mut self) -> u64 {
+        std::mem::take(&mut self.tail_records)
     }
 
     /// A snapshot of so many items was written. A record takes about as long to fold as an item to read. So
     /// with a tail of half as many records as there are items a start takes half as long again as with
-    /// none, and a record costs the snapshots four items or so: two to read, two to write.
+    /// none, and a record costs the snapshots two items that are written.
     pub fn written(&mut self, items: u64) {
         self.due_at = self.every_records.max(items / 2);
     }

@@ -64,7 +64,7 @@ fn progress_so_far(state: &State, key: &TaskKey) -> Option<ChannelEvent> {
         Phase::Running { worker } => {
             Progress::Started { attempt: task.attempt, worker: state.worker_name(*worker) }
         }
-        Phase::Finished(result) => Progress::Finished { result: result.clone() },
+        Phase::Finished(result) => Progress::Finished { result: result.to_payload() },
         Phase::Failed(error) => Progress::Failed { error: error.clone() },
         Phase::Cancelled => Progress::Cancelled,
         Phase::Stored(stored) => Progress::Stored { result: stored.result },

@@ -25,7 +25,7 @@ use crate::protocol::event::Origin;
 use crate::protocol::limits::{IN_FLIGHT_MAX, TASKS_PER_COMMAND_MAX, TooLarge};
 use crate::protocol::result::LossReason;
 use crate::protocol::session::{EndReason, HeldAttempt, SessionKind};
-use crate::protocol::{ChannelEvent, Producer, TaskEvent, TaskId, TaskKey};
+use crate::protocol::{ChannelEvent, Producer, TaskEvent, TaskId};
 
 /// What a decision brings.
 pub(super) type Decision = Result<(Vec<Event>, Answer), Rejection>;
@@ -144,9 +144,8 @@ pub(super) fn lose(state: &State, id: TaskId, last: Producer, why: LossReason, e
 /// Adds a record of a task's progress for each channel that it is on.
 pub(super) fn record_progress(state: &State, id: TaskId, progress: &Progress, events: &mut Vec<Event>) {
     let Some(task) = state.tasks.get(&id) else { return };
-    for (log, _) in &task.keepers.channels {
-        let key = TaskKey { id, label: task.label.clone() };
-        let event = ChannelEvent::Progress { key, progress: progress.clone() };
+    for (log, _) in task.keepers.channels() {
+        let event = ChannelEvent::Progress { key: task.key(id), progress: progress.clone() };
         events.push(Event::Channel(*log, event));
     }
 }

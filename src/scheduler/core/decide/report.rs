@@ -10,7 +10,7 @@ use crate::protocol::event::TaskResult;
 use crate::protocol::limits::{PAYLOAD_BYTES_MAX, RESULT_BYTES_MAX, TooLarge};
 use crate::protocol::result::{LossReason, StoredResult};
 use crate::protocol::session::HeldAttempt;
-use crate::protocol::task::{Argument, TaskError};
+use crate::protocol::task::TaskError;
 use crate::protocol::{AttemptNumber, Payload, Producer, TaskEvent, TaskId};
 use crate::scheduler::core::{Phase, Task};
 
@@ -141,10 +141,8 @@ pub(in crate::scheduler::core) fn undeliverable(
         if known.contains(&HeldAttempt { task: *id, attempt: task.attempt }) {
             return None;
         }
-        let missing = task.call.as_ref()?.arguments.iter().find_map(|argument| match argument {
-            Argument::Future(of) if !state.tasks.get(of).is_some_and(|of| of.phase.has_result()) => Some(*of),
-            _ => None,
-        })?;
+        let has_result = |of: &TaskId| state.tasks.get(of).is_some_and(|of| of.phase.has_result());
+        let missing = *task.call.as_ref()?.dependencies.iter().find(|of| !has_result(of))?;
         Some(Event::Task(TaskEvent::Deferred { task: *id, attempt: task.attempt, missing }))
     });
     deferred.collect()

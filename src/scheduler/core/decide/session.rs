@@ -119,7 +119,8 @@ pub(in crate::scheduler::core) fn end_session(
                 reason,
                 counts,
             }));
-            let mut deaths = task.call.as_ref().expect("a task that runs has its call").deaths.clone();
+            let call = task.call.as_ref().expect("a task that runs has its call");
+            let mut deaths = call.deaths.as_deref().cloned().unwrap_or_default();
             deaths.add(Death { attempt, worker, reason });
             if let Some(error) = deaths.poison(settings.deaths_max).filter(|_| counts) {
                 let error = Box::new(error);

@@ -1,0 +1,390 @@
+//! Takes snapshots while the scheduler runs: the driver turns the crank, and a thread for each writes it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::{Options, Schedule, Usable, Written, encode, tidy};
+use crate::log::{Error, Log};
+use crate::protocol::Seq;
+use crate::protocol::batch::Commit;
+use crate::scheduler::Pipeline;
+use crate::scheduler::recovery::Recovered;
+
+/// How many tasks are put down at a time: as many as take about half a millisecond, for which everyone waits.
+const TASKS_PER_STEP: usize = 1024;
+
+/// Most pieces that wait for the thread before the driver puts down no more: of 64 KiB, so a megabyte.
+const PIECES_WAITING_MAX: usize = 16;
+
+/// How soon it is looked again whether the thread takes more, or has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// Takes snapshots when they are due.
+pub(in crate::scheduler) struct Snapshots {
+    log: Arc<dyn Log>,
+    options: Options,
+    schedule: Schedule,
+    newest: Usable,
+    is_held: bool,
+    taking: Option<Taking>,
+}
+
+/// A snapshot that is being taken.
+struct Taking {
+    of: Usable,
+    /// What the thread has not been given yet; the last one may not be full.
+    pieces: VecDeque<Vec<u8>>,
+    /// How many items there were so far.
+    items: u64,
+    /// Whether those are all.
+    is_whole: bool,
+    /// The way to the thread, until it has been given all.
+    sender: Option<SyncSender<Given>>,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Result<Written, Error>>,
+}
+
+/// What the thread is given.
+enum Given {
+    /// The next piece.
+    Piece(Vec<u8>),
+    /// That was all, so many items, and the commit is durable.
+    End { items: u64 },
+}
+
+impl Snapshots {
+    /// Goes on after a start.
+    pub fn new(log: Arc<dyn Log>, options: Options, recovered: &Recovered) -> Self {
+        let items = recovered.state.tasks.len() as u64;
+        let schedule = Schedule::new(options.every_records, items, recovered.records);
+        let newest = Usable { at: recovered.snapshot, tasks_head: recovered.tasks_from };
+        Snapshots { log, options, schedule, newest, is_held: false, taking: None }
+    }
+
+    /// Holds them back while there is too little room, or no longer. One that is being taken is broken off, and what
+    /// there is of it removed.
+    pub fn hold(&mut self, is_held: bool) {
+        self.is_held = is_held;
+        if let Some(taking) = self.taking.as_mut().filter(|_| is_held) {
+            taking.break_off();
+        }
+    }
+
+    /// Whether one is being taken, or what is behind it trimmed: that may hold up who writes to the log.
+    pub fn is_taking(&self) -> bool {
+        self.taking.is_some()
+    }
+
+    /// Counts a commit that was handed out just now, and begins a snapshot of it when one is due.
+    pub fn committing(&mut self, commit: &Commit, pipeline: &mut Pipeline) {
+        if self.schedule.counted(commit) && self.taking.is_none() && !self.is_held {
+            pipeline.begin_snapshot();
+            self.begin(commit, pipeline.core().state().tasks_head);
+        }
+    }
+
+    fn begin(&mut self, commit: &Commit, tasks_head: u64) {
+        let of = Usable { at: commit.seq, tasks_head };
+        let (log, before, history) = (self.log.clone(), self.newest, self.options.history);
+        let records = self.schedule.begun();
+        let now = commit.batches.last().map_or(0, |batch| batch.header().time_ms);
+        let (sender, given) = mpsc::sync_channel(PIECES_WAITING_MAX);
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let write = move || {
+            let goes_on = || if stopped.load(Ordering::Relaxed) { Err(broken_off()) } else { Ok(()) };
+            let written = write(log.as_ref(), of.at, &given).and_then(|items| {
+                tidy(log.as_ref(), of.at, before, history, now, &goes_on)?;
+                Ok(Written { at: of.at, items, records })
+            });
+            match &written {
+                Ok(Written { at, items, records }) => {
+                    tracing::info!(seq = %at, items, records, "snapshot written");
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "no snapshot: a start will take longer, and the next one is tried later");
+                }
+            }
+            written
+        };
+        let thread = std::thread::Builder::new().name("snapshot".to_owned());
+        let thread = thread.spawn(write).expect("a thread can be started");
+        let (pieces, sender) = (VecDeque::new(), Some(sender));
+        self.taking = Some(Taking { of, pieces, items: 0, is_whole: false, sender, stop, thread });
+    }
+
+    /// Goes on with the snapshot that is being taken, for half a millisecond or so.
+    pub fn step(&mut self, pipeline: &mut Pipeline) {
+        let Some(taking) = &mut self.taking else { return };
+        taking.step(pipeline);
+        if taking.thread.is_finished()
+            && let Some(taking) = self.taking.take()
+        {
+            // What it would have brought more is wanted by nobody, if it has failed.
+            pipeline.end_snapshot();
+            self.ended(taking);
+        }
+    }
+
+    /// How soon the next step is due, if one is being taken.
+    pub fn next_step_in(&self) -> Option<Duration> {
+        self.taking.as_ref().map(|taking| if taking.can_put_down() { Duration::ZERO } else { LOOK_AGAIN })
+    }
+
+    fn ended(&mut self, taking: Taking) {
+        match taking.thread.join() {
+            Ok(Ok(written)) => {
+                self.schedule.written(written.items);
+                self.newest = taking.of;
+            }
+            // It has said why.
+            Ok(Err(_)) => {}
+            Err(_) => tracing::error!("the thread that writes snapshots panicked"),
+        }
+    }
+}
+
+impl Taking {
+    fn can_put_down(&self) -> bool {
+        !self.is_whole && self.sender.is_some() && self.pieces.len() <= 1
+    }
+
+    fn step(&mut self, pipeline: &mut Pipeline) {
+        if self.sender.is_none() {
+            return;
+        }
+        // What has changed is taken in any case: it is there already, and takes less room in pieces.
+        let tasks = if self.can_put_down() { TASKS_PER_STEP } else { 0 };
+        if !self.is_whole {
+            match pipeline.next_items(tasks) {
+                Some(items) => {
+                    self.items += items.len() as u64;
+                    items.iter().for_each(|item| encode(item, &mut self.pieces));
+                }
+                None => self.is_whole = true,
+            }
+        }
+        self.give(pipeline.durable() >= self.of.at);
+    }
+
+    /// Gives the thread as much as it takes.
+    fn give(&mut self, is_durable: bool) {
+        let Some(sender) = &self.sender else { return };
+        while self.pieces.len() > 1 || (self.is_whole && !self.pieces.is_empty()) {
+            let Some(piece) = self.pieces.pop_front() else { return };
+            match sender.try_send(Given::Piece(piece)) {
+                Ok(()) => {}
+                Err(TrySendError::Full(Given::Piece(piece))) => return self.pieces.push_front(piece),
+                // It has failed, and says so itself.
+                Err(_) => return self.sender = None,
+            }
+        }
+        if self.is_whole && is_durable {
+            match sender.try_send(Given::End { items: self.items }) {
+                Err(TrySendError::Full(_)) => {}
+                _ => self.sender = None,
+            }
+        }
+    }
+
+    fn break_off(&mut self) {
+        self.sender = None;
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Snapshots {
+    /// Breaks off what is under way and waits for that: then nobody has the log any more.
+    fn drop(&mut self) {
+        if let Some(mut taking) = self.taking.take() {
+            taking.break_off();
+            // It says that it was broken off.
+            let _ = taking.thread.join();
+        }
+    }
+}
+
+/// Writes the pieces that are given, and answers how many items are in them.
+fn write(log: &dyn Log, at: Seq, given: &Receiver<Given>) -> Result<u64, Error> {
+    let mut whole = None;
+    let mut pieces = std::iter::from_fn(|| match given.recv() {
+        Ok(Given::Piece(piece)) => Some(piece),
+        Ok(Given::End { items }) => {
+            whole = Some(items);
+            None
+        }
+        Err(_) => None,
+    });
+    log.write_snapshot(at, &mut pieces)?;
+    match whole {
+        Some(items) => Ok(items),
+        None => {
+            log.drop_snapshot(at)?;
+            Err(broken_off())
+        }
+    }
+}
+
+fn broken_off() -> Error {
+    Error::Refused("it was broken off: the scheduler stops, or the disk is nearly full".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Memory;
+    use crate::protocol::command::Command;
+    use crate::protocol::message::Hello;
+    use crate::protocol::session::Role;
+    use crate::protocol::task::{Argument, TaskOptions};
+    use crate::protocol::{Payload, SessionId, Submission, TaskKey};
+    use crate::scheduler::core::{Core, LogFacts, Settings};
+    use crate::scheduler::{ConnectionId, Request, recovery};
+
+    const CLIENT: ConnectionId = ConnectionId(1);
+
+    /// A scheduler without a driver.
+    struct Rig {
+        log: Memory,
+        pipeline: Pipeline,
+        snapshots: Snapshots,
+        commands: u64,
+    }
+
+    impl Rig {
+        fn new(every_records: u64) -> Rig {
+            let log = Memory::new();
+            let epoch = log.begin_epoch().unwrap();
+            let recovered = recovery::recover(&log, &mut |_| Ok(())).unwrap();
+            let options = Options { every_records, ..Options::default() };
+            let snapshots = Snapshots::new(Arc::new(log.clone()), options, &recovered);
+            let core = Core::new(recovered.state, Settings::default(), LogFacts::default(), 0);
+            let mut pipeline = Pipeline::new(core, epoch, Seq(0));
+            let (session, resume) = (SessionId([1; 16]), false);
+            pipeline.connect(CLIENT, &Hello { token: None, session, resume, role: Role::Client, seen: None });
+            Rig { log, pipeline, snapshots, commands: 0 }
+        }
+
+        fn ask(&mut self, command: Command) {
+            self.commands += 1;
+            self.pipeline.request(CLIENT, self.commands, Request::Command(command));
+        }
+
+        /// Submits so many tasks.
+        fn submit(&mut self, tasks: u64) {
+            for _ in 0..tasks {
+                let (key, function, version) = (TaskKey::named(&self.commands.to_string()), "f".into(), 1);
+                let arguments = vec![Argument::Value(Payload::raw(vec![7; 200]))];
+                let options = TaskOptions::default();
+                self.ask(Command::Submit(Submission { key, function, version, arguments, options }));
+            }
+        }
+
+        /// Hands out a commit, and makes it durable when that is wanted.
+        fn commit(&mut self, is_written: bool) {
+            let commit = self.pipeline.next_commit(0).unwrap();
+            self.snapshots.committing(&commit, &mut self.pipeline);
+            self.log.append(&commit).unwrap();
+            self.log.flush().unwrap();
+            if is_written {
+                self.pipeline.committed(commit.seq);
+            }
+        }
+
+        /// Steps until the snapshot is written, or broken off.
+        fn finish(&mut self) {
+            while self.snapshots.is_taking() {
+                self.snapshots.step(&mut self.pipeline);
+                std::thread::yield_now();
+            }
+        }
+
+        /// What a start finds.
+        fn recover(&self) -> Recovered {
+            recovery::recover(&self.log, &mut |_| Ok(())).unwrap()
+        }
+    }
+
+    #[test]
+    fn one_is_taken_when_the_tail_has_grown_and_is_of_the_moment_when_it_began() {
+        let mut rig = Rig::new(10_000);
+        rig.submit(9_000);
+        rig.commit(true);
+        assert!(!rig.snapshots.is_taking());
+        rig.submit(1_000);
+        rig.commit(true);
+        assert!(rig.snapshots.is_taking());
+        // Before it comes to most of them half of them go, and others come.
+        let is_let_go = |n: u64| TaskKey::named(&n.to_string()).id;
+        for first in (0..5_000).step_by(500) {
+            rig.ask(Command::Release { tasks: (first..first + 500).map(is_let_go).collect() });
+        }
+        rig.submit(1_000);
+        rig.snapshots.step(&mut rig.pipeline);
+        rig.commit(true);
+        rig.finish();
+        assert_eq!(rig.log.snapshots().unwrap(), [Seq(2)]);
+        let recovered = rig.recover();
+        assert_eq!(recovered.snapshot, Seq(2));
+        assert!(recovered.records > 0, "the third commit is behind it");
+        assert!(recovered.state == recovery::fold(&rig.log).unwrap());
+        assert!(recovered.state == *rig.pipeline.core().state());
+    }
+
+    #[test]
+    fn it_is_none_before_its_commit_is_durable() {
+        let mut rig = Rig::new(10);
+        rig.submit(20);
+        rig.commit(false);
+        for _ in 0..100 {
+            rig.snapshots.step(&mut rig.pipeline);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(rig.snapshots.is_taking());
+        assert_eq!(rig.log.snapshots().unwrap(), []);
+        rig.pipeline.committed(Seq(1));
+        rig.finish();
+        assert_eq!(rig.log.snapshots().unwrap(), [Seq(1)]);
+    }
+
+    #[test]
+    fn one_that_is_due_is_held_back_until_there_is_room_and_one_that_was_begun_is_broken_off() {
+        let mut rig = Rig::new(10);
+        rig.snapshots.hold(true);
+        rig.submit(20);
+        rig.commit(true);
+        assert!(!rig.snapshots.is_taking());
+        rig.snapshots.hold(false);
+        rig.submit(1);
+        rig.commit(true);
+        assert!(rig.snapshots.is_taking());
+        rig.snapshots.hold(true);
+        rig.finish();
+        assert_eq!(rig.log.snapshots().unwrap(), []);
+        assert_eq!(rig.pipeline.next_items(1), None, "the core is rid of it");
+        rig.snapshots.hold(false);
+        rig.submit(10);
+        rig.commit(true);
+        rig.finish();
+        assert_eq!(rig.log.snapshots().unwrap(), [Seq(3)]);
+    }
+
+    #[test]
+    fn the_one_before_is_kept_and_no_other() {
+        let mut rig = Rig::new(10);
+        for tasks in [10, 20, 40, 80] {
+            rig.submit(tasks);
+            rig.commit(true);
+            rig.finish();
+        }
+        assert_eq!(rig.log.snapshots().unwrap(), [Seq(4), Seq(3)]);
+        rig.submit(200);
+        rig.commit(true);
+        drop(rig.snapshots);
+        assert_eq!(rig.log.snapshots().unwrap(), [Seq(4), Seq(3)], "the scheduler stops");
+    }
+}
