@@ -13,6 +13,7 @@ use super::future::TaskFuture;
 use super::handle::{Client, wrong_answer};
 use super::reading::{Item, Record, Records};
 use crate::protocol::command::{Answer, Query};
+use crate::protocol::payload::Lent;
 use crate::protocol::{ChannelEvent, ChannelName, Element};
 
 /// The elements of a channel, up to where it was stopped.
@@ -85,6 +86,22 @@ impl Elements {
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
             }
         }
+    }
+
+    /// The next element with its offset, if it is a value that is here already: where it lies. All else is left to
+    /// [`Elements::poll`].
+    fn take_value(&mut self) -> Option<(u64, Lent<'_>)> {
+        match self.end {
+            End::Ahead => self.records.take_value(),
+            End::Before(end) if self.records.next_offset().is_some_and(|next| next < end) => {
+                self.records.take_value()
+            }
+            _ => None,
+        }
+    }
+
+    fn undecodable(&self, offset: u64, why: String) -> Error {
+        Error::decode(format!("value at offset {offset} of {}", self.channel), why)
     }
 
     fn look_for_end(&mut self, context: &mut Context<'_>) -> Result<()> {
@@ -187,14 +204,16 @@ impl<T: DeserializeOwned> Stream for Values<T> {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
+            if let Some((offset, value)) = self.elements.take_value() {
+                let decoded = value.decode();
+                return Poll::Ready(Some(decoded.map_err(|why| self.elements.undecodable(offset, why))));
+            }
             match ready!(self.elements.poll(context)) {
                 None => return Poll::Ready(None),
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 Some(Ok((offset, Element::Value(payload)))) => {
-                    let value = payload.decode().map_err(|why| {
-                        Error::decode(format!("value at offset {offset} of {}", self.elements.channel), why)
-                    });
-                    return Poll::Ready(Some(value));
+                    let decoded = payload.decode();
+                    return Poll::Ready(Some(decoded.map_err(|why| self.elements.undecodable(offset, why))));
                 }
                 Some(Ok((_, Element::Future(_)))) => {}
             }

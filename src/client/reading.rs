@@ -1,6 +1,6 @@
 //! Reading a log record by record.
 
-use std::collections::VecDeque;
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -12,6 +12,8 @@ use super::error::{Error, Result};
 use super::handle::Client;
 use crate::protocol::batch::{BadBatch, Batch, Damage};
 use crate::protocol::message::Position;
+use crate::protocol::payload::Lent;
+use crate::protocol::unread::Unread;
 use crate::protocol::{ChannelEvent, ChannelName, LogId, TaskEvent, TimeMs};
 
 /// Where to begin to read.
@@ -114,15 +116,23 @@ pub struct Records<E = ChannelEvent> {
     _client: Client,
     /// Whose records they are.
     channel: ChannelName,
-    read: VecDeque<Record<E>>,
-    /// What is lost behind the records that were read.
-    damage: Option<Damage>,
-    /// What comes behind the records that were read.
-    error: Option<Error>,
+    open: Option<Open>,
     is_over: bool,
     next_offset: Option<u64>,
     /// Until the element with this index came, the rest is left out.
     waits_for_index: Option<u64>,
+    event: PhantomData<fn() -> E>,
+}
+
+/// The batch that is being read.
+#[derive(Debug)]
+struct Open {
+    unread: Unread,
+    /// The first offset in it that is wanted.
+    from: u64,
+    /// The index of its next element.
+    index: u64,
+    time_ms: TimeMs,
 }
 
 impl<E: Event> Records<E> {
@@ -131,12 +141,11 @@ impl<E: Event> Records<E> {
             subscription: client.connection().subscribe(log, from.position()),
             _client: client.clone(),
             channel,
-            read: VecDeque::new(),
-            damage: None,
-            error: None,
+            open: None,
             is_over: false,
             next_offset: None,
             waits_for_index: if let Offset::Index(index) = from { Some(index) } else { None },
+            event: PhantomData,
         }
     }
 
@@ -152,19 +161,8 @@ impl<E: Event> Records<E> {
 
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Item<E>>>> {
         loop {
-            while let Some(record) = self.read.pop_front() {
-                self.next_offset = Some(record.offset + 1);
-                if self.is_wanted(&record) {
-                    return Poll::Ready(Some(Ok(Item::Record(record))));
-                }
-            }
-            if let Some(Damage { from, to, why }) = self.damage.take() {
-                self.next_offset = Some(to);
-                return Poll::Ready(Some(Ok(Item::Damaged { from, to, why: why.into() })));
-            }
-            if let Some(error) = self.error.take() {
-                self.is_over = true;
-                return Poll::Ready(Some(Err(error)));
+            if let Some(read) = self.read_on() {
+                return Poll::Ready(Some(read.map(Item::Record)));
             }
             if self.is_over {
                 return Poll::Ready(None);
@@ -173,7 +171,17 @@ impl<E: Event> Records<E> {
                 None => return Poll::Ready(None),
                 Some(Err(error)) => return Poll::Ready(Some(Err(error.of_reading(&self.channel)))),
                 Some(Ok(ReadItem::Subscribed { from })) => self.next_offset = Some(from),
-                Some(Ok(ReadItem::Records { batch, from })) => self.open(&batch, from),
+                Some(Ok(ReadItem::Records { batch, from })) => {
+                    if let Some(damage) = batch.damage() {
+                        let damage = Damage { from: damage.from.max(from), ..damage };
+                        if let Some(item) = self.skip(&batch, damage) {
+                            return Poll::Ready(Some(Ok(item)));
+                        }
+                    } else {
+                        let (index, time_ms) = (batch.header().base_index, batch.header().time_ms);
+                        self.open = Some(Open { unread: Unread::all_of(batch), from, index, time_ms });
+                    }
+                }
                 Some(Ok(ReadItem::CaughtUp { head })) => {
                     return Poll::Ready(Some(Ok(Item::CaughtUp { head })));
                 }
@@ -185,34 +193,45 @@ impl<E: Event> Records<E> {
         }
     }
 
-    fn open(&mut self, batch: &Batch, from: u64) {
-        if let Some(damage) = batch.damage() {
-            return self.skip(batch, Damage { from: damage.from.max(from), ..damage });
-        }
-        let (mut index, time_ms) = (batch.header().base_index, batch.header().time_ms);
-        for record in batch.records::<E>() {
-            match record {
-                Ok((offset, event)) => {
-                    let is_element = event.is_element();
-                    if offset >= from {
-                        let index = is_element.then_some(index);
-                        self.read.push_back(Record { offset, time_ms, index, event });
+    /// The next record that is wanted of the open batch.
+    fn read_on(&mut self) -> Option<Result<Record<E>>> {
+        loop {
+            let Some(open) = &mut self.open else { return None };
+            let record = match open.unread.take::<E>() {
+                Some(Ok((offset, event))) => {
+                    let index = event.is_element().then_some(open.index);
+                    open.index += u64::from(index.is_some());
+                    if offset < open.from {
+                        continue;
                     }
-                    index += u64::from(is_element);
+                    Record { offset, time_ms: open.time_ms, index, event }
                 }
-                Err(bad) => self.error = Some(undecodable(&bad)),
+                Some(Err(bad)) => {
+                    (self.open, self.is_over) = (None, true);
+                    return Some(Err(undecodable(&bad)));
+                }
+                None => {
+                    self.open = None;
+                    return None;
+                }
+            };
+            self.next_offset = Some(record.offset + 1);
+            if self.is_wanted(&record) {
+                return Some(Ok(record));
             }
         }
     }
 
-    /// Goes on behind records that are lost. Those before the element that is waited for are left out.
-    fn skip(&mut self, batch: &Batch, damage: Damage) {
+    /// Goes on behind records that are lost, and says so. Those before the element that is waited for are left out.
+    fn skip(&mut self, batch: &Batch, damage: Damage) -> Option<Item<E>> {
         let header = batch.header();
+        self.next_offset = Some(header.end_offset());
         if self.waits_for_index.is_some_and(|wanted| header.end_index() <= wanted) {
-            self.next_offset = Some(header.end_offset());
-        } else {
-            (self.waits_for_index, self.damage) = (None, Some(damage));
+            return None;
         }
+        self.waits_for_index = None;
+        let Damage { from, to, why } = damage;
+        Some(Item::Damaged { from, to, why: why.into() })
     }
 
     fn is_wanted(&mut self, record: &Record<E>) -> bool {
@@ -224,6 +243,21 @@ impl<E: Event> Records<E> {
             }
             _ => record.event.is_last(),
         }
+    }
+}
+
+impl Records<ChannelEvent> {
+    /// The next record with its offset, if it is a value that is here already and that is wanted: where it lies. All
+    /// else is left to [`Records::poll`].
+    pub(super) fn take_value(&mut self) -> Option<(u64, Lent<'_>)> {
+        let open = self.open.as_mut()?;
+        if self.waits_for_index.is_some() || open.unread.next_offset() < open.from {
+            return None;
+        }
+        let (offset, value) = open.unread.take_value()?;
+        open.index += 1;
+        self.next_offset = Some(offset + 1);
+        Some((offset, value))
     }
 }
 

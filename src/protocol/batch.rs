@@ -33,6 +33,7 @@ use super::TimeMs;
 use super::digest::Digest;
 use super::ids::{Epoch, LogId, Seq};
 use super::limits::{BATCH_BYTES_MAX, RECORD_BYTES_MAX};
+use super::unread::Unread;
 use super::version::STORE_VERSION;
 
 /// What every batch begins with.
@@ -201,41 +202,23 @@ impl Batch {
         sealed(header, CODEC_LOST, bytes)
     }
 
+    /// Whether this batch stands for records that are lost.
+    pub fn is_lost(&self) -> bool {
+        self.bytes[CODEC_AT] == CODEC_LOST
+    }
+
     /// What is lost, if this batch stands for records that are.
     pub fn damage(&self) -> Option<Damage> {
         let why = || String::from_utf8_lossy(&self.bytes[HEADER_BYTES..]).into_owned();
         let Header { base_offset: from, .. } = self.header;
-        (self.bytes[CODEC_AT] == CODEC_LOST).then(|| Damage {
-            from,
-            to: self.header.end_offset(),
-            why: why(),
-        })
+        self.is_lost().then(|| Damage { from, to: self.header.end_offset(), why: why() })
     }
 
     /// The records with their offsets, in order. Ends after the first that does not decode. None of a
     /// batch whose records are lost: see [`Batch::damage`].
-    pub fn records<R: DeserializeOwned>(
-        &self,
-    ) -> impl Iterator<Item = Result<(u64, R), BadBatch>> + use<'_, R> {
-        let mut rest = &self.bytes[HEADER_BYTES..];
-        let is_lost = self.bytes[CODEC_AT] == CODEC_LOST;
-        let mut offset = if is_lost { self.header.end_offset() } else { self.header.base_offset };
-        std::iter::from_fn(move || {
-            if offset == self.header.end_offset() {
-                return None;
-            }
-            let here = offset;
-            match postcard::take_from_bytes(rest) {
-                Ok((record, behind)) => {
-                    (rest, offset) = (behind, offset + 1);
-                    Some(Ok((here, record)))
-                }
-                Err(error) => {
-                    offset = self.header.end_offset();
-                    Some(Err(BadBatch::Record { log: self.header.log, offset: here, why: error.to_string() }))
-                }
-            }
-        })
+    pub fn records<R: DeserializeOwned>(&self) -> impl Iterator<Item = Result<(u64, R), BadBatch>> + use<R> {
+        let mut unread = Unread::all_of(self.clone());
+        std::iter::from_fn(move || unread.take())
     }
 }
 

@@ -28,6 +28,7 @@ pub mod snapshot;
 pub mod start;
 pub mod task;
 pub mod task_map;
+pub mod unread;
 pub mod version;
 
 pub use channel::{ChannelName, Element};

@@ -46,13 +46,7 @@ impl Payload {
     /// # Errors
     /// What does not fit the type, in words.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, String> {
-        match self.codec {
-            Codec::MessagePack => rmp_serde::from_slice(&self.bytes).map_err(|error| {
-                let shown: String = format!("{self:?}").chars().take(100).collect();
-                format!("{shown} is not a {}: {error}", std::any::type_name::<T>())
-            }),
-            Codec::Raw => Err("the payload is raw bytes: read it as bytes".to_owned()),
-        }
+        Lent { codec: self.codec, bytes: &self.bytes }.decode()
     }
 
     /// The value as JSON, for people and programs that do not know its type. Raw bytes, and bytes
@@ -66,6 +60,36 @@ impl Payload {
                 Err(_) => json_of_bytes(&self.bytes),
             },
         }
+    }
+}
+
+/// A payload whose bytes lie elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Lent<'a> {
+    /// How to read the bytes.
+    pub codec: Codec,
+    /// The bytes.
+    pub bytes: &'a [u8],
+}
+
+impl Lent<'_> {
+    /// As [`Payload::decode`].
+    ///
+    /// # Errors
+    /// As [`Payload::decode`].
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, String> {
+        match self.codec {
+            Codec::MessagePack => rmp_serde::from_slice(self.bytes).map_err(|error| {
+                let shown: String = format!("{:?}", self.to_owned()).chars().take(100).collect();
+                format!("{shown} is not a {}: {error}", std::any::type_name::<T>())
+            }),
+            Codec::Raw => Err("the payload is raw bytes: read it as bytes".to_owned()),
+        }
+    }
+
+    /// The same with bytes of its own.
+    pub fn to_owned(&self) -> Payload {
+        Payload { codec: self.codec, bytes: Bytes::copy_from_slice(self.bytes) }
     }
 }
 
