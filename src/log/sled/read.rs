@@ -83,24 +83,29 @@ impl SledLog {
         let mut found: Vec<Batch> = Vec::new();
         let (mut next, mut bytes) = (from, 0);
         for entry in self.trees.values(log, start..head) {
-            let batch = match entry {
-                Ok((offset, value)) => decode(log, offset, value),
+            let (offset, value) = match entry {
+                Ok(entry) => entry,
                 // First what is whole; the next read begins with what is not.
-                Err(_) if !found.is_empty() => return Ok(found),
+                Err(_) if !found.is_empty() => break,
                 Err(failure) => return Err(failure),
             };
-            let Ok(batch) = batch else { return Ok(found) };
+            // Looked at before the bytes are: they are checked by the read that takes them.
+            if !found.is_empty() && bytes + value.len() > bytes_max {
+                break;
+            }
+            let Ok(batch) = decode(log, offset, value) else { break };
             let header = *batch.header();
             if header.end_offset() <= next {
                 continue;
             }
-            bytes += batch.bytes().len();
-            if header.base_offset > next || (!found.is_empty() && bytes > bytes_max) {
-                return Ok(found);
+            if header.base_offset > next {
+                break;
             }
+            bytes += batch.bytes().len();
             next = header.end_offset();
             found.push(batch);
         }
+        self.trees.ended(log, next);
         Ok(found)
     }
 

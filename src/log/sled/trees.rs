@@ -17,7 +17,7 @@ use crate::protocol::batch::Batch;
 /// 8 MiB: see the doc of [`super`]. It is fixed for the life of a store.
 pub(super) const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
 
-/// How many batches at least come into memory with one that is read: those of a page of sled's.
+/// How many batches at least come into memory with the first that is read: those of a page of sled's.
 const BATCHES_PER_PAGE: usize = 8;
 
 /// The open trees of a store.
@@ -141,13 +141,18 @@ impl Trees {
         offsets: Range<u64>,
     ) -> impl DoubleEndedIterator<Item = Result<(u64, Bytes), Failure>> {
         let entries = self.batches.range(key(log, offsets.start)..key(log, offsets.end));
-        let mut came = BATCHES_PER_PAGE;
+        let mut came = if self.touches.goes_on(log, offsets.start) { 1 } else { BATCHES_PER_PAGE };
         entries.map(move |entry| {
             let (key, value) = entry?;
             self.touch(came * value.len())?;
             came = 1;
             Ok((offset_of(&key), Bytes::from_owner(Value(value))))
         })
+    }
+
+    /// Says that values were read up to this offset: one that goes on there finds the page in memory.
+    pub fn ended(&self, log: LogId, offset: u64) {
+        self.touches.ended(log, offset);
     }
 
     /// The offsets in this range of a log under which something lies, in order.
