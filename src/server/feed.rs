@@ -1,14 +1,19 @@
-//! What runs a [`Subscription`]: a task of its own, which reads the log and hands pieces to the outbox.
+//! What runs [`Subscription`]s: reads the log and hands pieces to the outbox. Those of a connection run in its session's task, so
+//! that what is in memory goes to the socket without a hand-over between tasks; what may wait for a disk is read
+//! elsewhere.
 //!
 //! Nothing is ever kept for a reader: a batch is read only when there is a place for it in the outbox.
 //! So any number of subscriptions of a peer that takes nothing cost no more than that outbox.
 
+use std::convert::Infallible;
 use std::num::NonZero;
 use std::sync::Arc;
 
+use futures_util::StreamExt;
+use futures_util::future::{AbortHandle, AbortRegistration, Abortable};
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc::OwnedPermit;
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::JoinHandle;
 
 use super::outbox::Piece;
 use super::subscription::{Step, Subscription};
@@ -80,18 +85,23 @@ pub(super) struct Wanted {
 pub(super) struct Feed {
     /// All credit that ever came after the first.
     credit_bytes: watch::Sender<u64>,
-    task: JoinHandle<()>,
+    abort: AbortHandle,
+}
+
+/// A subscription for [`run_all`].
+#[derive(Debug)]
+pub(super) struct Begun {
+    wanted: Wanted,
+    credit: watch::Receiver<u64>,
+    abort: AbortRegistration,
 }
 
 impl Feed {
-    /// Begins to send what is wanted to `pieces`.
-    pub fn start(wanted: Wanted, source: Source, pieces: mpsc::Sender<Piece>) -> Feed {
+    /// What is wanted; it is sent by [`run_all`].
+    pub fn begin(wanted: Wanted) -> (Feed, Begun) {
         let (credit_bytes, credit) = watch::channel(0);
-        let task = tokio::spawn(async move {
-            // There is nobody left to tell when the outbox is gone.
-            let _ = run(wanted, source, credit, pieces).await;
-        });
-        Feed { credit_bytes, task }
+        let (abort, registration) = AbortHandle::new_pair();
+        (Feed { credit_bytes, abort }, Begun { wanted, credit, abort: registration })
     }
 
     /// Lets this many more bytes be sent.
@@ -101,13 +111,33 @@ impl Feed {
 
     /// Whether it has ended by itself, after a refusal.
     pub fn is_over(&self) -> bool {
-        self.task.is_finished()
+        self.credit_bytes.is_closed()
     }
 }
 
 impl Drop for Feed {
     fn drop(&mut self) {
-        self.task.abort();
+        self.abort.abort();
+    }
+}
+
+/// Runs the subscriptions of a connection, all that begin: sends what they bring to `pieces`. It does not end.
+pub(super) async fn run_all(
+    mut begun: mpsc::UnboundedReceiver<Begun>,
+    source: Source,
+    pieces: mpsc::Sender<Piece>,
+) -> Infallible {
+    let mut running = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            Some(Begun { wanted, credit, abort }) = begun.recv() => {
+                let feed = run(wanted, source.clone(), credit, pieces.clone());
+                running.push(Abortable::new(feed, abort));
+            }
+            // There is nobody left to tell when the outbox is gone.
+            Some(_) = running.next() => {}
+            else => std::future::pending().await,
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! One connection, from its first byte to its last.
 //!
 //! The session reads frames and does with each what it asks for; everything that goes out goes through
-//! the [`Outbox`]. Both run in one task, so that neither outlives the other.
+//! the [`Outbox`]. Both run in one task, with the subscriptions, so that none outlives the others.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::io;
 use std::pin::{Pin, pin};
 use std::time::Duration;
@@ -13,10 +14,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use super::farewell::{End, finish, leave, turn_away};
-use super::feed::{Feed, Source, Wanted};
+use super::feed::{self, Begun, Feed, Source, Wanted};
 use super::finds::Finds;
 use super::handshake::{self, Refusal, fill};
-use super::outbox::{Outbox, PIECES_MAX, Piece, REPLIES_MAX, Sources};
+use super::outbox::{Ended, Outbox, PIECES_MAX, Piece, REPLIES_MAX, Sources};
 use super::stored::{self, OpenSnapshot};
 use crate::log::Reader;
 use crate::protocol::command::{Answer, Query, Rejection};
@@ -61,10 +62,11 @@ pub(super) async fn serve<R, W>(
     }
     let (outbox_sender, driver) = mpsc::unbounded_channel();
     let mut connecting = pin!(shared.handle.connect(hello, outbox_sender));
-    let (mut session, mut outbox) = begin(writer, driver, shared);
+    let (mut session, mut outbox, begun) = begin(writer, driver, shared);
+    let feeds = feed::run_all(begun, shared.source.clone(), session.pieces.clone());
     let mut end = tokio::select! {
         end = session.read(&mut reader, &mut frames, connecting.as_mut()) => end,
-        ended = outbox.run() => ended.into(),
+        ended = send(feeds, &mut outbox) => ended.into(),
         () = stopped(&mut stop) => End::Closing(Closing::ShuttingDown),
     };
     let mut entry = session.entry;
@@ -84,13 +86,26 @@ pub(super) async fn serve<R, W>(
     finish(end, entry, &shared.handle, reader, outbox).await;
 }
 
+/// Runs the outbox, and the feeds ahead of it: so what they bring is written in the same turn.
+async fn send<W: AsyncWrite + Unpin>(
+    feeds: impl Future<Output = Infallible>,
+    outbox: &mut Outbox<W>,
+) -> Ended {
+    tokio::select! {
+        biased;
+        never = feeds => match never {},
+        ended = outbox.run() => ended,
+    }
+}
+
 fn begin<W: AsyncWrite + Unpin>(
     writer: W,
     driver: mpsc::UnboundedReceiver<Outgoing>,
     shared: &Shared,
-) -> (Session, Outbox<W>) {
+) -> (Session, Outbox<W>, mpsc::UnboundedReceiver<Begun>) {
     let (replies, replies_receiver) = mpsc::channel(REPLIES_MAX);
     let (pieces, pieces_receiver) = mpsc::channel(PIECES_MAX);
+    let (begins, begun) = mpsc::unbounded_channel();
     let (congested_sender, congested) = watch::channel(false);
     let sources = Sources { driver, replies: replies_receiver, pieces: pieces_receiver };
     let outbox = Outbox::new(writer, sources, congested_sender);
@@ -101,11 +116,12 @@ fn begin<W: AsyncWrite + Unpin>(
         source: shared.source.clone(),
         replies,
         pieces,
+        begins,
         congested,
         feeds: HashMap::new(),
         snapshot: OpenSnapshot::default(),
     };
-    (session, outbox)
+    (session, outbox, begun)
 }
 
 /// How a session stands with the driver.
@@ -135,6 +151,8 @@ struct Session {
     source: Source,
     replies: mpsc::Sender<Outgoing>,
     pieces: mpsc::Sender<Piece>,
+    /// To the feeds that run.
+    begins: mpsc::UnboundedSender<Begun>,
     congested: watch::Receiver<bool>,
     /// The subscriptions by number.
     feeds: HashMap<u64, Feed>,
@@ -319,7 +337,9 @@ impl Session {
         };
         match allowed {
             Ok(()) => {
-                let feed = Feed::start(wanted, self.source.clone(), self.pieces.clone());
+                let (feed, begun) = Feed::begin(wanted);
+                // They run as long as this does.
+                let _ = self.begins.send(begun);
                 self.feeds.insert(wanted.number, feed);
             }
             Err(rejection) => {
