@@ -123,14 +123,15 @@ impl Drop for Feed {
 
 /// Runs the subscriptions of a connection, all that begin: sends what they bring to `pieces`. It does not end.
 pub(super) async fn run_all(
-    mut begun: mpsc::UnboundedReceiver<Begun>,
+    mut begun: mpsc::UnboundedReceiver<Box<Begun>>,
     source: Source,
     pieces: mpsc::Sender<Piece>,
 ) -> Infallible {
     let mut running = FuturesUnordered::new();
     loop {
         tokio::select! {
-            Some(Begun { wanted, credit, abort }) = begun.recv() => {
+            Some(begun) = begun.recv() => {
+                let Begun { wanted, credit, abort } = *begun;
                 let feed = run(wanted, source.clone(), credit, pieces.clone());
                 running.push(Abortable::new(feed, abort));
             }

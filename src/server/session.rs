@@ -102,7 +102,7 @@ fn begin<W: AsyncWrite + Unpin>(
     writer: W,
     driver: mpsc::UnboundedReceiver<Outgoing>,
     shared: &Shared,
-) -> (Session, Outbox<W>, mpsc::UnboundedReceiver<Begun>) {
+) -> (Session, Outbox<W>, mpsc::UnboundedReceiver<Box<Begun>>) {
     let (replies, replies_receiver) = mpsc::channel(REPLIES_MAX);
     let (pieces, pieces_receiver) = mpsc::channel(PIECES_MAX);
     let (begins, begun) = mpsc::unbounded_channel();
@@ -151,8 +151,8 @@ struct Session {
     source: Source,
     replies: mpsc::Sender<Outgoing>,
     pieces: mpsc::Sender<Piece>,
-    /// To the feeds that run.
-    begins: mpsc::UnboundedSender<Begun>,
+    /// To the feeds that run. In boxes: a channel has room for 32 from the beginning, and most sessions begin none.
+    begins: mpsc::UnboundedSender<Box<Begun>>,
     congested: watch::Receiver<bool>,
     /// The subscriptions by number.
     feeds: HashMap<u64, Feed>,
@@ -339,7 +339,7 @@ impl Session {
             Ok(()) => {
                 let (feed, begun) = Feed::begin(wanted);
                 // They run as long as this does.
-                let _ = self.begins.send(begun);
+                let _ = self.begins.send(Box::new(begun));
                 self.feeds.insert(wanted.number, feed);
             }
             Err(rejection) => {
