@@ -17,7 +17,7 @@ use super::reading::{Item, Offset, Records};
 use crate::protocol::channel::{ChannelInfo, Progress};
 use crate::protocol::command::{Answer, Command, Query};
 use crate::protocol::task::TaskStatus;
-use crate::protocol::{ChannelEvent, ChannelName, Element, LogId, Payload, TimeMs};
+use crate::protocol::{ChannelEvent, ChannelName, Element, Elements, LogId, Payload, TimeMs};
 
 /// A channel whose futures bring, and whose values are, of type `T`. Cheap to clone.
 ///
@@ -69,16 +69,16 @@ impl<T> Channel<T> {
     }
 
     fn append_one(&self, element: Result<Element>) -> impl Future<Output = Result<u64>> + Send + use<T> {
-        let appended = self.append_all(element.map(|element| vec![element]));
+        let appended = self.append_all(element.map(|element| Elements::from(&[element][..])));
         async move { Ok(appended.await?.start) }
     }
 
     fn append_all(
         &self,
-        elements: Result<Vec<Element>>,
+        elements: Result<Elements>,
     ) -> impl Future<Output = Result<Range<u64>>> + Send + 'static + use<T> {
-        let reply = elements.map(|elements| self.client.connection().append(self.log, elements));
-        async move { reply?.await }
+        let share = elements.and_then(|elements| self.client.connection().append(self.log, &elements));
+        async move { share?.await }
     }
 
     /// Lets the channel take no more elements, and brings how many it has. Readers of its futures and
@@ -194,7 +194,7 @@ impl<T: Serialize> Channel<T> {
         T: 'a,
     {
         let elements: Result<Vec<Element>> = values.into_iter().map(element).collect();
-        Box::pin(self.append_all(elements))
+        Box::pin(self.append_all(elements.map(Elements::from)))
     }
 }
 

@@ -306,11 +306,20 @@ impl OpenBatch {
         let bytes = std::mem::take(&mut self.bytes);
         self.bytes =
             postcard::to_extend(record, bytes).expect("records hold nothing that postcard cannot carry");
-        assert!(
-            self.bytes.len() - before <= RECORD_BYTES_MAX,
-            "a record of {} bytes",
-            self.bytes.len() - before
-        );
+        self.take_in(before, is_element)
+    }
+
+    /// Adds a record that is encoded already, in two parts. As [`Self::push`] otherwise, its panic included.
+    pub fn push_encoded(&mut self, parts: [&[u8]; 2], is_element: bool) -> bool {
+        let before = self.bytes.len();
+        parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
+        self.take_in(before, is_element)
+    }
+
+    /// Takes the bytes from there on for a record, if it has a place here.
+    fn take_in(&mut self, before: usize, is_element: bool) -> bool {
+        let record_bytes = self.bytes.len() - before;
+        assert!(record_bytes <= RECORD_BYTES_MAX, "a record of {record_bytes} bytes");
         if self.bytes.len() > BATCH_BYTES_MAX && self.count > 0 {
             self.bytes.truncate(before);
             return false;
@@ -375,8 +384,7 @@ impl Commit {
         self.batches.iter().map(|batch| batch.bytes.len()).sum()
     }
 
-    /// A checksum over all of it: the chained headers of its batches, which carry their bodies' CRCs.
-    /// `batches` is in the order of log and offset.
+    /// A checksum over all of it: the chained headers of its batches, in order, which carry their bodies' CRCs.
     pub fn digest<'a>(batches: impl IntoIterator<Item = &'a Batch>) -> Digest {
         Digest::default().with_all(batches.into_iter().map(|batch| &batch.bytes[..HEADER_BYTES]))
     }

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::channel::{ChannelInfo, ChannelName, Element};
+use super::channel::{ChannelInfo, ChannelName};
 use super::digest::Digest;
+use super::elements::Elements;
 use super::event::Receipt;
 use super::ids::{AttemptNumber, Epoch, LogId, Producer, Seq, TaskId, TaskKey};
 use super::limits::TooLarge;
@@ -43,7 +44,7 @@ pub enum Command {
         /// The channel's log.
         log: LogId,
         /// At least one element.
-        elements: Vec<Element>,
+        elements: Elements,
     },
     /// Let this channel take no more elements. Answer: [`Answer::Stopped`]; also when it has stopped.
     Stop {

@@ -257,6 +257,16 @@ impl ChannelEvent {
     pub fn is_element(&self) -> bool {
         matches!(self, ChannelEvent::Appended { .. })
     }
+
+    /// What stands before the element in the record of each that a command appended.
+    pub fn before_element(origin: Origin) -> Vec<u8> {
+        let element = Element::Value(Payload::raw(&b""[..]));
+        let encode = "an event holds nothing that postcard cannot carry";
+        let behind = postcard::to_stdvec(&element).expect(encode).len();
+        let mut record = postcard::to_stdvec(&ChannelEvent::Appended { origin, element }).expect(encode);
+        record.truncate(record.len() - behind);
+        record
+    }
 }
 
 impl Digest {
@@ -265,7 +275,13 @@ impl Digest {
     pub fn with_element(self, element: &Element) -> Digest {
         match element {
             Element::Future(key) => self.with(b"future").with(&key.id.0),
-            Element::Value(payload) => self.with(b"value").with(&payload.bytes),
+            Element::Value(payload) => self.with_value(&payload.bytes),
         }
+    }
+
+    /// The digest with one more value, of these bytes.
+    #[must_use]
+    pub fn with_value(self, payload: &[u8]) -> Digest {
+        self.with(b"value").with(payload)
     }
 }

@@ -14,6 +14,7 @@ pub mod batch;
 pub mod channel;
 pub mod command;
 pub mod digest;
+pub mod elements;
 pub mod event;
 pub mod frame;
 pub mod ids;
@@ -33,6 +34,7 @@ pub mod version;
 
 pub use channel::{ChannelName, Element};
 pub use digest::Digest;
+pub use elements::Elements;
 pub use event::{ChannelEvent, TaskEvent};
 pub use ids::{AttemptNumber, Epoch, LogId, Producer, Seq, SessionId, StartId, TaskId, TaskKey};
 pub use payload::{Codec, Payload};

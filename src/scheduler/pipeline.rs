@@ -17,7 +17,7 @@ use crate::protocol::batch::{Commit, OpenBatch};
 use crate::protocol::command::Answer;
 use crate::protocol::message::{Hello, ServerMessage};
 use crate::protocol::snapshot::SnapshotItem;
-use crate::protocol::{Epoch, LogId, Seq, TimeMs};
+use crate::protocol::{ChannelEvent, Epoch, LogId, Seq, TimeMs};
 
 /// Most records of an open commit, and most bytes: while there are more, no further calls are to be
 /// taken. At about 150 bytes each, 65,536 records are 10 MB; 32 MiB are 550 of the largest. A disk takes
@@ -122,16 +122,27 @@ impl Pipeline {
         let log = placed.event.log();
         let batches = self.open.entry(log).or_default();
         let before = batches.last().map_or(0, OpenBatch::bytes);
-        let pushed = batches.last_mut().is_some_and(|batch| push(batch, &placed.event));
-        if pushed {
-            self.open_bytes -= before;
-        } else {
-            let mut batch = OpenBatch::new(log, placed.offset, placed.index);
-            push(&mut batch, &placed.event);
-            batches.push(batch);
-        }
-        self.open_bytes += batches.last().map_or(0, OpenBatch::bytes);
-        self.open_records += 1;
+        let full_before = batches.len();
+        let place = |at: u64| (placed.offset + at, placed.index + at);
+        self.open_records += match &placed.event {
+            Event::Task(event) => {
+                put(batches, log, place(0), |batch| batch.push(event, false));
+                1
+            }
+            Event::Channel(_, event) => {
+                put(batches, log, place(0), |batch| batch.push(event, event.is_element()));
+                1
+            }
+            Event::Values { origin, values, .. } => {
+                let before = ChannelEvent::before_element(*origin);
+                for (at, (value, _)) in (0..).zip(values.encoded()) {
+                    put(batches, log, place(at), |batch| batch.push_encoded([&before, value], true));
+                }
+                values.len()
+            }
+        };
+        let bytes: usize = batches[full_before.saturating_sub(1)..].iter().map(OpenBatch::bytes).sum();
+        self.open_bytes += bytes - before;
     }
 
     /// Whether the next commit, or what waits for it, is so much that first it must become durable.
@@ -229,9 +240,16 @@ fn weight(effect: &Effect) -> usize {
     }
 }
 
-fn push(batch: &mut OpenBatch, event: &Event) -> bool {
-    match event {
-        Event::Task(event) => batch.push(event, false),
-        Event::Channel(_, event) => batch.push(event, event.is_element()),
+/// Puts a record that has this offset and index into the last of a log's batches, or into a new one behind it.
+fn put(
+    batches: &mut Vec<OpenBatch>,
+    log: LogId,
+    (offset, index): (u64, u64),
+    push: impl Fn(&mut OpenBatch) -> bool,
+) {
+    if !batches.last_mut().is_some_and(&push) {
+        let mut batch = OpenBatch::new(log, offset, index);
+        push(&mut batch);
+        batches.push(batch);
     }
 }

@@ -51,7 +51,7 @@ impl Scene {
         self.names = self.core.state().clone();
         let gone = before.tasks.iter().filter(|(id, _)| !self.core.state().tasks.contains_key(id));
         gone.for_each(|(id, task)| self.names.tasks.insert(*id, task.clone()));
-        for placed in &out.events {
+        for placed in out.events.iter().flat_map(transcript::records) {
             let log = self.logs.entry(placed.event.log()).or_default();
             assert_eq!(placed.offset, log.len() as u64, "offsets are dense");
             log.push(placed.event.clone());
@@ -206,9 +206,9 @@ pub fn open(name: &str) -> Command {
 }
 
 pub fn append(log: u32, name: &str) -> Command {
-    Command::Append { log: LogId(log), elements: vec![Element::Future(TaskKey::named(name))] }
+    Command::Append { log: LogId(log), elements: vec![Element::Future(TaskKey::named(name))].into() }
 }
 
 pub fn append_value(log: u32, n: u8) -> Command {
-    Command::Append { log: LogId(log), elements: vec![Element::Value(number(n))] }
+    Command::Append { log: LogId(log), elements: vec![Element::Value(number(n))].into() }
 }

@@ -6,7 +6,7 @@ use headwater::protocol::result::Located;
 use headwater::protocol::session::{Retire, SessionKind};
 use headwater::protocol::task::Outcome;
 use headwater::protocol::{ChannelEvent, Element, TaskEvent, TaskId};
-use headwater::scheduler::core::{Effect, Event, State};
+use headwater::scheduler::core::{Effect, Event, Placed, State};
 
 /// What happened, line by line.
 #[derive(Default)]
@@ -35,7 +35,19 @@ pub fn task(state: &State, id: TaskId) -> String {
     }
 }
 
-/// An event in a line. `state` is any state that knows the names.
+/// The events of the records that an event becomes.
+pub fn records(placed: &Placed) -> Vec<Placed> {
+    let Event::Values { log, origin, values } = &placed.event else { return vec![placed.clone()] };
+    let appended = |element| Event::Channel(*log, ChannelEvent::Appended { origin: *origin, element });
+    let place = |(at, element)| Placed {
+        offset: placed.offset + at,
+        index: placed.index + at,
+        event: appended(element),
+    };
+    (0..).zip(values.iter()).map(place).collect()
+}
+
+/// An event of one record in a line. `state` is any state that knows the names.
 pub fn event(state: &State, event: &Event) -> String {
     match event {
         Event::Task(event) => task_event(state, event),
@@ -44,6 +56,7 @@ pub fn event(state: &State, event: &Event) -> String {
                 state.channels.get(log).map_or_else(|| log.to_string(), |channel| channel.name.to_string());
             format!("{name}: {}", channel_event(event))
         }
+        Event::Values { .. } => unreachable!("see [`records`]"),
     }
 }
 

@@ -224,13 +224,13 @@ impl Client {
     }
 
     fn append(&mut self, log: LogId, elements: Vec<Element>) {
-        self.ask(Command::Append { log, elements });
+        self.ask(Command::Append { log, elements: elements.into() });
     }
 
     /// Asks for what may be refused for want of room.
     fn ask(&mut self, command: Command) {
         if let Command::Append { log, elements } = command {
-            return self.ask_append(log, elements);
+            return self.ask_append(log, elements.iter().collect());
         }
         let number = self.link.command(command.clone());
         match &command {
@@ -248,10 +248,10 @@ impl Client {
 
     /// Asks for an append, which may join one that waits to be sent.
     fn ask_append(&mut self, log: LogId, elements: Vec<Element>) {
-        let number = self.link.append(log, elements.clone());
+        let number = self.link.append(log, elements.clone().into());
         let (_, all) = self.appends.entry(number).or_insert((log, Vec::new()));
         all.extend(elements);
-        self.asked.insert(number, Command::Append { log, elements: all.clone() });
+        self.asked.insert(number, Command::Append { log, elements: all.clone().into() });
     }
 
     fn submit(&mut self, rng: &mut Rng) {

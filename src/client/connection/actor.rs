@@ -5,7 +5,6 @@
 //! through one task.
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::run::Taker;
 use super::transport::{self, DialError, Progress, Wire};
 use super::waiting::Waiting;
 use super::{Ended, LEAVE_MS_MAX, ReadItem, WorkerMessage};
@@ -24,7 +24,7 @@ use crate::protocol::frame::{BadFrame, Frame};
 use crate::protocol::limits::TASKS_PER_COMMAND_MAX;
 use crate::protocol::message::{Position, ServerMessage};
 use crate::protocol::session::{HeldAttempt, Role};
-use crate::protocol::{ChannelName, Element, LogId, Outcome, TaskId};
+use crate::protocol::{ChannelName, LogId, Outcome, TaskId};
 
 /// The first pause before connecting again, and the longest: each is twice the one before.
 const PAUSE_MS_MIN: u64 = 20;
@@ -46,7 +46,7 @@ const CALLS_PER_STEP_MAX: usize = 1024;
 #[derive(Debug)]
 pub(super) enum Call {
     Command(Command, oneshot::Sender<Result<Answer>>),
-    Append { log: LogId, elements: Vec<Element>, waiter: oneshot::Sender<Result<Range<u64>>> },
+    Append { log: LogId, run: Taker },
     Query(Query, oneshot::Sender<Result<Answer>>),
     FindChannel(ChannelName, oneshot::Sender<Result<Answer>>),
     Watch(TaskId, oneshot::Sender<Result<Outcome>>),
@@ -401,10 +401,11 @@ impl Actor {
                 self.send_releases();
                 self.answers.add(self.link.command(command), waiter);
             }
-            Call::Append { log, elements, waiter } => {
+            Call::Append { log, run } => {
                 self.send_releases();
+                let elements = run.take();
                 let count = elements.len();
-                self.answers.add_share(self.link.append(log, elements), count, waiter);
+                self.answers.add_run(self.link.append(log, elements), count, run);
             }
             Call::Query(query, waiter) => {
                 self.send_releases();

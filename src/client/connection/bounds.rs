@@ -1,12 +1,11 @@
 //! The bounds on what a client sends, checked before it is sent: the caller hears of it at once, and
 //! every message fits its frame.
 
-use crate::protocol::Payload;
-use crate::protocol::channel::Element;
 use crate::protocol::command::{Command, Query};
 use crate::protocol::limits::{self, TooLarge};
 use crate::protocol::result::StoredResult;
 use crate::protocol::session::Role;
+use crate::protocol::{Elements, Payload};
 
 const APPEND_LESS: &str = "append them in several calls";
 
@@ -51,22 +50,25 @@ fn check_result(result: &StoredResult) -> Result<(), TooLarge> {
     Err(TooLarge { what: "the result".to_owned(), size, max, hint })
 }
 
-pub(super) fn check_elements(elements: &[Element]) -> Result<(), TooLarge> {
+pub(super) fn check_elements(elements: &Elements) -> Result<(), TooLarge> {
     let max = limits::ELEMENTS_PER_APPEND_MAX;
     TooLarge::check("the number of elements", elements.len(), max, APPEND_LESS)?;
-    let mut bytes = 0;
-    for element in elements {
-        if let Element::Value(payload) = element {
-            check_payload("the value", payload)?;
-            bytes += payload.bytes.len();
+    // One that is over its own bound is so only together with all the others.
+    if elements.payload_bytes() > limits::PAYLOAD_BYTES_MAX {
+        for (_, payload) in elements.encoded() {
+            check_bytes("the value", payload.map_or(0, <[u8]>::len))?;
         }
     }
-    TooLarge::check("all values together", bytes, limits::APPEND_BYTES_MAX, APPEND_LESS)
+    TooLarge::check("all values together", elements.payload_bytes(), limits::APPEND_BYTES_MAX, APPEND_LESS)
 }
 
 fn check_payload(what: &str, payload: &Payload) -> Result<(), TooLarge> {
+    check_bytes(what, payload.bytes.len())
+}
+
+fn check_bytes(what: &str, bytes: usize) -> Result<(), TooLarge> {
     let hint = "keep it elsewhere, and pass a path or a key to it";
-    TooLarge::check(what, payload.bytes.len(), limits::PAYLOAD_BYTES_MAX, hint)
+    TooLarge::check(what, bytes, limits::PAYLOAD_BYTES_MAX, hint)
 }
 
 pub(super) fn check_role(role: &Role) -> Result<(), TooLarge> {

@@ -20,16 +20,16 @@
 
 mod actor;
 mod bounds;
+mod run;
 mod subscription;
 #[cfg(test)]
 mod tests;
 pub(super) mod transport;
 mod waiting;
 
-use std::ops::Range;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -37,6 +37,7 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use self::actor::{Actor, Call};
+use self::run::Runs;
 use super::error::{Error, Result};
 use super::fetch::{self, FetchError};
 use super::link::Link;
@@ -45,9 +46,10 @@ use crate::protocol::message::{Assignment, Position};
 use crate::protocol::result::Located;
 use crate::protocol::session::{HeldAttempt, Retire, Role};
 use crate::protocol::{
-    AttemptNumber, ChannelName, Element, Epoch, LogId, Outcome, Payload, SessionId, TaskId,
+    AttemptNumber, ChannelName, Elements, Epoch, LogId, Outcome, Payload, SessionId, TaskId,
 };
 
+pub use self::run::Share;
 pub use self::subscription::{ReadItem, Subscription};
 
 /// How long a connection that leaves waits for answers and for its goodbye to be read: 5 s.
@@ -108,6 +110,7 @@ pub struct Connection {
 #[derive(Debug)]
 struct Shared {
     calls: mpsc::UnboundedSender<Call>,
+    runs: Mutex<Runs>,
     ended: Ended,
     address: Arc<str>,
     session: SessionId,
@@ -156,7 +159,8 @@ impl Connection {
         let address: Arc<str> = options.address.into();
         tokio::spawn(actor.run(address.clone(), options.connect_timeout));
         let last_subscription = AtomicU64::new(0);
-        let shared = Shared { calls, ended, address, session, last_subscription, epoch, token };
+        let runs = Mutex::default();
+        let shared = Shared { calls, runs, ended, address, session, last_subscription, epoch, token };
         is_ready.await.map_err(|_| Error::Stopped)??;
         Ok((Connection { shared: Arc::new(shared) }, messages))
     }
@@ -195,18 +199,22 @@ impl Connection {
         reply
     }
 
-    /// Appends these elements to a channel, all or none, next to each other; the reply brings their offsets. They have
+    /// Appends these elements to a channel, all or none, next to each other, and brings their offsets. They have
     /// their place in the channel when this returns. Values that wait to be sent to one channel go as one command, which
     /// is taken or refused as a whole; so appends to different channels may change places, as long as nothing else was asked
     /// between them. As [`Self::command`] otherwise.
-    pub fn append(&self, log: LogId, elements: Vec<Element>) -> Reply<Range<u64>> {
-        let (waiter, reply) = self.reply();
-        match bounds::check_elements(&elements) {
-            Ok(()) => self.call(Call::Append { log, elements, waiter }),
-            // Its receiver is here.
-            Err(error) => drop(waiter.send(Err(error.into()))),
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`]: nothing is sent. The share brings every other.
+    pub fn append(&self, log: LogId, elements: &Elements) -> Result<Share> {
+        bounds::check_elements(elements)?;
+        let mut runs = self.runs();
+        let (share, begun) = runs.append(log, elements, &self.shared.ended);
+        if let Some(run) = begun {
+            // As below. The runs are still locked: the actor hears of this one in its turn.
+            let _ = self.shared.calls.send(Call::Append { log, run });
         }
-        reply
+        Ok(share)
     }
 
     /// Asks a query, behind the commands before it.
@@ -284,7 +292,8 @@ impl Connection {
         let session = SessionId([0; 16]);
         let (ended, last_subscription, epoch) = Default::default();
         let address = "".into();
-        let shared = Shared { calls, ended, address, session, last_subscription, epoch, token: None };
+        let runs = Mutex::default();
+        let shared = Shared { calls, runs, ended, address, session, last_subscription, epoch, token: None };
         Connection { shared: Arc::new(shared) }
     }
 
@@ -294,8 +303,17 @@ impl Connection {
     }
 
     fn call(&self, call: Call) {
+        let mut runs = self.runs();
+        // What was read changes nothing: it has no place in the order.
+        if !matches!(call, Call::Consumed { .. }) {
+            runs.end();
+        }
         // An actor that has ended drops the call, and with it the sender of its reply.
         let _ = self.shared.calls.send(call);
+    }
+
+    fn runs(&self) -> MutexGuard<'_, Runs> {
+        self.shared.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

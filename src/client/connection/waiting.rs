@@ -1,10 +1,10 @@
 //! Who waits for the answers to commands and queries.
 
 use std::collections::HashMap;
-use std::ops::Range;
 
 use tokio::sync::oneshot;
 
+use super::run::Taker;
 use crate::client::error::{Error, Result};
 use crate::client::handle::wrong_answer;
 use crate::protocol::command::{Answer, Rejection};
@@ -19,15 +19,15 @@ pub(super) struct Waiting {
 enum Waiter {
     /// One who wants the answer as it is.
     One(oneshot::Sender<Result<Answer>>),
-    /// Those whose elements one append gathers, in their order in it.
-    Shares(Vec<Share>),
+    /// The runs that one append gathers, in their order in it.
+    Runs(Vec<Run>),
 }
 
-/// A part of an append.
+/// A part of an append, of so many elements.
 #[derive(Debug)]
-struct Share {
+struct Run {
     count: u64,
-    waiter: oneshot::Sender<Result<Range<u64>>>,
+    taker: Taker,
 }
 
 impl Waiting {
@@ -36,24 +36,24 @@ impl Waiting {
         self.waiters.insert(number, Waiter::One(waiter));
     }
 
-    /// One who has so many elements in the append of this number, behind those of all who were added to it before.
-    pub fn add_share(&mut self, number: u64, count: usize, waiter: oneshot::Sender<Result<Range<u64>>>) {
-        let share = Share { count: count as u64, waiter };
-        match self.waiters.entry(number).or_insert_with(|| Waiter::Shares(Vec::new())) {
-            Waiter::Shares(shares) => shares.push(share),
+    /// A run of so many elements in the append of this number, behind all that were added to it before.
+    pub fn add_run(&mut self, number: u64, count: usize, taker: Taker) {
+        let run = Run { count: count as u64, taker };
+        match self.waiters.entry(number).or_insert_with(|| Waiter::Runs(Vec::new())) {
+            Waiter::Runs(runs) => runs.push(run),
             waiter @ Waiter::One(_) => unreachable!("{waiter:?} has a number of its own"),
         }
     }
 
-    /// Gives the answer to those who wait for it: of an append to each its own offsets, of a refusal the same to all.
+    /// Gives the answer to those who wait for it: of an append to each run its own offset, of a refusal the same to all.
     pub fn answer(&mut self, number: u64, answer: Result<Answer, Rejection>) {
         // A receiver that was dropped is not interested any more.
         match self.waiters.remove(&number) {
             Some(Waiter::One(waiter)) => drop(waiter.send(answer.map_err(Error::Rejected))),
-            Some(Waiter::Shares(shares)) => {
-                let mut first = first_of(answer, shares.iter().map(|share| share.count).sum());
-                for Share { count, waiter } in shares {
-                    let _ = waiter.send(first.clone().map(|first| first..first + count));
+            Some(Waiter::Runs(runs)) => {
+                let mut first = first_of(answer, runs.iter().map(|run| run.count).sum());
+                for Run { count, taker } in runs {
+                    taker.answer(first.clone());
                     first = first.map(|first| first + count);
                 }
             }

@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use super::{Link, Request};
 use crate::protocol::command::Command;
 use crate::protocol::limits::{APPEND_BYTES_MAX, ELEMENTS_PER_APPEND_MAX};
-use crate::protocol::{Element, LogId};
+use crate::protocol::{Elements, LogId};
 
 /// The commands that still take values.
 #[derive(Debug, Default)]
@@ -60,16 +60,17 @@ impl Link {
     /// one that waits to be sent and holds values, if these are values and fit in, else of a new one. They stand next to
     /// each other in it, behind what is in it already. It is answered once, by a [`Delivery::Answer`](super::Delivery)
     /// for all that it holds.
-    pub fn append(&mut self, log: LogId, elements: Vec<Element>) -> u64 {
-        let Some(bytes) = bytes_of_values(&elements) else {
+    pub fn append(&mut self, log: LogId, elements: Elements) -> u64 {
+        if !elements.are_values() {
             self.gathering.newest.remove(&log);
             return self.enter(Request::Command(Command::Append { log, elements }));
-        };
+        }
+        let bytes = elements.payload_bytes();
         if let Some(number) = self.gathering.take(log, elements.len(), bytes)
             && let Some(Request::Command(Command::Append { elements: gathered, .. })) =
                 self.requests.get_mut(&number)
         {
-            gathered.extend(elements);
+            gathered.append(&elements);
             return number;
         }
         let gathered = Gathered { number: self.last_number + 1, elements: elements.len(), bytes };
@@ -77,12 +78,4 @@ impl Link {
         self.gathering.newest.insert(log, gathered);
         number
     }
-}
-
-/// How many bytes of payloads these are, if all of them are values.
-fn bytes_of_values(elements: &[Element]) -> Option<usize> {
-    elements.iter().try_fold(0, |bytes, element| match element {
-        Element::Value(payload) => Some(bytes + payload.bytes.len()),
-        Element::Future(_) => None,
-    })
 }

@@ -11,7 +11,8 @@ use crate::protocol::event::{Origin, TaskResult};
 use crate::protocol::limits::IN_FLIGHT_MAX;
 use crate::protocol::session::{FunctionOffer, SessionKind};
 use crate::protocol::{
-    AttemptNumber, ChannelEvent, Digest, Element, LogId, Producer, SessionId, Submission, TaskEvent, TaskId,
+    AttemptNumber, ChannelEvent, Digest, Element, Elements, LogId, Producer, SessionId, Submission,
+    TaskEvent, TaskId,
 };
 
 impl State {
@@ -20,6 +21,7 @@ impl State {
         match event {
             Event::Task(event) => self.apply_task_event(event),
             Event::Channel(log, event) => self.apply_channel_event(*log, event),
+            Event::Values { log, origin, values } => self.append_values(*log, *origin, values),
         }
     }
 
@@ -106,12 +108,7 @@ impl State {
             ChannelEvent::Appended { origin, element } => {
                 channel.elements += 1;
                 channel.digest = channel.digest.with_element(element);
-                self.remember(*origin, |before| match before {
-                    Some(Remembered::Appended { first, count }) => {
-                        Remembered::Appended { first, count: count + 1 }
-                    }
-                    _ => Remembered::Appended { first: offset, count: 1 },
-                });
+                self.remember_appended(*origin, offset, 1);
                 if let Element::Future(key) = element {
                     self.keep_on_channel(key.id, log);
                 }
@@ -119,6 +116,27 @@ impl State {
             ChannelEvent::Progress { .. } => {}
             ChannelEvent::Stopped { .. } => channel.stopped = true,
         }
+    }
+
+    /// The same as the event of each of them, one after the other.
+    fn append_values(&mut self, log: LogId, origin: Origin, values: &Elements) {
+        let Some(channel) = self.channels.get_mut(&log) else { return };
+        let (first, count) = (channel.head, values.len() as u64);
+        channel.head += count;
+        channel.elements += count;
+        let payloads = values.encoded().filter_map(|(_, payload)| payload);
+        channel.digest = payloads.fold(channel.digest, Digest::with_value);
+        self.remember_appended(origin, first, count as u32);
+    }
+
+    /// Keeps that a command appended so many elements, from this offset on or behind those that it appended before.
+    fn remember_appended(&mut self, origin: Origin, offset: u64, more: u32) {
+        self.remember(origin, |before| match before {
+            Some(Remembered::Appended { first, count }) => {
+                Remembered::Appended { first, count: count + more }
+            }
+            _ => Remembered::Appended { first: offset, count: more },
+        });
     }
 
     fn open_session(&mut self, producer: Producer, id: SessionId, kind: &SessionKind, lease_ms: u64) {

@@ -63,7 +63,7 @@ use crate::protocol::message::{Closing, Hello, ServerMessage};
 use crate::protocol::session::{EndReason, Role};
 use crate::protocol::snapshot::SnapshotItem;
 use crate::protocol::start::Starts;
-use crate::protocol::{ChannelEvent, LogId, Producer, Seq, TaskEvent, TaskId, TimeMs};
+use crate::protocol::{ChannelEvent, Elements, LogId, Producer, Seq, TaskEvent, TaskId, TimeMs};
 
 /// A fact for one of the logs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +72,16 @@ pub enum Event {
     Task(TaskEvent),
     /// For a channel's log.
     Channel(LogId, ChannelEvent),
+    /// For a channel's log, the values that a command appends: a [`ChannelEvent::Appended`] for each, which follow
+    /// each other. As one, since there may be thousands; replay meets them one by one.
+    Values {
+        /// The log.
+        log: LogId,
+        /// Who appends them.
+        origin: Origin,
+        /// They; no futures.
+        values: Elements,
+    },
 }
 
 impl Event {
@@ -79,7 +89,7 @@ impl Event {
     pub fn log(&self) -> LogId {
         match self {
             Event::Task(_) => LogId::TASKS,
-            Event::Channel(log, _) => *log,
+            Event::Channel(log, _) | Event::Values { log, .. } => *log,
         }
     }
 }
@@ -87,7 +97,7 @@ impl Event {
 /// An event and the place in its log that it took.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placed {
-    /// The offset in its log.
+    /// The offset in its log; of several values, of the first.
     pub offset: u64,
     /// The elements in its log before it.
     pub index: u64,

@@ -55,6 +55,7 @@ fn grows(event: &Event) -> bool {
         event,
         Event::Task(TaskEvent::Submitted { .. } | TaskEvent::ChannelCreated { .. })
             | Event::Channel(_, ChannelEvent::Appended { .. })
+            | Event::Values { .. }
     )
 }
 

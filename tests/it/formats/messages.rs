@@ -159,7 +159,7 @@ fn of_clients(lines: &mut Lines) {
         Hold = Command::Hold { task: TASK, detach: true },
         Release = Command::Release { tasks: vec![TASK] },
         OpenChannel = Command::OpenChannel { name: name() },
-        Append = Command::Append { log: LOG, elements: vec![Element::Value(payload()), Element::Future(key())] },
+        Append = Command::Append { log: LOG, elements: vec![Element::Value(payload()), Element::Future(key())].into() },
         Stop = Command::Stop { log: LOG },
         Finish = Command::Finish { task: TASK, attempt: ATTEMPT, result: payload() },
         Fail = Command::Fail { task: TASK, attempt: ATTEMPT, error: error() },
@@ -299,7 +299,7 @@ fn refusals(lines: &mut Lines) {
 }
 
 #[test]
-fn messages_are_sent_as_wire_version_5_does() {
+fn messages_are_sent_as_wire_version_6_does() {
     let mut lines = Lines::default();
     of_clients(&mut lines);
     of_the_server(&mut lines);

@@ -7,22 +7,25 @@ use crate::protocol::channel::Progress;
 use crate::protocol::command::Answer;
 use crate::protocol::event::Origin;
 use crate::protocol::limits::{APPEND_BYTES_MAX, ELEMENTS_PER_APPEND_MAX, PAYLOAD_BYTES_MAX, TooLarge};
-use crate::protocol::{ChannelEvent, Element, LogId, TaskId, TaskKey};
+use crate::protocol::{ChannelEvent, Element, Elements, LogId, TaskId, TaskKey};
 use crate::scheduler::core::Phase;
 
 /// Appends all of them or none. A future that runs already or has ended is followed, after the last
 /// element, by a record that says so.
-pub(super) fn decide(state: &State, origin: Origin, log: LogId, elements: Vec<Element>) -> Decision {
+pub(super) fn decide(state: &State, origin: Origin, log: LogId, elements: Elements) -> Decision {
     let channel = channel::writable(state, log)?;
     if channel.stopped {
         return Err(Rejection::ChannelStopped(channel.name.clone(), channel.elements));
     }
     check_sizes(&elements)?;
     let answer = Answer::Appended { first: channel.head, count: elements.len() as u32 };
+    if elements.are_values() {
+        return Ok((vec![Event::Values { log, origin, values: elements }], answer));
+    }
     let mut events = Vec::with_capacity(elements.len());
     let mut progress = Vec::new();
     let mut seen: HashSet<TaskId> = HashSet::new();
-    for mut element in elements {
+    for mut element in elements.iter() {
         if let Element::Future(key) = &mut element {
             // The label is the task's own, whatever the client calls it.
             *key = state.key_of(key.id).ok_or(Rejection::UnknownTask(key.id))?;
@@ -36,7 +39,7 @@ pub(super) fn decide(state: &State, origin: Origin, log: LogId, elements: Vec<El
     Ok((events, answer))
 }
 
-fn check_sizes(elements: &[Element]) -> Result<(), Rejection> {
+fn check_sizes(elements: &Elements) -> Result<(), Rejection> {
     if elements.is_empty() {
         return Err(Rejection::Invalid("an append needs at least one element".to_owned()));
     }
@@ -46,14 +49,15 @@ fn check_sizes(elements: &[Element]) -> Result<(), Rejection> {
         ELEMENTS_PER_APPEND_MAX,
         "append fewer at a time",
     )?;
-    let mut bytes = 0;
-    for element in elements {
-        let Element::Value(payload) = element else { continue };
+    // One that is over its own bound is so only together with all the others.
+    if elements.payload_bytes() > PAYLOAD_BYTES_MAX {
         let hint = "append a path or a key to where the data lie";
-        TooLarge::check("the value", payload.bytes.len(), PAYLOAD_BYTES_MAX, hint)?;
-        bytes += payload.bytes.len();
-        TooLarge::check("all values together", bytes, APPEND_BYTES_MAX, "append fewer at a time")?;
+        for (_, payload) in elements.encoded() {
+            TooLarge::check("the value", payload.map_or(0, <[u8]>::len), PAYLOAD_BYTES_MAX, hint)?;
+        }
     }
+    let bytes = elements.payload_bytes();
+    TooLarge::check("all values together", bytes, APPEND_BYTES_MAX, "append fewer at a time")?;
     Ok(())
 }
 
