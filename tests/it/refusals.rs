@@ -193,7 +193,7 @@ async fn garbage_on_the_port_and_frames_too_large_harm_nobody() -> Result<()> {
     preamble[4] = 99;
     old.stream.write_all(&preamble).await.unwrap();
     let (_, ServerMessage::Closing(why)) = old.message().await else { panic!("not closed") };
-    assert!(why.to_string().contains("wire protocol version 99 is not 5"), "{why}");
+    assert!(why.to_string().contains("wire protocol version 99 is not 6"), "{why}");
 
     let mut large = Raw::connect(&address).await;
     large.stream.write_all(&frame::preamble()).await.unwrap();
