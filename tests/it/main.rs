@@ -7,6 +7,7 @@ mod engines;
 mod faults;
 mod formats;
 mod log_reader;
+mod memory;
 mod recovering;
 mod refusals;
 mod regress;

@@ -36,6 +36,8 @@
 //! - It cannot read any batch of a page of which a part is damaged, and says so at every attempt. Such
 //!   batches are answered as lost (`read.rs`), and the next start finds them again in the raw file.
 //! - Its page cache grows over what it is given. So it is made to evict: see `cache.rs`.
+//! - Its pages are small pieces of memory that come and go on whatever thread reads, which leaves an allocator with much
+//!   that is free and cannot be given back. So the same few threads read: see `threads.rs`.
 //! - Its background threads may hold its file for a moment after it was closed, locked. Our own lock
 //!   says that nobody else has the store, so `open` waits for that moment to pass.
 //! - What it reads when it opens may still be only in the system's cache, when the process before was
@@ -52,6 +54,7 @@ mod read;
 mod rebuild;
 mod replay;
 mod starts;
+mod threads;
 mod wal;
 
 pub use self::fill::NewStore;
@@ -59,10 +62,11 @@ pub use self::fill::NewStore;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 
+use self::threads::ReadThreads;
 use self::trees::Trees;
 use self::wal::Wal;
 use super::failure::{Failure, guarded};
@@ -100,10 +104,11 @@ pub struct SledOptions {
 }
 
 impl Default for SledOptions {
-    /// To serve, with 32 MiB of cache. More was slower: 157,000 commits of 400 bytes took 39 s with it, and 47 s with
-    /// 64 MiB; what is read back comes as fast.
+    /// To serve, with 8 MiB of cache: the pages that are written to and the inner ones. What is read of history is read
+    /// once, and the system's cache has it. An allocator takes for sled's pages up to as much as they once took for each
+    /// thread that brings them in (`threads.rs`); and more of a cache was no faster: see `docs/PERFORMANCE.md`.
     fn default() -> Self {
-        SledOptions { purpose: Purpose::Serve, cache_bytes: 32 * 1024 * 1024 }
+        SledOptions { purpose: Purpose::Serve, cache_bytes: 8 * 1024 * 1024 }
     }
 }
 
@@ -111,7 +116,9 @@ impl Default for SledOptions {
 #[derive(Debug)]
 pub struct SledLog {
     dir: PathBuf,
-    trees: Trees,
+    // Before the trees, which its threads hold, too.
+    reads: ReadThreads,
+    trees: Arc<Trees>,
     heads: RwLock<Heads>,
     writer: Mutex<Writer>,
     /// Why the store takes no more commits, when it does not. What cannot be read then may still be there.
@@ -143,8 +150,10 @@ impl Writer {
 impl SledLog {
     fn new(dir: &Path, trees: Trees, heads: Heads, writer: Writer, tells: bool, lock: File) -> SledLog {
         let (heads, writer, met) = (RwLock::new(heads), Mutex::new(writer), Mutex::default());
+        let trees = Arc::new(trees);
         SledLog {
             dir: dir.to_owned(),
+            reads: ReadThreads::start(&trees),
             trees,
             heads,
             writer,

@@ -5,6 +5,7 @@
 
 use std::sync::PoisonError;
 
+use super::trees::Trees;
 use super::{SledLog, decode};
 use crate::log::failure::{Failure, guarded};
 use crate::log::lost::Gap;
@@ -32,7 +33,8 @@ impl SledLog {
                 return Ok(Vec::new());
             }
             let from = from.max(bounds.first);
-            if let Ok(batches) = guarded(|| self.read_whole(log, from, bounds.head, bytes_max))
+            let read = move |trees: &Trees| guarded(|| read_whole(trees, log, from, bounds.head, bytes_max));
+            if let Ok(batches) = self.reads.call(read)
                 && !batches.is_empty()
             {
                 return Ok(batches);
@@ -74,39 +76,6 @@ impl SledLog {
 
     fn bounds_of(&self, log: LogId) -> Bounds {
         self.heads().bounds(log)
-    }
-
-    /// Whole batches from the one that holds `from`, as far as they follow each other; none when that one is
-    /// not whole.
-    fn read_whole(&self, log: LogId, from: u64, head: u64, bytes_max: usize) -> Result<Vec<Batch>, Failure> {
-        let start = self.trees.offsets(log, 0..from + 1).next_back().transpose()?.unwrap_or(from);
-        let mut found: Vec<Batch> = Vec::new();
-        let (mut next, mut bytes) = (from, 0);
-        for entry in self.trees.values(log, start..head) {
-            let (offset, value) = match entry {
-                Ok(entry) => entry,
-                // First what is whole; the next read begins with what is not.
-                Err(_) if !found.is_empty() => break,
-                Err(failure) => return Err(failure),
-            };
-            // Looked at before the bytes are: they are checked by the read that takes them.
-            if !found.is_empty() && bytes + value.len() > bytes_max {
-                break;
-            }
-            let Ok(batch) = decode(log, offset, value) else { break };
-            let header = *batch.header();
-            if header.end_offset() <= next {
-                continue;
-            }
-            if header.base_offset > next {
-                break;
-            }
-            bytes += batch.bytes().len();
-            next = header.end_offset();
-            found.push(batch);
-        }
-        self.trees.ended(log, next);
-        Ok(found)
     }
 
     /// The gap in which `from` lies, between whole batches, and why it is one.
@@ -195,6 +164,45 @@ impl SledLog {
             tracing::error!(%error, "the store could not be marked: `headwater log repair` looks for the records");
         }
     }
+}
+
+/// Whole batches from the one that holds `from`, as far as they follow each other; none when that one is
+/// not whole.
+fn read_whole(
+    trees: &Trees,
+    log: LogId,
+    from: u64,
+    head: u64,
+    bytes_max: usize,
+) -> Result<Vec<Batch>, Failure> {
+    let start = trees.offsets(log, 0..from + 1).next_back().transpose()?.unwrap_or(from);
+    let mut found: Vec<Batch> = Vec::new();
+    let (mut next, mut bytes) = (from, 0);
+    for entry in trees.values(log, start..head) {
+        let (offset, value) = match entry {
+            Ok(entry) => entry,
+            // First what is whole; the next read begins with what is not.
+            Err(_) if !found.is_empty() => break,
+            Err(failure) => return Err(failure),
+        };
+        // Looked at before the bytes are: they are checked by the read that takes them.
+        if !found.is_empty() && bytes + value.len() > bytes_max {
+            break;
+        }
+        let Ok(batch) = decode(log, offset, value) else { break };
+        let header = *batch.header();
+        if header.end_offset() <= next {
+            continue;
+        }
+        if header.base_offset > next {
+            break;
+        }
+        bytes += batch.bytes().len();
+        next = header.end_offset();
+        found.push(batch);
+    }
+    trees.ended(log, next);
+    Ok(found)
 }
 
 /// Why sled cannot read something, unless it is the system that refused.
