@@ -11,6 +11,7 @@ enum Inner<T> {
     None,
     One(T),
     /// More than one.
+    #[expect(clippy::box_collection, reason = "it would make the set twice as large, however few it has")]
     Many(Box<BTreeSet<T>>),
 }
 
