@@ -10,7 +10,7 @@ use crate::cluster::Cluster;
 const VALUES: usize = 5_120;
 const VALUE_BYTES: usize = 50_000;
 
-/// What a scheduler may take: 32 MiB of sled's page cache and 18 MiB before it is told to evict, 16 MiB of
+/// What a scheduler may take: 8 MiB of sled's page cache and 18 MiB before it is told to evict, 16 MiB of
 /// newest batches, 16 MiB of sled's write buffers, 2 MB in flight, and as much again for what comes and goes.
 const RSS_BYTES_MAX: u64 = 160 << 20;
 
