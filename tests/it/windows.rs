@@ -59,11 +59,12 @@ async fn a_task_that_takes_long_holds_up_none_of_those_that_were_given_behind_it
     let client = Client::connect(local.address().to_string()).await?;
     // Until the workers know that it takes no time, and want many.
     all_bring_their_number(submit(&client, 0..500).await, 0).await;
-    assert_eq!(returned(&client).await, 0);
+    // A machine that is busy may have looked like a task that takes long.
+    let before = returned(&client).await;
     let waits = client.submit(wait_at_the_gate, ()).await?;
     all_bring_their_number(submit(&client, 500..1_000).await, 500).await;
     assert_eq!(waits.status().await?, TaskStatus::Running);
-    assert!(returned(&client).await > 0, "some were given to the worker that stood at the gate");
+    assert!(returned(&client).await > before, "some were given to the worker that stood at the gate");
     GATE.add_permits(1);
     timeout(Duration::from_secs(30), waits).await.expect("the gate is open")?;
     client.close().await;
