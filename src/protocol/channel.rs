@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::digest::Digest;
 use super::ids::{AttemptNumber, LogId, TaskKey};
 use super::limits::NAME_BYTES_MAX;
-use super::payload::Payload;
+use super::payload::{Lent, Payload};
 use super::result::StoredResult;
 use super::task::TaskError;
 
@@ -96,6 +96,16 @@ pub enum Element {
     Future(TaskKey),
     /// A small value.
     Value(Payload),
+}
+
+/// An [`Element`] whose value lies elsewhere. The bytes are the same.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub enum LentElement<'a> {
+    /// A future.
+    Future(TaskKey),
+    /// A small value.
+    #[serde(borrow)]
+    Value(Lent<'a>),
 }
 
 /// What became of a future on a channel.

@@ -12,9 +12,7 @@
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::channel::Element;
-use super::ids::TaskKey;
-use super::payload::Codec;
+use super::channel::{Element, LentElement};
 
 /// What stands before the bytes of a payload, with some to spare.
 const AROUND_PAYLOAD_BYTES: usize = 8;
@@ -27,17 +25,6 @@ pub struct Elements {
     /// Of the payloads alone.
     payload_bytes: usize,
     bytes: Vec<u8>,
-}
-
-/// An [`Element`] whose payload is borrowed: the bytes are the same.
-#[derive(Debug, Deserialize)]
-enum Borrowed<'a> {
-    Future(#[expect(dead_code, reason = "what matters here is where it ends")] TaskKey),
-    Value {
-        #[expect(dead_code, reason = "what matters here is where it ends")]
-        codec: Codec,
-        bytes: &'a [u8],
-    },
 }
 
 impl Elements {
@@ -92,8 +79,8 @@ impl Elements {
             let bytes = &rest[..rest.len() - behind.len()];
             rest = behind;
             Some(match element {
-                Borrowed::Future(_) => (bytes, None),
-                Borrowed::Value { bytes: payload, .. } => (bytes, Some(payload)),
+                LentElement::Future(_) => (bytes, None),
+                LentElement::Value(payload) => (bytes, Some(payload.bytes)),
             })
         })
     }
@@ -105,27 +92,21 @@ impl Elements {
 }
 
 /// The element that these bytes begin with, and what is behind it; nothing when there is none.
-fn take(bytes: &[u8]) -> Option<(Borrowed<'_>, &[u8])> {
+fn take(bytes: &[u8]) -> Option<(LentElement<'_>, &[u8])> {
     postcard::take_from_bytes(bytes).ok()
-}
-
-impl<'a> FromIterator<&'a Element> for Elements {
-    fn from_iter<I: IntoIterator<Item = &'a Element>>(elements: I) -> Self {
-        let mut all = Elements::default();
-        elements.into_iter().for_each(|element| all.push(element));
-        all
-    }
 }
 
 impl From<&[Element]> for Elements {
     fn from(elements: &[Element]) -> Self {
-        elements.iter().collect()
+        let mut all = Elements::default();
+        elements.iter().for_each(|element| all.push(element));
+        all
     }
 }
 
 impl From<Vec<Element>> for Elements {
     fn from(elements: Vec<Element>) -> Self {
-        elements.iter().collect()
+        Elements::from(&elements[..])
     }
 }
 
@@ -158,8 +139,8 @@ impl<'de> Deserialize<'de> for Elements {
         while let Some((element, behind)) = take(rest) {
             found.count += 1;
             match element {
-                Borrowed::Future(_) => found.futures += 1,
-                Borrowed::Value { bytes, .. } => found.payload_bytes += bytes.len(),
+                LentElement::Future(_) => found.futures += 1,
+                LentElement::Value(payload) => found.payload_bytes += payload.bytes.len(),
             }
             rest = behind;
         }
@@ -174,7 +155,7 @@ impl<'de> Deserialize<'de> for Elements {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::Payload;
+    use crate::protocol::{Payload, TaskKey};
 
     fn all() -> Vec<Element> {
         let value = |bytes: &[u8]| Element::Value(Payload::raw(bytes.to_vec()));

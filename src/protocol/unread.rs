@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::batch::{BadBatch, Batch, HEADER_BYTES};
+use super::channel::LentElement;
 use super::event::Origin;
-use super::ids::TaskKey;
 use super::payload::Lent;
 
 /// The records of a batch that are still to be read.
@@ -59,7 +59,7 @@ impl Unread {
         }
         let bytes = self.batch.bytes();
         match postcard::take_from_bytes(&bytes[self.at..]) {
-            Ok((AppendedHere::Appended { element: ElementHere::Value(value), .. }, behind)) => {
+            Ok((AppendedHere::Appended { element: LentElement::Value(value), .. }, behind)) => {
                 let here = self.offset;
                 (self.at, self.offset) = (bytes.len() - behind.len(), here + 1);
                 Some((here, value))
@@ -69,25 +69,15 @@ impl Unread {
     }
 }
 
-/// As much of [`ChannelEvent`](super::ChannelEvent) as it takes to find a value where it lies: the first variants, in
-/// the same order.
+/// As much of [`ChannelEvent`](super::ChannelEvent) as it takes to find a value where it lies: its first variant.
 #[derive(Deserialize)]
 enum AppendedHere<'a> {
     Appended {
         #[expect(dead_code, reason = "it stands before the element")]
         origin: Origin,
         #[serde(borrow)]
-        element: ElementHere<'a>,
+        element: LentElement<'a>,
     },
-}
-
-/// The same of [`Element`](super::Element).
-#[derive(Deserialize)]
-enum ElementHere<'a> {
-    #[expect(dead_code, reason = "it is left to the type that is whole")]
-    Future(TaskKey),
-    #[serde(borrow)]
-    Value(Lent<'a>),
 }
 
 #[cfg(test)]

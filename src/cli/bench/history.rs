@@ -139,7 +139,7 @@ impl Writer {
         self.log.append(&commit)?;
         self.log.flush()?;
         if self.schedule.counted(&commit) {
-            let _ = self.schedule.begun();
+            self.schedule.begun();
             let written = snapshots::write(self.log.as_ref(), History::All, self.now, &|| Ok(()))?;
             self.schedule.written(written.items);
         }

@@ -105,6 +105,7 @@ mod tests {
             assert_eq!(u64::from(*page), number as u64 / TOUCHES_PER_PAGE % u64::from(PAGES));
         }
     }
+
     #[test]
     fn a_read_goes_on_behind_another_until_each_cache_has_had_its_turn() {
         let touches = Touches::default();

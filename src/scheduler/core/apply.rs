@@ -5,7 +5,8 @@
 
 use super::Event;
 use super::deaths::Death;
-use super::state::{Call, Channel, Keepers, Phase, Remembered, Session, State, Stored, Task};
+use super::state::{Channel, Remembered, Session, State};
+use super::task::{Call, Keepers, Phase, Stored, Task};
 use super::value::Value;
 use crate::protocol::event::{Origin, TaskResult};
 use crate::protocol::limits::IN_FLIGHT_MAX;
@@ -165,7 +166,7 @@ impl State {
             self.change_holders(task, |holders| holders.retain(|holder| *holder != producer));
         }
         for task in session.holds {
-            self.change_keepers(task, |keepers| keepers.holders.remove(producer));
+            self.change_keepers(task, |keepers| keepers.sessions.remove(producer));
         }
     }
 
@@ -221,14 +222,14 @@ impl State {
         }
         let Some(session) = self.sessions.get_mut(&producer) else { return };
         if session.holds.insert(task) {
-            self.change_keepers(task, |keepers| keepers.holders.insert(producer));
+            self.change_keepers(task, |keepers| keepers.sessions.insert(producer));
         }
     }
 
     fn release(&mut self, producer: Producer, task: TaskId) {
         let Some(session) = self.sessions.get_mut(&producer) else { return };
         if session.holds.remove(&task) {
-            self.change_keepers(task, |keepers| keepers.holders.remove(producer));
+            self.change_keepers(task, |keepers| keepers.sessions.remove(producer));
         }
     }
 

@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use super::Core;
-use super::state::{Counts, Phase, State};
+use super::state::{Counts, State};
+use super::task::Phase;
 use crate::protocol::limits::IN_FLIGHT_MAX;
 use crate::protocol::session::SessionKind;
 use crate::protocol::{LogId, Producer, TaskId, TaskMap};
@@ -51,7 +52,7 @@ impl State {
             }
         }
         for (id, task) in self.tasks.iter() {
-            let holders: BTreeSet<Producer> = task.keepers.holders.iter().collect();
+            let holders: BTreeSet<Producer> = task.keepers.sessions.iter().collect();
             assert_eq!(holders, sessions.remove(id).unwrap_or_default(), "{id}: sessions that hold it");
             assert_eq!(
                 task.keepers.dependents,

@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use super::presence::Presence;
-use super::state::{Phase, State, Task};
+use super::state::State;
+use super::task::{Phase, Task};
 use super::{Event, Output};
 use crate::protocol::command::Rejection;
 use crate::protocol::event::TaskResult;

@@ -4,7 +4,8 @@
 use super::Event;
 use super::decide;
 use super::presence::Presence;
-use super::state::{State, Stored};
+use super::state::State;
+use super::task::Stored;
 use crate::protocol::result::LossReason;
 use crate::protocol::{Producer, TaskEvent, TaskId};
 

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use super::state::{Keepers, Phase, State, Task};
+use super::state::State;
+use super::task::{Keepers, Phase, Task};
 use crate::protocol::TaskId;
 use crate::protocol::session::SessionKind;
 
@@ -22,13 +23,13 @@ impl State {
     /// Who keeps each task: the sessions that hold it, and the tasks that need it, or may need it again.
     fn index_keepers(&mut self) {
         for task in self.tasks.values_mut() {
-            let Keepers { holders, dependents, lineage, .. } = &mut task.keepers;
-            (*holders, *dependents, *lineage) = Default::default();
+            let Keepers { sessions, dependents, lineage, .. } = &mut task.keepers;
+            (*sessions, *dependents, *lineage) = Default::default();
         }
         for (producer, session) in &mut self.sessions {
             session.holds.retain(|id| match self.tasks.get_mut(id) {
                 Some(task) => {
-                    task.keepers.holders.insert(*producer);
+                    task.keepers.sessions.insert(*producer);
                     true
                 }
                 None => false,

@@ -12,7 +12,7 @@
 //! itself, from as far back as it takes.
 
 use super::State;
-use super::state::{Phase, Task};
+use super::task::{Phase, Task};
 use crate::protocol::{Producer, TaskId};
 
 impl State {

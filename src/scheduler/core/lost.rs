@@ -6,7 +6,8 @@
 //! anew from what is known. Everything here follows from the logs alone, so each start finds the same.
 
 use super::State;
-use super::state::{Channel, Phase, Task};
+use super::state::Channel;
+use super::task::{Phase, Task};
 use crate::protocol::batch::Header;
 use crate::protocol::{ChannelName, Digest, LogId, TaskId};
 

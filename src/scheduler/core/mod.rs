@@ -39,6 +39,7 @@ mod slots;
 mod small_set;
 mod snapshot;
 mod state;
+mod task;
 mod tasks;
 mod upkeep;
 mod value;
@@ -52,7 +53,8 @@ pub use room::{DISK_RESERVE_BYTES, Shortage};
 pub use slots::{Slots, Worker};
 pub use small_set::SmallSet;
 pub use snapshot::{BadSnapshot, Restoring};
-pub use state::{Call, Channel, Counts, Keepers, Phase, Remembered, Session, State, Stored, Task, Turn};
+pub use state::{Channel, Counts, Remembered, Session, State};
+pub use task::{Call, Keepers, Phase, Stored, Task, Turn};
 pub use tasks::Tasks;
 pub use value::Value;
 

@@ -3,7 +3,8 @@
 use std::collections::{BTreeSet, Bound};
 
 use super::presence::Presence;
-use super::state::{Channel, Phase, State};
+use super::state::{Channel, State};
+use super::task::Phase;
 use super::{LogFacts, effect, upkeep};
 use crate::protocol::channel::{ChannelInfo, TASKS_CHANNEL};
 use crate::protocol::command::{Answer, Overview, Query, Rejection};
@@ -204,8 +205,8 @@ fn kept_by(state: &State, id: TaskId) -> String {
     if keepers.detached {
         words.push("detached".to_owned());
     }
-    if !keepers.holders.is_empty() {
-        words.push(format!("sessions: {}", keepers.holders.len()));
+    if !keepers.sessions.is_empty() {
+        words.push(format!("sessions: {}", keepers.sessions.len()));
     }
     if keepers.dependents > 0 {
         words.push(format!("tasks that need it: {}", keepers.dependents));

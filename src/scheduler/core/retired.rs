@@ -14,10 +14,10 @@ use crate::protocol::{AttemptNumber, TaskId, TaskMap};
 /// The newest attempts of the tasks that were forgotten last.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Retired {
-    /// Each task's newest attempt, and when it was forgotten.
-    attempts: TaskMap<(AttemptNumber, u64)>,
-    /// The same tasks in the order of their forgetting: by its offset in the task log.
-    order: BTreeMap<u64, TaskId>,
+    /// When each task was forgotten: the offset of that in the task log.
+    forgotten_at: TaskMap<u64>,
+    /// Each with its newest attempt, in the order of their forgetting.
+    order: BTreeMap<u64, (TaskId, AttemptNumber)>,
 }
 
 impl Retired {
@@ -26,33 +26,32 @@ impl Retired {
         if attempt.0 == 0 {
             return;
         }
-        self.attempts.insert(task, (attempt, offset));
-        self.order.insert(offset, task);
+        self.forgotten_at.insert(task, offset);
+        self.order.insert(offset, (task, attempt));
         if self.order.len() > RETIRED_TASKS_MAX
-            && let Some((_, oldest)) = self.order.pop_first()
+            && let Some((_, (oldest, _))) = self.order.pop_first()
         {
-            self.attempts.remove(&oldest);
+            self.forgotten_at.remove(&oldest);
         }
     }
 
     /// The newest attempt at a task that is submitted again, 0 if none is remembered.
     pub(super) fn take(&mut self, task: TaskId) -> AttemptNumber {
-        let Some((attempt, offset)) = self.attempts.remove(&task) else { return AttemptNumber(0) };
-        self.order.remove(&offset);
-        attempt
+        let offset = self.forgotten_at.remove(&task);
+        offset.and_then(|offset| self.order.remove(&offset)).map_or(AttemptNumber(0), |(_, attempt)| attempt)
     }
 
     /// All that is remembered, in the order of forgetting, with its offset.
     pub(super) fn iter(&self) -> impl Iterator<Item = (TaskId, AttemptNumber, u64)> {
-        self.order.iter().map(|(offset, task)| (*task, self.attempts[task].0, *offset))
+        self.order.iter().map(|(offset, (task, attempt))| (*task, *attempt, *offset))
     }
 
     /// Panics unless what is remembered is bounded, and none of it known otherwise.
     pub(super) fn check(&self, is_known: impl Fn(&TaskId) -> bool) {
-        assert_eq!(self.attempts.len(), self.order.len());
+        assert_eq!(self.forgotten_at.len(), self.order.len());
         assert!(self.order.len() <= RETIRED_TASKS_MAX, "too many retired tasks");
-        for (offset, task) in &self.order {
-            assert!(self.attempts.get(task).is_some_and(|(attempt, at)| attempt.0 > 0 && at == offset));
+        for (offset, (task, attempt)) in &self.order {
+            assert!(attempt.0 > 0 && self.forgotten_at.get(task) == Some(offset));
             assert!(!is_known(task), "{task} is retired and known");
         }
     }

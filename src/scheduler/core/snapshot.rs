@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use super::deaths::{Death, Deaths};
-use super::state::{Call, Channel, Keepers, Phase, Remembered, Session, State, Stored, Task};
+use super::state::{Channel, Remembered, Session, State};
+use super::task::{Call, Keepers, Phase, Stored, Task};
 use super::value::Value;
 use crate::protocol::TaskId;
 use crate::protocol::session::FunctionOffer;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 use slab::Slab;
 
-use super::state::Task;
+use super::task::Task;
 use super::walk::Walk;
 use crate::protocol::TaskId;
 use crate::protocol::session::FunctionOffer;
@@ -250,7 +250,7 @@ mod tests {
                 (1, Some(id)) => {
                     let task = self.tasks.get_mut(&id).unwrap();
                     task.attempt.0 += 1;
-                    task.keepers.holders.insert(SESSION);
+                    task.keepers.sessions.insert(SESSION);
                 }
                 _ => {
                     let name = format!("f{}", self.throw(3)).into();
@@ -266,7 +266,7 @@ mod tests {
         /// Each task's attempt, function, and whether it is held.
         fn seen(&self) -> BTreeMap<TaskId, (u32, Box<str>, bool)> {
             let seen =
-                |task: &Task| (task.attempt.0, task.function.name.clone(), !task.keepers.holders.is_empty());
+                |task: &Task| (task.attempt.0, task.function.name.clone(), !task.keepers.sessions.is_empty());
             self.tasks.iter().map(|(id, task)| (*id, seen(task))).collect()
         }
     }

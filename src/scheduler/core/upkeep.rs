@@ -3,7 +3,8 @@
 
 use super::decide;
 use super::presence::Presence;
-use super::state::{Phase, State};
+use super::state::State;
+use super::task::Phase;
 use super::{Event, LogFacts, Settings};
 use crate::protocol::channel::Progress;
 use crate::protocol::result::LossReason;

@@ -9,7 +9,7 @@ use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::state::Task;
+use super::task::Task;
 use crate::protocol::session::FunctionOffer;
 use crate::protocol::snapshot::{SnapshotItem, TASKS_PER_ITEM_MAX};
 use crate::protocol::{Producer, TaskId};
@@ -61,7 +61,7 @@ impl Walk {
             }
         };
         self.items.push(SnapshotItem::Task(Box::new(task.to_item(id, function))));
-        for producer in task.keepers.holders.iter() {
+        for producer in task.keepers.sessions.iter() {
             let tasks = self.held.entry(producer).or_default();
             tasks.push(id);
             if tasks.len() == TASKS_PER_ITEM_MAX {

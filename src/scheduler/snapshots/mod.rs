@@ -14,8 +14,6 @@ mod taking;
 pub use schedule::Schedule;
 pub(super) use taking::Snapshots;
 
-use std::collections::VecDeque;
-
 use super::recovery;
 use crate::log::{Error, Log};
 use crate::protocol::snapshot::{PIECE_BYTES, SnapshotItem};
@@ -101,16 +99,28 @@ pub fn write(
     let at = log.last().seq;
     let recovered = recovery::recover_to(log, at, &mut |_| goes_on())?;
     let records = recovered.records;
-    let mut pieces = Pieces { items: recovered.state.into_items(), goes_on, count: 0, broken_off: None };
-    log.write_snapshot(at, &mut pieces)?;
-    let items = pieces.count;
-    if let Some(error) = pieces.broken_off {
-        log.drop_snapshot(at)?;
-        return Err(error);
-    }
+    let items = write_items(log, at, recovered.state.into_items(), goes_on)?;
     let before = Usable { at: recovered.snapshot, tasks_head: recovered.tasks_from };
     tidy(log, at, before, history, now, goes_on)?;
     Ok(Written { at, items, records })
+}
+
+/// Writes the items of a snapshot, and answers how many they were. One that is broken off leaves nothing.
+fn write_items(
+    log: &dyn Log,
+    at: Seq,
+    items: impl Iterator<Item = SnapshotItem>,
+    goes_on: &dyn Fn() -> Result<(), Error>,
+) -> Result<u64, Error> {
+    let mut pieces = Pieces { items, goes_on, count: 0, broken_off: None };
+    log.write_snapshot(at, &mut pieces)?;
+    match pieces.broken_off {
+        None => Ok(pieces.count),
+        Some(error) => {
+            log.drop_snapshot(at)?;
+            Err(error)
+        }
+    }
 }
 
 /// Lets go of what nobody needs once there is a snapshot of `at`: all snapshots but that and the usable one before it,
@@ -166,19 +176,6 @@ fn first_since(log: &dyn Log, time_ms: TimeMs) -> Result<u64, Error> {
     Ok(low)
 }
 
-/// Adds an item to the last of the pieces, and begins another when that is full.
-fn encode(item: &SnapshotItem, pieces: &mut VecDeque<Vec<u8>>) {
-    let piece = match pieces.pop_back() {
-        Some(piece) if piece.len() < PIECE_BYTES => piece,
-        full => {
-            pieces.extend(full);
-            Vec::with_capacity(2 * PIECE_BYTES)
-        }
-    };
-    pieces
-        .push_back(postcard::to_extend(item, piece).expect("items hold nothing that postcard cannot carry"));
-}
-
 /// Items in postcard, in pieces.
 struct Pieces<'a, I> {
     items: I,
@@ -195,15 +192,15 @@ impl<I: Iterator<Item = SnapshotItem>> Iterator for Pieces<'_, I> {
             return None;
         }
         self.broken_off = (self.goes_on)().err();
-        let mut pieces = VecDeque::new();
-        while pieces.front().is_none_or(|piece: &Vec<u8>| piece.len() < PIECE_BYTES)
+        let mut piece = Vec::with_capacity(2 * PIECE_BYTES);
+        while piece.len() < PIECE_BYTES
             && self.broken_off.is_none()
             && let Some(item) = self.items.next()
         {
-            encode(&item, &mut pieces);
+            piece = postcard::to_extend(&item, piece).expect("items hold nothing that postcard cannot carry");
             self.count += 1;
         }
-        pieces.pop_front()
+        (!piece.is_empty()).then_some(piece)
     }
 }
 

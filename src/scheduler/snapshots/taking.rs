@@ -1,24 +1,24 @@
 //! Takes snapshots while the scheduler runs: the driver turns the crank, and a thread for each writes it.
 
-use std::collections::VecDeque;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
+use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::{Options, Schedule, Usable, Written, encode, tidy};
+use super::{Options, Schedule, Usable, Written, tidy, write_items};
 use crate::log::{Error, Log};
-use crate::protocol::Seq;
 use crate::protocol::batch::Commit;
+use crate::protocol::snapshot::SnapshotItem;
 use crate::scheduler::Pipeline;
 use crate::scheduler::recovery::Recovered;
 
 /// How many tasks are put down at a time: as many as take about half a millisecond, for which everyone waits.
 const TASKS_PER_STEP: usize = 1024;
 
-/// Most pieces that wait for the thread before the driver puts down no more: of 64 KiB, so a megabyte.
-const PIECES_WAITING_MAX: usize = 16;
+/// Most steps' items that wait for the thread before the driver puts down no more: some megabytes.
+const STEPS_WAITING_MAX: usize = 16;
 
 /// How soon it is looked again whether the thread takes more, or has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -36,24 +36,14 @@ pub(in crate::scheduler) struct Snapshots {
 /// A snapshot that is being taken.
 struct Taking {
     of: Usable,
-    /// What the thread has not been given yet; the last one may not be full.
-    pieces: VecDeque<Vec<u8>>,
-    /// How many items there were so far.
-    items: u64,
-    /// Whether those are all.
+    /// What the thread had no room for yet.
+    items: Vec<SnapshotItem>,
+    /// Whether those are the last.
     is_whole: bool,
-    /// The way to the thread, until it has been given all.
-    sender: Option<SyncSender<Given>>,
+    /// The way to the thread, until it has been given all and the commit is durable: its end is that of the snapshot.
+    sender: Option<SyncSender<Vec<SnapshotItem>>>,
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Result<Written, Error>>,
-}
-
-/// What the thread is given.
-enum Given {
-    /// The next piece.
-    Piece(Vec<u8>),
-    /// That was all, so many items, and the commit is durable.
-    End { items: u64 },
 }
 
 impl Snapshots {
@@ -92,15 +82,16 @@ impl Snapshots {
         let (log, before, history) = (self.log.clone(), self.newest, self.options.history);
         let records = self.schedule.begun();
         let now = commit.batches.last().map_or(0, |batch| batch.header().time_ms);
-        let (sender, given) = mpsc::sync_channel(PIECES_WAITING_MAX);
+        let (sender, given) = mpsc::sync_channel::<Vec<SnapshotItem>>(STEPS_WAITING_MAX);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let write = move || {
             let goes_on = || if stopped.load(Ordering::Relaxed) { Err(broken_off()) } else { Ok(()) };
-            let written = write(log.as_ref(), of.at, &given).and_then(|items| {
-                tidy(log.as_ref(), of.at, before, history, now, &goes_on)?;
-                Ok(Written { at: of.at, items, records })
-            });
+            let written =
+                write_items(log.as_ref(), of.at, given.into_iter().flatten(), &goes_on).and_then(|items| {
+                    tidy(log.as_ref(), of.at, before, history, now, &goes_on)?;
+                    Ok(Written { at: of.at, items, records })
+                });
             match &written {
                 Ok(Written { at, items, records }) => {
                     tracing::info!(seq = %at, items, records, "snapshot written");
@@ -113,8 +104,8 @@ impl Snapshots {
         };
         let thread = std::thread::Builder::new().name("snapshot".to_owned());
         let thread = thread.spawn(write).expect("a thread can be started");
-        let (pieces, sender) = (VecDeque::new(), Some(sender));
-        self.taking = Some(Taking { of, pieces, items: 0, is_whole: false, sender, stop, thread });
+        let (items, sender) = (Vec::new(), Some(sender));
+        self.taking = Some(Taking { of, items, is_whole: false, sender, stop, thread });
     }
 
     /// Goes on with the snapshot that is being taken, for half a millisecond or so.
@@ -150,50 +141,35 @@ impl Snapshots {
 
 impl Taking {
     fn can_put_down(&self) -> bool {
-        !self.is_whole && self.sender.is_some() && self.pieces.len() <= 1
+        !self.is_whole && self.sender.is_some() && self.items.is_empty()
     }
 
     fn step(&mut self, pipeline: &mut Pipeline) {
-        if self.sender.is_none() {
-            return;
-        }
-        // What has changed is taken in any case: it is there already, and takes less room in pieces.
-        let tasks = if self.can_put_down() { TASKS_PER_STEP } else { 0 };
-        if !self.is_whole {
-            match pipeline.next_items(tasks) {
-                Some(items) => {
-                    self.items += items.len() as u64;
-                    items.iter().for_each(|item| encode(item, &mut self.pieces));
-                }
+        if self.can_put_down() {
+            match pipeline.next_items(TASKS_PER_STEP) {
+                Some(items) => self.items = items,
                 None => self.is_whole = true,
             }
         }
-        self.give(pipeline.durable() >= self.of.at);
-    }
-
-    /// Gives the thread as much as it takes.
-    fn give(&mut self, is_durable: bool) {
-        let Some(sender) = &self.sender else { return };
-        while self.pieces.len() > 1 || (self.is_whole && !self.pieces.is_empty()) {
-            let Some(piece) = self.pieces.pop_front() else { return };
-            match sender.try_send(Given::Piece(piece)) {
+        if let Some(sender) = &self.sender
+            && !self.items.is_empty()
+        {
+            match sender.try_send(mem::take(&mut self.items)) {
                 Ok(()) => {}
-                Err(TrySendError::Full(Given::Piece(piece))) => return self.pieces.push_front(piece),
+                Err(TrySendError::Full(items)) => self.items = items,
                 // It has failed, and says so itself.
-                Err(_) => return self.sender = None,
+                Err(TrySendError::Disconnected(_)) => self.sender = None,
             }
         }
-        if self.is_whole && is_durable {
-            match sender.try_send(Given::End { items: self.items }) {
-                Err(TrySendError::Full(_)) => {}
-                _ => self.sender = None,
-            }
+        if self.is_whole && self.items.is_empty() && pipeline.durable() >= self.of.at {
+            self.sender = None;
         }
     }
 
     fn break_off(&mut self) {
-        self.sender = None;
+        // First: an end without it would be that of a whole one.
         self.stop.store(true, Ordering::Relaxed);
+        self.sender = None;
     }
 }
 
@@ -204,27 +180,6 @@ impl Drop for Snapshots {
             taking.break_off();
             // It says that it was broken off.
             let _ = taking.thread.join();
-        }
-    }
-}
-
-/// Writes the pieces that are given, and answers how many items are in them.
-fn write(log: &dyn Log, at: Seq, given: &Receiver<Given>) -> Result<u64, Error> {
-    let mut whole = None;
-    let mut pieces = std::iter::from_fn(|| match given.recv() {
-        Ok(Given::Piece(piece)) => Some(piece),
-        Ok(Given::End { items }) => {
-            whole = Some(items);
-            None
-        }
-        Err(_) => None,
-    });
-    log.write_snapshot(at, &mut pieces)?;
-    match whole {
-        Some(items) => Ok(items),
-        None => {
-            log.drop_snapshot(at)?;
-            Err(broken_off())
         }
     }
 }
@@ -241,7 +196,7 @@ mod tests {
     use crate::protocol::message::Hello;
     use crate::protocol::session::Role;
     use crate::protocol::task::{Argument, TaskOptions};
-    use crate::protocol::{Payload, SessionId, Submission, TaskKey};
+    use crate::protocol::{Payload, Seq, SessionId, Submission, TaskKey};
     use crate::scheduler::core::{Core, LogFacts, Settings};
     use crate::scheduler::{ConnectionId, Request, recovery};
 

@@ -17,7 +17,8 @@ pub(super) use retire::Retirement;
 pub(super) use session::{end_session, hello};
 
 use super::query;
-use super::state::{Phase, Remembered, Session, State};
+use super::state::{Remembered, Session, State};
+use super::task::Phase;
 use super::{Entry, Event};
 use crate::protocol::channel::Progress;
 use crate::protocol::command::{Answer, Command, Rejection};
