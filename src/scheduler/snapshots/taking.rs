@@ -307,6 +307,30 @@ mod tests {
     }
 
     #[test]
+    fn what_a_slow_thread_has_no_room_for_waits_and_is_given_in_its_turn() {
+        let mut rig = Rig::new(u64::MAX);
+        rig.submit(5_000);
+        rig.commit(true);
+        rig.pipeline.begin_snapshot();
+        let (sender, given) = mpsc::sync_channel(1);
+        let thread = std::thread::spawn(|| Err(broken_off()));
+        let (of, stop) = Default::default();
+        let mut taking =
+            Taking { of, items: Vec::new(), is_whole: false, sender: Some(sender), stop, thread };
+        let mut items = Vec::new();
+        while taking.sender.is_some() {
+            // Three steps for each that the thread takes.
+            (0..3).for_each(|_| taking.step(&mut rig.pipeline));
+            items.extend(given.try_iter().take(1).flatten());
+        }
+        items.extend(given.into_iter().flatten());
+        let last = items.len() as u64 - 1;
+        assert_eq!(items.last(), Some(&SnapshotItem::End { items: last }));
+        let tasks = items.iter().filter(|item| matches!(item, SnapshotItem::Task(_)));
+        assert_eq!(tasks.count(), 5_000);
+    }
+
+    #[test]
     fn one_that_is_due_is_held_back_until_there_is_room_and_one_that_was_begun_is_broken_off() {
         let mut rig = Rig::new(10);
         rig.snapshots.hold(true);
