@@ -325,6 +325,7 @@ mod tests {
             assert_eq!(tasks.functions.len(), 1);
             tasks.remove(&TaskId([n; 16])).unwrap();
         }
+        assert!(tasks.functions.is_empty());
         let function = tasks.share(offer());
         tasks.insert(TaskId([1; 16]), Task::new("f", function, 1, AttemptNumber(0), call()));
         tasks.begin_walk(Vec::new());
