@@ -200,6 +200,10 @@ impl<I: Iterator<Item = SnapshotItem>> Iterator for Pieces<'_, I> {
             piece = postcard::to_extend(&item, piece).expect("items hold nothing that postcard cannot carry");
             self.count += 1;
         }
+        if piece.is_empty() && self.broken_off.is_none() {
+            // Items that come from elsewhere end, too, when it is broken off while they are waited for.
+            self.broken_off = (self.goes_on)().err();
+        }
         (!piece.is_empty()).then_some(piece)
     }
 }
@@ -352,6 +356,22 @@ mod tests {
             if left.get() > 0 { Ok(()) } else { Err(Error::Refused("the scheduler stops".to_owned())) }
         };
         assert!(write(&log, History::All, 0, &goes_on).unwrap_err().to_string().contains("stops"));
+        assert_eq!(log.snapshots().unwrap(), []);
+    }
+
+    #[test]
+    fn one_that_is_broken_off_while_its_items_are_waited_for_leaves_nothing() {
+        let log = log(1);
+        let is_stopped = std::cell::Cell::new(false);
+        let goes_on = || match is_stopped.get() {
+            false => Ok(()),
+            true => Err(Error::Refused("the scheduler stops".to_owned())),
+        };
+        let items = std::iter::from_fn(|| {
+            is_stopped.set(true);
+            None
+        });
+        assert!(write_items(&log, Seq(1), items, &goes_on).unwrap_err().to_string().contains("stops"));
         assert_eq!(log.snapshots().unwrap(), []);
     }
 }
