@@ -2,7 +2,7 @@
 
 use anyhow::anyhow;
 
-use crate::client::{Client, Error};
+use crate::client::{Channel, Client, Error};
 use crate::protocol::channel::ChannelInfo;
 use crate::protocol::command::{Answer, Query, Rejection};
 use crate::protocol::task::TaskInfo;
@@ -24,8 +24,13 @@ pub fn unexpected(answer: &Answer) -> anyhow::Error {
 /// The log of a channel, `$tasks` too; at once for one that is there, also while the scheduler recovers. The error
 /// for an unknown one names those with a like name.
 pub async fn log(client: &Client, name: &ChannelName) -> anyhow::Result<LogId> {
+    Ok(channel(client, name).await?.log())
+}
+
+/// A channel, as [`log`].
+pub async fn channel(client: &Client, name: &ChannelName) -> anyhow::Result<Channel<()>> {
     match client.existing_channel::<()>(name.as_str()).await {
-        Ok(channel) => Ok(channel.log()),
+        Ok(channel) => Ok(channel),
         Err(Error::Rejected(Rejection::UnknownChannel(_))) => {
             let known = channels(client).await?;
             Err(anyhow!(unknown_channel(name.as_str(), known.iter().map(|info| info.name.as_str()))))

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::time;
-use crate::protocol::channel::Progress;
+use crate::protocol::channel::{Progress, Retention, TrimCause};
 use crate::protocol::result::StoredResult;
 use crate::protocol::size::Bytes;
 use crate::protocol::{ChannelEvent, Element, TaskError, TimeMs};
@@ -92,6 +92,20 @@ impl Row {
             ChannelEvent::Stopped { count, digest, .. } => {
                 (row.kind, row.note) = ("stopped", Some(format!("at {count} elements, digest {digest}")));
             }
+            ChannelEvent::Deleted { count, digest, .. } => {
+                (row.kind, row.note) = ("deleted", Some(format!("at {count} elements, digest {digest}")));
+            }
+            ChannelEvent::Resumed { .. } => row.kind = "resumed",
+            ChannelEvent::Trimmed { cause, before, index } => {
+                row.kind = "trimmed";
+                row.details.insert("before".to_owned(), before.into());
+                row.details.insert("before_index".to_owned(), index.into());
+                row.details.insert("cause".to_owned(), cause_word(cause).into());
+            }
+            ChannelEvent::Changed { retention, .. } => {
+                row.kind = "changed";
+                row.details = retention_details(retention);
+            }
         }
         row
     }
@@ -151,6 +165,23 @@ impl Row {
         rest.extend(self.note.clone());
         rest
     }
+}
+
+/// Why elements were trimmed, in a word.
+fn cause_word(cause: TrimCause) -> &'static str {
+    match cause {
+        TrimCause::Asked(_) => "asked",
+        TrimCause::Elements => "max_elements",
+        TrimCause::Age => "max_age",
+        TrimCause::Bytes => "max_bytes",
+    }
+}
+
+/// What a channel keeps, as programs read it: the bounds there are, or none.
+pub fn retention_details(retention: Retention) -> Map<String, Value> {
+    let Retention { max_elements, max_age_ms, max_bytes } = retention;
+    let bounds = [("max_elements", max_elements), ("max_age_ms", max_age_ms), ("max_bytes", max_bytes)];
+    bounds.into_iter().filter_map(|(name, bound)| Some((name.to_owned(), bound?.into()))).collect()
 }
 
 #[cfg(test)]

@@ -67,6 +67,14 @@ impl Names {
                     ("lease_ms", json!(lease_ms)),
                 ]);
             }
+            TaskEvent::CursorSet { log, name, offset, pin_ms, .. } => {
+                let place = [("log", json!(log)), ("cursor", json!(name)), ("at", json!(offset))];
+                row.details = details(place);
+                row.details.extend((*pin_ms > 0).then(|| ("pin_ms".to_owned(), json!(pin_ms))));
+            }
+            TaskEvent::CursorDeleted { log, name, .. } => {
+                row.details = details([("log", json!(log)), ("cursor", json!(name))]);
+            }
             TaskEvent::SessionEnded { producer, reason } => {
                 row.details = details([("session", json!(producer)), ("because", json!(reason.to_string()))]);
                 row.worker = self.workers.get(producer).cloned();
@@ -170,6 +178,8 @@ pub fn task_of(event: &TaskEvent) -> Option<TaskId> {
         | TaskEvent::SessionOpened { .. }
         | TaskEvent::SessionEnded { .. }
         | TaskEvent::ChannelCreated { .. }
+        | TaskEvent::CursorSet { .. }
+        | TaskEvent::CursorDeleted { .. }
         | TaskEvent::Released { .. } => None,
     }
 }
@@ -197,6 +207,8 @@ fn kind(event: &TaskEvent) -> &'static str {
         TaskEvent::Returned { .. } => "returned",
         TaskEvent::Cancelled { .. } => "cancelled",
         TaskEvent::Forgotten { .. } => "forgotten",
+        TaskEvent::CursorSet { .. } => "cursor_set",
+        TaskEvent::CursorDeleted { .. } => "cursor_deleted",
     }
 }
 

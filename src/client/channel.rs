@@ -49,6 +49,10 @@ impl<T> Channel<T> {
         Channel { client, name, log, element: PhantomData }
     }
 
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// The name.
     pub fn name(&self) -> &str {
         self.name.as_str()

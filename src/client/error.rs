@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::function::EncodeError;
 use super::link::ProtocolError;
-use crate::protocol::channel::BadChannelName;
+use crate::protocol::channel::BadName;
 use crate::protocol::command::Rejection;
 use crate::protocol::ids::BadKey;
 use crate::protocol::limits::TooLarge;
@@ -117,7 +117,7 @@ pub enum Error {
     },
     /// A text that cannot name a channel.
     #[error(transparent)]
-    BadName(#[from] BadChannelName),
+    BadName(#[from] BadName),
     /// A text that is no task key.
     #[error(transparent)]
     BadKey(#[from] BadKey),

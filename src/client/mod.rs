@@ -48,6 +48,7 @@ pub mod function;
 pub mod future;
 pub mod handle;
 mod holds;
+pub mod keeping;
 pub mod link;
 pub mod reading;
 mod settled;
@@ -64,6 +65,7 @@ pub use future::TaskFuture;
 /// For `zip`, `take`, `map` and the like on the streams of this crate.
 pub use futures_util::StreamExt;
 pub use handle::{Builder, Client};
+pub use keeping::Cursor;
 pub use reading::{Item, Offset, Record, Records};
 pub use submit::{Submission, Submit};
 pub use workers::Retirement;

@@ -39,6 +39,8 @@ struct Shared {
     log: Arc<dyn Log>,
     recent: RwLock<Recent>,
     watched: Mutex<Watched>,
+    /// Where logs begin for those who read them, if that is behind where they begin in the store.
+    firsts: RwLock<HashMap<LogId, u64>>,
 }
 
 /// The newest batches of all logs, the oldest of which go first.
@@ -61,13 +63,29 @@ struct Watched {
 impl Reader {
     /// A reader of this store.
     pub fn new(log: Arc<dyn Log>) -> Self {
-        let shared = Shared { log, recent: RwLock::default(), watched: Mutex::default() };
-        Reader { shared: Arc::new(shared) }
+        let (recent, watched, firsts) = Default::default();
+        Reader { shared: Arc::new(Shared { log, recent, watched, firsts }) }
     }
 
-    /// As [`Log::bounds`].
+    /// As [`Log::bounds`], but for what was trimmed and is still stored: see [`Self::stored_bounds`].
     pub fn bounds(&self, log: LogId) -> Bounds {
+        let stored = self.stored_bounds(log);
+        let firsts = self.shared.firsts.read().unwrap_or_else(PoisonError::into_inner);
+        let first = firsts.get(&log).map_or(stored.first, |first| stored.first.max(*first).min(stored.head));
+        Bounds { first, ..stored }
+    }
+
+    /// As [`Log::bounds`]. What is trimmed stays stored until snapshots know all that it said: for those who copy the
+    /// store.
+    pub fn stored_bounds(&self, log: LogId) -> Bounds {
         self.shared.log.bounds(log)
+    }
+
+    /// What is before this offset is from now on shown to nobody who does not ask for it by what is stored.
+    pub fn trim(&self, log: LogId, first: u64) {
+        let mut firsts = self.shared.firsts.write().unwrap_or_else(PoisonError::into_inner);
+        let known = firsts.entry(log).or_default();
+        *known = first.max(*known);
     }
 
     /// As [`Log::starts`].
@@ -136,6 +154,11 @@ impl Reader {
         // What is published later finds the entry; what was published before is in the bounds.
         let head = || watch::Sender::new(self.bounds(log).head);
         watched.heads.entry(log).or_insert_with(head).subscribe()
+    }
+
+    /// How many wait for a log's head to move.
+    pub fn followers(&self, log: LogId) -> usize {
+        self.watched().heads.get(&log).map_or(0, watch::Sender::receiver_count)
     }
 
     /// Shows a commit to those who follow the tail. The writer calls this for each commit, in order,

@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
+use super::event::Origin;
 use super::ids::{AttemptNumber, LogId, TaskKey};
 use super::limits::NAME_BYTES_MAX;
 use super::payload::{Lent, Payload};
@@ -22,23 +24,21 @@ pub const TASKS_CHANNEL: &str = "$tasks";
 #[serde(try_from = "String", into = "String")]
 pub struct ChannelName(Box<str>);
 
-/// A text that no channel can be named.
+/// A text that nothing of this kind can be named.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{name}` cannot name a channel: {why}; use 1 to {NAME_BYTES_MAX} bytes of letters, digits and `. _ - / :`"
+    "`{name}` cannot name a {what}: {why}; use 1 to {NAME_BYTES_MAX} bytes of letters, digits and `. _ - / :`"
 )]
-pub struct BadChannelName {
+pub struct BadName {
+    what: &'static str,
     name: String,
     why: &'static str,
 }
 
-impl ChannelName {
-    /// Checks a name.
-    ///
-    /// # Errors
-    /// [`BadChannelName`] says what is wrong with it.
-    pub fn new(name: &str) -> Result<Self, BadChannelName> {
-        let bare = name.strip_prefix('$').unwrap_or(name);
+impl BadName {
+    /// Refuses a name of something that is not made of 1 to [`NAME_BYTES_MAX`] bytes of letters, digits, and
+    /// `. _ - / :`; `bare` is what is looked at.
+    pub(super) fn check(what: &'static str, name: &str, bare: &str) -> Result<(), BadName> {
         let allowed = |c: char| c.is_alphanumeric() || ".-_/:".contains(c);
         let why = if bare.is_empty() {
             "it is empty"
@@ -47,9 +47,20 @@ impl ChannelName {
         } else if !bare.chars().all(allowed) {
             "it has other characters"
         } else {
-            return Ok(ChannelName(name.into()));
+            return Ok(());
         };
-        Err(BadChannelName { name: name.chars().take(80).collect(), why })
+        Err(BadName { what, name: name.chars().take(80).collect(), why })
+    }
+}
+
+impl ChannelName {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// [`BadName`] says what is wrong with it.
+    pub fn new(name: &str) -> Result<Self, BadName> {
+        BadName::check("channel", name, name.strip_prefix('$').unwrap_or(name))?;
+        Ok(ChannelName(name.into()))
     }
 
     /// The name as text.
@@ -70,15 +81,15 @@ impl fmt::Display for ChannelName {
 }
 
 impl FromStr for ChannelName {
-    type Err = BadChannelName;
-    fn from_str(name: &str) -> Result<Self, BadChannelName> {
+    type Err = BadName;
+    fn from_str(name: &str) -> Result<Self, BadName> {
         ChannelName::new(name)
     }
 }
 
 impl TryFrom<String> for ChannelName {
-    type Error = BadChannelName;
-    fn try_from(name: String) -> Result<Self, BadChannelName> {
+    type Error = BadName;
+    fn try_from(name: String) -> Result<Self, BadName> {
         ChannelName::new(&name)
     }
 }
@@ -150,6 +161,55 @@ impl Progress {
     }
 }
 
+/// What a channel keeps of its newest elements; without bounds, all. What is over one of the bounds is trimmed with
+/// the commit that makes it so, or, by age, within about a second. A cursor may hold it back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retention {
+    /// Most elements, at least 1.
+    pub max_elements: Option<u64>,
+    /// In ms, at least 1: elements older than this go, none goes earlier. Late is at most a second and a twentieth of this.
+    pub max_age_ms: Option<u64>,
+    /// Most bytes of values, at least 1, counted as they are encoded; the newest commit's stay in any case. Trimmed is so
+    /// that up to a twentieth less is kept.
+    pub max_bytes: Option<u64>,
+}
+
+impl Retention {
+    /// Keeps everything.
+    pub const ALL: Retention = Retention { max_elements: None, max_age_ms: None, max_bytes: None };
+
+    /// Keeps this many elements.
+    #[must_use]
+    pub fn with_elements(self, max: u64) -> Self {
+        Retention { max_elements: Some(max), ..self }
+    }
+
+    /// Keeps elements of this age and younger ones.
+    #[must_use]
+    pub fn with_age(self, max: Duration) -> Self {
+        Retention { max_age_ms: Some(u64::try_from(max.as_millis()).unwrap_or(u64::MAX)), ..self }
+    }
+
+    /// Keeps values of so many bytes.
+    #[must_use]
+    pub fn with_bytes(self, max: u64) -> Self {
+        Retention { max_bytes: Some(max), ..self }
+    }
+}
+
+/// Why elements of a channel were trimmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TrimCause {
+    /// Somebody asked for it.
+    Asked(Origin),
+    /// There were more than [`Retention::max_elements`].
+    Elements,
+    /// They were older than [`Retention::max_age_ms`].
+    Age,
+    /// They took more than [`Retention::max_bytes`].
+    Bytes,
+}
+
 /// What the scheduler knows of a channel without reading its log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChannelInfo {
@@ -157,14 +217,32 @@ pub struct ChannelInfo {
     pub name: ChannelName,
     /// Its log.
     pub log: LogId,
+    /// The offset of the first record that is kept; the head when none is.
+    pub first: u64,
     /// The offset after the last record.
     pub head: u64,
     /// How many elements were ever appended.
     pub elements: u64,
+    /// How many of these are trimmed: the index of the first that is kept.
+    pub trimmed: u64,
+    /// How many bytes the values that are kept take, as they are encoded; an estimate when some that came in one commit
+    /// with them are trimmed.
+    pub bytes: u64,
+    /// What it keeps.
+    pub retention: Retention,
     /// Whether it takes no more elements.
     pub stopped: bool,
     /// The running digest of its elements.
     pub digest: Digest,
+}
+
+impl ChannelInfo {
+    /// What is known of a log whose records are counted and nothing else: the task log.
+    pub fn of_records(name: ChannelName, log: LogId, first: u64, head: u64) -> Self {
+        let (elements, trimmed, bytes, retention) = (0, 0, 0, Retention::ALL);
+        let digest = Digest::default();
+        ChannelInfo { name, log, first, head, elements, trimmed, bytes, retention, stopped: false, digest }
+    }
 }
 
 #[cfg(test)]

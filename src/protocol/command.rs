@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::channel::{ChannelInfo, ChannelName};
+use super::channel::{ChannelInfo, ChannelName, Retention};
+use super::cursor::{CursorInfo, CursorMove, CursorName};
 use super::digest::Digest;
 use super::elements::Elements;
 use super::event::Receipt;
@@ -134,6 +135,46 @@ pub enum Command {
         /// The attempt.
         attempt: AttemptNumber,
     },
+    /// Make this channel, which must not be there. Answer: [`Answer::Channel`].
+    CreateChannel {
+        /// Its name.
+        name: ChannelName,
+        /// What it keeps.
+        retention: Retention,
+    },
+    /// Let this channel keep so much from now on. Answer: [`Answer::Channel`].
+    Retain {
+        /// The channel's log.
+        log: LogId,
+        /// What it keeps.
+        retention: Retention,
+    },
+    /// Keep no more of this channel what is before an offset. Futures there are released. Answer: [`Answer::Channel`].
+    Trim {
+        /// The channel's log.
+        log: LogId,
+        /// The first offset that is kept, at most the head; nothing for the head, whatever it is then.
+        before: Option<u64>,
+    },
+    /// Let this channel take elements again. Answer: [`Answer::Channel`]; also when it is not stopped.
+    Resume {
+        /// The channel's log.
+        log: LogId,
+    },
+    /// Forget this channel. Its name may be given again, its offsets are not. Answer: [`Answer::Deleted`].
+    Delete {
+        /// The channel's log.
+        log: LogId,
+    },
+    /// Set a cursor. Answer: [`Answer::CursorSet`].
+    SetCursor(CursorMove),
+    /// Forget a cursor. Answer: [`Answer::Deleted`]; also when it is not there.
+    DeleteCursor {
+        /// The channel's log.
+        log: LogId,
+        /// Which cursor.
+        name: CursorName,
+    },
 }
 
 /// A question; it changes nothing. The answer is as of a moment that is durable.
@@ -201,6 +242,19 @@ pub enum Query {
         /// The attempts that brought them.
         results: Vec<HeldAttempt>,
     },
+    /// The cursors of a channel, by name; at most [`LISTING_ROWS_MAX`](super::limits::LISTING_ROWS_MAX). Answer:
+    /// [`Answer::Cursors`].
+    Cursors {
+        /// The channel's log.
+        log: LogId,
+        /// Only names after this one.
+        after: Option<CursorName>,
+    },
+    /// How many subscriptions read a channel now. Answer: [`Answer::Subscribers`].
+    Subscribers {
+        /// The channel's log.
+        log: LogId,
+    },
 }
 
 /// What a command or a query brings.
@@ -256,6 +310,14 @@ pub enum Answer {
     /// The log of a channel: all that is known of one while the scheduler recovers. To
     /// [`ClientMessage::FindLog`](super::message::ClientMessage::FindLog).
     Log(LogId),
+    /// The channel, or the cursor, is no more.
+    Deleted,
+    /// The cursor is where it was to be.
+    CursorSet,
+    /// Cursors.
+    Cursors(Vec<CursorInfo>),
+    /// How many subscriptions read a channel now.
+    Subscribers(u64),
 }
 
 /// What is stored at a moment.
@@ -321,7 +383,9 @@ pub enum Rejection {
         attempt: AttemptNumber,
     },
     /// The channel takes no more elements.
-    #[error("channel `{0}` is stopped at {1} elements: append to another one")]
+    #[error(
+        "channel `{0}` is stopped at {1} elements: append to another one, or let it go on with `headwater channel resume`"
+    )]
     ChannelStopped(ChannelName, u64),
     /// There is no such channel.
     #[error("there is no channel {0}: `headwater channel list` shows those there are")]
@@ -341,9 +405,7 @@ pub enum Rejection {
         function: Box<str>,
     },
     /// A position after the end of a log.
-    #[error(
-        "offset {offset} is past the head of {name}, {head}: read from {head} or before, or from the end"
-    )]
+    #[error("offset {offset} is past the head of {name}, which is {head}: give {head} or less")]
     PastHead {
         /// Which log.
         name: String,
@@ -388,5 +450,22 @@ pub enum Rejection {
         free_bytes: u64,
         /// From how much on more is taken.
         wanted_bytes: u64,
+    },
+    /// There is a channel of that name.
+    #[error(
+        "there is a channel `{0}` already: `headwater channel show` says what it keeps, and `channel set` changes that"
+    )]
+    ChannelExists(ChannelName),
+    /// A cursor is not where it was to be moved from.
+    #[error(
+        "cursor `{name}` is at offset {at}, not at {from}: somebody else has moved it; read on from there"
+    )]
+    CursorMoved {
+        /// Which cursor.
+        name: CursorName,
+        /// Where it is.
+        at: u64,
+        /// Where it was to be.
+        from: u64,
     },
 }

@@ -3,7 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::channel::{ChannelName, Element, Progress};
+use super::channel::{ChannelName, Element, Progress, Retention, TrimCause};
+use super::cursor::CursorName;
 use super::digest::Digest;
 use super::ids::{AttemptNumber, Epoch, LogId, Producer, Seq, SessionId, TaskId};
 use super::payload::Payload;
@@ -189,6 +190,28 @@ pub enum TaskEvent {
         /// The attempt that is over.
         attempt: AttemptNumber,
     },
+    /// A cursor was set.
+    CursorSet {
+        /// Who asked for it.
+        origin: Origin,
+        /// The channel's log.
+        log: LogId,
+        /// Which cursor.
+        name: CursorName,
+        /// The offset of the record that is to be read next.
+        offset: u64,
+        /// For how long the channel keeps what it has not passed, in ms.
+        pin_ms: u64,
+    },
+    /// A cursor is no more.
+    CursorDeleted {
+        /// Who asked for it, or for the end of its channel.
+        origin: Origin,
+        /// The channel's log.
+        log: LogId,
+        /// Which cursor.
+        name: CursorName,
+    },
 }
 
 /// Where a task's result is.
@@ -246,6 +269,37 @@ pub enum ChannelEvent {
         /// Who asked for it.
         origin: Origin,
         /// How many elements there are.
+        count: u64,
+        /// The digest of them all.
+        digest: Digest,
+    },
+    /// The channel takes elements again: after a stop, or since its name was asked for after it was deleted.
+    Resumed {
+        /// Who asked for it.
+        origin: Origin,
+    },
+    /// What is before this offset is kept no longer.
+    Trimmed {
+        /// Why.
+        cause: TrimCause,
+        /// The offset of the first record that is kept.
+        before: u64,
+        /// The index of the first element that is kept.
+        index: u64,
+    },
+    /// From here on the channel keeps so much.
+    Changed {
+        /// Who asked for it.
+        origin: Origin,
+        /// What it keeps.
+        retention: Retention,
+    },
+    /// The channel is no more: what is before this is kept no longer. Its name may be given again; what is appended then
+    /// comes behind this.
+    Deleted {
+        /// Who asked for it.
+        origin: Origin,
+        /// How many elements there were ever.
         count: u64,
         /// The digest of them all.
         digest: Digest,

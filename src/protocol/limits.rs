@@ -63,6 +63,15 @@ pub const ERROR_CAUSES_MAX: usize = 16;
 /// Most functions that one worker may offer.
 pub const FUNCTIONS_PER_WORKER_MAX: usize = 10_000;
 
+/// Most channels, deleted ones counted too, since their offsets are remembered: 262,144, about 100 MB.
+pub const CHANNELS_MAX: usize = 262_144;
+
+/// Most cursors of one channel: 1,024.
+pub const CURSORS_PER_CHANNEL_MAX: usize = 1024;
+
+/// Longest time for which a cursor may keep elements after it was set, in ms: 30 days.
+pub const PIN_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
+
 /// Most slots of one worker.
 pub const SLOTS_PER_WORKER_MAX: u32 = 65_536;
 

@@ -42,6 +42,8 @@ pub enum Position {
     Index(u64),
     /// What comes next.
     End,
+    /// The record at this offset, trimmed or not: of all that is stored. For those who copy the store.
+    Stored(u64),
 }
 
 /// From a client or worker. Who sends it may only borrow the command: the bytes are the same.

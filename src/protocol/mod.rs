@@ -13,6 +13,7 @@
 pub mod batch;
 pub mod channel;
 pub mod command;
+pub mod cursor;
 pub mod digest;
 pub mod elements;
 pub mod event;

@@ -1,13 +1,15 @@
 //! What a snapshot holds: the scheduler's state at a commit, item by item.
 //!
 //! Only what cannot be told from the rest is here; indexes are made anew. First comes [`SnapshotItem::Head`], once, then
-//! sessions, each with its answers, then channels; then all else in any order, but a function before the tasks that
+//! sessions, each with its answers, then channels, each with what it keeps; then all else in any order, but a function before the tasks that
 //! call it, and last [`SnapshotItem::End`]. They are postcard, one after the other, in pieces of about [`PIECE_BYTES`]; an item is never cut. Variants
 //! are appended, never reordered; `tests/it/formats` pins the bytes of each.
 
 use serde::{Deserialize, Serialize};
 
-use super::channel::ChannelName;
+use super::TimeMs;
+use super::channel::{ChannelName, Retention};
+use super::cursor::CursorName;
 use super::digest::Digest;
 use super::ids::{AttemptNumber, LogId, Producer, SessionId, TaskId, TaskKey};
 use super::payload::Payload;
@@ -86,6 +88,57 @@ pub enum SnapshotItem {
         /// How many come before it.
         items: u64,
     },
+    /// What a channel keeps. A snapshot of store version 4 or before has none: there it is told from the channel's log.
+    Kept {
+        /// The channel's log.
+        log: LogId,
+        /// The first record that is kept.
+        first: KeptFrom,
+        /// How many bytes of values were ever appended.
+        bytes: u64,
+        /// What it is to keep.
+        retention: Retention,
+        /// Whether the channel is deleted.
+        deleted: bool,
+        /// Up to where its elements had come by when.
+        marks: Vec<Mark>,
+    },
+    /// Where elements of a channel that is kept follow each other without a record between: the index and the offset of the
+    /// first of each run. At most [`TASKS_PER_ITEM_MAX`] to an item, in order.
+    Runs(LogId, Vec<(u64, u64)>),
+    /// The futures that a channel keeps, each with its index: at most [`TASKS_PER_ITEM_MAX`] to an item, in order.
+    Futures(LogId, Vec<(u64, TaskId)>),
+    /// A cursor of a channel that came before.
+    Cursor {
+        /// The channel's log.
+        log: LogId,
+        /// Which cursor.
+        name: CursorName,
+        /// The offset of the record that is to be read next.
+        offset: u64,
+        /// For how long the channel keeps what it has not passed, in ms.
+        pin_ms: u64,
+    },
+}
+
+/// A place in a channel: what is before it is kept no longer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptFrom {
+    /// The offset of the first record that is kept.
+    pub offset: u64,
+    /// The index of the first element that is kept.
+    pub index: u64,
+    /// How many bytes of values were appended before it.
+    pub bytes: u64,
+}
+
+/// A place in a channel, and when it had been reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// The place: the end of a commit.
+    pub end: KeptFrom,
+    /// The time of the commit.
+    pub time_ms: TimeMs,
 }
 
 /// A task.
@@ -101,7 +154,8 @@ pub struct TaskItem {
     pub attempt: AttemptNumber,
     /// Where it stands.
     pub phase: PhaseItem,
-    /// How many elements name it, by channel, in order of their logs.
+    /// How many elements name it, by channel, in order of their logs. Since store version 5 empty: it is told from what
+    /// the channels keep.
     pub channels: Vec<(LogId, u64)>,
     /// Whether it stays without anyone.
     pub detached: bool,

@@ -18,11 +18,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Pipeline;
-use super::core::Effect;
+use super::core::{Effect, Trim};
 use super::handle::{Call, Connected, ConnectionId, Departure, Outgoing, Request};
 use super::snapshots::Snapshots;
 use super::writer::{self, Done, Written};
-use crate::log::Error;
+use crate::log::{Error, Reader};
 use crate::protocol::command::Rejection;
 use crate::protocol::message::{Closing, ServerMessage};
 use crate::protocol::size::Bytes;
@@ -53,6 +53,7 @@ pub(super) struct Driver {
     commits: writer::Commits,
     written: mpsc::UnboundedReceiver<Written>,
     snapshots: Snapshots,
+    reader: Reader,
     connections: u64,
     arriving: HashMap<ConnectionId, Arriving>,
     outboxes: HashMap<ConnectionId, mpsc::UnboundedSender<Outgoing>>,
@@ -65,6 +66,7 @@ impl Driver {
         calls: mpsc::Receiver<Call>,
         (commits, written): (writer::Commits, mpsc::UnboundedReceiver<Written>),
         snapshots: Snapshots,
+        reader: Reader,
     ) -> Driver {
         Driver {
             pipeline,
@@ -72,6 +74,7 @@ impl Driver {
             commits,
             written,
             snapshots,
+            reader,
             connections: 0,
             arriving: HashMap::new(),
             outboxes: HashMap::new(),
@@ -80,6 +83,11 @@ impl Driver {
 
     /// Runs until it is asked to stop, or a write fails. `free`: how much is free where the log is kept.
     pub async fn run(mut self, free: Option<u64>) -> Result<(), Error> {
+        for (log, channel) in &self.pipeline.core().state().channels {
+            if channel.kept.first.offset > 0 {
+                self.reader.trim(*log, channel.kept.first.offset);
+            }
+        }
         self.pipeline.recovered();
         // Before the first command: a start on a disk that is nearly full refuses, too.
         self.see(free);
@@ -116,6 +124,9 @@ impl Driver {
                 self.pipeline.was_absent(away_ms);
             }
             self.release()?;
+            if !stopping {
+                self.snapshots.begin_if_due(&mut self.pipeline);
+            }
             // Not left to the timer: while calls keep coming, that would never have its turn.
             // Once it stops, what follows by itself is left to the next start: it could go on for long.
             if !stopping && self.until_deadline().is_zero() && !self.pipeline.is_full() {
@@ -134,7 +145,7 @@ impl Driver {
                 written = self.written.recv() => {
                     let written = written.unwrap_or(Err(Error::Unknown("the writer's thread is gone".to_owned())));
                     match written? {
-                        Done::Commit(seq) => self.pipeline.committed(seq),
+                        Done::Commit(seq) => self.committed(seq),
                         Done::Free(free) => self.see(free),
                     }
                 }
@@ -164,7 +175,15 @@ impl Driver {
                     return Ok(());
                 }
             }
-            self.pipeline.committed(commit.seq);
+            self.committed(commit.seq);
+        }
+    }
+
+    fn committed(&mut self, seq: Seq) {
+        self.pipeline.committed(seq);
+        for Trim { log, first, bytes } in self.pipeline.next_trims() {
+            self.reader.trim(log, first);
+            self.snapshots.trimmed(bytes);
         }
     }
 

@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use super::core::{Core, Effect, Event, Output, Placed};
+use super::core::{Core, Effect, Event, Output, Placed, Trim};
 use super::handle::{ConnectionId, Request};
 use crate::protocol::batch::{Commit, OpenBatch};
 use crate::protocol::command::Answer;
@@ -46,6 +46,8 @@ pub struct Pipeline {
     waiting: VecDeque<(Seq, Effect)>,
     /// How much all of them weigh.
     waiting_weight: usize,
+    /// What was trimmed with the commit that was handed out, and with those that are durable.
+    trims: (Vec<Trim>, Vec<Trim>),
 }
 
 impl Pipeline {
@@ -62,6 +64,7 @@ impl Pipeline {
             told: HashMap::new(),
             waiting: VecDeque::new(),
             waiting_weight: 0,
+            trims: Default::default(),
         }
     }
 
@@ -167,6 +170,9 @@ impl Pipeline {
         if self.open_records == 0 || self.is_committing() {
             return None;
         }
+        let channels: Vec<LogId> = self.open.keys().copied().filter(|log| *log != LogId::TASKS).collect();
+        self.step(|core, out| core.end_commit(&channels, now, out));
+        self.trims.0 = self.core.take_trims();
         self.handed_out = self.handed_out.next();
         (self.open_records, self.open_bytes) = (0, 0);
         let (seq, epoch) = (self.handed_out, self.epoch);
@@ -199,6 +205,12 @@ impl Pipeline {
     /// The commit that was on its way is durable.
     pub fn committed(&mut self, seq: Seq) {
         self.durable = seq;
+        self.trims.1.append(&mut self.trims.0);
+    }
+
+    /// What was trimmed for good since this was asked last.
+    pub fn next_trims(&mut self) -> Vec<Trim> {
+        std::mem::take(&mut self.trims.1)
     }
 
     /// What a connection is told that is accepted.

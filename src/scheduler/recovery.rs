@@ -4,9 +4,9 @@
 //! A snapshot that cannot be used is left out for the one before it, and in the end for the first record.
 //! So what a start costs is live state and the tail behind a snapshot, not history.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::core::{Event, Restoring, State};
+use super::core::{Channel, Event, Restoring, State};
 use crate::log::{Error, Log};
 use crate::protocol::batch::{BadBatch, Batch, Damage, Header};
 use crate::protocol::snapshot::SnapshotItem;
@@ -90,8 +90,9 @@ pub(super) fn recover_to(log: &dyn Log, at: Seq, watch: Watch<'_>) -> Result<Rec
     let (mut state, mut snapshot, mut bad_snapshots) = (State::default(), Seq(0), Vec::new());
     for seq in log.snapshots()?.into_iter().filter(|seq| *seq <= at) {
         match restore(log, seq, watch) {
-            Ok(restored) => {
+            Ok((restored, without_kept)) => {
                 (state, snapshot) = (restored, seq);
+                recount_kept(log, &mut state, &without_kept, watch)?;
                 break;
             }
             Err(error @ Error::BadSnapshot { .. }) => bad_snapshots.push(error),
@@ -113,8 +114,29 @@ pub fn fold(log: &dyn Log) -> Result<State, Error> {
     Ok(state)
 }
 
-/// The state that a snapshot shows.
-fn restore(log: &dyn Log, at: Seq, watch: Watch<'_>) -> Result<State, Error> {
+/// Tells what these channels keep from their records up to where the state knows them: a snapshot of an older version
+/// does not say it.
+fn recount_kept(
+    log: &dyn Log,
+    state: &mut State,
+    channels: &BTreeSet<LogId>,
+    watch: Watch<'_>,
+) -> Result<(), Error> {
+    if channels.is_empty() {
+        return Ok(());
+    }
+    let mut folded = State::default();
+    folded.channels.extend(channels.iter().map(|id| (*id, Channel::new(state.channels[id].name.clone()))));
+    let mut fold = Fold { log, state: &mut folded, at: Seq(u64::MAX), records: 0, lost: Lost::default() };
+    for id in channels {
+        fold.to(*id, state.channels[id].head, watch)?;
+    }
+    state.recount_kept(folded);
+    Ok(())
+}
+
+/// The state that a snapshot shows, and the channels of which it does not say what they keep.
+fn restore(log: &dyn Log, at: Seq, watch: Watch<'_>) -> Result<(State, BTreeSet<LogId>), Error> {
     let mut restoring = Restoring::default();
     let (mut bytes, mut stopped, mut bad) = (0, Ok(()), None);
     log.read_snapshot(at, &mut |piece| {
@@ -174,15 +196,24 @@ struct Fold<'a> {
 
 impl Fold<'_> {
     fn one(&mut self, id: LogId, watch: Watch<'_>) -> Result<(), Error> {
+        self.to(id, u64::MAX, watch)
+    }
+
+    /// Folds a log, up to an offset at most.
+    fn to(&mut self, id: LogId, end: u64, watch: Watch<'_>) -> Result<(), Error> {
         let mut next = self.begin(id)?;
+        // The commit that is being folded, and its time.
+        let (mut commit, at) = (None, self.at);
         loop {
             let batches = self.log.read(id, next, READ_BYTES)?;
-            if batches.is_empty() {
-                return Ok(());
-            }
-            for batch in &batches {
-                if batch.header().seq > self.at {
-                    return Ok(());
+            let wanted = |batch: &&Batch| batch.header().seq <= at && batch.header().base_offset < end;
+            let is_end = batches.is_empty() || !batches.iter().all(|batch| wanted(&batch));
+            for batch in batches.iter().take_while(wanted) {
+                let Header { seq, time_ms, .. } = *batch.header();
+                if let Some((_, time_ms)) =
+                    commit.replace((seq, time_ms)).filter(|(before, _)| *before != seq)
+                {
+                    self.state.end_commit([id], time_ms);
                 }
                 next = batch.header().end_offset();
                 self.records += u64::from(batch.header().count);
@@ -192,6 +223,12 @@ impl Fold<'_> {
                 })?;
             }
             watch(RecoveryProgress::Records(self.records))?;
+            if is_end {
+                if let Some((_, time_ms)) = commit {
+                    self.state.end_commit([id], time_ms);
+                }
+                return Ok(());
+            }
         }
     }
 

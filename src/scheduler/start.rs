@@ -114,11 +114,11 @@ async fn run(
     let facts = LogFacts { starts, seq, receipt: receipt.clone(), store, shortage: None };
     let pipeline = Pipeline::new(Core::new(recovered.state, settings, facts, now()), receipt.epoch, seq);
     let free = writer::free_bytes(log.as_ref(), &mut false);
-    let writer = writer::spawn(log, reader);
+    let writer = writer::spawn(log, reader.clone());
     recovering.finish();
     // Nobody may want to know.
     let _ = found.send(receipt);
-    Driver::new(pipeline, calls, writer, snapshots).run(free).await
+    Driver::new(pipeline, calls, writer, snapshots, reader).run(free).await
 }
 
 /// A recovery that is under way.

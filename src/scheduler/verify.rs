@@ -122,8 +122,11 @@ impl Records {
                     reading.elements += 1;
                     reading.digest = reading.digest.map(|digest| digest.with_element(&element));
                 }
-                ChannelEvent::Progress { .. } => {}
-                ChannelEvent::Stopped { count, digest, .. } => {
+                ChannelEvent::Progress { .. }
+                | ChannelEvent::Resumed { .. }
+                | ChannelEvent::Trimmed { .. }
+                | ChannelEvent::Changed { .. } => {}
+                ChannelEvent::Stopped { count, digest, .. } | ChannelEvent::Deleted { count, digest, .. } => {
                     found_at_end(&reading, offset, count, digest).into_iter().for_each(&mut *found);
                 }
             }

@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::outbox::Piece;
 use super::subscription::{Step, Subscription};
+use crate::log::Bounds;
 use crate::log::reader::Reader;
 use crate::protocol::LogId;
 use crate::protocol::command::Rejection;
@@ -42,6 +43,11 @@ pub(super) struct Source {
 impl Source {
     pub fn new(reader: Reader) -> Self {
         Source { reader, reads: Arc::new(Semaphore::new(reads_at_once_max())) }
+    }
+
+    /// How many subscriptions read a log.
+    pub fn subscribers(&self, log: LogId) -> u64 {
+        self.reader.followers(log) as u64
     }
 
     /// The starts that the store remembers.
@@ -152,9 +158,13 @@ async fn run(
     let Wanted { number, log, from, credit_bytes } = wanted;
 
     let slot = pieces.reserve().await.ok()?;
+    let bounds = match from {
+        Position::Stored(_) => Reader::stored_bounds,
+        _ => Reader::bounds,
+    };
     let opened = source.read(move |reader| {
         // The commit second: it is not behind the head.
-        let at = (reader.bounds(log), reader.last().seq);
+        let at = (bounds(reader, log), reader.last().seq);
         Subscription::open(log, from, credit_bytes, at, |index| reader.find_element(log, index))
     });
     let mut subscription = match opened.await? {
@@ -175,7 +185,7 @@ async fn run(
         let credit_given = *credit.borrow_and_update();
         subscription.add_credit(credit_given - credit_taken);
         credit_taken = credit_given;
-        let (stepped, wait) = send(subscription, number, slot, &source).await?;
+        let (stepped, wait) = send(subscription, number, slot, (&source, bounds)).await?;
         subscription = stepped;
         match wait {
             Wait::Slot => {}
@@ -191,6 +201,9 @@ fn refused(number: u64, rejection: Rejection) -> Piece {
     Piece { number, message: ServerMessage::SubscriptionRefused(rejection), batches: Vec::new() }
 }
 
+/// Where a log begins and ends for a subscription.
+type BoundsOf = fn(&Reader, LogId) -> Bounds;
+
 /// What a subscription waits for.
 enum Wait {
     Slot,
@@ -205,28 +218,33 @@ async fn send(
     mut subscription: Subscription,
     number: u64,
     slot: OwnedPermit<Piece>,
-    source: &Source,
+    (source, bounds): (&Source, BoundsOf),
 ) -> Option<(Subscription, Wait)> {
     let log = subscription.log();
-    let reads = subscription.will_read(source.reader.bounds(log));
+    let reads = subscription.will_read(bounds(&source.reader, log));
     if reads && !source.reader.is_recent(log, subscription.next_offset()) {
         let send = move |reader: &Reader| {
-            let wait = step(&mut subscription, number, slot, reader);
+            let wait = step(&mut subscription, number, slot, (reader, bounds));
             (subscription, wait)
         };
         return source.read(send).await;
     }
-    let wait = step(&mut subscription, number, slot, &source.reader);
+    let wait = step(&mut subscription, number, slot, (&source.reader, bounds));
     Some((subscription, wait))
 }
 
 /// Steps, from one place on the way out to the next, until it has to wait.
-fn step(subscription: &mut Subscription, number: u64, slot: OwnedPermit<Piece>, reader: &Reader) -> Wait {
+fn step(
+    subscription: &mut Subscription,
+    number: u64,
+    slot: OwnedPermit<Piece>,
+    (reader, bounds): (&Reader, BoundsOf),
+) -> Wait {
     let log = subscription.log();
     let mut slot = slot;
     loop {
-        let bounds = reader.bounds(log);
-        let step = subscription.step(bounds, |from, bytes_max| reader.read(log, from, bytes_max));
+        let step =
+            subscription.step(bounds(reader, log), |from, bytes_max| reader.read(log, from, bytes_max));
         let pieces = match step {
             Ok(Step::Send(message, batches)) => slot.send(Piece { number, message, batches }),
             Ok(Step::WaitForCredit) => return Wait::Credit,

@@ -294,6 +294,10 @@ impl Session {
                 let read = move |reader: &Reader, open: &mut OpenSnapshot| open.pieces(reader, at, from);
                 self.answer_from_logs(number, read).await;
             }
+            ClientMessage::Query(Query::Subscribers { log }) => {
+                let count = self.source.subscribers(log);
+                self.reply(number, ServerMessage::Answer(Ok(Answer::Subscribers(count)))).await;
+            }
             ClientMessage::Query(query) => requests.push((number, Request::Query(query))),
             ClientMessage::Watch { tasks } => {
                 let hint = "watch the others with a message of their own";

@@ -65,10 +65,10 @@ impl Subscription {
         find_element: impl FnOnce(u64) -> Result<Option<Batch>, log::Error>,
     ) -> Result<(Self, ServerMessage), Rejection> {
         let next = match from {
-            Position::Offset(offset) if offset > bounds.head => {
+            Position::Offset(offset) | Position::Stored(offset) if offset > bounds.head => {
                 return Err(Rejection::PastHead { name: name(log), offset, head: bounds.head });
             }
-            Position::Offset(offset) => offset,
+            Position::Offset(offset) | Position::Stored(offset) => offset,
             Position::End => bounds.head,
             Position::Index(index) => match find_element(index).map_err(unreadable)? {
                 Some(batch) if batch.header().base_index <= index => batch.header().base_offset,
@@ -263,7 +263,7 @@ mod tests {
             Subscription::open(LogId::TASKS, Position::Offset(1), 1, (Bounds::default(), Seq(0)), |_| {
                 Ok(None)
             });
-        assert!(tasks.unwrap_err().to_string().contains("past the head of $tasks, 0"));
+        assert!(tasks.unwrap_err().to_string().contains("past the head of $tasks, which is 0"));
     }
 
     #[test]

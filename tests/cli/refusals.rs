@@ -18,7 +18,7 @@ async fn channels_and_tasks_that_are_not_there_or_not_to_be_had() {
                         there are, `headwater channel append note VALUE` makes it";
         assert_eq!(cluster.run(command).await.refusal(), expected);
     }
-    let expected = "offset 9 is past the head of channel `notes`, 1: read from 1 or before, or from the end";
+    let expected = "offset 9 is past the head of channel `notes`, which is 1: give 1 or less";
     assert_eq!(cluster.run(&["channel", "tail", "notes", "--from", "9"]).await.refusal(), expected);
     let expected = "channel `$tasks` is the scheduler's own: it can be read, not written";
     assert_eq!(cluster.run(&["channel", "append", "$tasks", "1"]).await.refusal(), expected);

@@ -12,6 +12,7 @@ mod recovering;
 mod refusals;
 mod regress;
 mod results;
+mod retention;
 mod salvage;
 mod sled_store;
 mod stops;

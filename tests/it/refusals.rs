@@ -143,7 +143,10 @@ async fn channels_refuse_what_makes_no_sense() -> Result<()> {
     channel.append_value(&1.0).await?;
     let mut records = channel.from(Offset::At(9)).records();
     let told = said(records.next().await.unwrap());
-    assert!(told.starts_with("offset 9 is past the head of channel `a`, 1: read from 1 or before"), "{told}");
+    assert!(
+        told.starts_with("offset 9 is past the head of channel `a`, which is 1: give 1 or less"),
+        "{told}"
+    );
     channel.stop().await?;
     let told = said(channel.append_value(&2.0).await);
     assert!(told.contains("channel `a` is stopped at 1 elements: append to another one"), "{told}");

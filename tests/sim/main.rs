@@ -12,6 +12,7 @@ mod network;
 mod pipeline;
 mod poison;
 mod progress;
+mod retention;
 mod retiring;
 mod room;
 mod scenarios;

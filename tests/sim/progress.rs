@@ -1,7 +1,7 @@
 //! Holds what channels say of their futures against what the task log says: whoever reads a channel
 //! needs nothing else to know what became of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use headwater::log::{Log, Memory};
 use headwater::protocol::channel::Progress;
@@ -51,9 +51,14 @@ pub fn audit(log: &Memory, state: &State) {
 
 fn futures(log: &Memory, channel: LogId) -> BTreeMap<TaskId, Told> {
     let mut futures: BTreeMap<TaskId, Told> = BTreeMap::new();
+    // Elements that are kept, and their futures.
+    let mut kept: VecDeque<Option<TaskId>> = VecDeque::new();
+    let mut first = 0;
     for (since, event) in records::<ChannelEvent>(log, channel) {
         match event {
+            ChannelEvent::Appended { element: Element::Value(_), .. } => kept.push_back(None),
             ChannelEvent::Appended { element: Element::Future(key), .. } => {
+                kept.push_back(Some(key.id));
                 futures.entry(key.id).or_insert(Told { since, started: BTreeSet::new(), last: None });
             }
             ChannelEvent::Progress { key, progress } => {
@@ -62,6 +67,12 @@ fn futures(log: &Memory, channel: LogId) -> BTreeMap<TaskId, Told> {
                     told.started.insert(attempt);
                 }
                 told.last = Some(progress);
+            }
+            ChannelEvent::Trimmed { index, .. } | ChannelEvent::Deleted { count: index, .. } => {
+                let gone = kept.drain(..(index - first) as usize);
+                let gone: Vec<TaskId> = gone.flatten().collect();
+                futures.retain(|task, _| !gone.contains(task) || kept.contains(&Some(*task)));
+                first = index;
             }
             _ => {}
         }

@@ -158,7 +158,7 @@ impl Scene {
 fn restored(state: &State) -> State {
     let mut restoring = Restoring::default();
     state.clone().into_items().for_each(|item| restoring.add(item).expect("it makes sense"));
-    restoring.finish().expect("it is whole")
+    restoring.finish().expect("it is whole").0
 }
 
 pub fn worker(name: &str, slots: u32, held: Vec<HeldAttempt>) -> Role {

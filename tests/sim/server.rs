@@ -3,8 +3,9 @@
 //! it is to be crashed, as a process whose log cannot be written ends.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use headwater::log::{Error, Faulty, Log, Memory};
+use headwater::log::{Error, Faulty, Log, Memory, Reader};
 use headwater::protocol::batch::Commit;
 use headwater::protocol::command::Answer;
 use headwater::protocol::event::Receipt;
@@ -68,6 +69,7 @@ pub struct Server {
     names: Names,
     commit: Option<(Commit, Writing)>,
     snapshot: Snapshot,
+    reader: Reader,
 }
 
 /// A snapshot that is due, or being taken.
@@ -107,7 +109,10 @@ impl Server {
         let facts = LogFacts { starts: writer.starts(), seq: last.seq, receipt, ..LogFacts::default() };
         let mut pipeline = Pipeline::new(Core::new(state, SETTINGS, facts, now), epoch, last.seq);
         pipeline.recovered();
-        let names = names_in(log);
+        let (names, reader) = (names_in(log), Reader::new(Arc::new(log.clone())));
+        for (id, channel) in &pipeline.core().state().channels {
+            reader.trim(*id, channel.kept.first.offset);
+        }
         let (log, sessions) = (log.clone(), BTreeMap::new());
         let (connections, recovering, waiting) = (0, disk.seed % RECOVERY_STEPS_MAX, Vec::new());
         let mut server = Server {
@@ -122,6 +127,7 @@ impl Server {
             names,
             commit: None,
             snapshot: Snapshot::default(),
+            reader,
         };
         server.look(disk.free_bytes, told);
         Ok(server)
@@ -184,6 +190,7 @@ impl Server {
             }
             Writing::Flushed => {
                 self.pipeline.committed(commit.seq);
+                self.pipeline.next_trims().iter().for_each(|trim| self.reader.trim(trim.log, trim.first));
                 self.commit = None;
                 return Ok(());
             }
@@ -330,7 +337,7 @@ impl Server {
             }
             ClientMessage::Subscribe { log, from, credit_bytes } => {
                 let find = |index| self.log.find_element(log, index);
-                let at = (self.log.bounds(log), self.log.last().seq);
+                let at = (self.reader.bounds(log), self.log.last().seq);
                 match Subscription::open(log, from, credit_bytes, at, find) {
                     Ok((subscription, subscribed)) => {
                         session.subscriptions.insert(number, subscription);
@@ -385,7 +392,7 @@ impl Server {
         let (number, subscription) =
             session.subscriptions.iter_mut().nth(which % count).expect("below the count");
         let log = subscription.log();
-        let step = subscription.step(self.log.bounds(log), |from, bytes| self.log.read(log, from, bytes));
+        let step = subscription.step(self.reader.bounds(log), |from, bytes| self.log.read(log, from, bytes));
         match step.expect("the log can be read") {
             Step::Send(message, behind) => network.send_to_client(wire, *number, &message, &behind),
             Step::WaitForCredit | Step::WaitForHead => {}

@@ -28,6 +28,8 @@ pub struct Shadow {
     pub order: BTreeMap<(SessionId, LogId), Vec<Mark>>,
     /// How tasks ended, as clients heard. One that was forgotten and submitted again ends again.
     pub outcomes: BTreeMap<TaskId, Vec<Outcome>>,
+    /// Where logs began for readers who were told that what is before that is trimmed.
+    pub trimmed: BTreeSet<(LogId, u64)>,
     /// The records that subscribers got, by log: each offset always holds the same.
     pub read: BTreeMap<(LogId, u64), ChannelEvent>,
 }

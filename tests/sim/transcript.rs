@@ -97,6 +97,8 @@ fn task_event(state: &State, event: &TaskEvent) -> String {
         TaskEvent::Dropped { task, worker } => format!("dropped {} by {worker}", name(task)),
         TaskEvent::Lost { task, worker, why } => format!("lost {} with {worker}: {why}", name(task)),
         TaskEvent::Reopened { task } => format!("reopened {}", name(task)),
+        TaskEvent::CursorSet { log, name, offset, .. } => format!("cursor {name} of log {log} at {offset}"),
+        TaskEvent::CursorDeleted { log, name, .. } => format!("no cursor {name} of log {log}"),
         TaskEvent::Returned { task, attempt } => format!("returned {} attempt {attempt}", name(task)),
         TaskEvent::Deferred { task, attempt, missing } => {
             format!("deferred {} attempt {attempt} for {}", name(task), name(missing))
@@ -123,6 +125,12 @@ fn channel_event(event: &ChannelEvent) -> String {
             Progress::Lost { worker } => format!("{} lost with {worker}", key.label),
         },
         ChannelEvent::Stopped { count, .. } => format!("stopped at {count}"),
+        ChannelEvent::Resumed { .. } => "resumed".to_owned(),
+        ChannelEvent::Trimmed { cause, before, index } => {
+            format!("trimmed before {before}, {index}: {cause:?}")
+        }
+        ChannelEvent::Changed { retention, .. } => format!("keeps {retention:?}"),
+        ChannelEvent::Deleted { count, .. } => format!("deleted at {count}"),
     }
 }
 

@@ -1,10 +1,12 @@
 //! Clients that do what clients do, and remember what they were told in the shadow.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use fastrand::Rng;
 use headwater::client::link::{Delivery, Link};
 use headwater::log::{Log, Memory};
+use headwater::protocol::channel::Retention;
 use headwater::protocol::command::{Answer, Command, Query, Rejection};
 use headwater::protocol::message::{Closing, Position, ServerMessage};
 use headwater::protocol::result::Located;
@@ -192,14 +194,35 @@ impl Client {
                 let number = self.link.subscribe(log, from);
                 self.reading.insert(number, (log, None));
             }
-            97..99 => {
+            97 => {
                 self.link.query(Query::Overview);
             }
+            98 => self.keep(rng, log),
             _ if rng.u8(..10) == 0 => {
                 self.link.command(Command::Stop { log });
             }
             _ => {}
         }
+    }
+
+    /// Changes what a channel keeps.
+    fn keep(&mut self, rng: &mut Rng, log: LogId) {
+        let retention = match rng.u8(..4) {
+            0 => Retention::ALL.with_elements(rng.u64(1..9)),
+            1 => Retention::ALL.with_age(Duration::from_millis(rng.u64(1..300))),
+            2 => Retention::ALL.with_bytes(rng.u64(1..400)),
+            _ => Retention::ALL,
+        };
+        self.link.command(match rng.u8(..20) {
+            0..7 => Command::Retain { log, retention },
+            7..13 => {
+                // It may be past the head.
+                let known = self.acked.get(&log).copied().unwrap_or_default();
+                Command::Trim { log, before: (rng.u8(..4) > 0).then(|| rng.u64(..known + 3)) }
+            }
+            13..19 => Command::Resume { log },
+            _ => Command::Delete { log },
+        });
     }
 
     /// Any of the channels, once they are open.
@@ -365,7 +388,15 @@ impl Client {
                 self.ended = true;
             }
             Delivery::SubscriptionRefused { rejection, .. } => panic!("a log went backwards: {rejection}"),
-            Delivery::Trimmed { .. } => panic!("nothing was trimmed"),
+            Delivery::Trimmed { subscription, from, first } => {
+                let (log, next) = self.reading.get_mut(&subscription).expect("it was subscribed");
+                assert!(
+                    from < first && next.is_none_or(|next| next == from),
+                    "trimmed from {from}, and not {next:?}"
+                );
+                *next = Some(first);
+                shadow.trimmed.insert((*log, first));
+            }
             Delivery::Subscribed { subscription, from } => {
                 let (_, next) = self.reading.get_mut(&subscription).expect("it was subscribed");
                 assert!(next.is_none_or(|next| next == from), "it goes on at {from}, and has {next:?}");
@@ -399,7 +430,8 @@ impl Client {
         if let Some(name) = self.finding.remove(&number) {
             match log_in(&answer) {
                 Some(log) => self.knows(name, log),
-                None => assert!(!self.logs.contains_key(name), "{name} is there, and not found: {answer:?}"),
+                // It may have been deleted.
+                None => drop(self.logs.remove(name)),
             }
             return;
         }
@@ -430,6 +462,10 @@ impl Client {
                 }
             }
             Err(Rejection::ChannelStopped(..) | Rejection::UnknownTask(_)) => shadow.refused.extend(values),
+            Err(Rejection::UnknownChannel(_)) => {
+                shadow.refused.extend(values);
+                self.logs.retain(|_, known| *known != log);
+            }
             Err(refused) if is_of_room(&refused) => shadow.refused.extend(values),
             other => panic!("an append was answered with {other:?}"),
         }

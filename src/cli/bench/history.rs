@@ -138,7 +138,8 @@ impl Writer {
     fn append(&mut self, commit: Commit) -> anyhow::Result<()> {
         self.log.append(&commit)?;
         self.log.flush()?;
-        if self.schedule.counted(&commit) {
+        self.schedule.counted(&commit);
+        if self.schedule.is_due() {
             self.schedule.begun();
             let written = snapshots::write(self.log.as_ref(), History::All, self.now, &|| Ok(()))?;
             self.schedule.written(written.items);

@@ -8,8 +8,8 @@ use crate::protocol::command::{Answer, Command};
 
 /// Stop a channel: it takes no more elements.
 ///
-/// Its records stay and can be read as before; those who follow it come to an end. There is no way back.
-/// Stopping a channel that is stopped already changes nothing.
+/// Its records stay and can be read as before; those who follow it come to an end. Stopping a channel that is
+/// stopped already changes nothing. `channel resume` lets it take elements again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  headwater channel stop adds")]
 pub struct Stop {

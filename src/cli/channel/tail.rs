@@ -370,8 +370,12 @@ mod tests {
     #[test]
     fn following_a_channel_that_was_stopped_before_ends_where_it_was() {
         let info = |stopped| {
-            let (name, digest) = (ChannelName::new("a").unwrap(), Digest(0));
-            Some(Answer::Channel(ChannelInfo { name, log: LogId(1), head: 1, elements: 1, stopped, digest }))
+            let name = ChannelName::new("a").unwrap();
+            Some(Answer::Channel(ChannelInfo {
+                elements: 1,
+                stopped,
+                ..ChannelInfo::of_records(name, LogId(1), 0, 1)
+            }))
         };
         for (stopped, is_early) in [(true, true), (true, false), (false, true)] {
             let mut reader = reader(true);

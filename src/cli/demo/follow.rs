@@ -166,7 +166,7 @@ impl Follower {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{AttemptNumber, ChannelName, Digest, LogId, Payload, TaskKey};
+    use crate::protocol::{AttemptNumber, ChannelName, LogId, Payload, TaskKey};
 
     fn record(progress: Progress) -> Item {
         let event = ChannelEvent::Progress { key: TaskKey::unique("add", [1; 16]), progress };
@@ -187,14 +187,8 @@ mod tests {
 
     #[test]
     fn a_receipt_is_a_marker() {
-        let info = ChannelInfo {
-            name: ChannelName::new("a").unwrap(),
-            log: LogId(1),
-            head: 7,
-            elements: 3,
-            stopped: false,
-            digest: Digest(0),
-        };
+        let name = ChannelName::new("a").unwrap();
+        let info = ChannelInfo { elements: 3, ..ChannelInfo::of_records(name, LogId(1), 0, 7) };
         let receipt = Receipt { tasks_kept: 4, ..Receipt::default() };
         let line = |fresh| {
             serde_json::to_string(&receipt_line(&receipt, fresh, std::slice::from_ref(&info))).unwrap()

@@ -12,7 +12,7 @@
 //! It reads as every reader does: with credit, from the ring or the disk, and nobody waits for it. Memory: the
 //! windows of a few subscriptions, and the batches of commit S.
 //!
-//! What was durable stays, unless it is trimmed. If the task log is trimmed faster than it is read, what the
+//! What was durable stays, unless it is trimmed. If a log is trimmed faster than it is read, what the
 //! snapshots at hand know and what was copied may not meet: then it begins again with newer ones.
 
 use std::collections::VecDeque;
@@ -23,6 +23,7 @@ use tokio::task::block_in_place;
 use tokio::time::timeout;
 
 use super::copied::Copied;
+use super::known::Known;
 use crate::cli::ask::unexpected;
 use crate::client::connection::{ReadItem, Subscription};
 use crate::client::{Client, Error};
@@ -30,10 +31,9 @@ use crate::log::{Last, NewDir, NewStore};
 use crate::protocol::batch::Batch;
 use crate::protocol::command::{Answer, Query, Stored};
 use crate::protocol::message::Position;
-use crate::protocol::snapshot::SnapshotItem;
 use crate::protocol::{LogId, Seq};
 
-/// How often it begins again when the task log is trimmed under it.
+/// How often it begins again when logs are trimmed under it.
 const TRIES_MAX: u32 = 5;
 
 /// How many logs are on their way at a time: many are short, and each costs a round trip.
@@ -71,13 +71,13 @@ impl Live<'_> {
                 Ok(()) => return Ok(copied),
                 Err(overtaken) => why = overtaken,
             }
-            tracing::warn!(why = why.0, "the task log was trimmed, and the copy begins again");
+            tracing::warn!(why = why.0, "what is not copied yet was trimmed, and the copy begins again");
             copied.begin_again();
             block_in_place(|| self.new.clear())?;
         }
         bail!(
-            "the task log is trimmed, and in {TRIES_MAX} tries what its snapshots know and what was copied of it did not \
-             meet ({}): try again when less is written, or let the scheduler keep more of it, with \
+            "logs are trimmed, and in {TRIES_MAX} tries what the snapshots know and what was copied of them did not \
+             meet ({}): try again when less is written, or let the scheduler keep more of the task log, with \
              --task-log-records and --task-log-age",
             why.0
         )
@@ -90,10 +90,10 @@ impl Live<'_> {
         let mut store = block_in_place(|| NewStore::begin(self.new, copied.last, &starts))?;
         let mut waiting = logs.into_iter();
         let mut coming: VecDeque<Coming> = waiting.by_ref().take(1).map(|log| self.subscribe(log)).collect();
-        let (mut known_to, mut bad) = (0, Vec::new());
+        let (mut known, mut bad) = (Vec::new(), Vec::new());
         for at in snapshots {
             match self.copy_snapshot(&store, at, copied).await? {
-                Ok(tasks_head) => known_to = known_to.max(tasks_head),
+                Ok(snapshot) => known.push(snapshot),
                 Err(why) => bad.push(why),
             }
         }
@@ -105,10 +105,11 @@ impl Live<'_> {
                 Ok(first) => first,
                 Err(overtaken) => return Ok(Err(overtaken)),
             };
-            if log == LogId::TASKS && first > known_to {
+            let known_to = known.iter().map(|known: &Known| known.head(log)).max().unwrap_or_default();
+            if first > known_to {
                 let bad = if bad.is_empty() { "there are no others".to_owned() } else { bad.join("; ") };
                 return Ok(Err(Overtaken(format!(
-                    "it begins at offset {first}, and the snapshots that could be copied know what is before \
+                    "log {log} begins at offset {first}, and the snapshots that could be copied know what is before \
                      offset {known_to}: {bad}"
                 ))));
             }
@@ -137,18 +138,18 @@ impl Live<'_> {
     }
 
     fn subscribe(&self, log: LogId) -> Coming {
-        (log, self.client.connection().subscribe(log, Position::Offset(0)))
+        (log, self.client.connection().subscribe(log, Position::Stored(0)))
     }
 
-    /// Copies a snapshot. Answers up to which offset it knows the task log, or why it cannot be had.
+    /// Copies a snapshot. Answers up to where it knows the logs, or why it cannot be had.
     async fn copy_snapshot(
         &self,
         store: &NewStore,
         at: Seq,
         copied: &mut Copied,
-    ) -> anyhow::Result<Result<u64, String>> {
+    ) -> anyhow::Result<Result<Known, String>> {
         let mut snapshot = block_in_place(|| store.begin_snapshot(at))?;
-        let (mut from, mut tasks_head, bytes_before) = (0, None, copied.bytes);
+        let (mut from, mut known, bytes_before) = (0, Known::default(), copied.bytes);
         loop {
             let answer = self.heard(self.client.query(Query::SnapshotPieces { at, from })).await?;
             let (pieces, is_end) = match answer {
@@ -160,9 +161,7 @@ impl Live<'_> {
                 }
                 Err(error) => return Err(error.into()),
             };
-            if from == 0 {
-                tasks_head = pieces.first().and_then(|piece| known_to(piece));
-            }
+            pieces.iter().for_each(|piece| known.add(piece));
             from += pieces.len() as u64;
             copied.bytes += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
             copied.tell("copied");
@@ -171,12 +170,12 @@ impl Live<'_> {
                 break;
             }
         }
-        let Some(tasks_head) = tasks_head else {
+        if !known.is_snapshot() {
             return Ok(Err(format!("the snapshot of commit {at} does not begin as one does")));
-        };
+        }
         block_in_place(|| snapshot.finish())?;
         copied.snapshots.push(at);
-        Ok(Ok(tasks_head))
+        Ok(Ok(known))
     }
 
     /// Copies the batches of a log up to the last commit. Answers where it begins.
@@ -234,14 +233,6 @@ impl Live<'_> {
                 self.patience
             )
         })
-    }
-}
-
-/// Up to which offset a snapshot that begins with this piece knows the task log.
-fn known_to(piece: &[u8]) -> Option<u64> {
-    match postcard::take_from_bytes(piece) {
-        Ok((SnapshotItem::Head { tasks_head, .. }, _)) => Some(tasks_head),
-        _ => None,
     }
 }
 

@@ -5,6 +5,7 @@ mod backup;
 mod copied;
 mod dump;
 mod info;
+mod known;
 mod live;
 mod lost;
 mod offline;

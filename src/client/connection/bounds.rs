@@ -23,7 +23,14 @@ pub(super) fn check_command(command: &Command) -> Result<(), TooLarge> {
         ),
         Command::Hold { .. }
         | Command::OpenChannel { .. }
+        | Command::CreateChannel { .. }
+        | Command::Retain { .. }
+        | Command::Trim { .. }
         | Command::Stop { .. }
+        | Command::Resume { .. }
+        | Command::Delete { .. }
+        | Command::SetCursor(_)
+        | Command::DeleteCursor { .. }
         | Command::Fail { .. }
         | Command::Copied { .. }
         | Command::Lack { .. }

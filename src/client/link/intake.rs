@@ -58,7 +58,11 @@ impl Intake {
         self.returnable_bytes = 0;
         ClientMessage::Subscribe {
             log: self.log,
-            from: self.next.map_or(self.asked, Position::Offset),
+            from: match (self.next, self.asked) {
+                (None, asked) => asked,
+                (Some(next), Position::Stored(_)) => Position::Stored(next),
+                (Some(next), _) => Position::Offset(next),
+            },
             credit_bytes: CREDIT_BYTES.saturating_sub(self.unconsumed_bytes),
         }
     }

@@ -42,7 +42,7 @@ async fn connect(server: &FakeServer) -> (Client, Peer) {
 
 fn info(stopped: bool, head: u64) -> ChannelInfo {
     let name = ChannelName::new("a").unwrap();
-    ChannelInfo { name, log: LOG, head, elements: 2, stopped, digest: Digest::default() }
+    ChannelInfo { elements: 2, stopped, ..ChannelInfo::of_records(name, LOG, 0, head) }
 }
 
 async fn channel(client: &Client, peer: &mut Peer) -> Channel<f64> {

@@ -5,15 +5,16 @@
 
 use super::Event;
 use super::deaths::Death;
-use super::state::{Channel, Remembered, Session, State};
+use super::state::{Channel, Cursor, Remembered, Session, State};
 use super::task::{Call, Keepers, Phase, Stored, Task};
 use super::value::Value;
+use crate::protocol::channel::{Retention, TrimCause};
 use crate::protocol::event::{Origin, TaskResult};
 use crate::protocol::limits::IN_FLIGHT_MAX;
 use crate::protocol::session::{FunctionOffer, SessionKind};
 use crate::protocol::{
     AttemptNumber, ChannelEvent, Digest, Element, Elements, LogId, Producer, SessionId, Submission,
-    TaskEvent, TaskId,
+    TaskEvent, TaskId, TimeMs,
 };
 
 impl State {
@@ -30,6 +31,16 @@ impl State {
     pub fn begin_channel_at(&mut self, log: LogId, offset: u64, index: u64) {
         if let Some(channel) = self.channels.get_mut(&log) {
             (channel.head, channel.elements) = (offset, index);
+            self.trim_channel(log, offset, index);
+        }
+    }
+
+    /// Says that here a commit ends for these logs.
+    pub fn end_commit(&mut self, logs: impl IntoIterator<Item = LogId>, time_ms: TimeMs) {
+        for log in logs {
+            if let Some(channel) = self.channels.get_mut(&log) {
+                channel.kept.mark(channel.head, channel.elements, time_ms);
+            }
         }
     }
 
@@ -42,12 +53,11 @@ impl State {
                 self.open_session(*producer, *session, kind, *lease_ms);
             }
             TaskEvent::SessionEnded { producer, .. } => self.end_session(*producer),
-            TaskEvent::ChannelCreated { log, name, .. } => {
+            TaskEvent::ChannelCreated { origin, log, name } => {
+                self.remember(*origin, |_| Remembered::Done);
                 self.last_log = *log;
                 self.names.insert(name.clone(), *log);
-                let (head, elements, digest) = (0, 0, Digest::default());
-                let channel = Channel { name: name.clone(), head, elements, digest, stopped: false };
-                self.channels.insert(*log, channel);
+                self.channels.insert(*log, Channel::new(name.clone()));
             }
             TaskEvent::Submitted { origin, submission } => self.submit(offset, *origin, submission),
             TaskEvent::Held { origin, task, detached } => {
@@ -98,6 +108,19 @@ impl State {
             }
             TaskEvent::Lost { task, .. } => self.lose(*task),
             TaskEvent::Reopened { task } => self.reopen(*task),
+            TaskEvent::CursorSet { origin, log, name, offset, pin_ms } => {
+                self.remember(*origin, |_| Remembered::Done);
+                if let Some(channel) = self.channels.get_mut(log) {
+                    let cursor = Cursor { offset: *offset, pin_ms: *pin_ms };
+                    channel.cursors.insert(name.clone(), cursor);
+                }
+            }
+            TaskEvent::CursorDeleted { origin, log, name } => {
+                self.remember(*origin, |_| Remembered::Done);
+                if let Some(channel) = self.channels.get_mut(log) {
+                    channel.cursors.remove(name);
+                }
+            }
         }
     }
 
@@ -107,15 +130,53 @@ impl State {
         channel.head += 1;
         match event {
             ChannelEvent::Appended { origin, element } => {
+                let index = channel.elements;
                 channel.elements += 1;
                 channel.digest = channel.digest.with_element(element);
-                self.remember_appended(*origin, offset, 1);
-                if let Element::Future(key) = element {
-                    self.keep_on_channel(key.id, log);
+                match element {
+                    Element::Future(key) => {
+                        channel.kept.add(index, offset, 0);
+                        channel.kept.add_future(index, key.id);
+                        self.change_keepers(key.id, |keepers| keepers.add_element(log));
+                    }
+                    Element::Value(payload) => channel.kept.add(index, offset, payload.bytes.len() as u64),
                 }
+                self.remember_appended(*origin, offset, 1);
             }
             ChannelEvent::Progress { .. } => {}
-            ChannelEvent::Stopped { .. } => channel.stopped = true,
+            ChannelEvent::Stopped { origin, .. } => {
+                channel.stopped = true;
+                self.remember(*origin, |_| Remembered::Done);
+            }
+            ChannelEvent::Resumed { origin } => {
+                (channel.stopped, channel.deleted) = (false, false);
+                self.remember(*origin, |_| Remembered::Done);
+            }
+            ChannelEvent::Trimmed { cause, before, index } => {
+                self.trim_channel(log, *before, *index);
+                if let TrimCause::Asked(origin) = cause {
+                    self.remember(*origin, |_| Remembered::Done);
+                }
+            }
+            ChannelEvent::Changed { origin, retention } => {
+                channel.kept.retention = *retention;
+                self.remember(*origin, |_| Remembered::Done);
+            }
+            ChannelEvent::Deleted { origin, .. } => {
+                (channel.stopped, channel.deleted) = (true, true);
+                channel.kept.retention = Retention::ALL;
+                let elements = channel.elements;
+                self.trim_channel(log, offset, elements);
+                self.remember(*origin, |_| Remembered::Done);
+            }
+        }
+    }
+
+    /// A channel keeps no longer what is before a place, and its futures there are released.
+    fn trim_channel(&mut self, log: LogId, offset: u64, index: u64) {
+        let Some(channel) = self.channels.get_mut(&log) else { return };
+        for task in channel.kept.trim(offset, index, channel.elements) {
+            self.change_keepers(task, |keepers| keepers.remove_element(log));
         }
     }
 
@@ -124,6 +185,7 @@ impl State {
         let Some(channel) = self.channels.get_mut(&log) else { return };
         let (first, count) = (channel.head, values.len() as u64);
         channel.head += count;
+        channel.kept.add(channel.elements, first, values.payload_bytes() as u64);
         channel.elements += count;
         let payloads = values.encoded().filter_map(|(_, payload)| payload);
         channel.digest = payloads.fold(channel.digest, Digest::with_value);
@@ -231,10 +293,6 @@ impl State {
         if session.holds.remove(&task) {
             self.change_keepers(task, |keepers| keepers.sessions.remove(producer));
         }
-    }
-
-    fn keep_on_channel(&mut self, task: TaskId, log: LogId) {
-        self.change_keepers(task, |keepers| keepers.add_element(log));
     }
 
     pub(super) fn change_keepers(&mut self, id: TaskId, change: impl FnOnce(&mut Keepers)) {

@@ -1,10 +1,10 @@
 //! The invariants of the state, checked after every step of the simulator and of the scenarios. Each
 //! index is compared with what it follows from.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Core;
-use super::state::{Counts, State};
+use super::state::{Channel, Counts, State};
 use super::task::Phase;
 use crate::protocol::limits::IN_FLIGHT_MAX;
 use crate::protocol::session::SessionKind;
@@ -29,6 +29,12 @@ impl State {
     }
 
     fn check_keepers(&self) {
+        let mut elements: TaskMap<BTreeMap<LogId, u64>> = TaskMap::default();
+        for (log, channel) in &self.channels {
+            for (_, task) in &channel.kept.futures {
+                *elements.entry(*task).or_default().entry(*log).or_default() += 1;
+            }
+        }
         let mut sessions: TaskMap<BTreeSet<Producer>> = TaskMap::default();
         for (producer, session) in &self.sessions {
             for task in &session.holds {
@@ -69,9 +75,8 @@ impl State {
             let needed = task.keepers.need_result();
             assert_eq!(self.unneeded.contains(id), stored && !needed, "{id}: unneeded");
             assert_eq!(self.wanted.contains(id), lost && needed, "{id}: wanted");
-            for (log, elements) in task.keepers.channels() {
-                assert!(*elements > 0 && *elements <= self.channels[log].elements, "{id}: elements on {log}");
-            }
+            let on_channels = elements.remove(id).unwrap_or_default();
+            assert!(task.keepers.channels().iter().copied().eq(on_channels), "{id}: elements on channels");
         }
         assert!(
             sessions.is_empty() && dependents.is_empty() && lineage.is_empty(),
@@ -203,6 +208,39 @@ impl State {
             let channel = &self.channels[log];
             assert!(channel.name == *name && *log <= self.last_log && *log != LogId::TASKS);
             assert!(channel.elements <= channel.head);
+            channel.check_kept();
         }
+    }
+}
+
+impl Channel {
+    fn check_kept(&self) {
+        let kept = &self.kept;
+        let (first, name) = (kept.first, &self.name);
+        assert!(
+            first.offset <= self.head && first.index <= self.elements && first.bytes <= kept.bytes,
+            "{name}"
+        );
+        assert!(
+            kept.runs.iter().is_sorted() && kept.runs.iter().all(|(index, at)| index <= at),
+            "{name}: runs"
+        );
+        assert!(kept.runs.get(1).is_none_or(|(index, _)| *index > first.index), "{name}: a run that is gone");
+        let ends =
+            || kept.marks.iter().map(|mark| (mark.end.index, mark.end.offset, mark.end.bytes, mark.time_ms));
+        assert!(ends().is_sorted() && ends().all(|(index, ..)| index > first.index), "{name}: marks");
+        assert!(
+            ends().all(|(index, at, bytes, _)| index <= self.elements
+                && at <= self.head
+                && bytes <= kept.bytes)
+        );
+        let futures = || kept.futures.iter().map(|(index, _)| *index);
+        assert!(
+            futures().is_sorted() && futures().all(|index| first.index <= index && index < self.elements)
+        );
+        assert!(
+            !self.deleted || (self.stopped && first.index == self.elements),
+            "{name} is deleted and keeps elements"
+        );
     }
 }

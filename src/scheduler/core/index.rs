@@ -20,11 +20,19 @@ impl State {
         self.index_sessions();
     }
 
-    /// Who keeps each task: the sessions that hold it, and the tasks that need it, or may need it again.
+    /// Who keeps each task: the channels that name it, the sessions that hold it, and the tasks that need it, or may need it again.
     fn index_keepers(&mut self) {
         for task in self.tasks.values_mut() {
             let Keepers { sessions, dependents, lineage, .. } = &mut task.keepers;
             (*sessions, *dependents, *lineage) = Default::default();
+            task.keepers.clear_elements();
+        }
+        for (log, channel) in &self.channels {
+            for (_, id) in &channel.kept.futures {
+                if let Some(task) = self.tasks.get_mut(id) {
+                    task.keepers.add_element(*log);
+                }
+            }
         }
         for (producer, session) in &mut self.sessions {
             session.holds.retain(|id| match self.tasks.get_mut(id) {

@@ -29,10 +29,12 @@ mod decide;
 mod effect;
 mod hand_over;
 mod index;
+mod kept;
 mod lineage;
 mod lost;
 mod presence;
 mod query;
+mod retention;
 mod retired;
 mod room;
 mod slots;
@@ -47,16 +49,20 @@ mod walk;
 
 pub use deaths::{Death, Deaths};
 pub use effect::Effect;
+pub use kept::Kept;
 pub use presence::Presence;
+pub use retention::Trim;
 pub use retired::Retired;
 pub use room::{DISK_RESERVE_BYTES, Shortage};
 pub use slots::{Slots, Worker};
 pub use small_set::SmallSet;
 pub use snapshot::{BadSnapshot, Restoring};
-pub use state::{Channel, Counts, Remembered, Session, State};
+pub use state::{Channel, Counts, Cursor, Remembered, Session, State};
 pub use task::{Call, Keepers, Phase, Stored, Task, Turn};
 pub use tasks::Tasks;
 pub use value::Value;
+
+use std::mem;
 
 use super::handle::{ConnectionId, Request};
 use crate::protocol::command::{Answer, Command, Rejection};
@@ -148,6 +154,10 @@ pub struct Core {
     presence: Presence,
     settings: Settings,
     facts: LogFacts,
+    ages: retention::Ages,
+    pins: retention::Pins,
+    /// What was trimmed since it was asked for last.
+    trims: Vec<Trim>,
     more_upkeep: bool,
 }
 
@@ -174,7 +184,8 @@ impl Core {
         for (producer, session) in &state.sessions {
             presence.await_return(*producer, session, now);
         }
-        Core { state, presence, settings, facts, more_upkeep: false }
+        let (ages, pins) = (retention::Ages::of(&state), retention::Pins::of(&state, now));
+        Core { state, presence, settings, facts, ages, pins, trims: Vec::new(), more_upkeep: false }
     }
 
     /// The state.
@@ -259,7 +270,8 @@ impl Core {
                 self.upkeep(out);
             }
             Request::Query(query) => {
-                let answer = query::answer(&self.state, &self.presence, &self.facts, producer, query);
+                let known = (&self.facts, &self.pins);
+                let answer = query::answer(&self.state, &self.presence, known, producer, query);
                 self.answer(connection, number, answer, out);
             }
             Request::Watch(tasks) => {
@@ -309,8 +321,9 @@ impl Core {
         self.facts.shortage
     }
 
-    /// Lets time pass: sessions whose lease is over end.
+    /// Lets time pass: sessions whose lease is over end, and what is too old is trimmed.
     pub fn tick(&mut self, now: TimeMs, out: &mut Output) {
+        self.trim_old(now, out);
         while let Some(producer) = self.presence.pop_expired(now) {
             self.end_session(producer, EndReason::LeaseExpired, out);
         }
@@ -319,7 +332,12 @@ impl Core {
 
     /// When [`Core::tick`] has something to do next.
     pub fn next_deadline(&self) -> Option<TimeMs> {
-        self.presence.next_deadline()
+        [self.presence.next_deadline(), self.ages.next(), self.pins.next()].into_iter().flatten().min()
+    }
+
+    /// What was trimmed since this was asked last.
+    pub fn take_trims(&mut self) -> Vec<Trim> {
+        mem::take(&mut self.trims)
     }
 
     /// Whether upkeep has more to do than it did in the last step: call [`Core::tick`] again soon.
@@ -406,8 +424,14 @@ impl Core {
     fn emit(&mut self, event: Event, out: &mut Output) {
         effect::of(&self.state, &self.presence, &event, &mut out.effects);
         self.presence.observe(&self.state, &event);
+        self.pins.observe(&event);
         let (offset, index) = self.state.head_of(event.log());
+        let first = |state: &State| state.channels.get(&event.log()).map(|channel| channel.kept.first);
+        let before = first(&self.state);
         self.state.apply(&event);
+        if let Some((before, now)) = before.zip(first(&self.state)).filter(|(before, now)| before != now) {
+            self.trims.push(Trim::between(event.log(), before, now));
+        }
         out.events.push(Placed { offset, index, event });
     }
 }

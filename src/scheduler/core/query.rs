@@ -3,31 +3,37 @@
 use std::collections::{BTreeSet, Bound};
 
 use super::presence::Presence;
+use super::retention::Pins;
 use super::state::{Channel, State};
 use super::task::Phase;
 use super::{LogFacts, effect, upkeep};
 use crate::protocol::channel::{ChannelInfo, TASKS_CHANNEL};
 use crate::protocol::command::{Answer, Overview, Query, Rejection};
+use crate::protocol::cursor::{CursorInfo, CursorName};
 use crate::protocol::limits::{LISTING_BYTES_MAX, LISTING_ROWS_MAX, RUNS_SHOWN_MAX, TooLarge};
 use crate::protocol::session::{
     FunctionOffer, HeldAttempt, RunningAttempt, SessionKind, WorkerInfo, WorkerStatus,
 };
 use crate::protocol::task::TaskInfo;
-use crate::protocol::{ChannelName, Digest, LogId, Outcome, Producer, TaskId};
+use crate::protocol::{ChannelName, LogId, Outcome, Producer, TaskId};
 
 /// Answers a question from the state and from who is there.
 pub(super) fn answer(
     state: &State,
     presence: &Presence,
-    facts: &LogFacts,
+    (facts, pins): (&LogFacts, &Pins),
     producer: Producer,
     query: Query,
 ) -> Result<Answer, Rejection> {
     match query {
+        Query::Cursors { log, after } => cursors(state, pins, log, after),
         Query::Channels { after } => {
             let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-            let logs = state.names.range((from, Bound::Unbounded)).take(LISTING_ROWS_MAX);
-            Ok(Answer::Channels(logs.map(|(_, log)| info(*log, &state.channels[log])).collect()))
+            let channels =
+                state.names.range((from, Bound::Unbounded)).map(|(_, log)| (*log, &state.channels[log]));
+            let there = channels.filter(|(_, channel)| !channel.deleted).take(LISTING_ROWS_MAX);
+            let rows = there.map(|(log, channel)| channel.info(log)).collect();
+            Ok(Answer::Channels(rows))
         }
         Query::Channel { name } => channel(state, &name).map(Answer::Channel),
         Query::Tasks { from } => {
@@ -76,9 +82,9 @@ pub(super) fn answer(
             Ok(Answer::Unwanted(results.into_iter().filter(is_unwanted).collect()))
         }
         // The server asks the logs.
-        Query::Stored { .. } | Query::SnapshotPieces { .. } => Err(Rejection::Invalid(
-            "the state does not know what is stored: ask a server with a log".to_owned(),
-        )),
+        Query::Stored { .. } | Query::SnapshotPieces { .. } | Query::Subscribers { .. } => Err(
+            Rejection::Invalid("the state does not know what is stored: ask a server with a log".to_owned()),
+        ),
     }
 }
 
@@ -92,31 +98,48 @@ fn is_wanted(state: &State, presence: &Presence, worker: Producer, held: HeldAtt
     task.phase.stored().is_some_and(|stored| keeps(&stored.holders))
 }
 
+/// The cursors of a channel, by name.
+fn cursors(state: &State, pins: &Pins, log: LogId, after: Option<CursorName>) -> Result<Answer, Rejection> {
+    let channel =
+        state.channels.get(&log).ok_or_else(|| Rejection::UnknownChannel(format!("with log {log}")))?;
+    let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+    let cursors = channel.cursors.range((from, Bound::Unbounded)).take(LISTING_ROWS_MAX);
+    let infos = cursors.map(|(name, cursor)| CursorInfo {
+        channel: channel.name.clone(),
+        name: name.clone(),
+        offset: cursor.offset,
+        lag: channel.elements - channel.kept.index_at(cursor.offset, channel.elements),
+        pin_ms: cursor.pin_ms,
+        holds_back: pins.holds(log, name) && channel.is_over_at(cursor.offset),
+    });
+    Ok(Answer::Cursors(infos.collect()))
+}
+
 /// What is known of a channel, or of the task log under its name.
 pub(super) fn channel(state: &State, name: &ChannelName) -> Result<ChannelInfo, Rejection> {
     if name.as_str() == TASKS_CHANNEL {
-        let (head, digest) = (state.tasks_head, Digest::default());
-        return Ok(ChannelInfo {
-            name: name.clone(),
-            log: LogId::TASKS,
-            head,
-            elements: 0,
-            stopped: false,
-            digest,
-        });
+        return Ok(ChannelInfo::of_records(name.clone(), LogId::TASKS, 0, state.tasks_head));
     }
-    let log = state.names.get(name).ok_or_else(|| Rejection::UnknownChannel(format!("`{name}`")))?;
-    Ok(info(*log, &state.channels[log]))
+    let log = state.names.get(name).filter(|log| !state.channels[log].deleted);
+    let log = log.ok_or_else(|| Rejection::UnknownChannel(format!("`{name}`")))?;
+    Ok(state.channels[log].info(*log))
 }
 
-pub(super) fn info(log: LogId, channel: &Channel) -> ChannelInfo {
-    ChannelInfo {
-        name: channel.name.clone(),
-        log,
-        head: channel.head,
-        elements: channel.elements,
-        stopped: channel.stopped,
-        digest: channel.digest,
+impl Channel {
+    pub(super) fn info(&self, log: LogId) -> ChannelInfo {
+        let Channel { name, head, elements, digest, stopped, kept, .. } = self;
+        ChannelInfo {
+            name: name.clone(),
+            log,
+            first: kept.first.offset,
+            head: *head,
+            elements: *elements,
+            trimmed: kept.first.index,
+            bytes: kept.bytes - kept.first.bytes,
+            retention: kept.retention,
+            stopped: *stopped,
+            digest: *digest,
+        }
     }
 }
 
@@ -245,7 +268,7 @@ fn overview(state: &State, presence: &Presence, facts: &LogFacts) -> Overview {
         running: state.counts.running,
         finished: state.counts.finished,
         failed: state.counts.failed,
-        channels: state.channels.len() as u64,
+        channels: state.channels.values().filter(|channel| !channel.deleted).count() as u64,
         workers: workers.collect(),
     }
 }

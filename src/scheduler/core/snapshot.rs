@@ -4,15 +4,17 @@
 //! snapshot and the records behind it give the state that all records give: the simulator compares the
 //! two after every step.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::deaths::{Death, Deaths};
-use super::state::{Channel, Remembered, Session, State};
-use super::task::{Call, Keepers, Phase, Stored, Task};
+use super::kept::Kept;
+use super::state::{Channel, Cursor, Remembered, Session, State};
+use super::task::{Call, Phase, Stored, Task};
 use super::value::Value;
-use crate::protocol::TaskId;
 use crate::protocol::session::FunctionOffer;
 use crate::protocol::snapshot::{CallItem, PhaseItem, SnapshotItem, TASKS_PER_ITEM_MAX, TaskItem};
+use crate::protocol::{LogId, TaskId};
 
 impl State {
     /// Begins to take a snapshot of the state as it is now; one that was being taken is given up.
@@ -29,10 +31,7 @@ impl State {
             let answers = remembered.iter().map(|(number, answer)| (*number, answer.appended()));
             items.push(SnapshotItem::Answered { producer, answers: answers.collect() });
         }
-        items.extend(self.channels.iter().map(|(log, channel)| {
-            let Channel { name, head, elements, digest, stopped } = channel.clone();
-            SnapshotItem::Channel { log: *log, name, head, elements, digest, stopped }
-        }));
+        self.channels.iter().for_each(|(log, channel)| channel.add_items(*log, &mut items));
         let retired: Vec<_> = self.retired.iter().collect();
         items.extend(retired.chunks(TASKS_PER_ITEM_MAX).map(|part| SnapshotItem::Retired(part.to_vec())));
         self.tasks.begin_walk(items);
@@ -56,6 +55,30 @@ impl State {
     }
 }
 
+impl Channel {
+    fn add_items(&self, log: LogId, items: &mut Vec<SnapshotItem>) {
+        let Channel { name, head, elements, digest, stopped, deleted, kept, cursors } = self;
+        let (name, head, elements, digest, stopped) = (name.clone(), *head, *elements, *digest, *stopped);
+        items.push(SnapshotItem::Channel { log, name, head, elements, digest, stopped });
+        let Kept { first, bytes, retention, runs, marks, futures } = kept;
+        let (first, bytes, retention, deleted) = (*first, *bytes, *retention, *deleted);
+        let marks = marks.iter().copied().collect();
+        items.push(SnapshotItem::Kept { log, first, bytes, retention, deleted, marks });
+        items.extend(parts(runs).map(|part| SnapshotItem::Runs(log, part)));
+        items.extend(parts(futures).map(|part| SnapshotItem::Futures(log, part)));
+        items.extend(cursors.iter().map(|(name, Cursor { offset, pin_ms })| {
+            let (name, offset, pin_ms) = (name.clone(), *offset, *pin_ms);
+            SnapshotItem::Cursor { log, name, offset, pin_ms }
+        }));
+    }
+}
+
+/// All of them, so many at a time as one item takes.
+fn parts<T: Copy>(all: &VecDeque<T>) -> impl Iterator<Item = Vec<T>> {
+    let starts = (0..all.len()).step_by(TASKS_PER_ITEM_MAX);
+    starts.map(|start| all.range(start..all.len().min(start + TASKS_PER_ITEM_MAX)).copied().collect())
+}
+
 impl Task {
     /// The task as an item of a snapshot; its function has this place among the items.
     pub(super) fn to_item(&self, id: TaskId, function: u32) -> TaskItem {
@@ -74,7 +97,7 @@ impl Task {
                 Phase::Stored(stored) => PhaseItem::Stored(call(), stored.result, stored.holders.clone()),
                 Phase::Lost => PhaseItem::Lost(call()),
             },
-            channels: self.keepers.channels().to_vec(),
+            channels: Vec::new(),
             detached: self.keepers.detached,
         }
     }
@@ -110,6 +133,8 @@ pub struct Restoring {
     items: u64,
     /// Whether the first and the last item were there.
     ends: (bool, bool),
+    /// Channels of which it is not said what they keep: the snapshot is of an older version.
+    without_kept: BTreeSet<LogId>,
 }
 
 /// Items that are not a state's.
@@ -141,7 +166,32 @@ impl Restoring {
                 }));
             }
             SnapshotItem::Channel { log, name, head, elements, digest, stopped } => {
-                state.channels.insert(log, Channel { name, head, elements, digest, stopped });
+                let channel = Channel { head, elements, digest, stopped, ..Channel::new(name) };
+                state.channels.insert(log, channel);
+                self.without_kept.insert(log);
+            }
+            SnapshotItem::Kept { log, first, bytes, retention, deleted, marks } => {
+                let channel =
+                    state.channels.get_mut(&log).ok_or(BadSnapshot("what an unknown channel keeps"))?;
+                channel.deleted = deleted;
+                let marks = marks.into();
+                channel.kept = Kept { first, bytes, retention, marks, ..Kept::default() };
+                self.without_kept.remove(&log);
+            }
+            SnapshotItem::Cursor { log, name, offset, pin_ms } => {
+                let channel =
+                    state.channels.get_mut(&log).ok_or(BadSnapshot("a cursor of an unknown channel"))?;
+                channel.cursors.insert(name, Cursor { offset, pin_ms });
+            }
+            SnapshotItem::Runs(log, runs) => {
+                let channel =
+                    state.channels.get_mut(&log).ok_or(BadSnapshot("runs of an unknown channel"))?;
+                channel.kept.runs.extend(runs);
+            }
+            SnapshotItem::Futures(log, futures) => {
+                let channel =
+                    state.channels.get_mut(&log).ok_or(BadSnapshot("futures of an unknown channel"))?;
+                channel.kept.futures.extend(futures);
             }
             SnapshotItem::Function(function) => self.functions.push(state.tasks.share(function)),
             SnapshotItem::Task(item) => {
@@ -166,22 +216,36 @@ impl Restoring {
         Ok(())
     }
 
-    /// The state, once all items are there.
+    /// The state, once all items are there, and of which channels it has yet to be told from their records what they
+    /// keep: by [`State::recount_kept`].
     ///
     /// # Errors
     /// When the first or the last one was not there.
-    pub fn finish(mut self) -> Result<State, BadSnapshot> {
+    pub fn finish(mut self) -> Result<(State, BTreeSet<LogId>), BadSnapshot> {
         if self.ends != (true, true) {
             return Err(BadSnapshot("it has no beginning or no end"));
         }
         self.state.index();
-        Ok(self.state)
+        Ok((self.state, self.without_kept))
+    }
+}
+
+impl State {
+    /// Tells what channels keep, of which a snapshot of an older version does not say it, from states in which each of
+    /// them was folded up to its head from its first record.
+    pub fn recount_kept(&mut self, folded: State) {
+        for (log, from) in folded.channels {
+            if let Some(channel) = self.channels.get_mut(&log) {
+                channel.kept = from.kept;
+            }
+        }
+        self.index();
     }
 }
 
 impl Task {
     fn of_item(item: TaskItem, function: Arc<FunctionOffer>) -> (TaskId, Task) {
-        let TaskItem { key, submitted_at, attempt, phase, channels, detached, .. } = item;
+        let TaskItem { key, submitted_at, attempt, phase, detached, .. } = item;
         let (phase, call) = match phase {
             // Whether it waits or is ready follows from its dependencies.
             PhaseItem::Pending(call) => (Phase::Ready, Some(call)),
@@ -197,7 +261,7 @@ impl Task {
         let call = call.map(Call::of_item);
         let mut task = Task::new(&key.label, function, submitted_at, attempt, call);
         task.phase = phase;
-        task.keepers = Keepers::of_channels(channels, detached);
+        task.keepers.detached = detached;
         (key.id, task)
     }
 }

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::kept::Kept;
 use super::retired::Retired;
 use super::task::{Phase, Turn};
 use super::tasks::Tasks;
+use crate::protocol::cursor::CursorName;
 use crate::protocol::session::{FunctionOffer, SessionKind};
 use crate::protocol::{ChannelName, Digest, LogId, Producer, SessionId, TaskId, TaskKey, TaskMap, TaskSet};
 
@@ -77,6 +79,21 @@ pub struct Channel {
     pub digest: Digest,
     /// Whether it takes no more.
     pub stopped: bool,
+    /// Whether it is no more: only its name and how far it had come are remembered.
+    pub deleted: bool,
+    /// What it keeps of its elements.
+    pub kept: Kept,
+    /// Its cursors.
+    pub cursors: BTreeMap<CursorName, Cursor>,
+}
+
+/// A named place up to which a channel has been read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    /// The offset of the record that is to be read next.
+    pub offset: u64,
+    /// For how long after it was set the channel keeps what it has not passed; 0 for not at all.
+    pub pin_ms: u64,
 }
 
 /// A session.
@@ -111,6 +128,14 @@ pub enum Remembered {
         /// How many.
         count: u32,
     },
+}
+
+impl Channel {
+    /// A channel without any record.
+    pub fn new(name: ChannelName) -> Self {
+        let (head, elements, digest, kept, cursors) = Default::default();
+        Channel { name, head, elements, digest, stopped: false, deleted: false, kept, cursors }
+    }
 }
 
 impl Session {

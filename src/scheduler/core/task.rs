@@ -85,12 +85,6 @@ pub struct Keepers {
 }
 
 impl Keepers {
-    /// Those of a task that only these elements name, and that is detached or not.
-    pub(super) fn of_channels(elements: Vec<(LogId, u64)>, detached: bool) -> Self {
-        let channels = (!elements.is_empty()).then(|| Box::new(elements));
-        Keepers { channels, detached, ..Keepers::default() }
-    }
-
     /// How many elements name it, by channel, in order of their logs.
     pub fn channels(&self) -> &[(LogId, u64)] {
         self.channels.as_deref().map_or(&[], Vec::as_slice)
@@ -103,6 +97,24 @@ impl Keepers {
             Ok(at) => channels[at].1 += 1,
             Err(at) => channels.insert(at, (log, 1)),
         }
+    }
+
+    /// One element of a channel that named it is trimmed. One that is not counted was of a task before it.
+    pub(super) fn remove_element(&mut self, log: LogId) {
+        let Some(channels) = &mut self.channels else { return };
+        let Ok(at) = channels.binary_search_by_key(&log, |(log, _)| *log) else { return };
+        channels[at].1 -= 1;
+        if channels[at].1 == 0 {
+            channels.remove(at);
+        }
+        if channels.is_empty() {
+            self.channels = None;
+        }
+    }
+
+    /// No element of any channel names it.
+    pub(super) fn clear_elements(&mut self) {
+        self.channels = None;
     }
 
     /// Whether there is any.

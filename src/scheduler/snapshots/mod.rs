@@ -18,6 +18,7 @@ use super::recovery;
 use crate::log::{Error, Log};
 use crate::protocol::snapshot::{PIECE_BYTES, SnapshotItem};
 use crate::protocol::{LogId, Seq, TimeMs};
+use crate::scheduler::core::State;
 
 /// How many records of the task log are kept unless told otherwise: 10,000,000, about a gigabyte.
 pub const TASK_LOG_RECORDS: u64 = 10_000_000;
@@ -78,11 +79,20 @@ pub struct Written {
 }
 
 /// A snapshot from which a start can go on: 0 and 0 for the first record.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Usable {
     at: Seq,
     /// The offset of the first record of the task log that it does not know.
     tasks_head: u64,
+    /// Where channels begin that were trimmed: the records before that it knows, and nobody reads them.
+    firsts: Vec<(LogId, u64)>,
+}
+
+impl Usable {
+    fn of(at: Seq, state: &State) -> Usable {
+        let firsts = state.channels.iter().map(|(log, channel)| (*log, channel.kept.first.offset));
+        Usable { at, tasks_head: state.tasks_head, firsts: firsts.filter(|(_, first)| *first > 0).collect() }
+    }
 }
 
 /// Writes a snapshot of the newest durable commit from what the store has, and lets go of what nobody needs behind it:
@@ -100,8 +110,8 @@ pub fn write(
     let recovered = recovery::recover_to(log, at, &mut |_| goes_on())?;
     let records = recovered.records;
     let items = write_items(log, at, recovered.state.into_items(), goes_on)?;
-    let before = Usable { at: recovered.snapshot, tasks_head: recovered.tasks_from };
-    tidy(log, at, before, history, now, goes_on)?;
+    let before = Usable { at: recovered.snapshot, tasks_head: recovered.tasks_from, firsts: Vec::new() };
+    tidy(log, at, &before, history, now, goes_on)?;
     Ok(Written { at, items, records })
 }
 
@@ -124,17 +134,20 @@ fn write_items(
 }
 
 /// Lets go of what nobody needs once there is a snapshot of `at`: all snapshots but that and the usable one before it,
-/// and of the task log what that one knows and is not kept as history.
+/// and of the logs what that one knows: of the task log, what is not kept as history; of channels, what is trimmed.
 fn tidy(
     log: &dyn Log,
     at: Seq,
-    before: Usable,
+    before: &Usable,
     history: History,
     now: TimeMs,
     goes_on: &dyn Fn() -> Result<(), Error>,
 ) -> Result<(), Error> {
     for old in log.snapshots()?.into_iter().filter(|seq| *seq != at && *seq != before.at) {
         log.drop_snapshot(old)?;
+    }
+    for (channel, first) in &before.firsts {
+        trim_to(log, *channel, *first, goes_on)?;
     }
     trim(log, history, before.tasks_head, now, goes_on)
 }
@@ -151,11 +164,21 @@ fn trim(
     let bounds = log.bounds(LogId::TASKS);
     let too_many = bounds.head.saturating_sub(records);
     let before = needed_from.min(too_many.max(first_since(log, now.saturating_sub(age_ms))?));
-    let mut next = bounds.first;
+    trim_to(log, LogId::TASKS, before, goes_on)
+}
+
+/// Trims a log, some records at a time.
+fn trim_to(
+    log: &dyn Log,
+    id: LogId,
+    before: u64,
+    goes_on: &dyn Fn() -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut next = log.bounds(id).first;
     while next < before {
         goes_on()?;
         next = before.min(next + TRIM_RECORDS);
-        log.trim(LogId::TASKS, next)?;
+        log.trim(id, next)?;
     }
     Ok(())
 }
@@ -303,6 +326,24 @@ mod tests {
             assert_eq!(found, state(at), "at commit {at}");
             assert_eq!(snapshot.0, [1, 20, 40].into_iter().rfind(|snapshot| *snapshot <= at).unwrap());
             assert_eq!(records == 0, snapshot.0 == at);
+        }
+    }
+
+    /// A snapshot of version 4 does not say what channels keep.
+    #[test]
+    fn what_channels_keep_is_told_from_their_records_where_a_snapshot_does_not_say_it() {
+        let log = log(60);
+        let is_new = |item: &SnapshotItem| {
+            matches!(item, SnapshotItem::Kept { .. } | SnapshotItem::Runs(..) | SnapshotItem::Futures(..))
+        };
+        let mut items: Vec<_> = state(40).into_items().filter(|item| !is_new(item)).collect();
+        let count = items.len() as u64 - 1;
+        *items.last_mut().unwrap() = SnapshotItem::End { items: count };
+        write_items(&log, Seq(40), items.into_iter(), &|| Ok(())).unwrap();
+        for at in [40, 41, 60] {
+            let recovered = recovered_to(&log, at);
+            assert_eq!((recovered.snapshot, recovered.bad_snapshots.len()), (Seq(40), 0));
+            assert_eq!(recovered.state, state(at), "at commit {at}");
         }
     }
 

@@ -11,7 +11,9 @@ use super::{Options, Schedule, Usable, Written, tidy, write_items};
 use crate::log::{Error, Log};
 use crate::protocol::batch::Commit;
 use crate::protocol::snapshot::SnapshotItem;
+use crate::protocol::{Seq, TimeMs};
 use crate::scheduler::Pipeline;
+use crate::scheduler::core::State;
 use crate::scheduler::recovery::Recovered;
 
 /// How many tasks are put down at a time: as many as take about half a millisecond, for which everyone waits.
@@ -30,6 +32,8 @@ pub(in crate::scheduler) struct Snapshots {
     schedule: Schedule,
     newest: Usable,
     is_held: bool,
+    /// The newest commit, and its time.
+    last: Option<(Seq, TimeMs)>,
     taking: Option<Taking>,
 }
 
@@ -51,12 +55,13 @@ impl Snapshots {
     pub fn new(log: Arc<dyn Log>, options: Options, recovered: &Recovered) -> Self {
         let items = recovered.state.tasks.len() as u64;
         let schedule = Schedule::new(options.every_records, items, recovered.records);
-        let newest = Usable { at: recovered.snapshot, tasks_head: recovered.tasks_from };
-        Snapshots { log, options, schedule, newest, is_held: false, taking: None }
+        let (at, tasks_head) = (recovered.snapshot, recovered.tasks_from);
+        let newest = Usable { at, tasks_head, firsts: Vec::new() };
+        Snapshots { log, options, schedule, newest, is_held: false, last: None, taking: None }
     }
 
-    /// Holds them back while there is too little room, or no longer. One that is being taken is broken off, and what
-    /// there is of it removed.
+    /// Holds them back while there is too little room, or no longer, but for those that make room. One that is being taken
+    /// is broken off, and what there is of it removed.
     pub fn hold(&mut self, is_held: bool) {
         self.is_held = is_held;
         if let Some(taking) = self.taking.as_mut().filter(|_| is_held) {
@@ -71,26 +76,42 @@ impl Snapshots {
 
     /// Counts a commit that was handed out just now, and begins a snapshot of it when one is due.
     pub fn committing(&mut self, commit: &Commit, pipeline: &mut Pipeline) {
-        if self.schedule.counted(commit) && self.taking.is_none() && !self.is_held {
+        self.schedule.counted(commit);
+        self.last = Some((commit.seq, commit.batches.last().map_or(0, |batch| batch.header().time_ms)));
+        self.begin_if_due(pipeline);
+    }
+
+    /// Begins a snapshot of the newest commit when one is due, and nothing has happened since.
+    pub fn begin_if_due(&mut self, pipeline: &mut Pipeline) {
+        if let Some((at, now)) = self.last
+            && self.schedule.is_due()
+            && self.taking.is_none()
+            && (!self.is_held || self.schedule.frees_space())
+            && pipeline.open_records() == 0
+        {
             pipeline.begin_snapshot();
-            self.begin(commit, pipeline.core().state().tasks_head);
+            self.begin(at, now, pipeline.core().state());
         }
     }
 
-    fn begin(&mut self, commit: &Commit, tasks_head: u64) {
-        let of = Usable { at: commit.seq, tasks_head };
-        let (log, before, history) = (self.log.clone(), self.newest, self.options.history);
+    /// Counts what was trimmed of channels: a snapshot is due when there is much of it, so that it need not stay stored.
+    pub fn trimmed(&mut self, bytes: u64) {
+        self.schedule.trimmed(bytes);
+    }
+
+    fn begin(&mut self, at: Seq, now: TimeMs, state: &State) {
+        let of = Usable::of(at, state);
+        let (log, before, history) = (self.log.clone(), self.newest.clone(), self.options.history);
         let records = self.schedule.begun();
-        let now = commit.batches.last().map_or(0, |batch| batch.header().time_ms);
         let (sender, given) = mpsc::sync_channel::<Vec<SnapshotItem>>(STEPS_WAITING_MAX);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let write = move || {
             let goes_on = || if stopped.load(Ordering::Relaxed) { Err(broken_off()) } else { Ok(()) };
             let written =
-                write_items(log.as_ref(), of.at, given.into_iter().flatten(), &goes_on).and_then(|items| {
-                    tidy(log.as_ref(), of.at, before, history, now, &goes_on)?;
-                    Ok(Written { at: of.at, items, records })
+                write_items(log.as_ref(), at, given.into_iter().flatten(), &goes_on).and_then(|items| {
+                    tidy(log.as_ref(), at, &before, history, now, &goes_on)?;
+                    Ok(Written { at, items, records })
                 });
             match &written {
                 Ok(Written { at, items, records }) => {
@@ -192,11 +213,12 @@ fn broken_off() -> Error {
 mod tests {
     use super::*;
     use crate::log::Memory;
+    use crate::protocol::channel::Retention;
     use crate::protocol::command::Command;
     use crate::protocol::message::Hello;
     use crate::protocol::session::Role;
     use crate::protocol::task::{Argument, TaskOptions};
-    use crate::protocol::{Payload, Seq, SessionId, Submission, TaskKey};
+    use crate::protocol::{ChannelName, Element, LogId, Payload, SessionId, Submission, TaskKey};
     use crate::scheduler::core::{Core, LogFacts, Settings};
     use crate::scheduler::{ConnectionId, Request, recovery};
 
@@ -365,5 +387,38 @@ mod tests {
         rig.commit(true);
         drop(rig.snapshots);
         assert_eq!(rig.log.snapshots().unwrap(), [Seq(4), Seq(3)], "the scheduler stops");
+    }
+
+    #[test]
+    fn what_is_trimmed_of_a_channel_goes_once_two_snapshots_know_it_and_any_of_them_is_enough() {
+        let mut rig = Rig::new(10);
+        let retention = Retention::ALL.with_elements(4);
+        let name = ChannelName::new("a").unwrap();
+        rig.ask(Command::CreateChannel { name, retention });
+        rig.commit(true);
+        let log = LogId(1);
+        let mut firsts = Vec::new();
+        for _ in 0..4 {
+            // Two appends, each of them a commit, and the second with a snapshot.
+            for _ in 0..2 {
+                let values = (0..6).map(|_| Element::Value(Payload::raw(vec![7; 10]))).collect::<Vec<_>>();
+                rig.ask(Command::Append { log, elements: values.into() });
+                rig.commit(true);
+            }
+            rig.finish();
+            let kept = rig.pipeline.core().state().channels[&log].kept.first.offset;
+            firsts.push((rig.log.bounds(log).first, kept));
+            assert!(rig.recover().state == *rig.pipeline.core().state());
+        }
+        assert_eq!(
+            firsts,
+            [(0, 10), (1, 24), (15, 38), (29, 52)],
+            "whole batches, and where it begins for readers"
+        );
+        let newest = rig.log.snapshots().unwrap()[0];
+        rig.log.drop_snapshot(newest).unwrap();
+        let recovered = rig.recover();
+        assert!(recovered.snapshot < newest && recovered.lost.ranges.is_empty());
+        assert!(recovered.state == *rig.pipeline.core().state(), "the one before is enough");
     }
 }

@@ -196,8 +196,8 @@ async fn without_a_snapshot_that_can_be_read_there_is_no_backup_of_a_trimmed_tas
     verified(&one).await;
     flip(&kept[0]);
     let said = error(cluster.run(&["log", "backup", "--quiet", &two]).await);
-    let expected = "the task log is trimmed, and in 5 tries what its snapshots know and what was copied of it did \
-                    not meet (it begins at offset ";
+    let expected = "logs are trimmed, and in 5 tries what the snapshots know and what was copied of them did \
+                    not meet (log 0 begins at offset ";
     assert!(said.starts_with(expected) && said.contains("cannot be used: piece 0 has checksum"), "{said}");
     assert_eq!(names(&cluster.dir.path("")), ["data", "one"]);
 }

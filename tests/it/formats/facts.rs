@@ -1,6 +1,7 @@
 //! What is stored: the events, all that is in them, and what identifies tasks and histories.
 
-use headwater::protocol::channel::Progress;
+use headwater::protocol::channel::{Progress, Retention, TrimCause};
+use headwater::protocol::cursor::CursorName;
 use headwater::protocol::event::{Origin, Receipt, TaskResult};
 use headwater::protocol::result::{LossReason, StoredResult};
 use headwater::protocol::session::{EndReason, SessionKind};
@@ -14,6 +15,8 @@ use super::{Lines, variants};
 
 pub const TASK: TaskId = TaskId([0xa7; 16]);
 pub const ATTEMPT: AttemptNumber = AttemptNumber(3);
+pub const RETENTION: Retention =
+    Retention { max_elements: Some(300), max_age_ms: Some(60_000), max_bytes: None };
 
 pub fn key() -> TaskKey {
     TaskKey { id: TASK, label: "add".into() }
@@ -29,6 +32,10 @@ pub fn stored() -> StoredResult {
 
 pub fn name() -> ChannelName {
     ChannelName::new("größe/a-1").unwrap()
+}
+
+pub fn cursor() -> CursorName {
+    CursorName::new("reader").unwrap()
 }
 
 pub fn submission() -> Submission {
@@ -111,6 +118,14 @@ pub fn task_events(lines: &mut Lines) {
         Reopened = TaskEvent::Reopened { task: TASK },
         Deferred = TaskEvent::Deferred { task: TASK, attempt: ATTEMPT, missing: TaskId([1; 16]) },
         Returned = TaskEvent::Returned { task: TASK, attempt: ATTEMPT },
+        CursorSet = TaskEvent::CursorSet {
+            origin: ORIGIN,
+            log: LogId(7),
+            name: cursor(),
+            offset: 300,
+            pin_ms: 60_000,
+        },
+        CursorDeleted = TaskEvent::CursorDeleted { origin: ORIGIN, log: LogId(7), name: cursor() },
     });
 }
 
@@ -120,6 +135,16 @@ pub fn channel_events(lines: &mut Lines) {
         Appended = ChannelEvent::Appended { origin: ORIGIN, element: Element::Future(key()) },
         Progress = ChannelEvent::Progress { key: key(), progress: Progress::Finished { result: payload() } },
         Stopped = ChannelEvent::Stopped { origin: ORIGIN, count: 99, digest: Digest(7) },
+        Resumed = ChannelEvent::Resumed { origin: ORIGIN },
+        Trimmed = ChannelEvent::Trimmed { cause: TrimCause::Age, before: 300, index: 200 },
+        Changed = ChannelEvent::Changed { origin: ORIGIN, retention: RETENTION },
+        Deleted = ChannelEvent::Deleted { origin: ORIGIN, count: 99, digest: Digest(7) },
+    });
+    variants!(lines, TrimCause {
+        Asked = TrimCause::Asked(ORIGIN),
+        Elements = TrimCause::Elements,
+        Age = TrimCause::Age,
+        Bytes = TrimCause::Bytes,
     });
 }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use headwater::protocol::channel::ChannelInfo;
 use headwater::protocol::command::{Answer, Command, Overview, Query, Rejection, Stored};
+use headwater::protocol::cursor::{CursorInfo, CursorMove};
 use headwater::protocol::limits::TooLarge;
 use headwater::protocol::message::{
     Assignment, ClientMessage, Closing, Given, Hello, Position, ServerMessage,
@@ -18,7 +19,9 @@ use headwater::protocol::{
     Digest, Element, Epoch, LogId, Outcome, Producer, Seq, SessionId, StartId, TaskId,
 };
 
-use super::facts::{ATTEMPT, TASK, error, key, name, payload, receipt, stored as kept, submission};
+use super::facts::{
+    ATTEMPT, RETENTION, TASK, cursor, error, key, name, payload, receipt, stored as kept, submission,
+};
 use super::{Lines, variants};
 
 const LOG: LogId = LogId(7);
@@ -38,7 +41,18 @@ fn hello() -> Hello {
 }
 
 fn channel() -> ChannelInfo {
-    ChannelInfo { name: name(), log: LOG, head: 300, elements: 100, stopped: true, digest: Digest(7) }
+    ChannelInfo {
+        name: name(),
+        log: LOG,
+        first: 200,
+        head: 300,
+        elements: 100,
+        trimmed: 60,
+        bytes: 4000,
+        retention: RETENTION,
+        stopped: true,
+        digest: Digest(7),
+    }
 }
 
 fn task() -> TaskInfo {
@@ -153,6 +167,7 @@ fn of_clients(lines: &mut Lines) {
         Offset = Position::Offset(300),
         Index = Position::Index(300),
         End = Position::End,
+        Stored = Position::Stored(300),
     });
     variants!(lines, Command {
         Submit = Command::Submit(submission()),
@@ -171,6 +186,13 @@ fn of_clients(lines: &mut Lines) {
         Defer = Command::Defer { task: TASK, attempt: ATTEMPT, missing: TaskId([1; 16]) },
         Window = Command::Window { attempts: 300 },
         Return = Command::Return { task: TASK, attempt: ATTEMPT },
+        CreateChannel = Command::CreateChannel { name: name(), retention: RETENTION },
+        Retain = Command::Retain { log: LOG, retention: RETENTION },
+        Trim = Command::Trim { log: LOG, before: Some(300) },
+        Resume = Command::Resume { log: LOG },
+        Delete = Command::Delete { log: LOG },
+        SetCursor = Command::SetCursor(CursorMove { log: LOG, name: cursor(), offset: 300, from: Some(200), pin_ms: 60_000 }),
+        DeleteCursor = Command::DeleteCursor { log: LOG, name: cursor() },
     });
     variants!(lines, Query {
         Channels = Query::Channels { after: Some(name()) },
@@ -183,6 +205,8 @@ fn of_clients(lines: &mut Lines) {
         Workers = Query::Workers { after: Producer(300) },
         Worker = Query::Worker { worker: Producer(300) },
         Unwanted = Query::Unwanted { results: vec![held()] },
+        Cursors = Query::Cursors { log: LOG, after: Some(cursor()) },
+        Subscribers = Query::Subscribers { log: LOG },
     });
     variants!(lines, Retire {
         Finish = Retire::Finish,
@@ -230,6 +254,17 @@ fn of_the_server(lines: &mut Lines) {
         Workers = Answer::Workers(vec![worker()]),
         Unwanted = Answer::Unwanted(vec![held()]),
         Log = Answer::Log(LOG),
+        Deleted = Answer::Deleted,
+        CursorSet = Answer::CursorSet,
+        Cursors = Answer::Cursors(vec![CursorInfo {
+            channel: name(),
+            name: cursor(),
+            offset: 300,
+            lag: 200,
+            pin_ms: 60_000,
+            holds_back: true,
+        }]),
+        Subscribers = Answer::Subscribers(300),
     });
     variants!(lines, Outcome {
         Finished = Outcome::Finished(payload()),
@@ -281,6 +316,8 @@ fn refusals(lines: &mut Lines) {
             free_bytes: 70_000,
             wanted_bytes: 301_989_888,
         },
+        ChannelExists = Rejection::ChannelExists(name()),
+        CursorMoved = Rejection::CursorMoved { name: cursor(), at: 300, from: 200 },
     });
     variants!(lines, Closing {
         NotHeadwater = Closing::NotHeadwater("checksum".to_owned()),

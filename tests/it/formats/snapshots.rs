@@ -2,14 +2,14 @@
 
 use headwater::log::{Log, SledLog, SledOptions};
 use headwater::protocol::session::{EndReason, FunctionOffer, SessionKind};
-use headwater::protocol::snapshot::{CallItem, PhaseItem, SnapshotItem, TaskItem};
+use headwater::protocol::snapshot::{CallItem, KeptFrom, Mark, PhaseItem, SnapshotItem, TaskItem};
 use headwater::protocol::task::{Argument, ErrorKind, TaskError, TaskOptions};
 use headwater::protocol::{
     AttemptNumber, ChannelName, Digest, LogId, Payload, Producer, Seq, SessionId, TaskId, TaskKey,
 };
 
 use super::envelopes::fields;
-use super::facts::stored;
+use super::facts::{RETENTION, cursor, stored};
 use super::{Lines, variants};
 
 const TASK: TaskId = TaskId([0xa7; 16]);
@@ -62,6 +62,17 @@ fn snapshots_are_stored_as_version_4_does() {
         Held = SnapshotItem::Held { producer: PRODUCER, tasks: vec![TASK] },
         Retired = SnapshotItem::Retired(vec![(TASK, AttemptNumber(4), 300)]),
         End = SnapshotItem::End { items: 8 },
+        Kept = SnapshotItem::Kept {
+            log: LogId(7),
+            first: KeptFrom { offset: 200, index: 60, bytes: 5000 },
+            bytes: 9000,
+            retention: RETENTION,
+            deleted: false,
+            marks: vec![Mark { end: KeptFrom { offset: 300, index: 100, bytes: 9000 }, time_ms: 1_795_000_000_000 }],
+        },
+        Runs = SnapshotItem::Runs(LogId(7), vec![(60, 201), (70, 212)]),
+        Futures = SnapshotItem::Futures(LogId(7), vec![(65, TASK)]),
+        Cursor = SnapshotItem::Cursor { log: LogId(7), name: cursor(), offset: 300, pin_ms: 60_000 },
     });
     variants!(lines, PhaseItem {
         Pending = PhaseItem::Pending(call()),

@@ -15,7 +15,7 @@ use crate::server::SETTINGS;
 use crate::shadow::mark;
 use crate::stores::described;
 use crate::workers::{COUNT_TO, result};
-use crate::{progress, transcript};
+use crate::{progress, retention, transcript};
 
 impl World {
     /// Reads all logs as anyone could, and holds them against what clients were told.
@@ -42,6 +42,16 @@ impl World {
                 self.told.push(format!("counted to {}", counted.len()));
             }
             self.audit_stop(&records);
+            retention::audit(&self.log, *log, channel);
+        }
+        for (log, first) in &self.shadow.trimmed {
+            let records = self.records_of(*log);
+            let trims = (0..).zip(&records).any(|(offset, record)| match record {
+                ChannelEvent::Trimmed { before, .. } => before == first,
+                ChannelEvent::Deleted { .. } => offset == *first,
+                _ => false,
+            });
+            assert!(trims, "a reader of log {log} was told that it begins at {first}");
         }
         for ((log, offset), expected) in &self.shadow.acked {
             match self.records_of(*log).get(*offset as usize) {
@@ -176,9 +186,13 @@ impl World {
     }
 
     fn audit_stop(&self, records: &[ChannelEvent]) {
-        let stop = records.iter().position(|record| matches!(record, ChannelEvent::Stopped { .. }));
-        if let Some(at) = stop {
-            assert!(!records[at..].iter().any(ChannelEvent::is_element), "an element after the stop");
+        let mut is_stopped = false;
+        for record in records {
+            match record {
+                ChannelEvent::Stopped { .. } | ChannelEvent::Deleted { .. } => is_stopped = true,
+                ChannelEvent::Resumed { .. } => is_stopped = false,
+                other => assert!(!is_stopped || !other.is_element(), "an element after the stop"),
+            }
         }
     }
 

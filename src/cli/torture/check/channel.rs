@@ -130,6 +130,14 @@ impl ChannelCheck {
                 });
                 self.is_stopped = true;
             }
+            ChannelEvent::Resumed { .. } => self.is_stopped = false,
+            ChannelEvent::Trimmed { .. } | ChannelEvent::Changed { .. } | ChannelEvent::Deleted { .. } => {
+                let what = format!(
+                    "channel {}, offset {offset}: {:?}, and nobody asked for it",
+                    self.name, record.event
+                );
+                found.add(Kind::Stop, what);
+            }
         }
     }
 

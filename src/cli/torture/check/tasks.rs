@@ -171,7 +171,11 @@ impl TasksCheck {
             }
             // What comes of a death is in the record behind it.
             TaskEvent::Died { .. } => {}
-            TaskEvent::ChannelCreated { .. } | TaskEvent::Held { .. } | TaskEvent::Released { .. } => {}
+            TaskEvent::ChannelCreated { .. }
+            | TaskEvent::CursorSet { .. }
+            | TaskEvent::CursorDeleted { .. }
+            | TaskEvent::Held { .. }
+            | TaskEvent::Released { .. } => {}
         }
     }
 

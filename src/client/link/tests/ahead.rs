@@ -1,9 +1,9 @@
 //! Channels that are found while the scheduler recovers.
 
 use super::*;
+use crate::protocol::ChannelName;
 use crate::protocol::channel::ChannelInfo;
 use crate::protocol::start::RecoveryProgress;
-use crate::protocol::{ChannelName, Digest};
 
 fn name(text: &str) -> ChannelName {
     ChannelName::new(text).unwrap()
@@ -23,8 +23,7 @@ fn look(text: &str) -> ClientMessage {
 
 fn channel(text: &str) -> ServerMessage {
     let name = name(text);
-    let info =
-        ChannelInfo { name, log: LOG, head: 0, elements: 0, stopped: false, digest: Digest::default() };
+    let info = ChannelInfo::of_records(name, LOG, 0, 0);
     ServerMessage::Answer(Ok(Answer::Channel(info)))
 }
 

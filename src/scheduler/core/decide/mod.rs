@@ -6,6 +6,7 @@
 
 mod append;
 mod channel;
+mod cursor;
 mod hold;
 mod report;
 mod retire;
@@ -59,7 +60,14 @@ pub(super) fn command(state: &State, origin: Origin, command: Command) -> Decisi
         }
         Command::OpenChannel { name } => channel::open(state, origin, name),
         Command::Append { log, elements } => append::decide(state, origin, log, elements),
+        Command::CreateChannel { name, retention } => channel::create(state, origin, name, retention),
+        Command::Retain { log, retention } => channel::retain(state, origin, log, retention),
+        Command::Trim { log, before } => channel::trim(state, origin, log, before),
         Command::Stop { log } => channel::stop(state, origin, log),
+        Command::Resume { log } => channel::resume(state, origin, log),
+        Command::Delete { log } => channel::delete(state, origin, log),
+        Command::SetCursor(to) => cursor::set(state, origin, to),
+        Command::DeleteCursor { log, name } => cursor::delete(state, origin, log, name),
         Command::Finish { task, attempt, result } => {
             report::finish(state, origin.producer, task, attempt, result)
         }
@@ -90,7 +98,14 @@ pub(super) fn command(state: &State, origin: Origin, command: Command) -> Decisi
 fn check_order(session: &Session, origin: Origin, command: &Command) -> Result<(), Rejection> {
     let is_remembered = matches!(
         command,
-        Command::Submit(_) | Command::Hold { .. } | Command::Release { .. } | Command::Append { .. }
+        Command::Submit(_)
+            | Command::Hold { .. }
+            | Command::Release { .. }
+            | Command::Append { .. }
+            | Command::CreateChannel { .. }
+            | Command::Retain { .. }
+            | Command::Delete { .. }
+            | Command::SetCursor(_)
     );
     match session.remembered.last_key_value() {
         Some((last, _)) if is_remembered && *last > origin.number => Err(Rejection::Invalid(format!(
@@ -124,6 +139,19 @@ fn first_answer(
         }
         (Remembered::Done, Command::Submit(_)) => Answer::Submitted,
         (Remembered::Done, Command::Release { .. }) => Answer::Released,
+        (Remembered::Done, Command::OpenChannel { name } | Command::CreateChannel { name, .. }) => {
+            Answer::Channel(query::channel(state, name)?)
+        }
+        (
+            Remembered::Done,
+            Command::Retain { log, .. } | Command::Trim { log, .. } | Command::Resume { log },
+        ) => Answer::Channel(channel::writable(state, *log)?.info(*log)),
+        (Remembered::Done, Command::Stop { log }) => {
+            let channel = channel::writable(state, *log)?;
+            Answer::Stopped { count: channel.elements, digest: channel.digest }
+        }
+        (Remembered::Done, Command::Delete { .. } | Command::DeleteCursor { .. }) => Answer::Deleted,
+        (Remembered::Done, Command::SetCursor(_)) => Answer::CursorSet,
         (Remembered::Done, Command::Hold { task, .. }) => {
             Answer::Held(state.key_of(*task).ok_or(Rejection::UnknownTask(*task))?)
         }

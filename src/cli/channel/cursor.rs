@@ -1,0 +1,169 @@
+//! `headwater channel cursor …`.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::cli::connect::Connect;
+use crate::cli::output::Output;
+use crate::cli::{ask, time};
+use crate::protocol::ChannelName;
+use crate::protocol::cursor::{CursorInfo, CursorName};
+
+/// See and set cursors: durable places up to which a channel was read
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    List(List),
+    Commit(Commit),
+    Delete(Delete),
+}
+
+impl Command {
+    pub async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Command::List(list) => list.run().await,
+            Command::Commit(commit) => commit.run().await,
+            Command::Delete(delete) => delete.run().await,
+        }
+    }
+}
+
+/// A cursor, as programs read it.
+#[derive(Debug, Serialize)]
+pub struct Row<'a> {
+    name: &'a str,
+    offset: u64,
+    lag: u64,
+    pin_ms: u64,
+    holds_back: bool,
+}
+
+impl<'a> Row<'a> {
+    pub fn of(info: &'a CursorInfo) -> Self {
+        let CursorInfo { name, offset, lag, pin_ms, holds_back, .. } = info;
+        Row { name: name.as_str(), offset: *offset, lag: *lag, pin_ms: *pin_ms, holds_back: *holds_back }
+    }
+
+    pub fn line(&self) -> String {
+        format!("cursor       {} at {}, lag {}{}", self.name, self.offset, self.lag, self.pin())
+    }
+
+    fn pin(&self) -> String {
+        if self.pin_ms == 0 {
+            return String::new();
+        }
+        format!(", pinned for {:?}", Duration::from_millis(self.pin_ms))
+    }
+}
+
+/// List the cursors of a channel.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  headwater channel cursor list readings --json
+
+With --json, each line is one object: {\"name\",\"offset\",\"lag\",\"pin_ms\",\"holds_back\"}")]
+pub struct List {
+    /// The channel
+    channel: ChannelName,
+
+    #[command(flatten)]
+    connect: Connect,
+
+    /// Print one JSON object per cursor and line
+    #[arg(long)]
+    json: bool,
+}
+
+impl List {
+    async fn run(self) -> anyhow::Result<()> {
+        let List { channel, connect, json } = self;
+        let cursors =
+            connect.with(async |client| anyhow::Ok(ask::channel(client, &channel).await?.cursors().await?));
+        let cursors = cursors.await?;
+        let mut output = Output::new();
+        if json {
+            cursors.iter().try_for_each(|info| output.json(&Row::of(info)))?;
+        } else {
+            let rows = cursors.iter().map(|info| {
+                let holds = if info.holds_back { "yes" } else { "" };
+                [info.name.to_string(), info.offset.to_string(), info.lag.to_string(), holds.to_owned()]
+            });
+            output.table(["CURSOR", "OFFSET", "LAG", "HOLDS BACK"], rows)?;
+        }
+        output.flush()
+    }
+}
+
+/// Set a cursor: everything before this offset is done with.
+///
+/// It is made when it is not there, and durable when this returns.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  headwater channel cursor commit readings billing 1000
+  headwater channel cursor commit readings billing 2000 --from 1000 --pin 1h")]
+pub struct Commit {
+    /// The channel
+    channel: ChannelName,
+
+    /// The cursor
+    cursor: CursorName,
+
+    /// The offset of the record that is to be read next
+    offset: u64,
+
+    /// Only if it is here now
+    #[arg(long, value_name = "OFFSET")]
+    from: Option<u64>,
+
+    /// For how long the channel keeps what the cursor has not passed, whatever its bounds
+    #[arg(long, value_name = "D", value_parser = time::duration, default_value = "0")]
+    pin: Duration,
+
+    #[command(flatten)]
+    connect: Connect,
+}
+
+impl Commit {
+    async fn run(self) -> anyhow::Result<()> {
+        let Commit { channel, cursor, offset, from, pin, connect } = self;
+        let committed = connect.with(async |client| {
+            let channel = ask::channel(client, &channel).await?;
+            let cursor = channel.cursor(cursor.as_str())?.pinned_for(pin);
+            anyhow::Ok(match from {
+                Some(from) => cursor.advance(from, offset).await?,
+                None => cursor.commit(offset).await?,
+            })
+        });
+        committed.await?;
+        let mut output = Output::new();
+        output.line(format!("{cursor} is at {offset} of {channel}"))?;
+        output.flush()
+    }
+}
+
+/// Forget a cursor.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  headwater channel cursor delete readings billing")]
+pub struct Delete {
+    /// The channel
+    channel: ChannelName,
+
+    /// The cursor
+    cursor: CursorName,
+
+    #[command(flatten)]
+    connect: Connect,
+}
+
+impl Delete {
+    async fn run(self) -> anyhow::Result<()> {
+        let Delete { channel, cursor, connect } = self;
+        let deleted = connect.with(async |client| {
+            let channel = ask::channel(client, &channel).await?;
+            anyhow::Ok(channel.cursor(cursor.as_str())?.delete().await?)
+        });
+        deleted.await?;
+        let mut output = Output::new();
+        output.line(format!("{cursor} of {channel} is forgotten"))?;
+        output.flush()
+    }
+}

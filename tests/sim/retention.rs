@@ -1,0 +1,80 @@
+//! Holds what channels keep against the records that say why: nothing goes that no bound and nobody asked for, and nothing
+//! stays that is over a bound.
+
+use headwater::log::{Log, Memory};
+use headwater::protocol::channel::{Retention, TrimCause};
+use headwater::protocol::{ChannelEvent, Element, LogId, TimeMs};
+use headwater::scheduler::core::Channel;
+
+/// An element as a reader of all records knows it.
+struct Known {
+    offset: u64,
+    bytes: u64,
+    time_ms: TimeMs,
+}
+
+/// Panics if the channel has lost an element without a reason, or kept one over its bounds.
+pub fn audit(log: &Memory, id: LogId, channel: &Channel) {
+    let (mut elements, mut first, mut retention) = (Vec::<Known>::new(), (0, 0), Retention::ALL);
+    let batches = log.read(id, 0, usize::MAX).expect("the log can be read");
+    for (at, batch) in batches.iter().enumerate() {
+        let time_ms = batch.header().time_ms;
+        for record in batch.records::<ChannelEvent>() {
+            let (offset, event) = record.expect("records decode");
+            match event {
+                ChannelEvent::Appended { element, .. } => {
+                    let bytes = match element {
+                        Element::Future(_) => 0,
+                        Element::Value(payload) => payload.bytes.len() as u64,
+                    };
+                    elements.push(Known { offset, bytes, time_ms });
+                }
+                ChannelEvent::Changed { retention: now, .. } => retention = now,
+                ChannelEvent::Deleted { count, .. } => {
+                    (first, retention) = ((offset, count), Retention::ALL);
+                }
+                ChannelEvent::Trimmed { cause, before, index } => {
+                    let is_before = |known: &&Known| known.offset < before;
+                    assert_eq!(
+                        elements.iter().take_while(is_before).count() as u64,
+                        index,
+                        "log {id}: the index"
+                    );
+                    assert!(before > first.0 && index >= first.1, "log {id} was trimmed to where it began");
+                    let kept = &elements[index as usize..];
+                    match cause {
+                        TrimCause::Asked(_) => {}
+                        TrimCause::Elements => assert_eq!(Some(kept.len() as u64), retention.max_elements),
+                        TrimCause::Age => {
+                            let youngest = elements[index as usize - 1].time_ms;
+                            let max = retention.max_age_ms.expect("a bound by age");
+                            assert!(youngest + max <= time_ms, "log {id}: trimmed too early");
+                        }
+                        TrimCause::Bytes => {
+                            let max = retention.max_bytes.expect("a bound by bytes");
+                            let before: u64 =
+                                elements[first.1 as usize..].iter().map(|known| known.bytes).sum();
+                            assert!(before > max, "log {id}: trimmed for {before} bytes, and may keep {max}");
+                        }
+                    }
+                    first = (before, index);
+                }
+                _ => {}
+            }
+        }
+        if batches.get(at + 1).is_some_and(|next| next.header().seq == batch.header().seq) {
+            continue;
+        }
+        let kept = &elements[first.1 as usize..];
+        if let Some(max) = retention.max_elements {
+            assert!(kept.len() as u64 <= max, "log {id} keeps {} elements, and not {max}", kept.len());
+        }
+        if let Some(max) = retention.max_bytes {
+            let older =
+                kept.iter().filter(|known| known.time_ms < time_ms).map(|known| known.bytes).sum::<u64>();
+            assert!(older <= max, "log {id} keeps {older} bytes, and not {max}");
+        }
+    }
+    let kept = channel.kept.first;
+    assert_eq!((kept.offset, kept.index), first, "where log {id} begins");
+}
