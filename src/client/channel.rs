@@ -77,7 +77,7 @@ impl<T> Channel<T> {
         &self,
         elements: Result<Elements>,
     ) -> impl Future<Output = Result<Range<u64>>> + Send + 'static + use<T> {
-        let share = elements.and_then(|elements| self.client.connection().append(self.log, &elements));
+        let share = elements.and_then(|elements| self.client.connection().append(self.log, &elements, None));
         async move { share?.await }
     }
 

@@ -45,6 +45,9 @@ pub enum Command {
         log: LogId,
         /// At least one element.
         elements: Elements,
+        /// Only if nobody has written at this offset or behind it: no element is there, and no stop. Progress of
+        /// futures, which nobody writes by hand, may be. Else [`Rejection::Conflict`].
+        expect: Option<u64>,
     },
     /// Let this channel take no more elements. Answer: [`Answer::Stopped`]; also when it has stopped.
     Stop {
@@ -389,4 +392,27 @@ pub enum Rejection {
         /// From how much on more is taken.
         wanted_bytes: u64,
     },
+    /// An append expected that nobody has written from an offset on, and somebody has; or the offset is past the head.
+    #[error("{}", conflict(.channel, *.expected, *.head))]
+    Conflict {
+        /// The channel.
+        channel: ChannelName,
+        /// The offset that was expected.
+        expected: u64,
+        /// The head: the offset of the next record.
+        head: u64,
+    },
+}
+
+fn conflict(channel: &ChannelName, expected: u64, head: u64) -> String {
+    match expected <= head {
+        true => format!(
+            "channel `{channel}` was written to at offset {expected} or behind it, and nothing was appended: read on \
+             from {expected}, and expect {head}, its head now, if it is still to be appended"
+        ),
+        false => format!(
+            "offset {expected} is past the head of channel `{channel}`, {head}, and nothing was appended: expect {head} \
+             once all before it is read"
+        ),
+    }
 }

@@ -86,6 +86,16 @@ pub enum SnapshotItem {
         /// How many come before it.
         items: u64,
     },
+    /// Of a channel whose last records are progress of futures: the offset behind the last one that somebody wrote by
+    /// hand. A channel without this item has been written to up to its head; so it is taken in the snapshots of store
+    /// versions before 5, which do not know better: then an append that expects less is refused, though it could be
+    /// taken, and never taken, though it should be refused.
+    WrittenTo {
+        /// Its log.
+        log: LogId,
+        /// That offset.
+        offset: u64,
+    },
 }
 
 /// A task.

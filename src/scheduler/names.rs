@@ -76,7 +76,9 @@ fn of_snapshot(log: &dyn Log, at: Seq) -> Result<(Names, u64), Error> {
             rest = behind;
             match item {
                 SnapshotItem::Head { tasks_head: head, .. } => tasks_head = Some(head),
-                SnapshotItem::Session { .. } | SnapshotItem::Answered { .. } => {}
+                SnapshotItem::Session { .. }
+                | SnapshotItem::Answered { .. }
+                | SnapshotItem::WrittenTo { .. } => {}
                 SnapshotItem::Channel { log, name, .. } => drop(names.insert(name, log)),
                 SnapshotItem::Function(_)
                 | SnapshotItem::Task(_)

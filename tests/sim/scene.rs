@@ -206,9 +206,13 @@ pub fn open(name: &str) -> Command {
 }
 
 pub fn append(log: u32, name: &str) -> Command {
-    Command::Append { log: LogId(log), elements: vec![Element::Future(TaskKey::named(name))].into() }
+    Command::Append {
+        log: LogId(log),
+        elements: vec![Element::Future(TaskKey::named(name))].into(),
+        expect: None,
+    }
 }
 
 pub fn append_value(log: u32, n: u8) -> Command {
-    Command::Append { log: LogId(log), elements: vec![Element::Value(number(n))].into() }
+    Command::Append { log: LogId(log), elements: vec![Element::Value(number(n))].into(), expect: None }
 }

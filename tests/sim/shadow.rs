@@ -22,6 +22,10 @@ pub struct Shadow {
     pub acked: BTreeMap<(LogId, u64), Mark>,
     /// Values that were refused: they must not be there.
     pub refused: BTreeSet<Mark>,
+    /// Appends that expected an offset and were taken: the log, the offset, and the first that they got.
+    pub expected: Vec<(LogId, u64, u64)>,
+    /// Those that were refused for it: the log, the offset, and the head then.
+    pub conflicts: Vec<(LogId, u64, u64)>,
     /// Tasks of nobody else's that were refused: the same.
     pub refused_tasks: BTreeSet<TaskId>,
     /// The marks of values in the order in which each session appended them to each log.

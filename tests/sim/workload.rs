@@ -54,6 +54,8 @@ pub struct Client {
     opening: BTreeMap<u64, &'static str>,
     finding: BTreeMap<u64, &'static str>,
     appends: BTreeMap<u64, (LogId, Vec<Element>)>,
+    /// What some of them expect.
+    expects: BTreeMap<u64, u64>,
     submits: BTreeMap<u64, TaskKey>,
     /// Commands that may be refused for want of room, until they are answered.
     asked: BTreeMap<u64, Command>,
@@ -109,6 +111,7 @@ impl Client {
             opening: BTreeMap::new(),
             finding: BTreeMap::new(),
             appends: BTreeMap::new(),
+            expects: BTreeMap::new(),
             submits: BTreeMap::new(),
             asked: BTreeMap::new(),
             again: VecDeque::new(),
@@ -168,7 +171,8 @@ impl Client {
             30..60 => self.submit(rng),
             60..75 => {
                 if let Some(key) = rng.choice(&self.held).cloned() {
-                    self.append(log, vec![Element::Future(key)]);
+                    let expect = self.some_offset(rng, log);
+                    self.append(log, vec![Element::Future(key)], expect);
                 }
             }
             75..85 => {
@@ -220,17 +224,28 @@ impl Client {
             Element::Value(Payload::raw([&self.session.0[..], &self.values.to_be_bytes()].concat()))
         });
         let elements = elements.collect();
-        self.append(log, elements);
+        let expect = self.some_offset(rng, log);
+        self.append(log, elements, expect);
     }
 
-    fn append(&mut self, log: LogId, elements: Vec<Element>) {
-        self.ask(Command::Append { log, elements: elements.into() });
+    /// What an append expects, if it does: behind its own last append as a rule, where others may have written since.
+    fn some_offset(&self, rng: &mut Rng, log: LogId) -> Option<u64> {
+        let last = self.acked.get(&log).copied().unwrap_or(0);
+        match rng.u8(..8) {
+            0..2 => Some(last),
+            2 => Some(rng.u64(..last + 4)),
+            _ => None,
+        }
+    }
+
+    fn append(&mut self, log: LogId, elements: Vec<Element>, expect: Option<u64>) {
+        self.ask(Command::Append { log, elements: elements.into(), expect });
     }
 
     /// Asks for what may be refused for want of room.
     fn ask(&mut self, command: Command) {
-        if let Command::Append { log, elements } = command {
-            return self.ask_append(log, elements.iter().collect());
+        if let Command::Append { log, elements, expect } = command {
+            return self.ask_append(log, elements.iter().collect(), expect);
         }
         let number = self.link.command(command.clone());
         match &command {
@@ -247,11 +262,15 @@ impl Client {
     }
 
     /// Asks for an append, which may join one that waits to be sent.
-    fn ask_append(&mut self, log: LogId, elements: Vec<Element>) {
-        let number = self.link.append(log, elements.clone().into());
+    fn ask_append(&mut self, log: LogId, elements: Vec<Element>, expect: Option<u64>) {
+        let number = self.link.append(log, elements.clone().into(), expect);
+        if let Some(expected) = expect {
+            let before = self.expects.insert(number, expected);
+            assert!(before.is_none() && !self.appends.contains_key(&number), "it joined another");
+        }
         let (_, all) = self.appends.entry(number).or_insert((log, Vec::new()));
         all.extend(elements);
-        self.asked.insert(number, Command::Append { log, elements: all.clone().into() });
+        self.asked.insert(number, Command::Append { log, elements: all.clone().into(), expect });
     }
 
     fn submit(&mut self, rng: &mut Rng) {
@@ -389,6 +408,7 @@ impl Client {
             self.opening.remove(&number);
             self.submits.remove(&number);
             self.appends.remove(&number);
+            self.expects.remove(&number);
             return;
         }
         if let Some(name) = self.opening.remove(&number) {
@@ -418,16 +438,23 @@ impl Client {
             return;
         }
         let Some((log, elements)) = self.appends.remove(&number) else { return };
+        let expected = self.expects.remove(&number);
         let values = elements.iter().filter(|element| matches!(element, Element::Value(_))).map(mark);
         match answer {
             Ok(Answer::Appended { first, count }) => {
                 assert_eq!(count as usize, elements.len());
                 self.acked.insert(log, first + u64::from(count));
+                shadow.expected.extend(expected.map(|expected| (log, expected, first)));
                 shadow.order.entry((self.session, log)).or_default().extend(values);
                 for (offset, element) in (first..).zip(&elements) {
                     let before = shadow.acked.insert((log, offset), mark(element));
                     assert_eq!(before, None, "offset {offset} of log {log} was given twice");
                 }
+            }
+            Err(Rejection::Conflict { expected: named, head, .. }) => {
+                assert_eq!(Some(named), expected, "what it did not expect");
+                shadow.conflicts.push((log, named, head));
+                shadow.refused.extend(values);
             }
             Err(Rejection::ChannelStopped(..) | Rejection::UnknownTask(_)) => shadow.refused.extend(values),
             Err(refused) if is_of_room(&refused) => shadow.refused.extend(values),

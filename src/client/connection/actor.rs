@@ -46,7 +46,7 @@ const CALLS_PER_STEP_MAX: usize = 1024;
 #[derive(Debug)]
 pub(super) enum Call {
     Command(Command, oneshot::Sender<Result<Answer>>),
-    Append { log: LogId, run: Taker },
+    Append { log: LogId, run: Taker, expect: Option<u64> },
     Query(Query, oneshot::Sender<Result<Answer>>),
     FindChannel(ChannelName, oneshot::Sender<Result<Answer>>),
     Watch(TaskId, oneshot::Sender<Result<Outcome>>),
@@ -401,11 +401,11 @@ impl Actor {
                 self.send_releases();
                 self.answers.add(self.link.command(command), waiter);
             }
-            Call::Append { log, run } => {
+            Call::Append { log, run, expect } => {
                 self.send_releases();
                 let elements = run.take();
                 let count = elements.len();
-                self.answers.add_run(self.link.append(log, elements), count, run);
+                self.answers.add_run(self.link.append(log, elements, expect), count, run);
             }
             Call::Query(query, waiter) => {
                 self.send_releases();

@@ -202,17 +202,17 @@ impl Connection {
     /// Appends these elements to a channel, all or none, next to each other, and brings their offsets. They have
     /// their place in the channel when this returns. Values that wait to be sent to one channel go as one command, which
     /// is taken or refused as a whole; so appends to different channels may change places, as long as nothing else was asked
-    /// between them. As [`Self::command`] otherwise.
+    /// between them. What expects an offset goes alone. As [`Self::command`] otherwise.
     ///
     /// # Errors
     /// [`Error::TooLarge`]: nothing is sent. The share brings every other.
-    pub fn append(&self, log: LogId, elements: &Elements) -> Result<Share> {
+    pub fn append(&self, log: LogId, elements: &Elements, expect: Option<u64>) -> Result<Share> {
         bounds::check_elements(elements)?;
         let mut runs = self.runs();
-        let (share, begun) = runs.append(log, elements, &self.shared.ended);
+        let (share, begun) = runs.append(log, elements, expect.is_some(), &self.shared.ended);
         if let Some(run) = begun {
             // As below. The runs are still locked: the actor hears of this one in its turn.
-            let _ = self.shared.calls.send(Call::Append { log, run });
+            let _ = self.shared.calls.send(Call::Append { log, run, expect });
         }
         Ok(share)
     }

@@ -54,10 +54,17 @@ impl Runs {
         self.newest.clear();
     }
 
-    /// Adds elements to the newest run of a channel, or to a new one: then the actor must be told of it.
-    pub fn append(&mut self, log: LogId, elements: &Elements, ended: &Ended) -> (Share, Option<Taker>) {
-        let count = elements.len() as u64;
-        if elements.are_values()
+    /// Adds elements to the newest run of a channel, or to a new one: then the actor must be told of it. `alone`:
+    /// nothing shares it with them.
+    pub fn append(
+        &mut self,
+        log: LogId,
+        elements: &Elements,
+        alone: bool,
+        ended: &Ended,
+    ) -> (Share, Option<Taker>) {
+        let (count, alone) = (elements.len() as u64, alone || !elements.are_values());
+        if !alone
             && let Some(run) = self.newest.get(&log)
             && let Some(first) = run.filling().join(elements)
         {
@@ -66,11 +73,11 @@ impl Runs {
         let filling = Filling { elements: elements.clone(), ..Filling::default() };
         let run =
             Arc::new(Run { filling: Mutex::new(filling), answer: OnceLock::new(), ended: ended.clone() });
-        if elements.are_values() {
+        if alone {
+            self.newest.remove(&log);
+        } else {
             self.sweep();
             self.newest.insert(log, run.clone());
-        } else {
-            self.newest.remove(&log);
         }
         (Share::new(run.clone(), 0, count), Some(Taker(run)))
     }
@@ -210,7 +217,7 @@ mod tests {
     }
 
     fn append(runs: &mut Runs, elements: &Elements) -> (Share, Option<Taker>) {
-        runs.append(LOG, elements, &Ended::default())
+        runs.append(LOG, elements, false, &Ended::default())
     }
 
     #[test]
@@ -233,6 +240,13 @@ mod tests {
         assert!(joins(&values(&[6])).is_ok());
         runs.end();
         assert!(append(&mut runs, &values(&[7])).1.is_some());
+    }
+
+    #[test]
+    fn who_is_to_be_alone_is_joined_by_nobody_and_joins_nobody() {
+        let mut runs = Runs::default();
+        let mut begins = |alone| runs.append(LOG, &values(&[1]), alone, &Ended::default()).1.is_some();
+        assert_eq!([false, false, true, false, false].map(&mut begins), [true, false, true, true, false]);
     }
 
     #[test]
@@ -278,7 +292,7 @@ mod tests {
     fn runs_that_were_taken_do_not_stay_for_ever() {
         let mut runs = Runs::default();
         for log in 0..10 * RUNS_MIN as u32 {
-            let (_, taker) = runs.append(LogId(log), &values(&[1]), &Ended::default());
+            let (_, taker) = runs.append(LogId(log), &values(&[1]), false, &Ended::default());
             taker.unwrap().take();
         }
         assert!(runs.newest.len() <= RUNS_MIN);

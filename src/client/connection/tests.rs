@@ -251,21 +251,21 @@ fn value(n: u8) -> Element {
 }
 
 fn append(elements: Vec<Element>) -> Command {
-    Command::Append { log: LOG, elements: elements.into() }
+    Command::Append { log: LOG, elements: elements.into(), expect: None }
 }
 
 #[tokio::test]
 async fn each_has_its_own_offsets_of_what_was_appended_together() {
     let server = FakeServer::new().await;
     let (connection, mut peer) = server.connect().await;
-    let first = connection.append(LOG, &vec![value(1)].into()).unwrap();
+    let first = connection.append(LOG, &vec![value(1)].into(), None).unwrap();
     // Whoever does not wait for it appends all the same.
-    drop(connection.append(LOG, &vec![value(2), value(3)].into()).unwrap());
-    let last = connection.append(LOG, &vec![value(4), value(5)].into()).unwrap();
+    drop(connection.append(LOG, &vec![value(2), value(3)].into(), None).unwrap());
+    let last = connection.append(LOG, &vec![value(4), value(5)].into(), None).unwrap();
     assert_eq!(peer.command().await, (1, append((1..6).map(value).collect())));
     // It is not known whether that has arrived: it is sent again as it was, whatever else waits.
     drop(peer);
-    let behind = connection.append(LOG, &vec![value(6)].into()).unwrap();
+    let behind = connection.append(LOG, &vec![value(6)].into(), None).unwrap();
     let mut peer = server.welcome().await;
     assert_eq!(peer.command().await, (1, append((1..6).map(value).collect())));
     assert_eq!(peer.command().await, (2, append(vec![value(6)])));
@@ -281,9 +281,9 @@ async fn a_future_that_is_refused_fails_nobody_else_and_a_stopped_channel_fails_
     let server = FakeServer::new().await;
     let (connection, mut peer) = server.connect().await;
     let future = Element::Future(TaskKey::unique("f", [1; 16]));
-    let [first, second] = [1, 2].map(|n| connection.append(LOG, &vec![value(n)].into()).unwrap());
-    let unknown = connection.append(LOG, &vec![future.clone()].into()).unwrap();
-    let [third, fourth] = [3, 4].map(|n| connection.append(LOG, &vec![value(n)].into()).unwrap());
+    let [first, second] = [1, 2].map(|n| connection.append(LOG, &vec![value(n)].into(), None).unwrap());
+    let unknown = connection.append(LOG, &vec![future.clone()].into(), None).unwrap();
+    let [third, fourth] = [3, 4].map(|n| connection.append(LOG, &vec![value(n)].into(), None).unwrap());
     assert_eq!(peer.command().await, (1, append(vec![value(1), value(2)])));
     assert_eq!(peer.command().await, (2, append(vec![future])));
     assert_eq!(peer.command().await, (3, append(vec![value(3), value(4)])));
@@ -302,9 +302,9 @@ async fn a_future_that_is_refused_fails_nobody_else_and_a_stopped_channel_fails_
 async fn a_release_keeps_its_place_between_appends() {
     let server = FakeServer::new().await;
     let (connection, mut peer) = server.connect().await;
-    drop(connection.append(LOG, &vec![value(1)].into()).unwrap());
+    drop(connection.append(LOG, &vec![value(1)].into(), None).unwrap());
     connection.release(TaskId([1; 16]));
-    drop(connection.append(LOG, &vec![value(2)].into()).unwrap());
+    drop(connection.append(LOG, &vec![value(2)].into(), None).unwrap());
     assert_eq!(peer.command().await, (1, append(vec![value(1)])));
     assert_eq!(peer.command().await, (2, Command::Release { tasks: vec![TaskId([1; 16])] }));
     assert_eq!(peer.command().await, (3, append(vec![value(2)])));
@@ -394,8 +394,10 @@ async fn what_is_too_large_is_never_sent() {
     let server = FakeServer::new().await;
     let (connection, mut peer) = server.connect().await;
     let element = Element::Value(Payload::raw(vec![0; PAYLOAD_BYTES_MAX + 1]));
-    let error =
-        connection.command(Command::Append { log: LOG, elements: vec![element].into() }).await.unwrap_err();
+    let error = connection
+        .command(Command::Append { log: LOG, elements: vec![element].into(), expect: None })
+        .await
+        .unwrap_err();
     assert_matches!(&error, Error::TooLarge(too_large) if too_large.max == PAYLOAD_BYTES_MAX as u64);
     drop(connection.command(hold(1)));
     assert_eq!(peer.command().await, (1, hold(1)));

@@ -8,7 +8,10 @@ async fn serve_blocking(server: FakeServer) {
     let (number, _) = peer.command().await;
     peer.answer(number, Answer::Channel(info(false, 0))).await;
     let (number, command) = peer.command().await;
-    assert_eq!(command, Command::Append { log: LOG, elements: vec![Element::Future(submission.key)].into() });
+    assert_eq!(
+        command,
+        Command::Append { log: LOG, elements: vec![Element::Future(submission.key)].into(), expect: None }
+    );
     peer.answer(number, Answer::Appended { first: 4, count: 1 }).await;
     let (number, _) = peer.next().await;
     let outcome = Outcome::Finished(Payload::encode(&3.0).unwrap());

@@ -26,10 +26,10 @@ impl State {
         }
     }
 
-    /// Says that a channel's log now begins at this place, since what was before it is trimmed.
+    /// Says that a channel's log now begins at this place, since what was before it is trimmed, or lost.
     pub fn begin_channel_at(&mut self, log: LogId, offset: u64, index: u64) {
         if let Some(channel) = self.channels.get_mut(&log) {
-            (channel.head, channel.elements) = (offset, index);
+            (channel.head, channel.elements, channel.written_to) = (offset, index, offset);
         }
     }
 
@@ -45,9 +45,7 @@ impl State {
             TaskEvent::ChannelCreated { log, name, .. } => {
                 self.last_log = *log;
                 self.names.insert(name.clone(), *log);
-                let (head, elements, digest) = (0, 0, Digest::default());
-                let channel = Channel { name: name.clone(), head, elements, digest, stopped: false };
-                self.channels.insert(*log, channel);
+                self.channels.insert(*log, Channel::new(name.clone()));
             }
             TaskEvent::Submitted { origin, submission } => self.submit(offset, *origin, submission),
             TaskEvent::Held { origin, task, detached } => {
@@ -108,6 +106,7 @@ impl State {
         match event {
             ChannelEvent::Appended { origin, element } => {
                 channel.elements += 1;
+                channel.written_to = channel.head;
                 channel.digest = channel.digest.with_element(element);
                 self.remember_appended(*origin, offset, 1);
                 if let Element::Future(key) = element {
@@ -115,7 +114,7 @@ impl State {
                 }
             }
             ChannelEvent::Progress { .. } => {}
-            ChannelEvent::Stopped { .. } => channel.stopped = true,
+            ChannelEvent::Stopped { .. } => (channel.stopped, channel.written_to) = (true, channel.head),
         }
     }
 
@@ -125,6 +124,7 @@ impl State {
         let (first, count) = (channel.head, values.len() as u64);
         channel.head += count;
         channel.elements += count;
+        channel.written_to = channel.head;
         let payloads = values.encoded().filter_map(|(_, payload)| payload);
         channel.digest = payloads.fold(channel.digest, Digest::with_value);
         self.remember_appended(origin, first, count as u32);

@@ -9,7 +9,7 @@ use super::State;
 use super::state::Channel;
 use super::task::{Phase, Task};
 use crate::protocol::batch::Header;
-use crate::protocol::{ChannelName, Digest, LogId, TaskId};
+use crate::protocol::{ChannelName, LogId, TaskId};
 
 impl State {
     /// Goes on behind records of a log that are lost: their offsets and elements stay counted. What they
@@ -42,8 +42,7 @@ impl State {
             };
             self.last_log = self.last_log.max(log);
             self.names.insert(name.clone(), log);
-            let (head, elements, digest) = (0, 0, Digest::default());
-            self.channels.insert(log, Channel { name, head, elements, digest, stopped: false });
+            self.channels.insert(log, Channel::new(name));
         }
     }
 

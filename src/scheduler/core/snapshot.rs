@@ -29,10 +29,13 @@ impl State {
             let answers = remembered.iter().map(|(number, answer)| (*number, answer.appended()));
             items.push(SnapshotItem::Answered { producer, answers: answers.collect() });
         }
-        items.extend(self.channels.iter().map(|(log, channel)| {
-            let Channel { name, head, elements, digest, stopped } = channel.clone();
-            SnapshotItem::Channel { log: *log, name, head, elements, digest, stopped }
-        }));
+        for (log, channel) in &self.channels {
+            let Channel { name, head, elements, digest, stopped, written_to } = channel.clone();
+            items.push(SnapshotItem::Channel { log: *log, name, head, elements, digest, stopped });
+            if written_to < head {
+                items.push(SnapshotItem::WrittenTo { log: *log, offset: written_to });
+            }
+        }
         let retired: Vec<_> = self.retired.iter().collect();
         items.extend(retired.chunks(TASKS_PER_ITEM_MAX).map(|part| SnapshotItem::Retired(part.to_vec())));
         self.tasks.begin_walk(items);
@@ -141,7 +144,8 @@ impl Restoring {
                 }));
             }
             SnapshotItem::Channel { log, name, head, elements, digest, stopped } => {
-                state.channels.insert(log, Channel { name, head, elements, digest, stopped });
+                let written_to = head;
+                state.channels.insert(log, Channel { name, head, elements, digest, stopped, written_to });
             }
             SnapshotItem::Function(function) => self.functions.push(state.tasks.share(function)),
             SnapshotItem::Task(item) => {
@@ -159,6 +163,10 @@ impl Restoring {
             }
             SnapshotItem::Retired(tasks) => {
                 tasks.into_iter().for_each(|(task, attempt, at)| state.retired.put(task, attempt, at));
+            }
+            SnapshotItem::WrittenTo { log, offset } => {
+                let channel = state.channels.get_mut(&log).ok_or(BadSnapshot("the end of no channel"))?;
+                channel.written_to = offset;
             }
             SnapshotItem::End { items } => self.ends.1 = items == self.items,
         }

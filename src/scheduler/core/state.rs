@@ -77,6 +77,17 @@ pub struct Channel {
     pub digest: Digest,
     /// Whether it takes no more.
     pub stopped: bool,
+    /// The offset after the last record that somebody wrote by hand: an element, or the stop. What is behind it is
+    /// progress of futures. Where records are gone it is taken that they were written by hand.
+    pub written_to: u64,
+}
+
+impl Channel {
+    /// One that nobody has written to.
+    pub(super) fn new(name: ChannelName) -> Self {
+        let (head, elements, digest, stopped, written_to) = Default::default();
+        Channel { name, head, elements, digest, stopped, written_to }
+    }
 }
 
 /// A session.

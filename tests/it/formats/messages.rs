@@ -159,7 +159,7 @@ fn of_clients(lines: &mut Lines) {
         Hold = Command::Hold { task: TASK, detach: true },
         Release = Command::Release { tasks: vec![TASK] },
         OpenChannel = Command::OpenChannel { name: name() },
-        Append = Command::Append { log: LOG, elements: vec![Element::Value(payload()), Element::Future(key())].into() },
+        Append = Command::Append { log: LOG, elements: vec![Element::Value(payload()), Element::Future(key())].into(), expect: None },
         Stop = Command::Stop { log: LOG },
         Finish = Command::Finish { task: TASK, attempt: ATTEMPT, result: payload() },
         Fail = Command::Fail { task: TASK, attempt: ATTEMPT, error: error() },
@@ -281,6 +281,7 @@ fn refusals(lines: &mut Lines) {
             free_bytes: 70_000,
             wanted_bytes: 301_989_888,
         },
+        Conflict = Rejection::Conflict { channel: name(), expected: 300, head: 301 },
     });
     variants!(lines, Closing {
         NotHeadwater = Closing::NotHeadwater("checksum".to_owned()),

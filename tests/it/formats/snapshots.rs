@@ -62,6 +62,7 @@ fn snapshots_are_stored_as_version_4_does() {
         Held = SnapshotItem::Held { producer: PRODUCER, tasks: vec![TASK] },
         Retired = SnapshotItem::Retired(vec![(TASK, AttemptNumber(4), 300)]),
         End = SnapshotItem::End { items: 8 },
+        WrittenTo = SnapshotItem::WrittenTo { log: LogId(7), offset: 300 },
     });
     variants!(lines, PhaseItem {
         Pending = PhaseItem::Pending(call()),

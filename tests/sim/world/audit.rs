@@ -49,6 +49,16 @@ impl World {
                 other => panic!("acknowledged at {offset} of log {log}, and there is {other:?}"),
             }
         }
+        for (log, expected, first) in &self.shadow.expected {
+            let between = &self.records_of(*log)[*expected as usize..*first as usize];
+            assert!(!between.iter().any(is_written), "taken at {first} of {log} on {expected}: {between:?}");
+        }
+        for (log, expected, head) in &self.shadow.conflicts {
+            let records = self.records_of(*log);
+            let is_conflict =
+                expected > head || records[*expected as usize..*head as usize].iter().any(is_written);
+            assert!(is_conflict, "refused at {head} of {log}, and {expected} holds");
+        }
         for ((session, log), expected) in &self.shadow.order {
             let records = self.records_of(*log);
             let there: Vec<_> = elements(&records).map(mark).filter(|mark| expected.contains(mark)).collect();
@@ -198,6 +208,11 @@ fn elements(records: &[ChannelEvent]) -> impl Iterator<Item = &Element> {
         ChannelEvent::Appended { element, .. } => Some(element),
         _ => None,
     })
+}
+
+/// Whether somebody wrote it by hand.
+fn is_written(record: &ChannelEvent) -> bool {
+    record.is_element() || matches!(record, ChannelEvent::Stopped { .. })
 }
 
 fn count(element: &Element) -> u64 {

@@ -8,16 +8,23 @@ use crate::protocol::command::Answer;
 use crate::protocol::event::Origin;
 use crate::protocol::limits::{APPEND_BYTES_MAX, ELEMENTS_PER_APPEND_MAX, PAYLOAD_BYTES_MAX, TooLarge};
 use crate::protocol::{ChannelEvent, Element, Elements, LogId, TaskId, TaskKey};
-use crate::scheduler::core::Phase;
+use crate::scheduler::core::{Channel, Phase};
 
 /// Appends all of them or none. A future that runs already or has ended is followed, after the last
 /// element, by a record that says so.
-pub(super) fn decide(state: &State, origin: Origin, log: LogId, elements: Elements) -> Decision {
+pub(super) fn decide(
+    state: &State,
+    origin: Origin,
+    log: LogId,
+    elements: Elements,
+    expect: Option<u64>,
+) -> Decision {
     let channel = channel::writable(state, log)?;
     if channel.stopped {
         return Err(Rejection::ChannelStopped(channel.name.clone(), channel.elements));
     }
     check_sizes(&elements)?;
+    check_expected(channel, expect)?;
     let answer = Answer::Appended { first: channel.head, count: elements.len() as u32 };
     if elements.are_values() {
         return Ok((vec![Event::Values { log, origin, values: elements }], answer));
@@ -37,6 +44,16 @@ pub(super) fn decide(state: &State, origin: Origin, log: LogId, elements: Elemen
     }
     events.append(&mut progress);
     Ok((events, answer))
+}
+
+/// Refuses an append to a channel that somebody has written to since its caller read it.
+fn check_expected(channel: &Channel, expect: Option<u64>) -> Result<(), Rejection> {
+    match expect {
+        Some(expected) if !(channel.written_to..=channel.head).contains(&expected) => {
+            Err(Rejection::Conflict { channel: channel.name.clone(), expected, head: channel.head })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_sizes(elements: &Elements) -> Result<(), Rejection> {

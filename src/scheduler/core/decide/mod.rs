@@ -58,7 +58,7 @@ pub(super) fn command(state: &State, origin: Origin, command: Command) -> Decisi
             Ok(hold::release(origin, tasks))
         }
         Command::OpenChannel { name } => channel::open(state, origin, name),
-        Command::Append { log, elements } => append::decide(state, origin, log, elements),
+        Command::Append { log, elements, expect } => append::decide(state, origin, log, elements, expect),
         Command::Stop { log } => channel::stop(state, origin, log),
         Command::Finish { task, attempt, result } => {
             report::finish(state, origin.producer, task, attempt, result)

@@ -1,0 +1,110 @@
+//! Scenarios of appends: what they expect, what they bring, and what they are when they come again.
+
+use headwater::protocol::command::{Answer, Command, Rejection};
+use headwater::protocol::message::ServerMessage;
+use headwater::protocol::session::Role;
+use headwater::protocol::{Element, LogId};
+use headwater::scheduler::core::Effect;
+use headwater::scheduler::{ConnectionId, Request};
+
+use crate::scene::{Scene, append, finish, number, open, submit};
+
+const LOG: LogId = LogId(1);
+
+/// An append of a number to the first channel that expects this offset.
+fn expecting(expect: impl Into<Option<u64>>, n: u8) -> Command {
+    Command::Append { log: LOG, elements: vec![Element::Value(number(n))].into(), expect: expect.into() }
+}
+
+/// What a command of this number is answered.
+fn answer(scene: &mut Scene, connection: u64, number: u64, command: Command) -> Result<Answer, Rejection> {
+    let mut answered = None;
+    scene.step(|core, out| {
+        core.request(ConnectionId(connection), number, Request::Command(command), out);
+        answered = out.effects.iter().find_map(|effect| match effect {
+            Effect::Send { message: ServerMessage::Answer(answer), .. } => Some(answer.clone()),
+            _ => None,
+        });
+    });
+    answered.expect("it is answered")
+}
+
+/// The offset of an append of one element, or the words of its refusal.
+fn offset(scene: &mut Scene, connection: u64, number: u64, command: Command) -> Result<u64, String> {
+    match answer(scene, connection, number, command) {
+        Ok(Answer::Appended { first, count: 1, .. }) => Ok(first),
+        Ok(other) => panic!("{other:?}"),
+        Err(rejection) => Err(rejection.to_string()),
+    }
+}
+
+fn conflict(expected: u64, head: u64) -> Result<u64, String> {
+    Err(format!(
+        "channel `a` was written to at offset {expected} or behind it, and nothing was appended: read on from \
+         {expected}, and expect {head}, its head now, if it is still to be appended"
+    ))
+}
+
+/// A scene with a client on connection 1, and the channel `a`.
+fn with_channel() -> Scene {
+    let mut scene = Scene::new();
+    scene.client(1);
+    scene.ask(1, open("a"));
+    scene
+}
+
+/// A scene in which the channel `a` has a future, its start and its end.
+fn with_future() -> Scene {
+    let mut scene = with_channel();
+    scene.worker(2, "w", 1);
+    scene.ask(1, submit("x"));
+    scene.ask(1, append(1, "x"));
+    scene.ask(2, finish("x", 1, 7));
+    let channel = &scene.core.state().channels[&LOG];
+    assert_eq!((channel.head, channel.written_to), (3, 1));
+    scene
+}
+
+#[test]
+fn an_append_that_expects_an_offset_is_taken_only_where_nobody_has_written() {
+    let mut scene = with_channel();
+    assert_eq!(offset(&mut scene, 1, 11, expecting(0, 1)), Ok(0));
+    assert_eq!(offset(&mut scene, 1, 12, expecting(0, 2)), conflict(0, 1));
+    let told = "offset 2 is past the head of channel `a`, 1, and nothing was appended: expect 1 once all before it \
+                is read";
+    assert_eq!(offset(&mut scene, 1, 13, expecting(2, 2)), Err(told.to_owned()));
+    assert_eq!(offset(&mut scene, 1, 14, expecting(1, 2)), Ok(1));
+    assert_eq!(offset(&mut scene, 1, 15, expecting(None, 3)), Ok(2));
+}
+
+#[test]
+fn progress_of_futures_is_nothing_that_an_append_did_not_expect() {
+    let mut scene = with_future();
+    assert_eq!(offset(&mut scene, 1, 11, expecting(0, 1)), conflict(0, 3));
+    // Whoever has read as far as the element, or any part of what follows by itself, knows all that was written.
+    assert_eq!(offset(&mut scene, 1, 12, expecting(1, 1)), Ok(3));
+    assert_eq!(offset(&mut scene, 1, 13, expecting(2, 2)), conflict(2, 4));
+}
+
+#[test]
+fn a_start_knows_what_was_written() {
+    let mut scene = with_future();
+    // Each step compares the fold of the logs, and what a snapshot gives, with the live state.
+    scene.restart();
+    let connection = scene.connect(1, true, Role::Client);
+    assert_eq!(offset(&mut scene, connection, 11, expecting(0, 1)), conflict(0, 3));
+    assert_eq!(offset(&mut scene, connection, 12, expecting(1, 1)), Ok(3));
+}
+
+#[test]
+fn an_append_that_comes_again_finds_its_first_answer_whatever_it_expects() {
+    let mut scene = with_channel();
+    assert_eq!(offset(&mut scene, 1, 11, expecting(0, 1)), Ok(0));
+    assert_eq!(offset(&mut scene, 1, 12, expecting(None, 2)), Ok(1));
+    assert_eq!(offset(&mut scene, 1, 11, expecting(0, 1)), Ok(0));
+    assert_eq!(
+        offset(&mut scene, 1, 13, expecting(0, 1)),
+        conflict(0, 2),
+        "under another number it is another"
+    );
+}
