@@ -159,7 +159,11 @@ impl<T> Channel<T> {
                 }
             };
             match (record.event, record.index) {
-                (ChannelEvent::Appended { element: Element::Future(key), .. }, Some(index)) => {
+                (
+                    ChannelEvent::Appended { element: Element::Future(key), .. }
+                    | ChannelEvent::AppendedWith { element: Element::Future(key), .. },
+                    Some(index),
+                ) => {
                     let future = TaskFuture::new(key, self.client.clone(), None);
                     let (offset, time_ms) = (record.offset, record.time_ms);
                     entries.push(Entry { index, offset, time_ms, future, status: TaskStatus::Pending });

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use super::core::{Event, Restoring, State};
 use crate::log::{Error, Log};
 use crate::protocol::batch::{BadBatch, Batch, Damage, Header};
+use crate::protocol::event::Appended;
 use crate::protocol::snapshot::SnapshotItem;
 use crate::protocol::start::RecoveryProgress;
 use crate::protocol::{ChannelEvent, Element, LogId, Seq, TaskEvent, TaskId, TaskKey};
@@ -228,7 +229,7 @@ impl Fold<'_> {
         } else {
             for record in batch.records::<ChannelEvent>() {
                 let event = record?.1;
-                if let ChannelEvent::Appended { element: Element::Future(key), .. } = &event
+                if let Some(Appended { element: Element::Future(key), .. }) = event.appended()
                     && !self.lost.ranges.is_empty()
                     && !self.state.tasks.contains_key(&key.id)
                 {

@@ -1,9 +1,10 @@
 //! Scenarios of appends: what they expect, what they bring, and what they are when they come again.
 
 use headwater::protocol::command::{Answer, Command, Rejection};
+use headwater::protocol::limits::{HEADERS_BYTES_MAX, HEADERS_MAX, PAYLOAD_BYTES_MAX};
 use headwater::protocol::message::ServerMessage;
 use headwater::protocol::session::Role;
-use headwater::protocol::{Element, LogId};
+use headwater::protocol::{Digest, Element, Elements, Headers, LogId, Payload, TaskKey};
 use headwater::scheduler::core::Effect;
 use headwater::scheduler::{ConnectionId, Request};
 
@@ -107,4 +108,73 @@ fn an_append_that_comes_again_finds_its_first_answer_whatever_it_expects() {
         conflict(0, 2),
         "under another number it is another"
     );
+}
+
+fn headers(pairs: &[(&str, &str)]) -> Headers {
+    pairs.iter().copied().collect()
+}
+
+fn append_all(elements: Vec<(Headers, Element)>) -> Command {
+    Command::Append { log: LOG, elements: elements.into(), expect: None }
+}
+
+#[test]
+fn headers_are_kept_with_values_and_with_futures() {
+    let mut scene = with_channel();
+    scene.worker(2, "w", 1);
+    scene.ask(1, submit("x"));
+    scene.told();
+    let future = Element::Future(TaskKey::named("x"));
+    let elements = vec![
+        (headers(&[("unit", "m"), ("from", "gauge")]), Element::Value(number(1))),
+        (Headers::new(), Element::Value(number(2))),
+        (headers(&[("unit", "s")]), future.clone()),
+    ];
+    scene.ask(1, append_all(elements));
+    scene.then(&[
+        "a: value 1 with from=gauge unit=m",
+        "a: value 2",
+        "a: future x with unit=s",
+        "a: x started, attempt 1 on w",
+        "→ to 1: appended",
+    ]);
+    let channel = &scene.core.state().channels[&LOG];
+    assert_eq!((channel.elements, channel.written_to, channel.head), (3, 3, 4));
+    let words = |digest: Digest, key: &str, value: &str| {
+        digest.with(b"header").with(key.as_bytes()).with(value.as_bytes())
+    };
+    let digest = words(words(Digest::default(), "from", "gauge"), "unit", "m");
+    let digest = digest.with_element(&Element::Value(number(1))).with_element(&Element::Value(number(2)));
+    assert_eq!(channel.digest, words(digest, "unit", "s").with_element(&future), "headers are in the digest");
+    assert_eq!(scene.core.state().tasks[&TaskKey::named("x").id].keepers.channels(), [(LOG, 1)]);
+}
+
+#[test]
+fn headers_over_a_bound_are_refused_and_the_largest_record_is_taken() {
+    let mut scene = with_channel();
+    let largest = || Element::Value(Payload::raw(vec![0; PAYLOAD_BYTES_MAX]));
+    let all = |count: usize, bytes: usize| -> Headers {
+        (0..count).map(|n| (format!("{n:02}"), "v".repeat(bytes))).collect()
+    };
+    let bytes_each = HEADERS_BYTES_MAX / HEADERS_MAX - 2;
+    for (number, (bad, told)) in (11..).zip([
+        (all(HEADERS_MAX + 1, 1), "the number of headers of an element is 17, over the limit of 16"),
+        (
+            all(HEADERS_MAX, bytes_each + 1),
+            "all headers of an element together is 2064, over the limit of 2048",
+        ),
+    ]) {
+        let refused = offset(&mut scene, 1, number, append_all(vec![(bad, largest())])).unwrap_err();
+        assert!(
+            refused.starts_with(told) && refused.ends_with("keep it elsewhere, or in the value"),
+            "{refused}"
+        );
+    }
+    let good = (all(HEADERS_MAX, bytes_each), largest());
+    assert_eq!(offset(&mut scene, 1, 20, append_all(vec![good])), Ok(0));
+    // Headers count among the bytes of an append.
+    let many = vec![(all(HEADERS_MAX, bytes_each), Element::Value(number(1))); 513];
+    assert!(Elements::from(many.clone()).payload_bytes() < 1000);
+    let refused = offset(&mut scene, 1, 21, append_all(many)).unwrap_err();
+    assert!(refused.starts_with("all values together is 1051137, over the limit of 1048576"), "{refused}");
 }

@@ -53,7 +53,8 @@ fn futures(log: &Memory, channel: LogId) -> BTreeMap<TaskId, Told> {
     let mut futures: BTreeMap<TaskId, Told> = BTreeMap::new();
     for (since, event) in records::<ChannelEvent>(log, channel) {
         match event {
-            ChannelEvent::Appended { element: Element::Future(key), .. } => {
+            ChannelEvent::Appended { element: Element::Future(key), .. }
+            | ChannelEvent::AppendedWith { element: Element::Future(key), .. } => {
                 futures.entry(key.id).or_insert(Told { since, started: BTreeSet::new(), last: None });
             }
             ChannelEvent::Progress { key, progress } => {

@@ -5,7 +5,7 @@
 use headwater::protocol::command::Command;
 use headwater::protocol::session::{HeldAttempt, Role};
 use headwater::protocol::task::Argument;
-use headwater::protocol::{AttemptNumber, Element, LogId, Payload};
+use headwater::protocol::{AttemptNumber, Element, Elements, LogId, Payload};
 use headwater::scheduler::{ConnectionId, Request};
 
 use crate::scene::*;
@@ -414,7 +414,7 @@ fn refusals_say_what_to_do() {
         ),
         (append(1, "gone"), "is not known: nobody kept it, or it never was; submit it again"),
         (
-            Command::Append { log: LogId(1), elements: vec![].into(), expect: None },
+            Command::Append { log: LogId(1), elements: Elements::default(), expect: None },
             "an append needs at least one element",
         ),
         (

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headwater::protocol::{ChannelEvent, Element, LogId, Outcome, SessionId, TaskId};
+use headwater::protocol::{ChannelEvent, Element, Headers, LogId, Outcome, SessionId, TaskId};
 
 /// What an element is known by in the shadow: the payload of a value, the task of a future.
 pub type Mark = Vec<u8>;
@@ -18,8 +18,8 @@ pub fn mark(element: &Element) -> Mark {
 /// What all clients were told, over the whole run.
 #[derive(Clone, Default)]
 pub struct Shadow {
-    /// Acknowledged elements, by log and offset.
-    pub acked: BTreeMap<(LogId, u64), Mark>,
+    /// Acknowledged elements and their headers, by log and offset.
+    pub acked: BTreeMap<(LogId, u64), (Mark, Headers)>,
     /// Values that were refused: they must not be there.
     pub refused: BTreeSet<Mark>,
     /// Appends that expected an offset and were taken: the log, the offset, and the first that they got.

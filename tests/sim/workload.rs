@@ -11,7 +11,8 @@ use headwater::protocol::result::Located;
 use headwater::protocol::session::{EndReason, Retire, Role};
 use headwater::protocol::task::{Argument, Outcome, TaskOptions};
 use headwater::protocol::{
-    ChannelEvent, ChannelName, Element, LogId, Payload, Producer, SessionId, Submission, TaskId, TaskKey,
+    ChannelEvent, ChannelName, Element, Headers, LogId, Payload, Producer, SessionId, Submission, TaskId,
+    TaskKey,
 };
 
 use crate::network::{Heard, Network, Wire};
@@ -36,6 +37,11 @@ pub fn give_up_connection(link: &mut Link, wire: &mut Option<Wire>, network: &mu
     }
 }
 
+/// None as a rule, else one or two.
+fn some_headers(rng: &mut Rng) -> Headers {
+    (0..rng.u8(..6).saturating_sub(3)).map(|n| (format!("key-{n}"), rng.u8(..10).to_string())).collect()
+}
+
 /// Whether something was refused for want of room, or because it was so at first, and comes too late.
 fn is_of_room(refused: &Rejection) -> bool {
     match refused {
@@ -53,7 +59,7 @@ pub struct Client {
     logs: BTreeMap<&'static str, LogId>,
     opening: BTreeMap<u64, &'static str>,
     finding: BTreeMap<u64, &'static str>,
-    appends: BTreeMap<u64, (LogId, Vec<Element>)>,
+    appends: BTreeMap<u64, (LogId, Vec<(Headers, Element)>)>,
     /// What some of them expect.
     expects: BTreeMap<u64, u64>,
     submits: BTreeMap<u64, TaskKey>,
@@ -172,7 +178,7 @@ impl Client {
             60..75 => {
                 if let Some(key) = rng.choice(&self.held).cloned() {
                     let expect = self.some_offset(rng, log);
-                    self.append(log, vec![Element::Future(key)], expect);
+                    self.append(log, vec![(some_headers(rng), Element::Future(key))], expect);
                 }
             }
             75..85 => {
@@ -219,9 +225,11 @@ impl Client {
     }
 
     fn append_values(&mut self, rng: &mut Rng, log: LogId) {
-        let elements = (0..rng.usize(1..4)).map(|_| {
+        let count = rng.usize(1..4);
+        let elements = (0..count).map(|_| {
             self.values += 1;
-            Element::Value(Payload::raw([&self.session.0[..], &self.values.to_be_bytes()].concat()))
+            let payload = Payload::raw([&self.session.0[..], &self.values.to_be_bytes()].concat());
+            (some_headers(rng), Element::Value(payload))
         });
         let elements = elements.collect();
         let expect = self.some_offset(rng, log);
@@ -238,7 +246,7 @@ impl Client {
         }
     }
 
-    fn append(&mut self, log: LogId, elements: Vec<Element>, expect: Option<u64>) {
+    fn append(&mut self, log: LogId, elements: Vec<(Headers, Element)>, expect: Option<u64>) {
         self.ask(Command::Append { log, elements: elements.into(), expect });
     }
 
@@ -262,7 +270,7 @@ impl Client {
     }
 
     /// Asks for an append, which may join one that waits to be sent.
-    fn ask_append(&mut self, log: LogId, elements: Vec<Element>, expect: Option<u64>) {
+    fn ask_append(&mut self, log: LogId, elements: Vec<(Headers, Element)>, expect: Option<u64>) {
         let number = self.link.append(log, elements.clone().into(), expect);
         if let Some(expected) = expect {
             let before = self.expects.insert(number, expected);
@@ -439,15 +447,16 @@ impl Client {
         }
         let Some((log, elements)) = self.appends.remove(&number) else { return };
         let expected = self.expects.remove(&number);
-        let values = elements.iter().filter(|element| matches!(element, Element::Value(_))).map(mark);
+        let values = elements.iter().map(|(_, element)| element);
+        let values = values.filter(|element| matches!(element, Element::Value(_))).map(mark);
         match answer {
             Ok(Answer::Appended { first, count }) => {
                 assert_eq!(count as usize, elements.len());
                 self.acked.insert(log, first + u64::from(count));
                 shadow.expected.extend(expected.map(|expected| (log, expected, first)));
                 shadow.order.entry((self.session, log)).or_default().extend(values);
-                for (offset, element) in (first..).zip(&elements) {
-                    let before = shadow.acked.insert((log, offset), mark(element));
+                for (offset, (headers, element)) in (first..).zip(&elements) {
+                    let before = shadow.acked.insert((log, offset), (mark(element), headers.clone()));
                     assert_eq!(before, None, "offset {offset} of log {log} was given twice");
                 }
             }

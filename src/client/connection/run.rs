@@ -108,7 +108,7 @@ impl Filling {
     /// Takes in values that fit, and gives the place of the first.
     fn join(&mut self, values: &Elements) -> Option<u64> {
         let count = self.elements.len() + values.len();
-        let bytes = self.elements.payload_bytes() + values.payload_bytes();
+        let bytes = self.elements.content_bytes() + values.content_bytes();
         if self.is_taken || count > ELEMENTS_PER_APPEND_MAX || bytes > APPEND_BYTES_MAX {
             return None;
         }

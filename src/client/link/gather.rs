@@ -66,7 +66,7 @@ impl Link {
             self.gathering.newest.remove(&log);
             return self.enter(Request::Command(Command::Append { log, elements, expect }));
         }
-        let bytes = elements.payload_bytes();
+        let bytes = elements.content_bytes();
         if let Some(number) = self.gathering.take(log, elements.len(), bytes)
             && let Some(Request::Command(Command::Append { elements: gathered, .. })) =
                 self.requests.get_mut(&number)

@@ -103,18 +103,16 @@ impl State {
         let Some(channel) = self.channels.get_mut(&log) else { return };
         let offset = channel.head;
         channel.head += 1;
-        match event {
-            ChannelEvent::Appended { origin, element } => {
-                channel.elements += 1;
-                channel.written_to = channel.head;
-                channel.digest = channel.digest.with_element(element);
-                self.remember_appended(*origin, offset, 1);
-                if let Element::Future(key) = element {
-                    self.keep_on_channel(key.id, log);
-                }
+        if let Some(appended) = event.appended() {
+            channel.elements += 1;
+            channel.written_to = channel.head;
+            channel.digest = channel.digest.with_appended(&appended);
+            self.remember_appended(appended.origin, offset, 1);
+            if let Element::Future(key) = appended.element {
+                self.keep_on_channel(key.id, log);
             }
-            ChannelEvent::Progress { .. } => {}
-            ChannelEvent::Stopped { .. } => (channel.stopped, channel.written_to) = (true, channel.head),
+        } else if let ChannelEvent::Stopped { .. } = event {
+            (channel.stopped, channel.written_to) = (true, channel.head);
         }
     }
 

@@ -1,7 +1,7 @@
 //! What is stored: the events, all that is in them, and what identifies tasks and histories.
 
 use headwater::protocol::channel::Progress;
-use headwater::protocol::event::{Origin, Receipt, TaskResult};
+use headwater::protocol::event::{Appended, Origin, Receipt, TaskResult};
 use headwater::protocol::result::{LossReason, StoredResult};
 use headwater::protocol::session::{EndReason, SessionKind};
 use headwater::protocol::task::{Argument, ErrorKind, TaskOptions};
@@ -120,6 +120,11 @@ pub fn channel_events(lines: &mut Lines) {
         Appended = ChannelEvent::Appended { origin: ORIGIN, element: Element::Future(key()) },
         Progress = ChannelEvent::Progress { key: key(), progress: Progress::Finished { result: payload() } },
         Stopped = ChannelEvent::Stopped { origin: ORIGIN, count: 99, digest: Digest(7) },
+        AppendedWith = ChannelEvent::AppendedWith {
+            origin: ORIGIN,
+            headers: [("source", "gauge 7"), ("unit", "°C")].into_iter().collect(),
+            element: Element::Value(payload()),
+        },
     });
 }
 
@@ -186,5 +191,8 @@ fn facts_are_stored_as_version_1_does() {
     lines.add("TaskKey.pure", &TaskKey::pure("add", "rust:m::add", 2, b"arguments"));
     let digest = Digest::default().with(b"piece").with_element(&Element::Future(key()));
     lines.add("Digest", &digest.with_element(&Element::Value(payload())));
+    let headers = [("source", "gauge 7")].into_iter().collect();
+    let headed = Appended { origin: ORIGIN, headers: &headers, element: &Element::Value(payload()) };
+    lines.add("Digest.headers", &Digest::default().with_appended(&headed));
     lines.check(include_str!("../../../migrations/0001/facts.txt"));
 }

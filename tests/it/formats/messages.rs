@@ -15,7 +15,7 @@ use headwater::protocol::session::{
 use headwater::protocol::start::{RecoveryProgress, Regress, Seen, Start};
 use headwater::protocol::task::{TaskInfo, TaskStatus};
 use headwater::protocol::{
-    Digest, Element, Epoch, LogId, Outcome, Producer, Seq, SessionId, StartId, TaskId,
+    Digest, Element, Epoch, Headers, LogId, Outcome, Producer, Seq, SessionId, StartId, TaskId,
 };
 
 use super::facts::{ATTEMPT, TASK, error, key, name, payload, receipt, stored as kept, submission};
@@ -172,6 +172,11 @@ fn of_clients(lines: &mut Lines) {
         Window = Command::Window { attempts: 300 },
         Return = Command::Return { task: TASK, attempt: ATTEMPT },
     });
+    let headed = [("unit", "°C")].into_iter().collect();
+    let elements =
+        vec![(headed, Element::Value(payload())), (Headers::new(), Element::Value(payload()))].into();
+    let expecting = Command::Append { log: LOG, elements, expect: Some(300) };
+    lines.add("Command::Append.headers", &expecting);
     variants!(lines, Query {
         Channels = Query::Channels { after: Some(name()) },
         Channel = Query::Channel { name: name() },

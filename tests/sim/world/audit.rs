@@ -25,8 +25,8 @@ impl World {
         progress::audit(&self.log, &state);
         for (log, channel) in &state.channels {
             let records = self.records_of(*log);
-            let digest =
-                elements(&records).fold(Digest::default(), |digest, element| digest.with_element(element));
+            let appended = records.iter().filter_map(ChannelEvent::appended);
+            let digest = appended.fold(Digest::default(), |digest, appended| digest.with_appended(&appended));
             assert_eq!(digest, channel.digest, "the digest of {}", channel.name);
             let mut seen = BTreeSet::new();
             for element in elements(&records).filter(|element| matches!(element, Element::Value(_))) {
@@ -44,14 +44,19 @@ impl World {
             self.audit_stop(&records);
         }
         for ((log, offset), expected) in &self.shadow.acked {
-            match self.records_of(*log).get(*offset as usize) {
-                Some(ChannelEvent::Appended { element, .. }) if mark(element) == *expected => {}
-                other => panic!("acknowledged at {offset} of log {log}, and there is {other:?}"),
-            }
+            let records = self.records_of(*log);
+            let there = records.get(*offset as usize).and_then(ChannelEvent::appended);
+            let Some(appended) = there else {
+                panic!("acknowledged at {offset} of log {log}, and not there")
+            };
+            let found = (mark(appended.element), appended.headers);
+            assert_eq!(found, (expected.0.clone(), &expected.1), "acknowledged at {offset} of log {log}");
         }
         for (log, expected, first) in &self.shadow.expected {
-            let between = &self.records_of(*log)[*expected as usize..*first as usize];
-            assert!(!between.iter().any(is_written), "taken at {first} of {log} on {expected}: {between:?}");
+            let records = self.records_of(*log);
+            let between = records.get(*expected as usize..*first as usize);
+            let is_as_expected = between.is_some_and(|between| !between.iter().any(is_written));
+            assert!(is_as_expected, "taken at {first} of log {log}, and not as expected from {expected} on");
         }
         for (log, expected, head) in &self.shadow.conflicts {
             let records = self.records_of(*log);
@@ -204,10 +209,7 @@ impl World {
 }
 
 fn elements(records: &[ChannelEvent]) -> impl Iterator<Item = &Element> {
-    records.iter().filter_map(|record| match record {
-        ChannelEvent::Appended { element, .. } => Some(element),
-        _ => None,
-    })
+    records.iter().filter_map(|record| record.appended().map(|appended| appended.element))
 }
 
 /// Whether somebody wrote it by hand.

@@ -26,13 +26,13 @@ pub(super) fn decide(
     check_sizes(&elements)?;
     check_expected(channel, expect)?;
     let answer = Answer::Appended { first: channel.head, count: elements.len() as u32 };
-    if elements.are_values() {
+    if elements.are_bare_values() {
         return Ok((vec![Event::Values { log, origin, values: elements }], answer));
     }
     let mut events = Vec::with_capacity(elements.len());
     let mut progress = Vec::new();
     let mut seen: HashSet<TaskId> = HashSet::new();
-    for mut element in elements.iter() {
+    for (headers, mut element) in elements.iter() {
         if let Element::Future(key) = &mut element {
             // The label is the task's own, whatever the client calls it.
             *key = state.key_of(key.id).ok_or(Rejection::UnknownTask(key.id))?;
@@ -40,7 +40,7 @@ pub(super) fn decide(
                 progress.extend(progress_so_far(state, key).map(|event| Event::Channel(log, event)));
             }
         }
-        events.push(Event::Channel(log, ChannelEvent::Appended { origin, element }));
+        events.push(Event::Channel(log, ChannelEvent::of_element(origin, headers, element)));
     }
     events.append(&mut progress);
     Ok((events, answer))
@@ -73,7 +73,10 @@ fn check_sizes(elements: &Elements) -> Result<(), Rejection> {
             TooLarge::check("the value", payload.map_or(0, <[u8]>::len), PAYLOAD_BYTES_MAX, hint)?;
         }
     }
-    let bytes = elements.payload_bytes();
+    if elements.have_headers() {
+        elements.iter().try_for_each(|(headers, _)| headers.check())?;
+    }
+    let bytes = elements.content_bytes();
     TooLarge::check("all values together", bytes, APPEND_BYTES_MAX, "append fewer at a time")?;
     Ok(())
 }
