@@ -223,6 +223,11 @@ pub enum Answer {
         first: u64,
         /// How many there are.
         count: u32,
+        /// The commit that holds them. Of an append that is answered again, after an upgrade from a store before
+        /// version 5, perhaps a later one.
+        seq: Seq,
+        /// The epoch of that commit.
+        epoch: Epoch,
     },
     /// The channel is stopped.
     Stopped {

@@ -1,7 +1,7 @@
 //! What a snapshot holds: the scheduler's state at a commit, item by item.
 //!
 //! Only what cannot be told from the rest is here; indexes are made anew. First comes [`SnapshotItem::Head`], once, then
-//! sessions, each with its answers, then channels; then all else in any order, but a function before the tasks that
+//! sessions, each with its answers, then channels, each with up to where it was written to; then all else in any order, but a function before the tasks that
 //! call it, and last [`SnapshotItem::End`]. They are postcard, one after the other, in pieces of about [`PIECE_BYTES`]; an item is never cut. Variants
 //! are appended, never reordered; `tests/it/formats` pins the bytes of each.
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::channel::ChannelName;
 use super::digest::Digest;
-use super::ids::{AttemptNumber, LogId, Producer, SessionId, TaskId, TaskKey};
+use super::ids::{AttemptNumber, LogId, Producer, Seq, SessionId, TaskId, TaskKey};
 use super::payload::Payload;
 use super::result::StoredResult;
 use super::session::{EndReason, FunctionOffer, SessionKind};
@@ -49,7 +49,8 @@ pub enum SnapshotItem {
     Answered {
         /// The session.
         producer: Producer,
-        /// Each command's number, and for an append the first offset and how many elements.
+        /// Each command's number. For an append, in the snapshots of store versions before 5, the first offset and
+        /// how many elements: its commit is taken to be the snapshot's, by which it was durable.
         answers: Vec<(u64, Option<(u64, u32)>)>,
     },
     /// A channel.
@@ -95,6 +96,13 @@ pub enum SnapshotItem {
         log: LogId,
         /// That offset.
         offset: u64,
+    },
+    /// What appends of a session brought.
+    Acknowledged {
+        /// The session.
+        producer: Producer,
+        /// Each command's number, the first offset, how many elements, and their commit.
+        appends: Vec<(u64, u64, u32, Seq)>,
     },
 }
 

@@ -12,8 +12,8 @@
 //! | wire | 4 | 0.1 | results that workers keep, and how they are fetched; workers that are given tasks ahead; channels found by name during a recovery |
 //! | wire | 5 | 0.1 | batches of store version 4 |
 //! | wire | 6 | 0.1 | the elements of an append as one run of bytes |
-//! | store | 5 | 0.1 | elements with headers; up to where a channel was written to, in snapshots |
-//! | wire | 7 | 0.1 | appends that expect an offset, and elements with headers |
+//! | store | 5 | 0.1 | elements with headers; in snapshots up to where a channel was written to, and the commits of appends |
+//! | wire | 7 | 0.1 | appends that expect an offset, elements with headers, and the commit of what was appended |
 
 /// The version of the store that this build writes. Older ones are upgraded, newer ones refused.
 pub const STORE_VERSION: u16 = 4;

@@ -116,7 +116,7 @@ pub fn fold(log: &dyn Log) -> Result<State, Error> {
 
 /// The state that a snapshot shows.
 fn restore(log: &dyn Log, at: Seq, watch: Watch<'_>) -> Result<State, Error> {
-    let mut restoring = Restoring::default();
+    let mut restoring = Restoring::new(at);
     let (mut bytes, mut stopped, mut bad) = (0, Ok(()), None);
     log.read_snapshot(at, &mut |piece| {
         if stopped.is_err() || bad.is_some() {
@@ -219,12 +219,13 @@ impl Fold<'_> {
     }
 
     fn apply(&mut self, log: LogId, batch: &Batch) -> Result<(), BadBatch> {
+        let seq = batch.header().seq;
         if let Some(damage) = batch.damage() {
             self.lost.ranges.push((log, damage));
             self.state.skip_lost(log, batch.header());
         } else if log == LogId::TASKS {
             for record in batch.records::<TaskEvent>() {
-                self.state.apply(&Event::Task(record?.1));
+                self.state.apply(seq, &Event::Task(record?.1));
             }
         } else {
             for record in batch.records::<ChannelEvent>() {
@@ -235,7 +236,7 @@ impl Fold<'_> {
                 {
                     self.lost.tasks.insert(key.id, key.clone());
                 }
-                self.state.apply(&Event::Channel(log, event));
+                self.state.apply(seq, &Event::Channel(log, event));
             }
         }
         Ok(())

@@ -2,10 +2,14 @@
 
 use headwater::protocol::command::{Answer, Command, Rejection};
 use headwater::protocol::limits::{HEADERS_BYTES_MAX, HEADERS_MAX, PAYLOAD_BYTES_MAX};
-use headwater::protocol::message::ServerMessage;
+use headwater::protocol::message::{Hello, ServerMessage};
 use headwater::protocol::session::Role;
-use headwater::protocol::{Digest, Element, Elements, Headers, LogId, Payload, TaskKey};
-use headwater::scheduler::core::Effect;
+use headwater::protocol::snapshot::SnapshotItem;
+use headwater::protocol::start::{Start, Starts};
+use headwater::protocol::{
+    Digest, Element, Elements, Epoch, Headers, LogId, Payload, Seq, SessionId, StartId, TaskKey,
+};
+use headwater::scheduler::core::{Core, Effect, LogFacts, Output, Restoring, Settings, State};
 use headwater::scheduler::{ConnectionId, Request};
 
 use crate::scene::{Scene, append, finish, number, open, submit};
@@ -177,4 +181,73 @@ fn headers_over_a_bound_are_refused_and_the_largest_record_is_taken() {
     assert!(Elements::from(many.clone()).payload_bytes() < 1000);
     let refused = offset(&mut scene, 1, 21, append_all(many)).unwrap_err();
     assert!(refused.starts_with("all values together is 1051137, over the limit of 1048576"), "{refused}");
+}
+
+#[test]
+fn an_append_that_comes_again_names_the_commit_that_holds_it() {
+    let mut scene = with_channel();
+    let start = |epoch, after| Start { epoch: Epoch(epoch), id: StartId(epoch), after: Seq(after) };
+    let facts = scene.core.facts_mut();
+    facts.starts = [start(3, 0), start(4, 50)].into_iter().collect();
+    facts.next = Seq(0);
+    let first = answer(&mut scene, 1, 11, expecting(None, 1));
+    assert_eq!(first, Ok(Answer::Appended { first: 0, count: 1, seq: Seq(0), epoch: Epoch(4) }));
+    // The state keeps the commit; whose it was the store knows.
+    let items: Vec<SnapshotItem> = scene.core.state().clone().into_items().collect();
+    let mut restoring = Restoring::new(Seq(60));
+    for item in items.clone() {
+        let item = match item {
+            SnapshotItem::Acknowledged { producer, appends } => {
+                assert_eq!(appends, [(11, 0, 1, Seq(0))]);
+                SnapshotItem::Acknowledged { producer, appends: vec![(11, 0, 1, Seq(45))] }
+            }
+            item => item,
+        };
+        restoring.add(item).unwrap();
+    }
+    let given = |state: State, starts: Starts| {
+        let facts = LogFacts { starts, ..LogFacts::default() };
+        let mut core = Core::new(state, Settings::default(), facts, 0);
+        let (mut out, session) = (Output::default(), SessionId([1; 16]));
+        let hello = Hello { token: None, session, resume: true, role: Role::Client, seen: None };
+        core.connect(ConnectionId(1), &hello, &mut out);
+        core.request(ConnectionId(1), 11, Request::Command(expecting(None, 1)), &mut out);
+        match out.effects.pop() {
+            Some(Effect::Send { message: ServerMessage::Answer(answer), .. }) => answer,
+            other => panic!("{other:?}"),
+        }
+    };
+    let starts: Starts = [start(3, 0), start(4, 50)].into_iter().collect();
+    let again = given(restoring.finish().unwrap(), starts.clone());
+    assert_eq!(again, Ok(Answer::Appended { first: 0, count: 1, seq: Seq(45), epoch: Epoch(3) }));
+    // As the snapshots of store versions before 5 have it: by this commit it was durable.
+    let mut restoring = Restoring::new(Seq(60));
+    for item in items {
+        let item = match item {
+            SnapshotItem::Acknowledged { producer, .. } => {
+                SnapshotItem::Answered { producer, answers: vec![(11, Some((0, 1)))] }
+            }
+            item => item,
+        };
+        restoring.add(item).unwrap();
+    }
+    let again = given(restoring.finish().unwrap(), starts);
+    assert_eq!(again, Ok(Answer::Appended { first: 0, count: 1, seq: Seq(60), epoch: Epoch(4) }));
+}
+
+#[test]
+fn a_channel_of_an_older_snapshot_was_written_to_up_to_its_head() {
+    let scene = with_future();
+    let mut restoring = Restoring::new(Seq(0));
+    let items = scene.core.state().clone().into_items();
+    let older = items.filter(|item| !matches!(item, SnapshotItem::WrittenTo { .. }));
+    let mut count = 0;
+    for item in older {
+        let item =
+            if let SnapshotItem::End { .. } = item { SnapshotItem::End { items: count } } else { item };
+        restoring.add(item).unwrap();
+        count += 1;
+    }
+    let channel = restoring.finish().unwrap().channels.remove(&LOG).unwrap();
+    assert_eq!((channel.written_to, channel.head), (3, 3));
 }

@@ -450,9 +450,10 @@ impl Client {
         let values = elements.iter().map(|(_, element)| element);
         let values = values.filter(|element| matches!(element, Element::Value(_))).map(mark);
         match answer {
-            Ok(Answer::Appended { first, count }) => {
+            Ok(Answer::Appended { first, count, seq, epoch }) => {
                 assert_eq!(count as usize, elements.len());
                 self.acked.insert(log, first + u64::from(count));
+                shadow.commits.insert((log, first), (seq, epoch));
                 shadow.expected.extend(expected.map(|expected| (log, expected, first)));
                 shadow.order.entry((self.session, log)).or_default().extend(values);
                 for (offset, (headers, element)) in (first..).zip(&elements) {

@@ -11,12 +11,12 @@
 //! different channels.
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use super::Ended;
+use crate::client::ack::Ack;
 use crate::client::error::{Error, Result};
 use crate::protocol::limits::{APPEND_BYTES_MAX, ELEMENTS_PER_APPEND_MAX};
 use crate::protocol::{Elements, LogId};
@@ -35,8 +35,8 @@ const RUNS_MIN: usize = 64;
 #[derive(Debug)]
 struct Run {
     filling: Mutex<Filling>,
-    /// The first offset of the elements; `None` when it is known that there will be no answer: the actor has ended.
-    answer: OnceLock<Option<Result<u64>>>,
+    /// Of all elements; `None` when it is known that there will be no answer: the actor has ended.
+    answer: OnceLock<Option<Result<Ack>>>,
     ended: Ended,
 }
 
@@ -95,7 +95,7 @@ impl Run {
         self.filling.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn give(&self, answer: Option<Result<u64>>) {
+    fn give(&self, answer: Option<Result<Ack>>) {
         // It is given once; that there is none comes behind it.
         if self.answer.set(answer).is_ok() {
             let waiting = std::mem::take(&mut self.filling().waiting);
@@ -130,9 +130,9 @@ impl Taker {
         std::mem::take(&mut filling.elements)
     }
 
-    /// Gives the answer: the first offset.
-    pub fn answer(self, first: Result<u64>) {
-        self.0.give(Some(first));
+    /// Gives the answer, for all that is in it.
+    pub fn answer(self, ack: Result<Ack>) {
+        self.0.give(Some(ack));
     }
 }
 
@@ -142,7 +142,7 @@ impl Drop for Taker {
     }
 }
 
-/// Some elements' share in a run: brings their offsets.
+/// Some elements' share in a run: brings what is acknowledged of them.
 #[derive(Debug)]
 #[must_use = "the elements are on their way, but whether they arrive is not known"]
 pub struct Share {
@@ -159,9 +159,9 @@ impl Share {
         Share { run, first, count, waits_at: None }
     }
 
-    fn answer(&self) -> Option<Result<Range<u64>>> {
+    fn answer(&self) -> Option<Result<Ack>> {
         Some(match self.run.answer.get()? {
-            Some(Ok(first)) => Ok(first + self.first..first + self.first + self.count),
+            Some(Ok(ack)) => Ok(ack.part(self.first, self.count)),
             Some(Err(error)) => Err(error.clone()),
             None => Err(self.run.ended.get().cloned().unwrap_or(Error::Stopped)),
         })
@@ -169,7 +169,7 @@ impl Share {
 }
 
 impl Future for Share {
-    type Output = Result<Range<u64>>;
+    type Output = Result<Ack>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         if let Some(answer) = self.answer() {
@@ -199,7 +199,7 @@ mod tests {
     use std::task::Wake;
 
     use super::*;
-    use crate::protocol::{Element, Payload, TaskKey};
+    use crate::protocol::{Element, Epoch, Payload, Seq, TaskKey};
 
     const LOG: LogId = LogId(1);
 
@@ -260,14 +260,15 @@ mod tests {
         assert!(first.as_mut().poll(&mut Context::from_waker(&old)).is_pending());
         assert!(second.as_mut().poll(&mut Context::from_waker(&other)).is_pending());
         assert!(first.as_mut().poll(&mut Context::from_waker(&new)).is_pending());
-        taker.unwrap().answer(Ok(10));
+        let (seq, epoch) = (Seq(7), Epoch(1));
+        taker.unwrap().answer(Ok(Ack { offset: 10, count: 3, seq, epoch }));
         assert_eq!(wakers.map(|counts| counts.0.load(Ordering::Relaxed)), [0, 1, 1]);
         let context = &mut Context::from_waker(&new);
         let offsets = [first.poll(context), second.poll(context)].map(|polled| match polled {
-            Poll::Ready(Ok(offsets)) => offsets,
+            Poll::Ready(Ok(ack)) => (ack.offsets(), ack.seq),
             other => panic!("{other:?}"),
         });
-        assert_eq!(offsets, [10..11, 11..13]);
+        assert_eq!(offsets, [(10..11, seq), (11..13, seq)]);
     }
 
     #[test]

@@ -12,17 +12,17 @@ use crate::protocol::event::{Origin, TaskResult};
 use crate::protocol::limits::IN_FLIGHT_MAX;
 use crate::protocol::session::{FunctionOffer, SessionKind};
 use crate::protocol::{
-    AttemptNumber, ChannelEvent, Digest, Element, Elements, LogId, Producer, SessionId, Submission,
+    AttemptNumber, ChannelEvent, Digest, Element, Elements, LogId, Producer, Seq, SessionId, Submission,
     TaskEvent, TaskId,
 };
 
 impl State {
-    /// Applies a fact.
-    pub fn apply(&mut self, event: &Event) {
+    /// Applies a fact of this commit.
+    pub fn apply(&mut self, seq: Seq, event: &Event) {
         match event {
             Event::Task(event) => self.apply_task_event(event),
-            Event::Channel(log, event) => self.apply_channel_event(*log, event),
-            Event::Values { log, origin, values } => self.append_values(*log, *origin, values),
+            Event::Channel(log, event) => self.apply_channel_event(seq, *log, event),
+            Event::Values { log, origin, values } => self.append_values(seq, *log, *origin, values),
         }
     }
 
@@ -99,7 +99,7 @@ impl State {
         }
     }
 
-    fn apply_channel_event(&mut self, log: LogId, event: &ChannelEvent) {
+    fn apply_channel_event(&mut self, seq: Seq, log: LogId, event: &ChannelEvent) {
         let Some(channel) = self.channels.get_mut(&log) else { return };
         let offset = channel.head;
         channel.head += 1;
@@ -107,7 +107,7 @@ impl State {
             channel.elements += 1;
             channel.written_to = channel.head;
             channel.digest = channel.digest.with_appended(&appended);
-            self.remember_appended(appended.origin, offset, 1);
+            self.remember_appended(appended.origin, seq, offset, 1);
             if let Element::Future(key) = appended.element {
                 self.keep_on_channel(key.id, log);
             }
@@ -117,7 +117,7 @@ impl State {
     }
 
     /// The same as the event of each of them, one after the other.
-    fn append_values(&mut self, log: LogId, origin: Origin, values: &Elements) {
+    fn append_values(&mut self, seq: Seq, log: LogId, origin: Origin, values: &Elements) {
         let Some(channel) = self.channels.get_mut(&log) else { return };
         let (first, count) = (channel.head, values.len() as u64);
         channel.head += count;
@@ -125,16 +125,16 @@ impl State {
         channel.written_to = channel.head;
         let payloads = values.encoded().filter_map(|(_, payload)| payload);
         channel.digest = payloads.fold(channel.digest, Digest::with_value);
-        self.remember_appended(origin, first, count as u32);
+        self.remember_appended(origin, seq, first, count as u32);
     }
 
     /// Keeps that a command appended so many elements, from this offset on or behind those that it appended before.
-    fn remember_appended(&mut self, origin: Origin, offset: u64, more: u32) {
+    fn remember_appended(&mut self, origin: Origin, seq: Seq, offset: u64, more: u32) {
         self.remember(origin, |before| match before {
-            Some(Remembered::Appended { first, count }) => {
-                Remembered::Appended { first, count: count + more }
+            Some(Remembered::Appended { first, count, seq }) => {
+                Remembered::Appended { first, count: count + more, seq }
             }
-            _ => Remembered::Appended { first: offset, count: more },
+            _ => Remembered::Appended { first: offset, count: more, seq },
         });
     }
 

@@ -158,6 +158,8 @@ pub struct LogFacts {
     pub starts: Starts,
     /// The newest commit.
     pub seq: Seq,
+    /// The commit that will hold what is decided next.
+    pub next: Seq,
     /// The receipt of this start.
     pub receipt: Receipt,
     /// Where the records are kept, in words.
@@ -246,7 +248,7 @@ impl Core {
                     self.presence.end_copy(task, producer);
                 }
                 let retirement = decide::Retirement::of(&command, producer);
-                let decision = decide::command(&self.state, origin, command);
+                let decision = decide::command(&self.state, &self.facts, origin, command);
                 let answer = decision.and_then(|(events, answer)| {
                     room::check(&self.facts, &events)?;
                     self.emit_all(events, out);
@@ -407,7 +409,7 @@ impl Core {
         effect::of(&self.state, &self.presence, &event, &mut out.effects);
         self.presence.observe(&self.state, &event);
         let (offset, index) = self.state.head_of(event.log());
-        self.state.apply(&event);
+        self.state.apply(self.facts.next, &event);
         out.events.push(Placed { offset, index, event });
     }
 }

@@ -10,9 +10,9 @@ use super::deaths::{Death, Deaths};
 use super::state::{Channel, Remembered, Session, State};
 use super::task::{Call, Keepers, Phase, Stored, Task};
 use super::value::Value;
-use crate::protocol::TaskId;
 use crate::protocol::session::FunctionOffer;
 use crate::protocol::snapshot::{CallItem, PhaseItem, SnapshotItem, TASKS_PER_ITEM_MAX, TaskItem};
+use crate::protocol::{Seq, TaskId};
 
 impl State {
     /// Begins to take a snapshot of the state as it is now; one that was being taken is given up.
@@ -26,8 +26,17 @@ impl State {
             let Session { id, kind, lease_ms, remembered, .. } = session;
             let (producer, session, kind, lease_ms) = (*producer, *id, kind.clone(), *lease_ms);
             items.push(SnapshotItem::Session { producer, session, kind, lease_ms });
-            let answers = remembered.iter().map(|(number, answer)| (*number, answer.appended()));
-            items.push(SnapshotItem::Answered { producer, answers: answers.collect() });
+            let (mut answers, mut appends) = (Vec::new(), Vec::new());
+            for (number, remembered) in remembered {
+                match *remembered {
+                    Remembered::Done => answers.push((*number, None)),
+                    Remembered::Appended { first, count, seq } => appends.push((*number, first, count, seq)),
+                }
+            }
+            items.push(SnapshotItem::Answered { producer, answers });
+            if !appends.is_empty() {
+                items.push(SnapshotItem::Acknowledged { producer, appends });
+            }
         }
         for (log, channel) in &self.channels {
             let Channel { name, head, elements, digest, stopped, written_to } = channel.clone();
@@ -96,18 +105,10 @@ impl Call {
     }
 }
 
-impl Remembered {
-    fn appended(&self) -> Option<(u64, u32)> {
-        match self {
-            Remembered::Done => None,
-            Remembered::Appended { first, count } => Some((*first, *count)),
-        }
-    }
-}
-
 /// A state that is being put together from items.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Restoring {
+    at: Seq,
     state: State,
     functions: Vec<Arc<FunctionOffer>>,
     items: u64,
@@ -121,6 +122,12 @@ pub struct Restoring {
 pub struct BadSnapshot(&'static str);
 
 impl Restoring {
+    /// That of a snapshot of this commit.
+    pub fn new(at: Seq) -> Self {
+        let (state, functions, items, ends) = Default::default();
+        Restoring { at, state, functions, items, ends }
+    }
+
     /// Adds the next item.
     ///
     /// # Errors
@@ -138,10 +145,20 @@ impl Restoring {
             }
             SnapshotItem::Answered { producer, answers } => {
                 let session = state.sessions.get_mut(&producer).ok_or(BadSnapshot("answers of nobody"))?;
-                session.remembered.extend(answers.into_iter().map(|(number, appended)| {
-                    let done = Remembered::Done;
-                    (number, appended.map_or(done, |(first, count)| Remembered::Appended { first, count }))
-                }));
+                let appended = |(first, count)| Remembered::Appended { first, count, seq: self.at };
+                session.remembered.extend(
+                    answers
+                        .into_iter()
+                        .map(|(number, answer)| (number, answer.map_or(Remembered::Done, appended))),
+                );
+            }
+            SnapshotItem::Acknowledged { producer, appends } => {
+                let session = state.sessions.get_mut(&producer).ok_or(BadSnapshot("answers of nobody"))?;
+                session.remembered.extend(
+                    appends.into_iter().map(|(number, first, count, seq)| {
+                        (number, Remembered::Appended { first, count, seq })
+                    }),
+                );
             }
             SnapshotItem::Channel { log, name, head, elements, digest, stopped } => {
                 let written_to = head;

@@ -7,7 +7,9 @@ use super::retired::Retired;
 use super::task::{Phase, Turn};
 use super::tasks::Tasks;
 use crate::protocol::session::{FunctionOffer, SessionKind};
-use crate::protocol::{ChannelName, Digest, LogId, Producer, SessionId, TaskId, TaskKey, TaskMap, TaskSet};
+use crate::protocol::{
+    ChannelName, Digest, LogId, Producer, Seq, SessionId, TaskId, TaskKey, TaskMap, TaskSet,
+};
 
 /// The fold over all logs. Only [`State::apply`] changes it.
 ///
@@ -121,6 +123,8 @@ pub enum Remembered {
         first: u64,
         /// How many.
         count: u32,
+        /// Their commit.
+        seq: Seq,
     },
 }
 

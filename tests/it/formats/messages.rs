@@ -222,7 +222,7 @@ fn of_the_server(lines: &mut Lines) {
         Held = Answer::Held(key()),
         Released = Answer::Released,
         Channel = Answer::Channel(channel()),
-        Appended = Answer::Appended { first: 300, count: 2 },
+        Appended = Answer::Appended { first: 300, count: 2, seq: Seq(1001), epoch: Epoch(4) },
         Stopped = Answer::Stopped { count: 99, digest: Digest(7) },
         Reported = Answer::Reported,
         Channels = Answer::Channels(vec![channel()]),

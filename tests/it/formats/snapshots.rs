@@ -63,6 +63,7 @@ fn snapshots_are_stored_as_version_4_does() {
         Retired = SnapshotItem::Retired(vec![(TASK, AttemptNumber(4), 300)]),
         End = SnapshotItem::End { items: 8 },
         WrittenTo = SnapshotItem::WrittenTo { log: LogId(7), offset: 300 },
+        Acknowledged = SnapshotItem::Acknowledged { producer: PRODUCER, appends: vec![(3, 300, 4, Seq(1001))] },
     });
     variants!(lines, PhaseItem {
         Pending = PhaseItem::Pending(call()),

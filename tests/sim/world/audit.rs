@@ -52,6 +52,11 @@ impl World {
             let found = (mark(appended.element), appended.headers);
             assert_eq!(found, (expected.0.clone(), &expected.1), "acknowledged at {offset} of log {log}");
         }
+        for ((log, first), commit) in &self.shadow.commits {
+            let batch = self.log.read(*log, *first, 0).expect("the log can be read").into_iter().next();
+            let of = batch.map(|batch| (batch.header().seq, batch.header().epoch));
+            assert_eq!(of, Some(*commit), "the commit of what was acknowledged at {first} of log {log}");
+        }
         for (log, expected, first) in &self.shadow.expected {
             let records = self.records_of(*log);
             let between = records.get(*expected as usize..*first as usize);

@@ -1,6 +1,7 @@
 //! Values that wait become one command, and nothing changes its place that is promised one.
 
 use super::*;
+use crate::client::fixture::acked;
 use crate::protocol::Element;
 use crate::protocol::limits::{APPEND_BYTES_MAX, ELEMENTS_PER_APPEND_MAX, PAYLOAD_BYTES_MAX};
 
@@ -30,7 +31,7 @@ fn values_that_wait_become_one_command_of_each_channel() {
     assert_eq!(numbers, [1, 2, 1, 2]);
     let expected = [(1, append(LOG, values(&[1, 2, 5, 6]))), (2, append(OTHER, values(&[3, 4, 7, 8])))];
     assert_eq!(all(&mut link), expected);
-    let answered = || Ok(Answer::Appended { first: 0, count: 4 });
+    let answered = || Ok(acked(0, 4));
     receive(&mut link, 1, ServerMessage::Answer(answered()));
     assert_eq!(deliveries(&mut link), [Delivery::Answer { number: 1, answer: answered() }]);
 }

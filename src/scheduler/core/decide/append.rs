@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Decision, Event, Rejection, State, channel};
+use super::{Decision, Event, LogFacts, Rejection, State, channel};
 use crate::protocol::channel::Progress;
 use crate::protocol::command::Answer;
 use crate::protocol::event::Origin;
@@ -14,6 +14,7 @@ use crate::scheduler::core::{Channel, Phase};
 /// element, by a record that says so.
 pub(super) fn decide(
     state: &State,
+    facts: &LogFacts,
     origin: Origin,
     log: LogId,
     elements: Elements,
@@ -25,7 +26,8 @@ pub(super) fn decide(
     }
     check_sizes(&elements)?;
     check_expected(channel, expect)?;
-    let answer = Answer::Appended { first: channel.head, count: elements.len() as u32 };
+    let (seq, epoch) = (facts.next, facts.starts.newest().epoch);
+    let answer = Answer::Appended { first: channel.head, count: elements.len() as u32, seq, epoch };
     if elements.are_bare_values() {
         return Ok((vec![Event::Values { log, origin, values: elements }], answer));
     }
