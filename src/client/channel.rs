@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::ack::Ack;
 use super::batch::AppendBatch;
+use super::connection::Reply;
 use super::elements::{Futures, Values};
 use super::error::{Error, Result};
 use super::future::TaskFuture;
@@ -88,6 +89,40 @@ impl<T> Channel<T> {
     /// ```
     pub fn batch(&self) -> AppendBatch<T> {
         AppendBatch::new(self.clone())
+    }
+
+    /// Waits until there is room for more appends: as much of this client's as
+    /// [`UNANSWERED_BYTES_MAX`](super::connection::UNANSWERED_BYTES_MAX) may be on its
+    /// way and have no answer yet. An append has its place when it is called, and does not wait; over that bound it is
+    /// refused. So a program that makes many appends without waiting for each waits here before each:
+    ///
+    /// ```
+    /// # use headwater::{Client, Result};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// # let client = Client::local().await?;
+    /// let numbers = client.channel::<u64>("numbers").await?;
+    /// for number in 0..10_000 {
+    ///     numbers.ready().await?;
+    ///     drop(numbers.append_value(&number));
+    /// }
+    /// numbers.flush().await?;
+    /// assert_eq!(numbers.len().await?, 10_000);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// When the session is over.
+    pub async fn ready(&self) -> Result<()> {
+        self.client.connection().ready().await
+    }
+
+    /// As [`Client::flush`], of what this client has appended to this channel, and of its stop.
+    ///
+    /// # Errors
+    /// When the session is over.
+    pub fn flush(&self) -> Reply<()> {
+        self.client.connection().flush(Some(self.log))
     }
 
     fn append_one(&self, element: Result<Element>) -> impl Future<Output = Result<Ack>> + Send + use<T> {

@@ -139,6 +139,16 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// The log of the channel that it writes to, if it does.
+    pub fn written_log(&self) -> Option<LogId> {
+        match self {
+            Command::Append { log, .. } | Command::Stop { log } => Some(*log),
+            _ => None,
+        }
+    }
+}
+
 /// A question; it changes nothing. The answer is as of a moment that is durable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Query {
@@ -407,6 +417,13 @@ pub enum Rejection {
         /// The head: the offset of the next record.
         head: u64,
     },
+}
+
+impl Rejection {
+    /// Whether what was refused may be in the log all the same.
+    pub fn may_be_done(&self) -> bool {
+        matches!(self, Rejection::LogFailed(_) | Rejection::ShuttingDown | Rejection::SessionEnded(_))
+    }
 }
 
 fn conflict(channel: &ChannelName, expected: u64, head: u64) -> String {

@@ -63,6 +63,11 @@ impl Elements {
         self.headed > 0
     }
 
+    /// How many bytes all of it has, encoded.
+    pub fn encoded_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// How many bytes the payloads of its values have together.
     pub fn payload_bytes(&self) -> usize {
         self.payload_bytes

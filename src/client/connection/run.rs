@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use super::Ended;
+use super::room::{APPEND_BYTES, Room};
 use crate::client::ack::Ack;
 use crate::client::error::{Error, Result};
 use crate::protocol::limits::{APPEND_BYTES_MAX, ELEMENTS_PER_APPEND_MAX};
@@ -27,6 +28,7 @@ pub(super) struct Runs {
     newest: HashMap<LogId, Arc<Run>>,
     /// Runs that were taken, or are full, still stand there: when there are so many, they are let go.
     sweep_at: usize,
+    pub room: Arc<Room>,
 }
 
 /// How many runs there may be at least before it is looked which of them are taken.
@@ -38,12 +40,15 @@ struct Run {
     /// Of all elements; `None` when it is known that there will be no answer: the actor has ended.
     answer: OnceLock<Option<Result<Ack>>>,
     ended: Ended,
+    room: Arc<Room>,
 }
 
 #[derive(Debug, Default)]
 struct Filling {
     elements: Elements,
     is_taken: bool,
+    /// How much room all of it takes.
+    room_bytes: usize,
     /// Those who wait for the answer, in the order in which they first did.
     waiting: Vec<Waker>,
 }
@@ -70,9 +75,10 @@ impl Runs {
         {
             return (Share::new(run.clone(), first, count), None);
         }
-        let filling = Filling { elements: elements.clone(), ..Filling::default() };
-        let run =
-            Arc::new(Run { filling: Mutex::new(filling), answer: OnceLock::new(), ended: ended.clone() });
+        let room_bytes = elements.encoded_bytes() + APPEND_BYTES;
+        let filling = Mutex::new(Filling { elements: elements.clone(), room_bytes, ..Filling::default() });
+        let (answer, ended, room) = (OnceLock::new(), ended.clone(), self.room.clone());
+        let run = Arc::new(Run { filling, answer, ended, room });
         if alone {
             self.newest.remove(&log);
         } else {
@@ -98,7 +104,10 @@ impl Run {
     fn give(&self, answer: Option<Result<Ack>>) {
         // It is given once; that there is none comes behind it.
         if self.answer.set(answer).is_ok() {
-            let waiting = std::mem::take(&mut self.filling().waiting);
+            let mut filling = self.filling();
+            let (waiting, bytes) = (std::mem::take(&mut filling.waiting), filling.room_bytes);
+            drop(filling);
+            self.room.give_back(bytes);
             waiting.into_iter().for_each(Waker::wake);
         }
     }
@@ -114,6 +123,7 @@ impl Filling {
         }
         let first = self.elements.len() as u64;
         self.elements.append(values);
+        self.room_bytes += values.encoded_bytes() + APPEND_BYTES;
         Some(first)
     }
 }

@@ -1,6 +1,7 @@
 //! Appends share commands, and each has its own answer.
 
 use super::*;
+use crate::client::fixture::soon;
 
 fn value(n: u8) -> Element {
     Element::Value(Payload::raw(vec![n]))
@@ -65,4 +66,102 @@ async fn a_release_keeps_its_place_between_appends() {
     assert_eq!(peer.command().await, (1, append(vec![value(1)])));
     assert_eq!(peer.command().await, (2, Command::Release { tasks: vec![TaskId([1; 16])] }));
     assert_eq!(peer.command().await, (3, append(vec![value(2)])));
+}
+
+/// What a flush of a channel, and one of everything, bring within a moment.
+async fn is_pending(flush: &mut Reply<()>) -> bool {
+    tokio::time::timeout(Duration::from_millis(50), flush).await.is_err()
+}
+
+#[tokio::test]
+async fn a_flush_waits_for_what_was_asked_before_and_for_nothing_else() {
+    let server = FakeServer::new().await;
+    let (connection, mut peer) = server.connect().await;
+    connection.flush(None).await.unwrap();
+    connection.release(TaskId([1; 16]));
+    drop(connection.append(LOG, &vec![value(1)].into(), None).unwrap());
+    let mut of_channel = connection.flush(Some(LOG));
+    let mut of_all = connection.flush(None);
+    let later = connection.append(LOG, &vec![value(2)].into(), None).unwrap();
+    connection.flush(Some(LogId(9))).await.unwrap();
+    let release = Command::Release { tasks: vec![TaskId([1; 16])] };
+    assert_eq!(peer.command().await, (1, release));
+    assert_eq!(peer.command().await, (2, append(vec![value(1)])));
+    assert_eq!(peer.command().await, (3, append(vec![value(2)])), "it did not join what is flushed");
+    assert!(is_pending(&mut of_channel).await);
+    // It is sent again on another connection, and waited for.
+    drop(peer);
+    let mut peer = server.welcome().await;
+    for number in 1..=3 {
+        assert_eq!(peer.command().await.0, number);
+    }
+    peer.answer(2, acked(0, 1)).await;
+    of_channel.await.unwrap();
+    assert!(is_pending(&mut of_all).await, "the release has no answer");
+    peer.answer(1, Answer::Released).await;
+    of_all.await.unwrap();
+    drop(later);
+}
+
+#[tokio::test]
+async fn a_flush_ends_with_a_refusal_and_with_the_session() {
+    let server = FakeServer::new().await;
+    let (connection, mut peer) = server.connect().await;
+    drop(connection.append(LOG, &vec![value(1)].into(), None).unwrap());
+    let stop = connection.command(Command::Stop { log: LOG });
+    let flush = connection.flush(Some(LOG));
+    let stopped = Rejection::ChannelStopped(ChannelName::new("a").unwrap(), 0);
+    peer.command().await;
+    peer.send(1, ServerMessage::Answer(Err(stopped.clone()))).await;
+    peer.command().await;
+    peer.send(2, ServerMessage::Answer(Err(stopped))).await;
+    flush.await.unwrap();
+    stop.await.unwrap_err();
+    drop(connection.append(LOG, &vec![value(2)].into(), None).unwrap());
+    let flush = connection.flush(None);
+    peer.send(0, ServerMessage::Closing(Closing::BadToken)).await;
+    assert_matches!(soon(flush).await, Err(Error::Closed(Closing::BadToken)));
+    assert_matches!(connection.flush(None).await, Err(Error::Closed(_)));
+    assert_matches!(connection.ready().await, Err(Error::Closed(_)));
+}
+
+#[tokio::test]
+async fn appends_that_nobody_waits_for_take_so_much_memory_and_no_more() {
+    const ROOM: usize = UNANSWERED_BYTES_MAX;
+    let server = FakeServer::new().await;
+    let (connection, mut peer) = server.connect().await;
+    let large = Elements::from(vec![Element::Value(Payload::raw(vec![7; 60_000]))]);
+    let each = large.encoded_bytes() + room::APPEND_BYTES;
+    // With room until the half, and taken until the bound, for those who waited at the same time.
+    let mut sent = 0;
+    let refused = loop {
+        let is_ready = tokio::time::timeout(Duration::ZERO, connection.ready()).await.is_ok();
+        assert_eq!(is_ready, sent * each < ROOM / 2, "{sent}");
+        match connection.append(LOG, &large, None) {
+            Ok(share) => drop(share),
+            Err(error) => break error.to_string(),
+        }
+        sent += 1;
+    };
+    assert_eq!(sent, ROOM / each);
+    let told = "63.9 MiB of appends have no answer yet, and no more than 64 MiB may: nothing was sent; await `ready()`";
+    assert!(refused.starts_with(told), "{refused}");
+    let waits = connection.ready();
+    let answers = async {
+        let mut first = 0;
+        while first < sent as u64 {
+            let (number, command) = peer.command().await;
+            let Command::Append { elements, .. } = command else { panic!("{command:?}") };
+            peer.answer(number, acked(first, elements.len() as u32)).await;
+            first += elements.len() as u64;
+        }
+    };
+    let (ready, ()) = tokio::join!(waits, answers);
+    ready.unwrap();
+    connection.flush(None).await.unwrap();
+    // All of it is given back.
+    for _ in 0..sent {
+        drop(connection.append(LOG, &large, None).unwrap());
+    }
+    connection.append(LOG, &large, None).unwrap_err();
 }
