@@ -42,7 +42,7 @@ async fn main() -> Result<()> {
     // A channel keeps what is appended to it, in one order for all. An offset is durable when it is here.
     let sums = client.channel::<f64>("sums").await?;
     for future in [&three, &parsed, &sum] {
-        println!("{} is at offset {}", future.key().label, sums.append(future).await?);
+        println!("{} is at offset {}", future.key().label, sums.append(future).await?.offset);
     }
     sums.stop().await?;
 

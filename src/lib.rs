@@ -104,7 +104,7 @@ pub mod local;
 #[cfg(feature = "cli")]
 pub mod cli;
 
-pub use client::{Channel, Client, Cursor, Error, Item, Offset, Result, StreamExt, TaskFuture};
+pub use client::{Ack, Channel, Client, Cursor, Error, Item, Offset, Result, StreamExt, TaskFuture};
 pub use headwater_macros::task;
 pub use protocol::channel::Retention;
 pub use worker::context::local_client;

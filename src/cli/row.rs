@@ -29,6 +29,9 @@ pub struct Row {
     pub key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<Value>,
+    /// An element's headers; left out when it has none.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub headers: Map<String, Value>,
     /// In place of the value of a result that workers keep.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stored: Option<Stored>,
@@ -79,11 +82,10 @@ impl Row {
     pub fn of_channel(offset: u64, time_ms: TimeMs, event: ChannelEvent) -> Self {
         let mut row = Row::at(offset, time_ms);
         match event {
-            ChannelEvent::Appended { element: Element::Future(key), .. } => {
-                (row.kind, row.key) = ("appended", Some(key.to_string()));
-            }
-            ChannelEvent::Appended { element: Element::Value(payload), .. } => {
-                (row.kind, row.value) = ("appended", Some(payload.to_json()));
+            ChannelEvent::Appended { element, .. } => row.set_element(&element),
+            ChannelEvent::AppendedWith { headers, element, .. } => {
+                row.set_element(&element);
+                row.headers = headers.iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
             }
             ChannelEvent::Progress { key, progress } => {
                 (row.kind, row.key) = ("progress", Some(key.to_string()));
@@ -108,6 +110,14 @@ impl Row {
             }
         }
         row
+    }
+
+    fn set_element(&mut self, element: &Element) {
+        self.kind = "appended";
+        match element {
+            Element::Future(key) => self.key = Some(key.to_string()),
+            Element::Value(payload) => self.value = Some(payload.to_json()),
+        }
     }
 
     fn set_progress(&mut self, progress: Progress) {
@@ -158,8 +168,8 @@ impl Row {
         rest.extend(self.stored.as_ref().map(Stored::to_string));
         rest.extend(self.error.as_ref().map(|error| error.lines().collect::<Vec<_>>().join(" ")));
         rest.extend(self.worker.as_ref().map(|worker| format!("on {worker}")));
-        rest.extend(self.details.iter().map(|(name, value)| match value {
-            Value::String(text) => format!("{name}={text}"),
+        rest.extend(self.headers.iter().chain(&self.details).map(|(name, value)| match value {
+            Value::String(text) => format!("{name}={}", text.lines().collect::<Vec<_>>().join(" ")),
             other => format!("{name}={other}"),
         }));
         rest.extend(self.note.clone());
@@ -223,6 +233,15 @@ mod tests {
             json(ChannelEvent::Appended { origin: origin(), element }),
             format!(r#"{begin}"key":"add-01010101010101010101010101010101"}}"#)
         );
+        let headers = [("unit", "m"), ("by", "two\nlines")].into_iter().collect();
+        let element = Element::Value(Payload::encode(&1).unwrap());
+        let headed = ChannelEvent::AppendedWith { origin: origin(), headers, element };
+        assert_eq!(
+            json(headed.clone()),
+            format!(r#"{begin}"value":1,"headers":{{"by":"two\nlines","unit":"m"}}}}"#)
+        );
+        let line = Row::of_channel(7, TIME, headed).for_people(9);
+        assert!(line.ends_with("  appended   1  by=two lines  unit=m"), "{line}");
         let element = Element::Value(Payload::encode(&Option::<u8>::None).unwrap());
         assert_eq!(
             json(ChannelEvent::Appended { origin: origin(), element }),

@@ -25,7 +25,6 @@
 //! ```
 
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt};
@@ -33,6 +32,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::{self, Runtime};
 
+use super::ack::Ack;
 use super::error::{Error, Result};
 use super::function::{Arguments, EncodeError, Encoded, IntoArgument, TaskFn, Value};
 use super::reading::{Item, Offset};
@@ -345,11 +345,11 @@ impl<T> Channel<T> {
         self.channel.name()
     }
 
-    /// Appends a future, and gives its offset: it is durable then.
+    /// Appends a future, and gives its offset and commit: it is durable then.
     ///
     /// # Errors
     /// As [`super::Channel::append`].
-    pub fn append(&self, future: &TaskFuture<T>) -> Result<u64> {
+    pub fn append(&self, future: &TaskFuture<T>) -> Result<Ack> {
         self.shared.wait(self.channel.append(&future.future))
     }
 
@@ -410,11 +410,11 @@ impl<T> Channel<T> {
 }
 
 impl<T: Serialize> Channel<T> {
-    /// Appends a value, and gives its offset: it is durable then.
+    /// Appends a value, and gives its offset and commit: it is durable then.
     ///
     /// # Errors
     /// As [`super::Channel::append_value`].
-    pub fn append_value(&self, value: &T) -> Result<u64> {
+    pub fn append_value(&self, value: &T) -> Result<Ack> {
         self.shared.wait(self.channel.append_value(value))
     }
 
@@ -422,7 +422,7 @@ impl<T: Serialize> Channel<T> {
     ///
     /// # Errors
     /// As there.
-    pub fn append_values<'a>(&self, values: impl IntoIterator<Item = &'a T>) -> Result<Range<u64>>
+    pub fn append_values<'a>(&self, values: impl IntoIterator<Item = &'a T>) -> Result<Ack>
     where
         T: 'a,
     {

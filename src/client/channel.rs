@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
-use std::ops::Range;
 use std::pin::Pin;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::ack::Ack;
+use super::batch::AppendBatch;
+use super::connection::Reply;
 use super::elements::{Futures, Values};
 use super::error::{Error, Result};
 use super::future::TaskFuture;
@@ -63,25 +65,81 @@ impl<T> Channel<T> {
         self.log
     }
 
-    /// Appends a future, and brings its offset once it is durable.
+    /// Appends a future, and brings its offset and commit once it is durable.
     ///
     /// It has its place in this client's order when this returns: several appends may be on their way. Those to one
     /// channel keep their order, and whatever else this client asks for keeps its place between them; appends to
     /// different channels that follow each other may change places. The channel keeps the task from then on.
-    pub fn append(&self, future: &TaskFuture<T>) -> impl Future<Output = Result<u64>> + Send + use<T> {
+    pub fn append(&self, future: &TaskFuture<T>) -> impl Future<Output = Result<Ack>> + Send + use<T> {
         self.append_one(Ok(Element::Future(future.key().clone())))
     }
 
-    fn append_one(&self, element: Result<Element>) -> impl Future<Output = Result<u64>> + Send + use<T> {
-        let appended = self.append_all(element.map(|element| Elements::from(&[element][..])));
-        async move { Ok(appended.await?.start) }
+    /// To append several elements, futures and values, all or none; and to give them headers, or to append only if
+    /// nobody else has meanwhile.
+    ///
+    /// ```
+    /// # use headwater::{Client, Result};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// # let client = Client::local().await?;
+    /// let notes = client.channel::<String>("notes").await?;
+    /// let first = notes.batch().value(&"one".into()).header("by", "me").value(&"two".into()).append().await?;
+    /// assert_eq!(first.offsets(), 0..2);
+    /// // Nobody has written since.
+    /// notes.batch().value(&"three".into()).expect(2).append().await?;
+    /// let error = notes.batch().value(&"four".into()).expect(2).append().await.unwrap_err();
+    /// assert!(error.to_string().contains("read on from 2, and expect 3"));
+    /// # Ok(()) }
+    /// ```
+    pub fn batch(&self) -> AppendBatch<T> {
+        AppendBatch::new(self.clone())
     }
 
-    fn append_all(
+    /// Waits until there is room for more appends: as much of this client's as
+    /// [`UNANSWERED_BYTES_MAX`](super::connection::UNANSWERED_BYTES_MAX) may be on its
+    /// way and have no answer yet. An append has its place when it is called, and does not wait; over that bound it is
+    /// refused. So a program that makes many appends without waiting for each waits here before each:
+    ///
+    /// ```
+    /// # use headwater::{Client, Result};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// # let client = Client::local().await?;
+    /// let numbers = client.channel::<u64>("numbers").await?;
+    /// for number in 0..10_000 {
+    ///     numbers.ready().await?;
+    ///     drop(numbers.append_value(&number));
+    /// }
+    /// numbers.flush().await?;
+    /// assert_eq!(numbers.len().await?, 10_000);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// When the session is over.
+    pub async fn ready(&self) -> Result<()> {
+        self.client.connection().ready().await
+    }
+
+    /// As [`Client::flush`], of what this client has appended to this channel, and of its stop.
+    ///
+    /// # Errors
+    /// When the session is over.
+    pub fn flush(&self) -> Reply<()> {
+        self.client.connection().flush(Some(self.log))
+    }
+
+    fn append_one(&self, element: Result<Element>) -> impl Future<Output = Result<Ack>> + Send + use<T> {
+        self.append_all(element.map(|element| Elements::from(&[element][..])), None)
+    }
+
+    pub(super) fn append_all(
         &self,
         elements: Result<Elements>,
-    ) -> impl Future<Output = Result<Range<u64>>> + Send + 'static + use<T> {
-        let share = elements.and_then(|elements| self.client.connection().append(self.log, &elements));
+        expect: Option<u64>,
+    ) -> impl Future<Output = Result<Ack>> + Send + 'static + use<T> {
+        let share =
+            elements.and_then(|elements| self.client.connection().append(self.log, &elements, expect));
         async move { share?.await }
     }
 
@@ -163,7 +221,11 @@ impl<T> Channel<T> {
                 }
             };
             match (record.event, record.index) {
-                (ChannelEvent::Appended { element: Element::Future(key), .. }, Some(index)) => {
+                (
+                    ChannelEvent::Appended { element: Element::Future(key), .. }
+                    | ChannelEvent::AppendedWith { element: Element::Future(key), .. },
+                    Some(index),
+                ) => {
                     let future = TaskFuture::new(key, self.client.clone(), None);
                     let (offset, time_ms) = (record.offset, record.time_ms);
                     entries.push(Entry { index, offset, time_ms, future, status: TaskStatus::Pending });
@@ -182,23 +244,23 @@ impl<T> Channel<T> {
 }
 
 impl<T: Serialize> Channel<T> {
-    /// Appends a value, and brings its offset once it is durable. Values that wait to be sent share a command, so
+    /// Appends a value, and brings its offset and commit once it is durable. Values that wait to be sent share a command, so
     /// make many of these calls before waiting for the first of them. As [`Self::append`] otherwise.
-    pub fn append_value(&self, value: &T) -> impl Future<Output = Result<u64>> + Send + use<T> {
+    pub fn append_value(&self, value: &T) -> impl Future<Output = Result<Ack>> + Send + use<T> {
         self.append_one(element(value))
     }
 
-    /// Appends several values, all or none, next to each other, and brings their offsets. As
+    /// Appends several values, all or none, next to each other, and brings their offsets and commit. As
     /// [`Self::append`] otherwise.
     pub fn append_values<'a>(
         &self,
         values: impl IntoIterator<Item = &'a T>,
-    ) -> Pin<Box<dyn Future<Output = Result<Range<u64>>> + Send>>
+    ) -> Pin<Box<dyn Future<Output = Result<Ack>> + Send>>
     where
         T: 'a,
     {
         let elements: Result<Vec<Element>> = values.into_iter().map(element).collect();
-        Box::pin(self.append_all(elements.map(Elements::from)))
+        Box::pin(self.append_all(elements.map(Elements::from), None))
     }
 }
 
@@ -249,7 +311,7 @@ impl<T: DeserializeOwned> Reading<T> {
     }
 }
 
-fn element<T: Serialize>(value: &T) -> Result<Element> {
+pub(super) fn element<T: Serialize>(value: &T) -> Result<Element> {
     Payload::encode(value).map(Element::Value).map_err(|why| Error::encode("value", why))
 }
 

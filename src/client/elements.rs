@@ -66,7 +66,7 @@ impl Elements {
             match item {
                 Some(Ok(Item::Record(Record {
                     offset,
-                    event: ChannelEvent::Appended { element, .. },
+                    event: ChannelEvent::Appended { element, .. } | ChannelEvent::AppendedWith { element, .. },
                     ..
                 }))) => {
                     return Poll::Ready(Some(Ok((offset, element))));

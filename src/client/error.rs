@@ -9,6 +9,7 @@ use crate::protocol::command::Rejection;
 use crate::protocol::ids::BadKey;
 use crate::protocol::limits::TooLarge;
 use crate::protocol::message::Closing;
+use crate::protocol::size::Bytes as Size;
 use crate::protocol::{ChannelName, TaskError, TaskKey};
 
 /// A `Result` with an [`enum@Error`], for clients and for task functions alike.
@@ -62,6 +63,18 @@ pub enum Error {
     /// Something is over its limit; nothing was sent.
     #[error(transparent)]
     TooLarge(#[from] TooLarge),
+    /// So much is on its way that has no answer yet that nothing was sent. See
+    /// [`Channel::ready`](super::Channel::ready).
+    #[error(
+        "{} of appends have no answer yet, and no more than {} may: nothing was sent; await `ready()` before each \
+         append, or the acknowledgements of earlier ones", Size(*.bytes), Size(*.max)
+    )]
+    TooManyInFlight {
+        /// How many bytes.
+        bytes: u64,
+        /// The limit.
+        max: u64,
+    },
     /// A value that cannot be encoded.
     #[error("the {what} cannot be encoded: {why}")]
     Encode {

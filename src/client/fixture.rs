@@ -75,6 +75,11 @@ impl FakeServer {
     }
 }
 
+/// The answer to an append: so many elements from this offset on, in commit 7 of epoch 1.
+pub(crate) fn acked(first: u64, count: u32) -> Answer {
+    Answer::Appended { first, count, seq: Seq(7), epoch: Epoch(1) }
+}
+
 impl Peer {
     pub async fn welcome(&mut self) {
         let start = Start { epoch: Epoch(1), ..Start::default() };

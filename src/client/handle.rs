@@ -163,6 +163,16 @@ impl Client {
         self.holds.connection()
     }
 
+    /// Brings nothing, once everything that this client, or a clone of it, has asked for so far is durable or refused:
+    /// appends, stops, submissions, holds and releases. It has its place in the session's order when this returns;
+    /// what was refused was said to whoever asked for it. While the scheduler is away it waits, as all calls do.
+    ///
+    /// # Errors
+    /// When the session is over: then it is not known of all.
+    pub fn flush(&self) -> Reply<()> {
+        self.connection().flush(None)
+    }
+
     /// Waits for the answers to all commands so far, and ends the session, for all its clones. What it
     /// held is released. A program should call it before it ends.
     pub async fn close(&self) {

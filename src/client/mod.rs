@@ -23,7 +23,7 @@
 //! let numbers = client.channel::<u64>("numbers").await?;
 //! let one = numbers.append_value(&1);
 //! let two = numbers.append_value(&2);
-//! assert_eq!((two.await?, one.await?), (1, 0));
+//! assert_eq!((two.await?.offset, one.await?.offset), (1, 0));
 //!
 //! // All records with their times, and the marker where history ends.
 //! let mut records = numbers.from(Offset::At(1)).records();
@@ -36,6 +36,8 @@
 //! It is no worker: a worker is a client that also runs things. It never imports `log`, `scheduler`,
 //! `server` or `worker`.
 
+pub mod ack;
+pub mod batch;
 pub mod blocking;
 pub mod channel;
 pub mod connection;
@@ -57,6 +59,8 @@ pub mod submit;
 mod tests;
 pub mod workers;
 
+pub use ack::Ack;
+pub use batch::AppendBatch;
 pub use channel::{Channel, Entry, Reading};
 pub use connection::Connection;
 pub use elements::{Futures, Values, Zip};

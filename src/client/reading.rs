@@ -14,7 +14,7 @@ use crate::protocol::batch::{BadBatch, Batch, Damage};
 use crate::protocol::message::Position;
 use crate::protocol::payload::Lent;
 use crate::protocol::unread::Unread;
-use crate::protocol::{ChannelEvent, ChannelName, LogId, TaskEvent, TimeMs};
+use crate::protocol::{ChannelEvent, ChannelName, Headers, LogId, TaskEvent, TimeMs};
 
 /// Where to begin to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +77,13 @@ pub struct Record<E = ChannelEvent> {
     pub index: Option<u64>,
     /// What it says.
     pub event: E,
+}
+
+impl Record {
+    /// The headers, if it is an element; most have none.
+    pub fn headers(&self) -> Option<&Headers> {
+        self.event.appended().map(|appended| appended.headers)
+    }
 }
 
 /// What reading brings.

@@ -46,6 +46,9 @@ pub enum Command {
         log: LogId,
         /// At least one element.
         elements: Elements,
+        /// Only if nobody has written at this offset or behind it: no element is there, and no stop. Progress of
+        /// futures, which nobody writes by hand, may be. Else [`Rejection::Conflict`].
+        expect: Option<u64>,
     },
     /// Let this channel take no more elements. Answer: [`Answer::Stopped`]; also when it has stopped.
     Stop {
@@ -177,6 +180,16 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// The log of the channel that it writes to, if it does.
+    pub fn written_log(&self) -> Option<LogId> {
+        match self {
+            Command::Append { log, .. } | Command::Stop { log } => Some(*log),
+            _ => None,
+        }
+    }
+}
+
 /// A question; it changes nothing. The answer is as of a moment that is durable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Query {
@@ -274,6 +287,11 @@ pub enum Answer {
         first: u64,
         /// How many there are.
         count: u32,
+        /// The commit that holds them. Of an append that is answered again, after an upgrade from a store before
+        /// version 5, perhaps a later one.
+        seq: Seq,
+        /// The epoch of that commit.
+        epoch: Epoch,
     },
     /// The channel is stopped.
     Stopped {
@@ -468,4 +486,34 @@ pub enum Rejection {
         /// Where it was to be.
         from: u64,
     },
+    /// An append expected that nobody has written from an offset on, and somebody has; or the offset is past the head.
+    #[error("{}", conflict(.channel, *.expected, *.head))]
+    Conflict {
+        /// The channel.
+        channel: ChannelName,
+        /// The offset that was expected.
+        expected: u64,
+        /// The head: the offset of the next record.
+        head: u64,
+    },
+}
+
+impl Rejection {
+    /// Whether what was refused may be in the log all the same.
+    pub fn may_be_done(&self) -> bool {
+        matches!(self, Rejection::LogFailed(_) | Rejection::ShuttingDown | Rejection::SessionEnded(_))
+    }
+}
+
+fn conflict(channel: &ChannelName, expected: u64, head: u64) -> String {
+    match expected <= head {
+        true => format!(
+            "channel `{channel}` was written to at offset {expected} or behind it, and nothing was appended: read on \
+             from {expected}, and expect {head}, its head now, if it is still to be appended"
+        ),
+        false => format!(
+            "offset {expected} is past the head of channel `{channel}`, {head}, and nothing was appended: expect {head} \
+             once all before it is read"
+        ),
+    }
 }

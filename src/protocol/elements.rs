@@ -6,6 +6,8 @@
 //! | varint | how many bytes |
 //! | … | the elements in postcard, one after the other: each as it ends its record in the log |
 //!
+//! Before an element that has [`Headers`] stand a byte that no element begins with, 2, and the headers in postcard.
+//!
 //! So the client puts each into the command it waits in, the scheduler copies each into its batch, and neither makes
 //! an [`Element`] of it. What arrives is looked through once, when it is decoded: whatever is in here is whole.
 
@@ -13,6 +15,10 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::channel::{Element, LentElement};
+use super::headers::Headers;
+
+/// What stands before the headers of an element: no element begins so.
+const HEADERS: u8 = 2;
 
 /// What stands before the bytes of a payload, with some to spare.
 const AROUND_PAYLOAD_BYTES: usize = 8;
@@ -22,8 +28,12 @@ const AROUND_PAYLOAD_BYTES: usize = 8;
 pub struct Elements {
     count: u32,
     futures: u32,
+    /// How many of them have headers.
+    headed: u32,
     /// Of the payloads alone.
     payload_bytes: usize,
+    /// Of the keys and values of all headers.
+    header_bytes: usize,
     bytes: Vec<u8>,
 }
 
@@ -43,9 +53,41 @@ impl Elements {
         self.futures == 0
     }
 
+    /// Whether all of them are values without headers.
+    pub fn are_bare_values(&self) -> bool {
+        self.futures == 0 && self.headed == 0
+    }
+
+    /// Whether any of them has headers.
+    pub fn have_headers(&self) -> bool {
+        self.headed > 0
+    }
+
+    /// How many bytes all of it has, encoded.
+    pub fn encoded_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// How many bytes the payloads of its values have together.
     pub fn payload_bytes(&self) -> usize {
         self.payload_bytes
+    }
+
+    /// How many bytes the payloads and all headers have together.
+    pub fn content_bytes(&self) -> usize {
+        self.payload_bytes + self.header_bytes
+    }
+
+    /// Adds one with headers behind the others.
+    pub fn push_with(&mut self, headers: &Headers, element: &Element) {
+        if !headers.is_empty() {
+            self.headed += 1;
+            self.header_bytes += headers.bytes();
+            self.bytes.push(HEADERS);
+            self.bytes = postcard::to_extend(headers, std::mem::take(&mut self.bytes))
+                .expect("headers hold nothing that postcard cannot carry");
+        }
+        self.push(element);
     }
 
     /// Adds one behind the others.
@@ -67,16 +109,19 @@ impl Elements {
     pub fn append(&mut self, others: &Elements) {
         self.count += others.count;
         self.futures += others.futures;
+        self.headed += others.headed;
         self.payload_bytes += others.payload_bytes;
+        self.header_bytes += others.header_bytes;
         self.bytes.extend_from_slice(&others.bytes);
     }
 
-    /// The bytes of each, and those of its payload if it is a value.
+    /// The bytes of each without its headers, and those of its payload if it is a value.
     pub fn encoded(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
         let mut rest = &self.bytes[..];
         std::iter::from_fn(move || {
-            let (element, behind) = take(rest)?;
-            let bytes = &rest[..rest.len() - behind.len()];
+            let (_, begin) = take_headers(rest)?;
+            let (element, behind) = take(begin)?;
+            let bytes = &begin[..begin.len() - behind.len()];
             rest = behind;
             Some(match element {
                 LentElement::Future(_) => (bytes, None),
@@ -85,15 +130,29 @@ impl Elements {
         })
     }
 
-    /// Each as what it is.
-    pub fn iter(&self) -> impl Iterator<Item = Element> {
-        self.encoded().map(|(bytes, _)| postcard::from_bytes(bytes).expect("it was looked through"))
+    /// Each as what it is, with its headers.
+    pub fn iter(&self) -> impl Iterator<Item = (Headers, Element)> {
+        let mut rest = &self.bytes[..];
+        std::iter::from_fn(move || {
+            let (headers, begin) = take_headers(rest)?;
+            let (element, behind) = postcard::take_from_bytes(begin).ok()?;
+            rest = behind;
+            Some((headers, element))
+        })
     }
 }
 
 /// The element that these bytes begin with, and what is behind it; nothing when there is none.
 fn take(bytes: &[u8]) -> Option<(LentElement<'_>, &[u8])> {
     postcard::take_from_bytes(bytes).ok()
+}
+
+/// The headers that these bytes begin with, if they do, and what is behind them; nothing when they are cut off.
+fn take_headers(bytes: &[u8]) -> Option<(Headers, &[u8])> {
+    match bytes {
+        [HEADERS, headers @ ..] => postcard::take_from_bytes(headers).ok(),
+        _ => Some((Headers::new(), bytes)),
+    }
 }
 
 impl From<&[Element]> for Elements {
@@ -107,6 +166,14 @@ impl From<&[Element]> for Elements {
 impl From<Vec<Element>> for Elements {
     fn from(elements: Vec<Element>) -> Self {
         Elements::from(&elements[..])
+    }
+}
+
+impl From<Vec<(Headers, Element)>> for Elements {
+    fn from(elements: Vec<(Headers, Element)>) -> Self {
+        let mut all = Elements::default();
+        elements.iter().for_each(|(headers, element)| all.push_with(headers, element));
+        all
     }
 }
 
@@ -136,8 +203,12 @@ impl<'de> Deserialize<'de> for Elements {
         let (count, bytes) = <(u32, &[u8])>::deserialize(deserializer)?;
         let mut found = Elements { bytes: bytes.to_vec(), ..Elements::default() };
         let mut rest = bytes;
-        while let Some((element, behind)) = take(rest) {
+        while let Some((headers, begin)) = take_headers(rest)
+            && let Some((element, behind)) = take(begin)
+        {
             found.count += 1;
+            found.headed += u32::from(!headers.is_empty());
+            found.header_bytes += headers.bytes();
             match element {
                 LentElement::Future(_) => found.futures += 1,
                 LentElement::Value(payload) => found.payload_bytes += payload.bytes.len(),
@@ -168,7 +239,8 @@ mod tests {
         let elements = Elements::from(all());
         let bytes = postcard::to_stdvec(&elements).unwrap();
         let read: Elements = postcard::from_bytes(&bytes).unwrap();
-        assert_eq!((&read, read.iter().collect::<Vec<_>>()), (&elements, all()));
+        let bare = all().into_iter().map(|element| (Headers::new(), element));
+        assert_eq!((&read, read.iter().collect::<Vec<_>>()), (&elements, bare.collect()));
         assert_eq!((read.len(), read.are_values(), read.payload_bytes()), (4, false, 305));
         for ((encoded, payload), element) in read.encoded().zip(all()) {
             assert_eq!(encoded, postcard::to_stdvec(&element).unwrap());
@@ -180,23 +252,47 @@ mod tests {
         assert_eq!(halves, elements);
     }
 
+    /// All of them, the second and the third with headers.
+    fn headed() -> Vec<(Headers, Element)> {
+        let headers = [[].as_slice(), &[("k", "v")], &[("a", "1"), ("b", "")], &[]];
+        headers.into_iter().map(|headers| headers.iter().copied().collect()).zip(all()).collect()
+    }
+
+    #[test]
+    fn headers_stay_with_their_elements_and_cost_the_others_nothing() {
+        let elements = Elements::from(headed());
+        let read: Elements = postcard::from_bytes(&postcard::to_stdvec(&elements).unwrap()).unwrap();
+        assert_eq!((&read, read.iter().collect::<Vec<_>>()), (&elements, headed()));
+        let bare = Elements::from(all());
+        assert_eq!(read.encoded().collect::<Vec<_>>(), bare.encoded().collect::<Vec<_>>());
+        assert_eq!((read.payload_bytes(), read.content_bytes(), bare.content_bytes()), (305, 310, 305));
+        // A byte, how many, and for each two lengths.
+        assert_eq!(read.bytes.len(), bare.bytes.len() + 5 + (1 + 1 + 2) + (1 + 1 + 4));
+        let value = |headers: &[(&str, &str)]| vec![(headers.iter().copied().collect(), all().remove(0))];
+        let are = |headers| Elements::from(value(headers)).are_bare_values();
+        assert!(are(&[]) && !are(&[("k", "v")]) && !bare.are_bare_values() && read.have_headers());
+        let mut halves = Elements::from(headed()[..2].to_vec());
+        halves.append(&Elements::from(headed()[2..].to_vec()));
+        assert_eq!(halves, elements);
+    }
+
     #[test]
     fn what_is_cut_or_counted_wrong_is_not_taken() {
-        let elements = Elements::from(all());
-        for cut in 1..elements.bytes.len() {
-            let whole = elements.encoded().scan(0, |end, (bytes, _)| {
-                *end += bytes.len();
-                Some(*end)
-            });
-            let fewer = whole.filter(|end| *end <= cut).count() as u32;
-            for count in [fewer, 4] {
-                let bytes = postcard::to_stdvec(&(count, Run(&elements.bytes[..cut]))).unwrap();
-                let is_whole = elements.encoded().map(|(bytes, _)| bytes.len()).scan(0, |end, length| {
-                    *end += length;
-                    Some(*end)
-                });
-                let expected = count == fewer && is_whole.into_iter().any(|end| end == cut);
-                assert_eq!(postcard::from_bytes::<Elements>(&bytes).is_ok(), expected, "{count} in {cut}");
+        for elements in [Elements::from(all()), Elements::from(headed())] {
+            let mut ends = vec![0];
+            for element in elements.iter() {
+                let alone = Elements::from(vec![element]);
+                ends.push(ends[ends.len() - 1] + alone.bytes.len());
+            }
+            assert_eq!(ends[4], elements.bytes.len());
+            for cut in 1..elements.bytes.len() {
+                let fewer = ends[1..].iter().filter(|end| **end <= cut).count() as u32;
+                for count in [fewer, 4] {
+                    let bytes = postcard::to_stdvec(&(count, Run(&elements.bytes[..cut]))).unwrap();
+                    let expected = count == fewer && ends.contains(&cut);
+                    let read = postcard::from_bytes::<Elements>(&bytes);
+                    assert_eq!(read.is_ok(), expected, "{count} in {cut}");
+                }
             }
         }
     }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::channel::{ChannelName, Element, Progress, Retention, TrimCause};
 use super::cursor::CursorName;
 use super::digest::Digest;
+use super::headers::Headers;
 use super::ids::{AttemptNumber, Epoch, LogId, Producer, Seq, SessionId, TaskId};
 use super::payload::Payload;
 use super::result::{LossReason, StoredResult};
@@ -304,12 +305,59 @@ pub enum ChannelEvent {
         /// The digest of them all.
         digest: Digest,
     },
+    /// An element with headers. As [`ChannelEvent::Appended`] otherwise.
+    AppendedWith {
+        /// Who appended it.
+        origin: Origin,
+        /// Its headers; at least one.
+        headers: Headers,
+        /// The element.
+        element: Element,
+    },
+}
+
+/// An element as its record has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended<'a> {
+    /// Who appended it.
+    pub origin: Origin,
+    /// Its headers; most elements have none.
+    pub headers: &'a Headers,
+    /// The element.
+    pub element: &'a Element,
 }
 
 impl ChannelEvent {
     /// Whether the record is an element and so has an index.
     pub fn is_element(&self) -> bool {
-        matches!(self, ChannelEvent::Appended { .. })
+        matches!(self, ChannelEvent::Appended { .. } | ChannelEvent::AppendedWith { .. })
+    }
+
+    /// The element, if the record is one.
+    pub fn appended(&self) -> Option<Appended<'_>> {
+        static NONE: Headers = Headers::new();
+        match self {
+            ChannelEvent::Appended { origin, element } => {
+                Some(Appended { origin: *origin, headers: &NONE, element })
+            }
+            ChannelEvent::AppendedWith { origin, headers, element } => {
+                Some(Appended { origin: *origin, headers, element })
+            }
+            ChannelEvent::Progress { .. }
+            | ChannelEvent::Stopped { .. }
+            | ChannelEvent::Resumed { .. }
+            | ChannelEvent::Trimmed { .. }
+            | ChannelEvent::Changed { .. }
+            | ChannelEvent::Deleted { .. } => None,
+        }
+    }
+
+    /// The record of an element, with headers or without.
+    pub fn of_element(origin: Origin, headers: Headers, element: Element) -> Self {
+        match headers.is_empty() {
+            true => ChannelEvent::Appended { origin, element },
+            false => ChannelEvent::AppendedWith { origin, headers, element },
+        }
     }
 
     /// What stands before the element in the record of each that a command appended.
@@ -324,6 +372,15 @@ impl ChannelEvent {
 }
 
 impl Digest {
+    /// The digest with one more element as its record has it: its headers, then itself.
+    #[must_use]
+    pub fn with_appended(self, appended: &Appended<'_>) -> Digest {
+        let words = |digest: Digest, (key, value): (&str, &str)| {
+            digest.with(b"header").with(key.as_bytes()).with(value.as_bytes())
+        };
+        appended.headers.iter().fold(self, words).with_element(appended.element)
+    }
+
     /// The digest with one more element: its kind, and its task's id or its payload's bytes.
     #[must_use]
     pub fn with_element(self, element: &Element) -> Digest {

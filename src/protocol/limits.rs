@@ -26,7 +26,19 @@ pub const ARGUMENTS_MAX: usize = 64;
 /// Most elements of one append command, so that one command cannot hold up a commit.
 pub const ELEMENTS_PER_APPEND_MAX: usize = 4096;
 
-/// Most bytes of the payloads of one append command: 1 MiB.
+/// Most headers of one element: 16.
+pub const HEADERS_MAX: usize = 16;
+
+/// Most bytes of a header's key: 64.
+pub const HEADER_KEY_BYTES_MAX: usize = 64;
+
+/// Most bytes of a header's value: 1 KiB.
+pub const HEADER_VALUE_BYTES_MAX: usize = 1024;
+
+/// Most bytes of all keys and values of one element's headers: 2 KiB, so that they fit a record with the largest value.
+pub const HEADERS_BYTES_MAX: usize = 2 * 1024;
+
+/// Most bytes of the payloads and headers of one append command: 1 MiB.
 pub const APPEND_BYTES_MAX: usize = 1024 * 1024;
 
 /// Most tasks named by one release or watch command.

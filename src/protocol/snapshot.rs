@@ -11,7 +11,7 @@ use super::TimeMs;
 use super::channel::{ChannelName, Retention};
 use super::cursor::CursorName;
 use super::digest::Digest;
-use super::ids::{AttemptNumber, LogId, Producer, SessionId, TaskId, TaskKey};
+use super::ids::{AttemptNumber, LogId, Producer, Seq, SessionId, TaskId, TaskKey};
 use super::payload::Payload;
 use super::result::StoredResult;
 use super::session::{EndReason, FunctionOffer, SessionKind};
@@ -51,7 +51,8 @@ pub enum SnapshotItem {
     Answered {
         /// The session.
         producer: Producer,
-        /// Each command's number, and for an append the first offset and how many elements.
+        /// Each command's number. For an append, in the snapshots of store versions before 5, the first offset and
+        /// how many elements: its commit is taken to be the snapshot's, by which it was durable.
         answers: Vec<(u64, Option<(u64, u32)>)>,
     },
     /// A channel.
@@ -98,6 +99,8 @@ pub enum SnapshotItem {
         bytes: u64,
         /// What it is to keep.
         retention: Retention,
+        /// The offset behind the last record that somebody wrote by hand: an element, or an end.
+        written_to: u64,
         /// Whether the channel is deleted.
         deleted: bool,
         /// Up to where its elements had come by when.
@@ -118,6 +121,13 @@ pub enum SnapshotItem {
         offset: u64,
         /// For how long the channel keeps what it has not passed, in ms.
         pin_ms: u64,
+    },
+    /// What appends of a session brought.
+    Acknowledged {
+        /// The session.
+        producer: Producer,
+        /// Each command's number, the first offset, how many elements, and their commit.
+        appends: Vec<(u64, u64, u32, Seq)>,
     },
 }
 

@@ -95,6 +95,12 @@ impl Starts {
         self.0.last().copied().unwrap_or_default()
     }
 
+    /// The epoch of a commit. Of one that is older than all starts that are remembered, that of the first of them.
+    pub fn epoch_of(&self, seq: Seq) -> Epoch {
+        let wrote = self.0.iter().rfind(|start| start.after < seq).or(self.0.first());
+        wrote.map_or(Epoch::default(), |start| start.epoch)
+    }
+
     /// The newest commit of this store as a session sees it that reads it. Its start may be forgotten: then its epoch
     /// is what is known of it.
     pub fn seen(&self, epoch: Epoch, seq: Seq) -> Seen {
@@ -151,6 +157,14 @@ mod tests {
     /// The commits that are missed.
     fn missed(start: Start, seq: u64) -> Option<(u64, u64)> {
         starts().check(&Seen { start, seq: Seq(seq) }).err().map(|regress| (regress.from.0, regress.to.0))
+    }
+
+    #[test]
+    fn a_commit_is_of_the_last_start_before_it() {
+        for (seq, epoch) in [(0, 1), (1, 1), (40, 1), (41, 2), (90, 2), (91, 3), (5000, 3)] {
+            assert_eq!(starts().epoch_of(Seq(seq)), Epoch(epoch), "{seq}");
+        }
+        assert_eq!(Starts::default().epoch_of(Seq(1)), Epoch(0));
     }
 
     #[test]

@@ -106,6 +106,11 @@ mod tests {
             appended(Element::Future(TaskKey::unique("add", [1; 16]))),
             appended(Element::Value(Payload::raw(vec![7; 300]))),
             ChannelEvent::Stopped { origin, count: 3, digest: Digest(1) },
+            ChannelEvent::AppendedWith {
+                origin,
+                headers: [("k", "v")].into_iter().collect(),
+                element: Element::Value(Payload::encode("text").unwrap()),
+            },
             appended(Element::Value(Payload::raw(vec![]))),
         ];
         let mut unread = Unread::all_of(batch(&records));
@@ -124,7 +129,7 @@ mod tests {
                 assert_eq!(unread.take().unwrap(), Ok((offset, record)));
             }
         }
-        assert_eq!((unread.next_offset(), unread.take_value().is_some()), (15, false));
+        assert_eq!((unread.next_offset(), unread.take_value().is_some()), (16, false));
         assert_eq!(unread.take::<ChannelEvent>(), None);
     }
 

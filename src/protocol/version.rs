@@ -12,8 +12,8 @@
 //! | wire | 4 | 0.1 | results that workers keep, and how they are fetched; workers that are given tasks ahead; channels found by name during a recovery |
 //! | wire | 5 | 0.1 | batches of store version 4 |
 //! | wire | 6 | 0.1 | the elements of an append as one run of bytes |
-//! | store | 5 | 0.1 | channels that keep less than all, that are resumed and deleted; snapshots with what is kept: see `migrations/0005/` |
-//! | wire | 7 | 0.1 | how much a channel keeps, trimming, resuming and deleting it |
+//! | store | 5 | 0.1 | channels that keep less than all, cursors, elements with headers, the commits of appends: see `migrations/0005/` |
+//! | wire | 7 | 0.1 | what a channel keeps, cursors, headers, appends that expect an offset, their commits |
 
 /// The version of the store that this build writes. Older ones are upgraded, newer ones refused.
 pub const STORE_VERSION: u16 = 5;

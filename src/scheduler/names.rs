@@ -78,6 +78,7 @@ fn of_snapshot(log: &dyn Log, at: Seq) -> Result<(Names, u64), Error> {
                 SnapshotItem::Head { tasks_head: head, .. } => tasks_head = Some(head),
                 SnapshotItem::Session { .. }
                 | SnapshotItem::Answered { .. }
+                | SnapshotItem::Acknowledged { .. }
                 | SnapshotItem::Kept { .. }
                 | SnapshotItem::Runs { .. }
                 | SnapshotItem::Futures { .. }

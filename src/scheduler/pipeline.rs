@@ -111,6 +111,7 @@ impl Pipeline {
 
     fn step(&mut self, step: impl FnOnce(&mut Core, &mut Output)) {
         let mut out = Output::default();
+        self.core.facts_mut().next = self.handed_out.next();
         step(&mut self.core, &mut out);
         for placed in &out.events {
             self.record(placed);

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::core::{Channel, Event, Restoring, State};
 use crate::log::{Error, Log};
 use crate::protocol::batch::{BadBatch, Batch, Damage, Header};
+use crate::protocol::event::Appended;
 use crate::protocol::snapshot::SnapshotItem;
 use crate::protocol::start::RecoveryProgress;
 use crate::protocol::{ChannelEvent, Element, LogId, Seq, TaskEvent, TaskId, TaskKey};
@@ -137,7 +138,7 @@ fn recount_kept(
 
 /// The state that a snapshot shows, and the channels of which it does not say what they keep.
 fn restore(log: &dyn Log, at: Seq, watch: Watch<'_>) -> Result<(State, BTreeSet<LogId>), Error> {
-    let mut restoring = Restoring::default();
+    let mut restoring = Restoring::new(at);
     let (mut bytes, mut stopped, mut bad) = (0, Ok(()), None);
     log.read_snapshot(at, &mut |piece| {
         if stopped.is_err() || bad.is_some() {
@@ -255,23 +256,24 @@ impl Fold<'_> {
     }
 
     fn apply(&mut self, log: LogId, batch: &Batch) -> Result<(), BadBatch> {
+        let seq = batch.header().seq;
         if let Some(damage) = batch.damage() {
             self.lost.ranges.push((log, damage));
             self.state.skip_lost(log, batch.header());
         } else if log == LogId::TASKS {
             for record in batch.records::<TaskEvent>() {
-                self.state.apply(&Event::Task(record?.1));
+                self.state.apply(seq, &Event::Task(record?.1));
             }
         } else {
             for record in batch.records::<ChannelEvent>() {
                 let event = record?.1;
-                if let ChannelEvent::Appended { element: Element::Future(key), .. } = &event
+                if let Some(Appended { element: Element::Future(key), .. }) = event.appended()
                     && !self.lost.ranges.is_empty()
                     && !self.state.tasks.contains_key(&key.id)
                 {
                     self.lost.tasks.insert(key.id, key.clone());
                 }
-                self.state.apply(&Event::Channel(log, event));
+                self.state.apply(seq, &Event::Channel(log, event));
             }
         }
         Ok(())

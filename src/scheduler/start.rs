@@ -111,7 +111,7 @@ async fn run(
     let snapshots = Snapshots::new(log.clone(), snapshots, &recovered);
     let receipt = receipt_of(log.as_ref(), &recovered, damage);
     let (starts, seq, store) = (log.starts(), log.last().seq, log.describe());
-    let facts = LogFacts { starts, seq, receipt: receipt.clone(), store, shortage: None };
+    let facts = LogFacts { starts, seq, next: seq.next(), receipt: receipt.clone(), store, shortage: None };
     let pipeline = Pipeline::new(Core::new(recovered.state, settings, facts, now()), receipt.epoch, seq);
     let free = writer::free_bytes(log.as_ref(), &mut false);
     let writer = writer::spawn(log, reader.clone());

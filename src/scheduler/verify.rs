@@ -117,18 +117,13 @@ impl Records {
         let mut reading = Reading { log, next: header.end_offset(), elements: header.base_index, digest };
         for record in batch.records::<ChannelEvent>() {
             let (offset, event) = record?;
-            match event {
-                ChannelEvent::Appended { element, .. } => {
-                    reading.elements += 1;
-                    reading.digest = reading.digest.map(|digest| digest.with_element(&element));
-                }
-                ChannelEvent::Progress { .. }
-                | ChannelEvent::Resumed { .. }
-                | ChannelEvent::Trimmed { .. }
-                | ChannelEvent::Changed { .. } => {}
-                ChannelEvent::Stopped { count, digest, .. } | ChannelEvent::Deleted { count, digest, .. } => {
-                    found_at_end(&reading, offset, count, digest).into_iter().for_each(&mut *found);
-                }
+            if let Some(appended) = event.appended() {
+                reading.elements += 1;
+                reading.digest = reading.digest.map(|digest| digest.with_appended(&appended));
+            } else if let ChannelEvent::Stopped { count, digest, .. }
+            | ChannelEvent::Deleted { count, digest, .. } = event
+            {
+                found_at_end(&reading, offset, count, digest).into_iter().for_each(&mut *found);
             }
         }
         let elements = reading.elements - header.base_index;

@@ -217,7 +217,7 @@ async fn a_disk_that_is_nearly_full_refuses_appends_serves_readers_and_goes_on_w
     disk.make_room();
     scheduler.said("the disk has room again").await;
     let channel = client.channel::<String>("notes").await.unwrap();
-    assert_eq!(channel.append_value(&text(1, acked)).await.unwrap(), acked);
+    assert_eq!(channel.append_value(&text(1, acked)).await.unwrap().offset, acked);
     let expected: Vec<_> = (0..=acked).map(|number| (1, number)).collect();
     assert_eq!(all(&client).await, expected);
     let ended = scheduler.interrupt().await;

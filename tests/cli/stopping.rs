@@ -23,7 +23,7 @@ async fn append_all(client: Client, n: u64, acked: Arc<AtomicUsize>) -> Vec<(u64
     let channel = client.channel::<u64>("load").await.unwrap();
     let appends = futures_util::stream::iter((0..VALUES).map(|value| n * VALUES + value)).map(|value| {
         let append = channel.append_value(&value);
-        async move { (append.await.expect("it waits for the next scheduler"), value) }
+        async move { (append.await.expect("it waits for the next scheduler").offset, value) }
     });
     let acked = appends.buffered(IN_FLIGHT).inspect(|_| {
         acked.fetch_add(1, Ordering::Relaxed);

@@ -157,7 +157,7 @@ fn append_on(channel: Channel<u64>) -> JoinHandle<Result<BTreeMap<u64, u64>>> {
             let values: Vec<u64> = (step * 8..(step + 1) * 8).collect();
             let appends: Vec<_> = values.iter().map(|value| channel.append_value(value)).collect();
             for (value, append) in values.into_iter().zip(appends) {
-                offsets.insert(value, append.await?);
+                offsets.insert(value, append.await?.offset);
             }
         }
         Ok(offsets)

@@ -111,7 +111,7 @@ async fn everyone_sees_one_order() -> Result<()> {
         // All on their way at once, in this order.
         let appends: Vec<_> = (0..100).map(|n| channel.append_value(&(writer * 1000 + n))).collect();
         let offsets = futures_util::future::try_join_all(appends).await?;
-        assert!(offsets.is_sorted());
+        assert!(offsets.is_sorted_by_key(|ack| ack.offset));
         Ok::<_, headwater::Error>(())
     });
     futures_util::future::try_join_all(writers).await?;
@@ -150,7 +150,7 @@ fn synchronous_code_has_the_same() -> Result<()> {
     let client = blocking::Client::local()?;
     let three = client.submit(add, (1.0, 2.0)).send()?;
     let sums = client.channel::<f64>("sums")?;
-    assert_eq!(sums.append(&three)?, 0);
+    assert_eq!(sums.append(&three)?.offset, 0);
     assert_eq!(three.wait()?, 3.0);
     sums.append_value(&7.0)?;
     sums.stop()?;

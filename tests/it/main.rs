@@ -5,6 +5,7 @@ mod cluster;
 mod conformance;
 mod engines;
 mod faults;
+mod flush;
 mod formats;
 mod log_reader;
 mod memory;

@@ -177,7 +177,7 @@ async fn channels_are_read_while_the_scheduler_recovers() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!append.is_finished(), "there is no state yet");
     gate.open();
-    assert_eq!(soon(append).await.unwrap().unwrap(), 3);
+    assert_eq!(soon(append).await.unwrap().unwrap().offset, 3);
     let Some(Ok(Item::Record(record))) = soon(records.next()).await else { panic!() };
     assert_eq!(record.offset, 3, "the same stream goes on");
     assert!(soon(cluster.scheduler.receipt).await.is_ok());
@@ -214,11 +214,11 @@ async fn a_client_that_was_never_here_finds_channels_by_name_while_the_scheduler
     assert!(cluster.scheduler.handle.recovering().is_some(), "it still recovers");
     assert!(!made.is_finished() && !missing.is_finished() && !count.is_finished());
     gate.open();
-    assert_eq!(soon(made).await.unwrap().unwrap().append_value(&1).await.unwrap(), 0);
+    assert_eq!(soon(made).await.unwrap().unwrap().append_value(&1).await.unwrap().offset, 0);
     let refused = soon(missing).await.unwrap().unwrap_err().to_string();
     assert!(refused.contains("there is no channel `missing`"), "{refused}");
     assert_eq!(soon(count).await.unwrap().unwrap(), 3);
-    assert_eq!(soon(letters.append_value(&"b".to_owned())).await.unwrap(), 1);
+    assert_eq!(soon(letters.append_value(&"b".to_owned())).await.unwrap().offset, 1);
     let Some(Ok(Item::Record(record))) = soon(records.next()).await else { panic!() };
     assert_eq!(record.offset, 1, "the same stream goes on");
     drop((client, letters, records, values));

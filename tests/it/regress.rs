@@ -55,7 +55,7 @@ async fn everyone_is_told_of_an_older_copy_and_nobody_takes_it_for_the_newer_one
 
     // The client goes on after the copy was made: it appends, and another one reads. A worker joins.
     let local = start(&dir, &address).await;
-    assert_eq!(soon(channel.append_value(&4)).await.unwrap(), 3);
+    assert_eq!(soon(channel.append_value(&4)).await.unwrap().offset, 3);
     let reader = Client::connect(&address).await.unwrap();
     let mut records = reader.channel::<i64>("numbers").await.unwrap().from(Offset::Start).records();
     for offset in 0..4 {
@@ -94,7 +94,7 @@ async fn everyone_is_told_of_an_older_copy_and_nobody_takes_it_for_the_newer_one
     // Whoever connects anew finds what is there, and the worker does so by itself.
     let client = Client::connect(&address).await.unwrap();
     let channel = client.channel::<i64>("numbers").await.unwrap();
-    assert_eq!(channel.append_value(&6).await.unwrap(), 3);
+    assert_eq!(channel.append_value(&6).await.unwrap().offset, 3);
     assert_eq!(soon(client.submit(doubled, (4,)).await.unwrap()).await.unwrap(), 8);
     drop(stop);
     soon(working).await.unwrap().unwrap();

@@ -232,7 +232,7 @@ async fn a_channel_is_stopped_resumed_deleted_and_made_again_without_reusing_an_
     });
     forgotten.await.expect("its futures are released");
     let again = client.channel::<u64>("again").await?;
-    let offset: u64 = again.append_value(&4).await?.into();
+    let offset = again.append_value(&4).await?.offset;
     assert!(offset > head, "offsets go on");
     assert_eq!(again.info().await?.elements, 3);
     assert_eq!(again.cursors().await?, []);

@@ -56,8 +56,10 @@ fn futures(log: &Memory, channel: LogId) -> BTreeMap<TaskId, Told> {
     let mut first = 0;
     for (since, event) in records::<ChannelEvent>(log, channel) {
         match event {
-            ChannelEvent::Appended { element: Element::Value(_), .. } => kept.push_back(None),
-            ChannelEvent::Appended { element: Element::Future(key), .. } => {
+            ChannelEvent::Appended { element: Element::Value(_), .. }
+            | ChannelEvent::AppendedWith { element: Element::Value(_), .. } => kept.push_back(None),
+            ChannelEvent::Appended { element: Element::Future(key), .. }
+            | ChannelEvent::AppendedWith { element: Element::Future(key), .. } => {
                 kept.push_back(Some(key.id));
                 futures.entry(key.id).or_insert(Told { since, started: BTreeSet::new(), last: None });
             }

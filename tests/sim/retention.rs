@@ -21,14 +21,14 @@ pub fn audit(log: &Memory, id: LogId, channel: &Channel) {
         let time_ms = batch.header().time_ms;
         for record in batch.records::<ChannelEvent>() {
             let (offset, event) = record.expect("records decode");
+            if let Some(appended) = event.appended() {
+                let bytes = match appended.element {
+                    Element::Future(_) => 0,
+                    Element::Value(payload) => payload.bytes.len() as u64,
+                };
+                elements.push(Known { offset, bytes, time_ms });
+            }
             match event {
-                ChannelEvent::Appended { element, .. } => {
-                    let bytes = match element {
-                        Element::Future(_) => 0,
-                        Element::Value(payload) => payload.bytes.len() as u64,
-                    };
-                    elements.push(Known { offset, bytes, time_ms });
-                }
                 ChannelEvent::Changed { retention: now, .. } => retention = now,
                 ChannelEvent::Deleted { count, .. } => {
                     (first, retention) = ((offset, count), Retention::ALL);

@@ -7,7 +7,7 @@ use headwater::protocol::message::{Hello, ServerMessage};
 use headwater::protocol::session::{FunctionOffer, HeldAttempt, Role, WorkerOffer};
 use headwater::protocol::task::{Argument, ErrorKind, TaskError, TaskInfo, TaskOptions};
 use headwater::protocol::{
-    AttemptNumber, ChannelName, Element, LogId, Payload, SessionId, Submission, TaskId, TaskKey, TimeMs,
+    AttemptNumber, ChannelName, Element, LogId, Payload, Seq, SessionId, Submission, TaskId, TaskKey, TimeMs,
 };
 use headwater::scheduler::core::{Core, Effect, Event, LogFacts, Output, Restoring, Settings, State};
 use headwater::scheduler::{ConnectionId, Request};
@@ -70,7 +70,7 @@ impl Scene {
 
     pub fn fold(&self) -> State {
         let mut state = State::default();
-        self.logs.values().flatten().for_each(|event| state.apply(event));
+        self.logs.values().flatten().for_each(|event| state.apply(Seq(0), event));
         state
     }
 
@@ -156,7 +156,7 @@ impl Scene {
 
 /// The state that a snapshot of this one gives.
 fn restored(state: &State) -> State {
-    let mut restoring = Restoring::default();
+    let mut restoring = Restoring::new(Seq(0));
     state.clone().into_items().for_each(|item| restoring.add(item).expect("it makes sense"));
     restoring.finish().expect("it is whole").0
 }
@@ -206,9 +206,13 @@ pub fn open(name: &str) -> Command {
 }
 
 pub fn append(log: u32, name: &str) -> Command {
-    Command::Append { log: LogId(log), elements: vec![Element::Future(TaskKey::named(name))].into() }
+    Command::Append {
+        log: LogId(log),
+        elements: vec![Element::Future(TaskKey::named(name))].into(),
+        expect: None,
+    }
 }
 
 pub fn append_value(log: u32, n: u8) -> Command {
-    Command::Append { log: LogId(log), elements: vec![Element::Value(number(n))].into() }
+    Command::Append { log: LogId(log), elements: vec![Element::Value(number(n))].into(), expect: None }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headwater::protocol::{ChannelEvent, Element, LogId, Outcome, SessionId, TaskId};
+use headwater::protocol::{ChannelEvent, Element, Epoch, Headers, LogId, Outcome, Seq, SessionId, TaskId};
 
 /// What an element is known by in the shadow: the payload of a value, the task of a future.
 pub type Mark = Vec<u8>;
@@ -18,10 +18,16 @@ pub fn mark(element: &Element) -> Mark {
 /// What all clients were told, over the whole run.
 #[derive(Clone, Default)]
 pub struct Shadow {
-    /// Acknowledged elements, by log and offset.
-    pub acked: BTreeMap<(LogId, u64), Mark>,
+    /// Acknowledged elements and their headers, by log and offset.
+    pub acked: BTreeMap<(LogId, u64), (Mark, Headers)>,
     /// Values that were refused: they must not be there.
     pub refused: BTreeSet<Mark>,
+    /// The commit and epoch that each acknowledged append was said to be of, by log and first offset.
+    pub commits: BTreeMap<(LogId, u64), (Seq, Epoch)>,
+    /// Appends that expected an offset and were taken: the log, the offset, and the first that they got.
+    pub expected: Vec<(LogId, u64, u64)>,
+    /// Those that were refused for it: the log, the offset, and the head then.
+    pub conflicts: Vec<(LogId, u64, u64)>,
     /// Tasks of nobody else's that were refused: the same.
     pub refused_tasks: BTreeSet<TaskId>,
     /// The marks of values in the order in which each session appended them to each log.

@@ -67,7 +67,7 @@ impl Largest {
     }
 
     fn append(&mut self, elements: Vec<Element>) {
-        self.ask(CLIENT, Command::Append { log: LOG, elements: elements.into() });
+        self.ask(CLIENT, Command::Append { log: LOG, elements: elements.into(), expect: None });
     }
 }
 

@@ -38,11 +38,10 @@ pub fn task(state: &State, id: TaskId) -> String {
 /// The events of the records that an event becomes.
 pub fn records(placed: &Placed) -> Vec<Placed> {
     let Event::Values { log, origin, values } = &placed.event else { return vec![placed.clone()] };
-    let appended = |element| Event::Channel(*log, ChannelEvent::Appended { origin: *origin, element });
-    let place = |(at, element)| Placed {
+    let place = |(at, (headers, element))| Placed {
         offset: placed.offset + at,
         index: placed.index + at,
-        event: appended(element),
+        event: Event::Channel(*log, ChannelEvent::of_element(*origin, headers, element)),
     };
     (0..).zip(values.iter()).map(place).collect()
 }
@@ -110,10 +109,20 @@ fn task_event(state: &State, event: &TaskEvent) -> String {
     }
 }
 
+fn element_in_words(element: &Element) -> String {
+    match element {
+        Element::Future(key) => format!("future {}", key.label),
+        Element::Value(payload) => format!("value {payload:?}"),
+    }
+}
+
 fn channel_event(event: &ChannelEvent) -> String {
     match event {
-        ChannelEvent::Appended { element: Element::Future(key), .. } => format!("future {}", key.label),
-        ChannelEvent::Appended { element: Element::Value(payload), .. } => format!("value {payload:?}"),
+        ChannelEvent::Appended { element, .. } => element_in_words(element),
+        ChannelEvent::AppendedWith { headers, element, .. } => {
+            let headers: Vec<_> = headers.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            format!("{} with {}", element_in_words(element), headers.join(" "))
+        }
         ChannelEvent::Progress { key, progress } => match progress {
             Progress::Started { attempt, worker } => {
                 format!("{} started, attempt {attempt} on {worker}", key.label)

@@ -13,7 +13,8 @@ use headwater::protocol::result::Located;
 use headwater::protocol::session::{EndReason, Retire, Role};
 use headwater::protocol::task::{Argument, Outcome, TaskOptions};
 use headwater::protocol::{
-    ChannelEvent, ChannelName, Element, LogId, Payload, Producer, SessionId, Submission, TaskId, TaskKey,
+    ChannelEvent, ChannelName, Element, Headers, LogId, Payload, Producer, SessionId, Submission, TaskId,
+    TaskKey,
 };
 
 use crate::network::{Heard, Network, Wire};
@@ -38,6 +39,11 @@ pub fn give_up_connection(link: &mut Link, wire: &mut Option<Wire>, network: &mu
     }
 }
 
+/// None as a rule, else one or two.
+fn some_headers(rng: &mut Rng) -> Headers {
+    (0..rng.u8(..6).saturating_sub(3)).map(|n| (format!("key-{n}"), rng.u8(..10).to_string())).collect()
+}
+
 /// Whether something was refused for want of room, or because it was so at first, and comes too late.
 fn is_of_room(refused: &Rejection) -> bool {
     match refused {
@@ -55,7 +61,9 @@ pub struct Client {
     logs: BTreeMap<&'static str, LogId>,
     opening: BTreeMap<u64, &'static str>,
     finding: BTreeMap<u64, &'static str>,
-    appends: BTreeMap<u64, (LogId, Vec<Element>)>,
+    appends: BTreeMap<u64, (LogId, Vec<(Headers, Element)>)>,
+    /// What some of them expect.
+    expects: BTreeMap<u64, u64>,
     submits: BTreeMap<u64, TaskKey>,
     /// Commands that may be refused for want of room, until they are answered.
     asked: BTreeMap<u64, Command>,
@@ -111,6 +119,7 @@ impl Client {
             opening: BTreeMap::new(),
             finding: BTreeMap::new(),
             appends: BTreeMap::new(),
+            expects: BTreeMap::new(),
             submits: BTreeMap::new(),
             asked: BTreeMap::new(),
             again: VecDeque::new(),
@@ -170,7 +179,8 @@ impl Client {
             30..60 => self.submit(rng),
             60..75 => {
                 if let Some(key) = rng.choice(&self.held).cloned() {
-                    self.append(log, vec![Element::Future(key)]);
+                    let expect = self.some_offset(rng, log);
+                    self.append(log, vec![(some_headers(rng), Element::Future(key))], expect);
                 }
             }
             75..85 => {
@@ -238,22 +248,35 @@ impl Client {
     }
 
     fn append_values(&mut self, rng: &mut Rng, log: LogId) {
-        let elements = (0..rng.usize(1..4)).map(|_| {
+        let count = rng.usize(1..4);
+        let elements = (0..count).map(|_| {
             self.values += 1;
-            Element::Value(Payload::raw([&self.session.0[..], &self.values.to_be_bytes()].concat()))
+            let payload = Payload::raw([&self.session.0[..], &self.values.to_be_bytes()].concat());
+            (some_headers(rng), Element::Value(payload))
         });
         let elements = elements.collect();
-        self.append(log, elements);
+        let expect = self.some_offset(rng, log);
+        self.append(log, elements, expect);
     }
 
-    fn append(&mut self, log: LogId, elements: Vec<Element>) {
-        self.ask(Command::Append { log, elements: elements.into() });
+    /// What an append expects, if it does: behind its own last append as a rule, where others may have written since.
+    fn some_offset(&self, rng: &mut Rng, log: LogId) -> Option<u64> {
+        let last = self.acked.get(&log).copied().unwrap_or(0);
+        match rng.u8(..8) {
+            0..2 => Some(last),
+            2 => Some(rng.u64(..last + 4)),
+            _ => None,
+        }
+    }
+
+    fn append(&mut self, log: LogId, elements: Vec<(Headers, Element)>, expect: Option<u64>) {
+        self.ask(Command::Append { log, elements: elements.into(), expect });
     }
 
     /// Asks for what may be refused for want of room.
     fn ask(&mut self, command: Command) {
-        if let Command::Append { log, elements } = command {
-            return self.ask_append(log, elements.iter().collect());
+        if let Command::Append { log, elements, expect } = command {
+            return self.ask_append(log, elements.iter().collect(), expect);
         }
         let number = self.link.command(command.clone());
         match &command {
@@ -270,11 +293,15 @@ impl Client {
     }
 
     /// Asks for an append, which may join one that waits to be sent.
-    fn ask_append(&mut self, log: LogId, elements: Vec<Element>) {
-        let number = self.link.append(log, elements.clone().into());
+    fn ask_append(&mut self, log: LogId, elements: Vec<(Headers, Element)>, expect: Option<u64>) {
+        let number = self.link.append(log, elements.clone().into(), expect);
+        if let Some(expected) = expect {
+            let before = self.expects.insert(number, expected);
+            assert!(before.is_none() && !self.appends.contains_key(&number), "it joined another");
+        }
         let (_, all) = self.appends.entry(number).or_insert((log, Vec::new()));
         all.extend(elements);
-        self.asked.insert(number, Command::Append { log, elements: all.clone().into() });
+        self.asked.insert(number, Command::Append { log, elements: all.clone().into(), expect });
     }
 
     fn submit(&mut self, rng: &mut Rng) {
@@ -420,6 +447,7 @@ impl Client {
             self.opening.remove(&number);
             self.submits.remove(&number);
             self.appends.remove(&number);
+            self.expects.remove(&number);
             return;
         }
         if let Some(name) = self.opening.remove(&number) {
@@ -450,16 +478,25 @@ impl Client {
             return;
         }
         let Some((log, elements)) = self.appends.remove(&number) else { return };
-        let values = elements.iter().filter(|element| matches!(element, Element::Value(_))).map(mark);
+        let expected = self.expects.remove(&number);
+        let values = elements.iter().map(|(_, element)| element);
+        let values = values.filter(|element| matches!(element, Element::Value(_))).map(mark);
         match answer {
-            Ok(Answer::Appended { first, count }) => {
+            Ok(Answer::Appended { first, count, seq, epoch }) => {
                 assert_eq!(count as usize, elements.len());
                 self.acked.insert(log, first + u64::from(count));
+                shadow.commits.insert((log, first), (seq, epoch));
+                shadow.expected.extend(expected.map(|expected| (log, expected, first)));
                 shadow.order.entry((self.session, log)).or_default().extend(values);
-                for (offset, element) in (first..).zip(&elements) {
-                    let before = shadow.acked.insert((log, offset), mark(element));
+                for (offset, (headers, element)) in (first..).zip(&elements) {
+                    let before = shadow.acked.insert((log, offset), (mark(element), headers.clone()));
                     assert_eq!(before, None, "offset {offset} of log {log} was given twice");
                 }
+            }
+            Err(Rejection::Conflict { expected: named, head, .. }) => {
+                assert_eq!(Some(named), expected, "what it did not expect");
+                shadow.conflicts.push((log, named, head));
+                shadow.refused.extend(values);
             }
             Err(Rejection::ChannelStopped(..) | Rejection::UnknownTask(_)) => shadow.refused.extend(values),
             Err(Rejection::UnknownChannel(_)) => {

@@ -36,7 +36,7 @@ impl Append {
             Ok(channel.append_values(&values).await?)
         });
         let mut output = Output::new();
-        appended.await?.try_for_each(|offset| output.line(offset))?;
+        appended.await?.offsets().try_for_each(|offset| output.line(offset))?;
         output.flush()
     }
 }

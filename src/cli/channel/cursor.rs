@@ -57,6 +57,9 @@ impl<'a> Row<'a> {
 }
 
 /// List the cursors of a channel.
+///
+/// `lag` is how many elements a cursor has still before it; one holds back when elements are kept for its sake that are
+/// over the channel's bounds.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  headwater channel cursor list readings --json
 
@@ -141,6 +144,8 @@ impl Commit {
 }
 
 /// Forget a cursor.
+///
+/// What was kept for its sake and is over the channel's bounds is trimmed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  headwater channel cursor delete readings billing")]
 pub struct Delete {

@@ -238,7 +238,8 @@ impl Reader {
                 continue;
             }
             match &event {
-                ChannelEvent::Appended { element: Element::Future(key), .. } => {
+                ChannelEvent::Appended { element: Element::Future(key), .. }
+                | ChannelEvent::AppendedWith { element: Element::Future(key), .. } => {
                     self.unsettled.insert(key.id);
                 }
                 ChannelEvent::Progress { key, progress } if progress.is_final() => {

@@ -21,7 +21,8 @@ use super::signals::Signals;
 use super::time::duration;
 use crate::client::{Client, Item, Offset, TaskFuture};
 use crate::local::Local;
-use crate::protocol::{ChannelEvent, Element, Outcome};
+use crate::protocol::event::Appended;
+use crate::protocol::{Element, Outcome};
 
 /// How long the demo waits for its own scheduler to let it in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -147,7 +148,7 @@ async fn set_interval(client: &Client, interval: Duration) -> anyhow::Result<()>
     while let Some(item) = records.next().await {
         match item? {
             Item::Record(record) => {
-                if let ChannelEvent::Appended { element: Element::Value(payload), .. } = record.event {
+                if let Some(Appended { element: Element::Value(payload), .. }) = record.event.appended() {
                     newest = payload.decode::<f64>().ok();
                 }
             }

@@ -28,6 +28,7 @@ impl Known {
                 // They come before the last channel.
                 SnapshotItem::Session { .. }
                 | SnapshotItem::Answered { .. }
+                | SnapshotItem::Acknowledged { .. }
                 | SnapshotItem::Kept { .. }
                 | SnapshotItem::Runs(..)
                 | SnapshotItem::Futures(..)
@@ -60,7 +61,15 @@ mod tests {
         let (first, retention) = (KeptFrom::default(), Retention::ALL);
         [
             SnapshotItem::Channel { log, name, head, elements: 0, digest, stopped: false },
-            SnapshotItem::Kept { log, first, bytes: 0, retention, deleted: false, marks: vec![] },
+            SnapshotItem::Kept {
+                log,
+                first,
+                bytes: 0,
+                retention,
+                written_to: 0,
+                deleted: false,
+                marks: vec![],
+            },
         ]
     }
 

@@ -14,7 +14,7 @@ use super::life::{Ack, BURST_MAX, Kind, LifeFile, Stamp};
 use super::place::VALUES;
 use super::tasks::{self, Large};
 use crate::cli::signals::Signals;
-use crate::client::{Channel, Client, Error, TaskFuture};
+use crate::client::{self, Channel, Client, Error, TaskFuture};
 use crate::protocol::Digest;
 use crate::protocol::command::Rejection;
 use crate::protocol::message::Closing;
@@ -147,7 +147,7 @@ struct Handles {
 /// An append on its way. Its future is held until it is answered.
 struct Pending {
     ack: Ack,
-    answer: Pin<Box<dyn Future<Output = Result<u64, Error>> + Send>>,
+    answer: Pin<Box<dyn Future<Output = Result<client::Ack, Error>> + Send>>,
     _held: Option<Held>,
 }
 
@@ -180,7 +180,7 @@ impl Session {
             });
         }
         for Pending { mut ack, answer, .. } in pending {
-            ack.offset = answer.await?;
+            ack.offset = answer.await?.offset;
             self.file.acked(&ack)?;
         }
         if self.rng.u32(..16) == 0 {
@@ -192,7 +192,7 @@ impl Session {
     /// Appends one value and waits until it is acknowledged.
     pub async fn append_one(&mut self) -> Result<(), Error> {
         let Pending { mut ack, answer, .. } = self.append_value();
-        ack.offset = answer.await?;
+        ack.offset = answer.await?.offset;
         Ok(self.file.acked(&ack)?)
     }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::flush::Flushes;
 use super::run::Taker;
 use super::transport::{self, DialError, Progress, Wire};
 use super::waiting::Waiting;
@@ -46,11 +47,12 @@ const CALLS_PER_STEP_MAX: usize = 1024;
 #[derive(Debug)]
 pub(super) enum Call {
     Command(Command, oneshot::Sender<Result<Answer>>),
-    Append { log: LogId, run: Taker },
+    Append { log: LogId, run: Taker, expect: Option<u64> },
     Query(Query, oneshot::Sender<Result<Answer>>),
     FindChannel(ChannelName, oneshot::Sender<Result<Answer>>),
     Watch(TaskId, oneshot::Sender<Result<Outcome>>),
     Retire(oneshot::Sender<Result<Answer>>),
+    Flush(Option<LogId>, oneshot::Sender<Result<()>>),
     Release(TaskId),
     Subscribe { id: u64, log: LogId, from: Position, items: mpsc::UnboundedSender<Result<ReadItem>> },
     Consumed { id: u64, bytes: u64 },
@@ -89,6 +91,7 @@ pub(super) struct Actor {
     closers: Vec<oneshot::Sender<()>>,
     releases: Vec<TaskId>,
     answers: Waiting,
+    flushes: Flushes,
     watchers: HashMap<TaskId, Vec<oneshot::Sender<Result<Outcome>>>>,
     readers: HashMap<u64, Reader>,
     /// The link's number of a handle's subscription.
@@ -125,6 +128,7 @@ impl Actor {
             closers: Vec::new(),
             releases: Vec::new(),
             answers: Waiting::default(),
+            flushes: Flushes::default(),
             watchers: HashMap::new(),
             readers: HashMap::new(),
             subscriptions: HashMap::new(),
@@ -316,7 +320,10 @@ impl Actor {
                     tracing::warn!("waiting for the scheduler, which recovers: {progress}");
                 }
             }
-            Delivery::Answer { number, answer } => self.answers.answer(number, answer),
+            Delivery::Answer { number, answer } => {
+                self.answers.answer(number, answer);
+                self.flushes.answered(number);
+            }
             Delivery::Settled { task, outcome } => self.settle(task, &Ok(outcome)),
             Delivery::Unknown { task } => {
                 self.settle(task, &Err(Error::Rejected(Rejection::UnknownTask(task))));
@@ -401,11 +408,11 @@ impl Actor {
                 self.send_releases();
                 self.answers.add(self.link.command(command), waiter);
             }
-            Call::Append { log, run } => {
+            Call::Append { log, run, expect } => {
                 self.send_releases();
                 let elements = run.take();
                 let count = elements.len();
-                self.answers.add_run(self.link.append(log, elements), count, run);
+                self.answers.add_run(self.link.append(log, elements, expect), count, run);
             }
             Call::Query(query, waiter) => {
                 self.send_releases();
@@ -424,6 +431,11 @@ impl Actor {
             Call::Retire(waiter) => {
                 self.send_releases();
                 self.answers.add(self.link.retire(), waiter);
+            }
+            Call::Flush(log, waiter) => {
+                self.send_releases();
+                let unanswered = self.link.unanswered_commands(log).collect();
+                self.flushes.add(unanswered, waiter);
             }
             Call::Release(task) => {
                 self.releases.push(task);

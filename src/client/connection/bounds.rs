@@ -66,7 +66,10 @@ pub(super) fn check_elements(elements: &Elements) -> Result<(), TooLarge> {
             check_bytes("the value", payload.map_or(0, <[u8]>::len))?;
         }
     }
-    TooLarge::check("all values together", elements.payload_bytes(), limits::APPEND_BYTES_MAX, APPEND_LESS)
+    if elements.have_headers() {
+        elements.iter().try_for_each(|(headers, _)| headers.check())?;
+    }
+    TooLarge::check("all values together", elements.content_bytes(), limits::APPEND_BYTES_MAX, APPEND_LESS)
 }
 
 fn check_payload(what: &str, payload: &Payload) -> Result<(), TooLarge> {

@@ -9,8 +9,9 @@
 //! ```
 //!
 //! A call takes its place in the order of the session when it is made, not when its answer is first
-//! polled; values for one channel that wait share a command ([`Connection::append`]). How much is asked at once is
-//! bounded by what the caller does not wait for; of a subscription's records no more than a window is kept here.
+//! polled; values for one channel that wait share a command ([`Connection::append`]). Appends that have no answer yet
+//! are bounded ([`UNANSWERED_BYTES_MAX`], [`Connection::ready`]), and of a subscription's records no more than a window
+//! is kept here; how much else is asked at once is bounded by what the caller does not wait for.
 //!
 //! When the last handle is dropped, the actor waits for the answers to all commands, says goodbye, and
 //! closes: at most [`LEAVE_MS_MAX`] later. A program that ends its runtime before that should
@@ -20,6 +21,8 @@
 
 mod actor;
 mod bounds;
+mod flush;
+mod room;
 mod run;
 mod subscription;
 #[cfg(test)]
@@ -49,6 +52,7 @@ use crate::protocol::{
     AttemptNumber, ChannelName, Elements, Epoch, LogId, Outcome, Payload, SessionId, TaskId,
 };
 
+pub use self::room::UNANSWERED_BYTES_MAX;
 pub use self::run::Share;
 pub use self::subscription::{ReadItem, Subscription};
 
@@ -202,19 +206,43 @@ impl Connection {
     /// Appends these elements to a channel, all or none, next to each other, and brings their offsets. They have
     /// their place in the channel when this returns. Values that wait to be sent to one channel go as one command, which
     /// is taken or refused as a whole; so appends to different channels may change places, as long as nothing else was asked
-    /// between them. As [`Self::command`] otherwise.
+    /// between them. What expects an offset goes alone. As [`Self::command`] otherwise.
     ///
     /// # Errors
-    /// [`Error::TooLarge`]: nothing is sent. The share brings every other.
-    pub fn append(&self, log: LogId, elements: &Elements) -> Result<Share> {
+    /// [`Error::TooLarge`], [`Error::TooManyInFlight`]: nothing is sent. The share brings every other.
+    pub fn append(&self, log: LogId, elements: &Elements, expect: Option<u64>) -> Result<Share> {
         bounds::check_elements(elements)?;
         let mut runs = self.runs();
-        let (share, begun) = runs.append(log, elements, &self.shared.ended);
+        let bytes = elements.encoded_bytes() + room::APPEND_BYTES;
+        if let Err(taken) = runs.room.take(bytes) {
+            let full = Error::TooManyInFlight { bytes: taken as u64, max: UNANSWERED_BYTES_MAX as u64 };
+            return Err(self.ended().unwrap_or(full));
+        }
+        let (share, begun) = runs.append(log, elements, expect.is_some(), &self.shared.ended);
         if let Some(run) = begun {
             // As below. The runs are still locked: the actor hears of this one in its turn.
-            let _ = self.shared.calls.send(Call::Append { log, run });
+            let _ = self.shared.calls.send(Call::Append { log, run, expect });
         }
         Ok(share)
+    }
+
+    /// Waits until there is room for more appends: those that have no answer yet are few enough. Whoever makes many
+    /// without waiting for each waits here before each, and is not refused with [`Error::TooManyInFlight`].
+    ///
+    /// # Errors
+    /// Why the session ended.
+    pub async fn ready(&self) -> Result<()> {
+        let room = self.runs().room.clone();
+        room.ready().await;
+        self.ended().map_or(Ok(()), Err)
+    }
+
+    /// Brings nothing, once all commands so far are answered: what they ask for is durable, or refused; of those that
+    /// write to one channel, if it is named. While the connection is lost it waits, as they do.
+    pub fn flush(&self, log: Option<LogId>) -> Reply<()> {
+        let (sender, reply) = self.reply();
+        self.call(Call::Flush(log, sender));
+        reply
     }
 
     /// Asks a query, behind the commands before it.

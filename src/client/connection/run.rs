@@ -11,12 +11,13 @@
 //! different channels.
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use super::Ended;
+use super::room::{APPEND_BYTES, Room};
+use crate::client::ack::Ack;
 use crate::client::error::{Error, Result};
 use crate::protocol::limits::{APPEND_BYTES_MAX, ELEMENTS_PER_APPEND_MAX};
 use crate::protocol::{Elements, LogId};
@@ -27,6 +28,7 @@ pub(super) struct Runs {
     newest: HashMap<LogId, Arc<Run>>,
     /// Runs that were taken, or are full, still stand there: when there are so many, they are let go.
     sweep_at: usize,
+    pub room: Arc<Room>,
 }
 
 /// How many runs there may be at least before it is looked which of them are taken.
@@ -35,15 +37,18 @@ const RUNS_MIN: usize = 64;
 #[derive(Debug)]
 struct Run {
     filling: Mutex<Filling>,
-    /// The first offset of the elements; `None` when it is known that there will be no answer: the actor has ended.
-    answer: OnceLock<Option<Result<u64>>>,
+    /// Of all elements; `None` when it is known that there will be no answer: the actor has ended.
+    answer: OnceLock<Option<Result<Ack>>>,
     ended: Ended,
+    room: Arc<Room>,
 }
 
 #[derive(Debug, Default)]
 struct Filling {
     elements: Elements,
     is_taken: bool,
+    /// How much room all of it takes.
+    room_bytes: usize,
     /// Those who wait for the answer, in the order in which they first did.
     waiting: Vec<Waker>,
 }
@@ -54,23 +59,31 @@ impl Runs {
         self.newest.clear();
     }
 
-    /// Adds elements to the newest run of a channel, or to a new one: then the actor must be told of it.
-    pub fn append(&mut self, log: LogId, elements: &Elements, ended: &Ended) -> (Share, Option<Taker>) {
-        let count = elements.len() as u64;
-        if elements.are_values()
+    /// Adds elements to the newest run of a channel, or to a new one: then the actor must be told of it. `alone`:
+    /// nothing shares it with them.
+    pub fn append(
+        &mut self,
+        log: LogId,
+        elements: &Elements,
+        alone: bool,
+        ended: &Ended,
+    ) -> (Share, Option<Taker>) {
+        let (count, alone) = (elements.len() as u64, alone || !elements.are_values());
+        if !alone
             && let Some(run) = self.newest.get(&log)
             && let Some(first) = run.filling().join(elements)
         {
             return (Share::new(run.clone(), first, count), None);
         }
-        let filling = Filling { elements: elements.clone(), ..Filling::default() };
-        let run =
-            Arc::new(Run { filling: Mutex::new(filling), answer: OnceLock::new(), ended: ended.clone() });
-        if elements.are_values() {
+        let room_bytes = elements.encoded_bytes() + APPEND_BYTES;
+        let filling = Mutex::new(Filling { elements: elements.clone(), room_bytes, ..Filling::default() });
+        let (answer, ended, room) = (OnceLock::new(), ended.clone(), self.room.clone());
+        let run = Arc::new(Run { filling, answer, ended, room });
+        if alone {
+            self.newest.remove(&log);
+        } else {
             self.sweep();
             self.newest.insert(log, run.clone());
-        } else {
-            self.newest.remove(&log);
         }
         (Share::new(run.clone(), 0, count), Some(Taker(run)))
     }
@@ -88,10 +101,13 @@ impl Run {
         self.filling.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn give(&self, answer: Option<Result<u64>>) {
+    fn give(&self, answer: Option<Result<Ack>>) {
         // It is given once; that there is none comes behind it.
         if self.answer.set(answer).is_ok() {
-            let waiting = std::mem::take(&mut self.filling().waiting);
+            let mut filling = self.filling();
+            let (waiting, bytes) = (std::mem::take(&mut filling.waiting), filling.room_bytes);
+            drop(filling);
+            self.room.give_back(bytes);
             waiting.into_iter().for_each(Waker::wake);
         }
     }
@@ -101,12 +117,13 @@ impl Filling {
     /// Takes in values that fit, and gives the place of the first.
     fn join(&mut self, values: &Elements) -> Option<u64> {
         let count = self.elements.len() + values.len();
-        let bytes = self.elements.payload_bytes() + values.payload_bytes();
+        let bytes = self.elements.content_bytes() + values.content_bytes();
         if self.is_taken || count > ELEMENTS_PER_APPEND_MAX || bytes > APPEND_BYTES_MAX {
             return None;
         }
         let first = self.elements.len() as u64;
         self.elements.append(values);
+        self.room_bytes += values.encoded_bytes() + APPEND_BYTES;
         Some(first)
     }
 }
@@ -123,9 +140,9 @@ impl Taker {
         std::mem::take(&mut filling.elements)
     }
 
-    /// Gives the answer: the first offset.
-    pub fn answer(self, first: Result<u64>) {
-        self.0.give(Some(first));
+    /// Gives the answer, for all that is in it.
+    pub fn answer(self, ack: Result<Ack>) {
+        self.0.give(Some(ack));
     }
 }
 
@@ -135,7 +152,7 @@ impl Drop for Taker {
     }
 }
 
-/// Some elements' share in a run: brings their offsets.
+/// Some elements' share in a run: brings what is acknowledged of them.
 #[derive(Debug)]
 #[must_use = "the elements are on their way, but whether they arrive is not known"]
 pub struct Share {
@@ -152,9 +169,9 @@ impl Share {
         Share { run, first, count, waits_at: None }
     }
 
-    fn answer(&self) -> Option<Result<Range<u64>>> {
+    fn answer(&self) -> Option<Result<Ack>> {
         Some(match self.run.answer.get()? {
-            Some(Ok(first)) => Ok(first + self.first..first + self.first + self.count),
+            Some(Ok(ack)) => Ok(ack.part(self.first, self.count)),
             Some(Err(error)) => Err(error.clone()),
             None => Err(self.run.ended.get().cloned().unwrap_or(Error::Stopped)),
         })
@@ -162,7 +179,7 @@ impl Share {
 }
 
 impl Future for Share {
-    type Output = Result<Range<u64>>;
+    type Output = Result<Ack>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         if let Some(answer) = self.answer() {
@@ -192,7 +209,7 @@ mod tests {
     use std::task::Wake;
 
     use super::*;
-    use crate::protocol::{Element, Payload, TaskKey};
+    use crate::protocol::{Element, Epoch, Payload, Seq, TaskKey};
 
     const LOG: LogId = LogId(1);
 
@@ -210,7 +227,7 @@ mod tests {
     }
 
     fn append(runs: &mut Runs, elements: &Elements) -> (Share, Option<Taker>) {
-        runs.append(LOG, elements, &Ended::default())
+        runs.append(LOG, elements, false, &Ended::default())
     }
 
     #[test]
@@ -236,6 +253,13 @@ mod tests {
     }
 
     #[test]
+    fn who_is_to_be_alone_is_joined_by_nobody_and_joins_nobody() {
+        let mut runs = Runs::default();
+        let mut begins = |alone| runs.append(LOG, &values(&[1]), alone, &Ended::default()).1.is_some();
+        assert_eq!([false, false, true, false, false].map(&mut begins), [true, false, true, true, false]);
+    }
+
+    #[test]
     fn whoever_waits_is_woken_once_and_has_the_offsets_of_what_was_asked() {
         let mut runs = Runs::default();
         let (first, taker) = append(&mut runs, &values(&[1]));
@@ -246,14 +270,15 @@ mod tests {
         assert!(first.as_mut().poll(&mut Context::from_waker(&old)).is_pending());
         assert!(second.as_mut().poll(&mut Context::from_waker(&other)).is_pending());
         assert!(first.as_mut().poll(&mut Context::from_waker(&new)).is_pending());
-        taker.unwrap().answer(Ok(10));
+        let (seq, epoch) = (Seq(7), Epoch(1));
+        taker.unwrap().answer(Ok(Ack { offset: 10, count: 3, seq, epoch }));
         assert_eq!(wakers.map(|counts| counts.0.load(Ordering::Relaxed)), [0, 1, 1]);
         let context = &mut Context::from_waker(&new);
         let offsets = [first.poll(context), second.poll(context)].map(|polled| match polled {
-            Poll::Ready(Ok(offsets)) => offsets,
+            Poll::Ready(Ok(ack)) => (ack.offsets(), ack.seq),
             other => panic!("{other:?}"),
         });
-        assert_eq!(offsets, [10..11, 11..13]);
+        assert_eq!(offsets, [(10..11, seq), (11..13, seq)]);
     }
 
     #[test]
@@ -278,7 +303,7 @@ mod tests {
     fn runs_that_were_taken_do_not_stay_for_ever() {
         let mut runs = Runs::default();
         for log in 0..10 * RUNS_MIN as u32 {
-            let (_, taker) = runs.append(LogId(log), &values(&[1]), &Ended::default());
+            let (_, taker) = runs.append(LogId(log), &values(&[1]), false, &Ended::default());
             taker.unwrap().take();
         }
         assert!(runs.newest.len() <= RUNS_MIN);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::client::fixture::{FakeServer, assert_matches, located, stored};
+use crate::client::fixture::{FakeServer, acked, assert_matches, located, stored};
 use crate::protocol::command::Rejection;
 use crate::protocol::event::Origin;
 use crate::protocol::frame;
@@ -11,6 +11,8 @@ use crate::protocol::start::{RecoveryProgress, Seen, Start};
 use crate::protocol::version::WIRE_VERSION;
 use crate::protocol::{ChannelEvent, Element, Payload, Producer, Seq, TaskKey};
 use tokio::io::AsyncWriteExt;
+
+mod appends;
 
 const LOG: LogId = LogId(1);
 
@@ -246,70 +248,6 @@ async fn releases_are_gathered_and_keep_their_place() {
     assert_eq!(peer.command().await, (3, release(&[1])));
 }
 
-fn value(n: u8) -> Element {
-    Element::Value(Payload::raw(vec![n]))
-}
-
-fn append(elements: Vec<Element>) -> Command {
-    Command::Append { log: LOG, elements: elements.into() }
-}
-
-#[tokio::test]
-async fn each_has_its_own_offsets_of_what_was_appended_together() {
-    let server = FakeServer::new().await;
-    let (connection, mut peer) = server.connect().await;
-    let first = connection.append(LOG, &vec![value(1)].into()).unwrap();
-    // Whoever does not wait for it appends all the same.
-    drop(connection.append(LOG, &vec![value(2), value(3)].into()).unwrap());
-    let last = connection.append(LOG, &vec![value(4), value(5)].into()).unwrap();
-    assert_eq!(peer.command().await, (1, append((1..6).map(value).collect())));
-    // It is not known whether that has arrived: it is sent again as it was, whatever else waits.
-    drop(peer);
-    let behind = connection.append(LOG, &vec![value(6)].into()).unwrap();
-    let mut peer = server.welcome().await;
-    assert_eq!(peer.command().await, (1, append((1..6).map(value).collect())));
-    assert_eq!(peer.command().await, (2, append(vec![value(6)])));
-    peer.answer(1, Answer::Appended { first: 10, count: 5 }).await;
-    peer.answer(2, Answer::Appended { first: 15, count: 2 }).await;
-    assert_eq!((first.await.unwrap(), last.await.unwrap()), (10..11, 13..15));
-    // More than was asked for.
-    assert_matches!(behind.await, Err(Error::Protocol(_)));
-}
-
-#[tokio::test]
-async fn a_future_that_is_refused_fails_nobody_else_and_a_stopped_channel_fails_all() {
-    let server = FakeServer::new().await;
-    let (connection, mut peer) = server.connect().await;
-    let future = Element::Future(TaskKey::unique("f", [1; 16]));
-    let [first, second] = [1, 2].map(|n| connection.append(LOG, &vec![value(n)].into()).unwrap());
-    let unknown = connection.append(LOG, &vec![future.clone()].into()).unwrap();
-    let [third, fourth] = [3, 4].map(|n| connection.append(LOG, &vec![value(n)].into()).unwrap());
-    assert_eq!(peer.command().await, (1, append(vec![value(1), value(2)])));
-    assert_eq!(peer.command().await, (2, append(vec![future])));
-    assert_eq!(peer.command().await, (3, append(vec![value(3), value(4)])));
-    peer.answer(1, Answer::Appended { first: 0, count: 2 }).await;
-    peer.send(2, ServerMessage::Answer(Err(Rejection::UnknownTask(TaskId([1; 16]))))).await;
-    let stopped = Rejection::ChannelStopped(ChannelName::new("a").unwrap(), 2);
-    peer.send(3, ServerMessage::Answer(Err(stopped))).await;
-    assert_eq!((first.await.unwrap(), second.await.unwrap()), (0..1, 1..2));
-    assert_matches!(unknown.await, Err(Error::Rejected(Rejection::UnknownTask(_))));
-    for refused in [third, fourth] {
-        assert_matches!(refused.await, Err(Error::Rejected(Rejection::ChannelStopped(_, 2))));
-    }
-}
-
-#[tokio::test]
-async fn a_release_keeps_its_place_between_appends() {
-    let server = FakeServer::new().await;
-    let (connection, mut peer) = server.connect().await;
-    drop(connection.append(LOG, &vec![value(1)].into()).unwrap());
-    connection.release(TaskId([1; 16]));
-    drop(connection.append(LOG, &vec![value(2)].into()).unwrap());
-    assert_eq!(peer.command().await, (1, append(vec![value(1)])));
-    assert_eq!(peer.command().await, (2, Command::Release { tasks: vec![TaskId([1; 16])] }));
-    assert_eq!(peer.command().await, (3, append(vec![value(2)])));
-}
-
 #[tokio::test]
 async fn a_subscription_goes_on_at_the_next_offset() {
     let server = FakeServer::new().await;
@@ -394,8 +332,10 @@ async fn what_is_too_large_is_never_sent() {
     let server = FakeServer::new().await;
     let (connection, mut peer) = server.connect().await;
     let element = Element::Value(Payload::raw(vec![0; PAYLOAD_BYTES_MAX + 1]));
-    let error =
-        connection.command(Command::Append { log: LOG, elements: vec![element].into() }).await.unwrap_err();
+    let error = connection
+        .command(Command::Append { log: LOG, elements: vec![element].into(), expect: None })
+        .await
+        .unwrap_err();
     assert_matches!(&error, Error::TooLarge(too_large) if too_large.max == PAYLOAD_BYTES_MAX as u64);
     drop(connection.command(hold(1)));
     assert_eq!(peer.command().await, (1, hold(1)));

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use tokio::sync::oneshot;
 
 use super::run::Taker;
+use crate::client::ack::Ack;
 use crate::client::error::{Error, Result};
 use crate::client::handle::wrong_answer;
 use crate::protocol::command::{Answer, Rejection};
@@ -45,16 +46,17 @@ impl Waiting {
         }
     }
 
-    /// Gives the answer to those who wait for it: of an append to each run its own offset, of a refusal the same to all.
+    /// Gives the answer to those who wait for it: of an append to each run its own part, of a refusal the same to all.
     pub fn answer(&mut self, number: u64, answer: Result<Answer, Rejection>) {
         // A receiver that was dropped is not interested any more.
         match self.waiters.remove(&number) {
             Some(Waiter::One(waiter)) => drop(waiter.send(answer.map_err(Error::Rejected))),
             Some(Waiter::Runs(runs)) => {
-                let mut first = first_of(answer, runs.iter().map(|run| run.count).sum());
+                let ack = ack_of(answer, runs.iter().map(|run| run.count).sum());
+                let mut behind = 0;
                 for Run { count, taker } in runs {
-                    taker.answer(first.clone());
-                    first = first.map(|first| first + count);
+                    taker.answer(ack.clone().map(|ack| ack.part(behind, count)));
+                    behind += count;
                 }
             }
             None => {}
@@ -62,10 +64,12 @@ impl Waiting {
     }
 }
 
-/// The first offset of an append of so many elements.
-fn first_of(answer: Result<Answer, Rejection>, elements: u64) -> Result<u64> {
+/// What is acknowledged of an append of so many elements.
+fn ack_of(answer: Result<Answer, Rejection>, elements: u64) -> Result<Ack> {
     match answer? {
-        Answer::Appended { first, count } if u64::from(count) == elements => Ok(first),
+        Answer::Appended { first, count, seq, epoch } if u64::from(count) == elements => {
+            Ok(Ack { offset: first, count: elements, seq, epoch })
+        }
         _ => Err(wrong_answer("an append")),
     }
 }

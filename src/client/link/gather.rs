@@ -11,8 +11,9 @@
 //! before and behind it. Appends to different channels may change places.
 //!
 //! Only values are gathered. Whatever a command of values is refused for, it is refused for as a whole: the channel
-//! is stopped, the disk is low, the session is over. A future is refused for itself, when its task is not known; so
-//! futures have commands of their own, and no caller fails for another one's mistake.
+//! is stopped, the disk is low, the session is over. A future is refused for itself, when its task is not known, and
+//! so is what expects an offset, when the channel has gone on; so these have commands of their own, and no caller fails
+//! for another one's mistake.
 
 use std::collections::HashMap;
 
@@ -59,13 +60,13 @@ impl Link {
     /// Asks for these elements to be appended, within the bounds of one command, and gives the command's number: of
     /// one that waits to be sent and holds values, if these are values and fit in, else of a new one. They stand next to
     /// each other in it, behind what is in it already. It is answered once, by a [`Delivery::Answer`](super::Delivery)
-    /// for all that it holds.
-    pub fn append(&mut self, log: LogId, elements: Elements) -> u64 {
-        if !elements.are_values() {
+    /// for all that it holds. What expects an offset has a command of its own: it is refused for itself.
+    pub fn append(&mut self, log: LogId, elements: Elements, expect: Option<u64>) -> u64 {
+        if !elements.are_values() || expect.is_some() {
             self.gathering.newest.remove(&log);
-            return self.enter(Request::Command(Command::Append { log, elements }));
+            return self.enter(Request::Command(Command::Append { log, elements, expect }));
         }
-        let bytes = elements.payload_bytes();
+        let bytes = elements.content_bytes();
         if let Some(number) = self.gathering.take(log, elements.len(), bytes)
             && let Some(Request::Command(Command::Append { elements: gathered, .. })) =
                 self.requests.get_mut(&number)
@@ -74,7 +75,7 @@ impl Link {
             return number;
         }
         let gathered = Gathered { number: self.last_number + 1, elements: elements.len(), bytes };
-        let number = self.enter(Request::Command(Command::Append { log, elements }));
+        let number = self.enter(Request::Command(Command::Append { log, elements, expect: None }));
         self.gathering.newest.insert(log, gathered);
         number
     }

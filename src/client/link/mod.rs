@@ -47,7 +47,7 @@ use crate::protocol::command::{Answer, Command, Query, Rejection};
 use crate::protocol::message::{Closing, ServerMessage};
 use crate::protocol::session::{HeldAttempt, Role};
 use crate::protocol::start::Seen;
-use crate::protocol::{ChannelName, SessionId, TaskId};
+use crate::protocol::{ChannelName, LogId, SessionId, TaskId};
 
 pub use self::delivery::{Delivery, ProtocolError};
 pub use self::intake::CREDIT_BYTES;
@@ -295,6 +295,16 @@ impl Link {
     /// What the messages have brought, in order.
     pub fn next_delivery(&mut self) -> Option<Delivery> {
         self.deliveries.pop_front()
+    }
+
+    /// The numbers of all commands so far that have no answer yet; of those that write to one channel, if it is named.
+    /// What comes later does not join them.
+    pub fn unanswered_commands(&mut self, log: Option<LogId>) -> impl Iterator<Item = u64> {
+        self.gathering.end();
+        self.requests.iter().filter_map(move |(number, request)| match request {
+            Request::Command(command) if log.is_none() || command.written_log() == log => Some(*number),
+            _ => None,
+        })
     }
 
     fn request(&mut self, request: Request) -> u64 {

@@ -20,19 +20,21 @@ async fn appends_in_flight_keep_their_order() {
             })
             .collect::<Vec<_>>()
             .into(),
+        expect: None,
     };
     // Both are on their way, though neither was polled: in one command, since they waited together.
     assert_eq!(peer.command().await, (2, append(vec![value(1.5), value(2.5), value(3.5)])));
     let behind = channel.append_value(&4.5);
     assert_eq!(peer.command().await, (3, append(vec![value(4.5)])));
-    peer.answer(2, Answer::Appended { first: 7, count: 3 }).await;
-    peer.answer(3, Answer::Appended { first: 10, count: 1 }).await;
-    assert_eq!((behind.await.unwrap(), values.await.unwrap(), first.await.unwrap()), (10, 8..10, 7));
+    peer.answer(2, acked(7, 3)).await;
+    peer.answer(3, acked(10, 1)).await;
+    let acks = [behind.await, values.await, first.await].map(|ack| ack.unwrap().offsets());
+    assert_eq!(acks, [10..11, 8..10, 7..8]);
     let future = super::fixture::future(TaskId([1; 16]));
     let third = channel.append(&future);
     let (number, command) = peer.command().await;
     let element = Element::Future(future.key().clone());
-    assert_eq!(command, Command::Append { log: LOG, elements: vec![element].into() });
+    assert_eq!(command, Command::Append { log: LOG, elements: vec![element].into(), expect: None });
     let rejection = Rejection::ChannelStopped(ChannelName::new("a").unwrap(), 3);
     peer.send(number, ServerMessage::Answer(Err(rejection))).await;
     assert_matches!(third.await, Err(Error::Rejected(Rejection::ChannelStopped(_, 3))));

@@ -1,10 +1,11 @@
 //! The typed calls, against a scripted scheduler.
 
+mod batches;
 mod channels;
 mod submissions;
 mod synchronous;
 
-use super::fixture::{FakeServer, Peer, assert_matches, soon, stored};
+use super::fixture::{FakeServer, Peer, acked, assert_matches, soon, stored};
 use super::*;
 use crate::protocol::channel::{ChannelInfo, Progress};
 use crate::protocol::command::{Answer, Command, Query, Rejection};
@@ -13,7 +14,7 @@ use crate::protocol::limits::PAYLOAD_BYTES_MAX;
 use crate::protocol::message::{ClientMessage, Position, ServerMessage};
 use crate::protocol::task::{Argument, ErrorKind, TaskStatus};
 use crate::protocol::{
-    AttemptNumber, ChannelEvent, ChannelName, Digest, Element, LogId, Outcome, Payload, Producer, Seq,
+    AttemptNumber, ChannelEvent, ChannelName, Digest, Element, Epoch, LogId, Outcome, Payload, Producer, Seq,
     TaskError, TaskId, TaskKey,
 };
 use crate::task;

@@ -8,8 +8,11 @@ async fn serve_blocking(server: FakeServer) {
     let (number, _) = peer.command().await;
     peer.answer(number, Answer::Channel(info(false, 0))).await;
     let (number, command) = peer.command().await;
-    assert_eq!(command, Command::Append { log: LOG, elements: vec![Element::Future(submission.key)].into() });
-    peer.answer(number, Answer::Appended { first: 4, count: 1 }).await;
+    assert_eq!(
+        command,
+        Command::Append { log: LOG, elements: vec![Element::Future(submission.key)].into(), expect: None }
+    );
+    peer.answer(number, acked(4, 1)).await;
     let (number, _) = peer.next().await;
     let outcome = Outcome::Finished(Payload::encode(&3.0).unwrap());
     peer.send(number, ServerMessage::Settled { task, outcome }).await;
@@ -35,7 +38,7 @@ fn synchronous_code_does_the_same() {
     let sum = client.submit(add, (1.0, 2.0)).send().unwrap();
     let channel = client.channel::<f64>("a").unwrap();
     drop(client);
-    assert_eq!(channel.append(&sum).unwrap(), 4);
+    assert_eq!(channel.append(&sum).unwrap().offset, 4);
     assert_eq!(sum.wait().unwrap(), 3.0);
     let values: Vec<f64> = channel.values().map(Result::unwrap).collect();
     assert_eq!(values, [1.5]);

@@ -13,24 +13,24 @@ use crate::protocol::event::{Origin, TaskResult};
 use crate::protocol::limits::IN_FLIGHT_MAX;
 use crate::protocol::session::{FunctionOffer, SessionKind};
 use crate::protocol::{
-    AttemptNumber, ChannelEvent, Digest, Element, Elements, LogId, Producer, SessionId, Submission,
+    AttemptNumber, ChannelEvent, Digest, Element, Elements, LogId, Producer, Seq, SessionId, Submission,
     TaskEvent, TaskId, TimeMs,
 };
 
 impl State {
-    /// Applies a fact.
-    pub fn apply(&mut self, event: &Event) {
+    /// Applies a fact of this commit.
+    pub fn apply(&mut self, seq: Seq, event: &Event) {
         match event {
             Event::Task(event) => self.apply_task_event(event),
-            Event::Channel(log, event) => self.apply_channel_event(*log, event),
-            Event::Values { log, origin, values } => self.append_values(*log, *origin, values),
+            Event::Channel(log, event) => self.apply_channel_event(seq, *log, event),
+            Event::Values { log, origin, values } => self.append_values(seq, *log, *origin, values),
         }
     }
 
-    /// Says that a channel's log now begins at this place, since what was before it is trimmed.
+    /// Says that a channel's log now begins at this place, since what was before it is trimmed, or lost.
     pub fn begin_channel_at(&mut self, log: LogId, offset: u64, index: u64) {
         if let Some(channel) = self.channels.get_mut(&log) {
-            (channel.head, channel.elements) = (offset, index);
+            (channel.head, channel.elements, channel.written_to) = (offset, index, offset);
             self.trim_channel(log, offset, index);
         }
     }
@@ -124,28 +124,31 @@ impl State {
         }
     }
 
-    fn apply_channel_event(&mut self, log: LogId, event: &ChannelEvent) {
+    fn apply_channel_event(&mut self, seq: Seq, log: LogId, event: &ChannelEvent) {
         let Some(channel) = self.channels.get_mut(&log) else { return };
         let offset = channel.head;
         channel.head += 1;
-        match event {
-            ChannelEvent::Appended { origin, element } => {
-                let index = channel.elements;
-                channel.elements += 1;
-                channel.digest = channel.digest.with_element(element);
-                match element {
-                    Element::Future(key) => {
-                        channel.kept.add(index, offset, 0);
-                        channel.kept.add_future(index, key.id);
-                        self.change_keepers(key.id, |keepers| keepers.add_element(log));
-                    }
-                    Element::Value(payload) => channel.kept.add(index, offset, payload.bytes.len() as u64),
+        if let Some(appended) = event.appended() {
+            let index = channel.elements;
+            channel.elements += 1;
+            channel.written_to = channel.head;
+            channel.digest = channel.digest.with_appended(&appended);
+            match appended.element {
+                Element::Future(key) => {
+                    channel.kept.add(index, offset, 0);
+                    channel.kept.add_future(index, key.id);
+                    self.change_keepers(key.id, |keepers| keepers.add_element(log));
                 }
-                self.remember_appended(*origin, offset, 1);
+                Element::Value(payload) => channel.kept.add(index, offset, payload.bytes.len() as u64),
             }
-            ChannelEvent::Progress { .. } => {}
+            return self.remember_appended(appended.origin, seq, offset, 1);
+        }
+        match event {
+            ChannelEvent::Appended { .. }
+            | ChannelEvent::AppendedWith { .. }
+            | ChannelEvent::Progress { .. } => {}
             ChannelEvent::Stopped { origin, .. } => {
-                channel.stopped = true;
+                (channel.stopped, channel.written_to) = (true, channel.head);
                 self.remember(*origin, |_| Remembered::Done);
             }
             ChannelEvent::Resumed { origin } => {
@@ -163,7 +166,7 @@ impl State {
                 self.remember(*origin, |_| Remembered::Done);
             }
             ChannelEvent::Deleted { origin, .. } => {
-                (channel.stopped, channel.deleted) = (true, true);
+                (channel.stopped, channel.deleted, channel.written_to) = (true, true, channel.head);
                 channel.kept.retention = Retention::ALL;
                 let elements = channel.elements;
                 self.trim_channel(log, offset, elements);
@@ -181,24 +184,25 @@ impl State {
     }
 
     /// The same as the event of each of them, one after the other.
-    fn append_values(&mut self, log: LogId, origin: Origin, values: &Elements) {
+    fn append_values(&mut self, seq: Seq, log: LogId, origin: Origin, values: &Elements) {
         let Some(channel) = self.channels.get_mut(&log) else { return };
         let (first, count) = (channel.head, values.len() as u64);
         channel.head += count;
         channel.kept.add(channel.elements, first, values.payload_bytes() as u64);
         channel.elements += count;
+        channel.written_to = channel.head;
         let payloads = values.encoded().filter_map(|(_, payload)| payload);
         channel.digest = payloads.fold(channel.digest, Digest::with_value);
-        self.remember_appended(origin, first, count as u32);
+        self.remember_appended(origin, seq, first, count as u32);
     }
 
     /// Keeps that a command appended so many elements, from this offset on or behind those that it appended before.
-    fn remember_appended(&mut self, origin: Origin, offset: u64, more: u32) {
+    fn remember_appended(&mut self, origin: Origin, seq: Seq, offset: u64, more: u32) {
         self.remember(origin, |before| match before {
-            Some(Remembered::Appended { first, count }) => {
-                Remembered::Appended { first, count: count + more }
+            Some(Remembered::Appended { first, count, seq }) => {
+                Remembered::Appended { first, count: count + more, seq }
             }
-            _ => Remembered::Appended { first: offset, count: more },
+            _ => Remembered::Appended { first: offset, count: more, seq },
         });
     }
 

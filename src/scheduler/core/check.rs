@@ -207,7 +207,7 @@ impl State {
         for (name, log) in &self.names {
             let channel = &self.channels[log];
             assert!(channel.name == *name && *log <= self.last_log && *log != LogId::TASKS);
-            assert!(channel.elements <= channel.head);
+            assert!(channel.elements <= channel.written_to && channel.written_to <= channel.head);
             channel.check_kept();
         }
     }

@@ -24,6 +24,7 @@ impl State {
         } else {
             if let Some(channel) = self.channels.get_mut(&log) {
                 (channel.head, channel.elements) = (lost.end_offset(), lost.end_index());
+                channel.written_to = channel.head;
             }
         }
     }

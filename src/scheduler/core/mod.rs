@@ -168,6 +168,8 @@ pub struct LogFacts {
     pub starts: Starts,
     /// The newest commit.
     pub seq: Seq,
+    /// The commit that will hold what is decided next.
+    pub next: Seq,
     /// The receipt of this start.
     pub receipt: Receipt,
     /// Where the records are kept, in words.
@@ -257,7 +259,7 @@ impl Core {
                     self.presence.end_copy(task, producer);
                 }
                 let retirement = decide::Retirement::of(&command, producer);
-                let decision = decide::command(&self.state, origin, command);
+                let decision = decide::command(&self.state, &self.facts, origin, command);
                 let answer = decision.and_then(|(events, answer)| {
                     room::check(&self.facts, &events)?;
                     self.emit_all(events, out);
@@ -428,7 +430,7 @@ impl Core {
         let (offset, index) = self.state.head_of(event.log());
         let first = |state: &State| state.channels.get(&event.log()).map(|channel| channel.kept.first);
         let before = first(&self.state);
-        self.state.apply(&event);
+        self.state.apply(self.facts.next, &event);
         if let Some((before, now)) = before.zip(first(&self.state)).filter(|(before, now)| before != now) {
             self.trims.push(Trim::between(event.log(), before, now));
         }

@@ -6,8 +6,8 @@
 //! outcome for each slot, what waits any number.
 
 use super::{Event, LogFacts};
+use crate::protocol::TaskEvent;
 use crate::protocol::command::Rejection;
-use crate::protocol::{ChannelEvent, TaskEvent};
 
 /// How much is kept free unless told otherwise: 256 MiB. Between two looks at the disk two commits of 32
 /// MiB can be written ([`Pipeline`](crate::scheduler::Pipeline) bounds them), which sled makes up to twice
@@ -51,12 +51,13 @@ pub(super) fn check(facts: &LogFacts, events: &[Event]) -> Result<(), Rejection>
 }
 
 fn grows(event: &Event) -> bool {
-    matches!(
-        event,
-        Event::Task(TaskEvent::Submitted { .. } | TaskEvent::ChannelCreated { .. })
-            | Event::Channel(_, ChannelEvent::Appended { .. })
-            | Event::Values { .. }
-    )
+    match event {
+        Event::Task(event) => {
+            matches!(event, TaskEvent::Submitted { .. } | TaskEvent::ChannelCreated { .. })
+        }
+        Event::Channel(_, event) => event.is_element(),
+        Event::Values { .. } => true,
+    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::task::{Call, Phase, Stored, Task};
 use super::value::Value;
 use crate::protocol::session::FunctionOffer;
 use crate::protocol::snapshot::{CallItem, PhaseItem, SnapshotItem, TASKS_PER_ITEM_MAX, TaskItem};
-use crate::protocol::{LogId, TaskId};
+use crate::protocol::{LogId, Seq, TaskId};
 
 impl State {
     /// Begins to take a snapshot of the state as it is now; one that was being taken is given up.
@@ -28,8 +28,17 @@ impl State {
             let Session { id, kind, lease_ms, remembered, .. } = session;
             let (producer, session, kind, lease_ms) = (*producer, *id, kind.clone(), *lease_ms);
             items.push(SnapshotItem::Session { producer, session, kind, lease_ms });
-            let answers = remembered.iter().map(|(number, answer)| (*number, answer.appended()));
-            items.push(SnapshotItem::Answered { producer, answers: answers.collect() });
+            let (mut answers, mut appends) = (Vec::new(), Vec::new());
+            for (number, remembered) in remembered {
+                match *remembered {
+                    Remembered::Done => answers.push((*number, None)),
+                    Remembered::Appended { first, count, seq } => appends.push((*number, first, count, seq)),
+                }
+            }
+            items.push(SnapshotItem::Answered { producer, answers });
+            if !appends.is_empty() {
+                items.push(SnapshotItem::Acknowledged { producer, appends });
+            }
         }
         self.channels.iter().for_each(|(log, channel)| channel.add_items(*log, &mut items));
         let retired: Vec<_> = self.retired.iter().collect();
@@ -57,13 +66,14 @@ impl State {
 
 impl Channel {
     fn add_items(&self, log: LogId, items: &mut Vec<SnapshotItem>) {
-        let Channel { name, head, elements, digest, stopped, deleted, kept, cursors } = self;
+        let Channel { name, head, elements, digest, stopped, written_to, deleted, kept, cursors } = self;
         let (name, head, elements, digest, stopped) = (name.clone(), *head, *elements, *digest, *stopped);
         items.push(SnapshotItem::Channel { log, name, head, elements, digest, stopped });
         let Kept { first, bytes, retention, runs, marks, futures } = kept;
-        let (first, bytes, retention, deleted) = (*first, *bytes, *retention, *deleted);
+        let (first, bytes, retention) = (*first, *bytes, *retention);
+        let (written_to, deleted) = (*written_to, *deleted);
         let marks = marks.iter().copied().collect();
-        items.push(SnapshotItem::Kept { log, first, bytes, retention, deleted, marks });
+        items.push(SnapshotItem::Kept { log, first, bytes, retention, written_to, deleted, marks });
         items.extend(parts(runs).map(|part| SnapshotItem::Runs(log, part)));
         items.extend(parts(futures).map(|part| SnapshotItem::Futures(log, part)));
         items.extend(cursors.iter().map(|(name, Cursor { offset, pin_ms })| {
@@ -116,18 +126,10 @@ impl Call {
     }
 }
 
-impl Remembered {
-    fn appended(&self) -> Option<(u64, u32)> {
-        match self {
-            Remembered::Done => None,
-            Remembered::Appended { first, count } => Some((*first, *count)),
-        }
-    }
-}
-
 /// A state that is being put together from items.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Restoring {
+    at: Seq,
     state: State,
     functions: Vec<Arc<FunctionOffer>>,
     items: u64,
@@ -143,6 +145,12 @@ pub struct Restoring {
 pub struct BadSnapshot(&'static str);
 
 impl Restoring {
+    /// That of a snapshot of this commit.
+    pub fn new(at: Seq) -> Self {
+        let (state, functions, items, ends, without_kept) = Default::default();
+        Restoring { at, state, functions, items, ends, without_kept }
+    }
+
     /// Adds the next item.
     ///
     /// # Errors
@@ -160,20 +168,31 @@ impl Restoring {
             }
             SnapshotItem::Answered { producer, answers } => {
                 let session = state.sessions.get_mut(&producer).ok_or(BadSnapshot("answers of nobody"))?;
-                session.remembered.extend(answers.into_iter().map(|(number, appended)| {
-                    let done = Remembered::Done;
-                    (number, appended.map_or(done, |(first, count)| Remembered::Appended { first, count }))
-                }));
+                let appended = |(first, count)| Remembered::Appended { first, count, seq: self.at };
+                session.remembered.extend(
+                    answers
+                        .into_iter()
+                        .map(|(number, answer)| (number, answer.map_or(Remembered::Done, appended))),
+                );
+            }
+            SnapshotItem::Acknowledged { producer, appends } => {
+                let session = state.sessions.get_mut(&producer).ok_or(BadSnapshot("answers of nobody"))?;
+                session.remembered.extend(
+                    appends.into_iter().map(|(number, first, count, seq)| {
+                        (number, Remembered::Appended { first, count, seq })
+                    }),
+                );
             }
             SnapshotItem::Channel { log, name, head, elements, digest, stopped } => {
-                let channel = Channel { head, elements, digest, stopped, ..Channel::new(name) };
+                let channel =
+                    Channel { head, elements, digest, stopped, written_to: head, ..Channel::new(name) };
                 state.channels.insert(log, channel);
                 self.without_kept.insert(log);
             }
-            SnapshotItem::Kept { log, first, bytes, retention, deleted, marks } => {
+            SnapshotItem::Kept { log, first, bytes, retention, written_to, deleted, marks } => {
                 let channel =
                     state.channels.get_mut(&log).ok_or(BadSnapshot("what an unknown channel keeps"))?;
-                channel.deleted = deleted;
+                (channel.written_to, channel.deleted) = (written_to, deleted);
                 let marks = marks.into();
                 channel.kept = Kept { first, bytes, retention, marks, ..Kept::default() };
                 self.without_kept.remove(&log);
@@ -236,7 +255,7 @@ impl State {
     pub fn recount_kept(&mut self, folded: State) {
         for (log, from) in folded.channels {
             if let Some(channel) = self.channels.get_mut(&log) {
-                channel.kept = from.kept;
+                (channel.kept, channel.written_to) = (from.kept, from.written_to);
             }
         }
         self.index();

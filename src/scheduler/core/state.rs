@@ -9,7 +9,9 @@ use super::task::{Phase, Turn};
 use super::tasks::Tasks;
 use crate::protocol::cursor::CursorName;
 use crate::protocol::session::{FunctionOffer, SessionKind};
-use crate::protocol::{ChannelName, Digest, LogId, Producer, SessionId, TaskId, TaskKey, TaskMap, TaskSet};
+use crate::protocol::{
+    ChannelName, Digest, LogId, Producer, Seq, SessionId, TaskId, TaskKey, TaskMap, TaskSet,
+};
 
 /// The fold over all logs. Only [`State::apply`] changes it.
 ///
@@ -79,6 +81,9 @@ pub struct Channel {
     pub digest: Digest,
     /// Whether it takes no more.
     pub stopped: bool,
+    /// The offset after the last record that somebody wrote by hand: an element, or an end. What is behind it is
+    /// progress of futures, or says what is kept. Where records are gone it is taken that they were written by hand.
+    pub written_to: u64,
     /// Whether it is no more: only its name and how far it had come are remembered.
     pub deleted: bool,
     /// What it keeps of its elements.
@@ -127,14 +132,16 @@ pub enum Remembered {
         first: u64,
         /// How many.
         count: u32,
+        /// Their commit.
+        seq: Seq,
     },
 }
 
 impl Channel {
     /// A channel without any record.
     pub fn new(name: ChannelName) -> Self {
-        let (head, elements, digest, kept, cursors) = Default::default();
-        Channel { name, head, elements, digest, stopped: false, deleted: false, kept, cursors }
+        let (head, elements, written_to, digest, kept, cursors) = Default::default();
+        Channel { name, head, elements, digest, stopped: false, written_to, deleted: false, kept, cursors }
     }
 }
 

@@ -29,7 +29,7 @@ async fn append(client: Client, name: &'static str, stop: Arc<AtomicBool>, acked
             next += 1;
         }
         let Some(appended) = in_flight.pop_front() else { return };
-        acked.store(appended.await.unwrap() + 1, Ordering::SeqCst);
+        acked.store(appended.await.unwrap().offset + 1, Ordering::SeqCst);
     }
 }
 

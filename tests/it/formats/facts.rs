@@ -2,7 +2,7 @@
 
 use headwater::protocol::channel::{Progress, Retention, TrimCause};
 use headwater::protocol::cursor::CursorName;
-use headwater::protocol::event::{Origin, Receipt, TaskResult};
+use headwater::protocol::event::{Appended, Origin, Receipt, TaskResult};
 use headwater::protocol::result::{LossReason, StoredResult};
 use headwater::protocol::session::{EndReason, SessionKind};
 use headwater::protocol::task::{Argument, ErrorKind, TaskOptions};
@@ -139,6 +139,11 @@ pub fn channel_events(lines: &mut Lines) {
         Trimmed = ChannelEvent::Trimmed { cause: TrimCause::Age, before: 300, index: 200 },
         Changed = ChannelEvent::Changed { origin: ORIGIN, retention: RETENTION },
         Deleted = ChannelEvent::Deleted { origin: ORIGIN, count: 99, digest: Digest(7) },
+        AppendedWith = ChannelEvent::AppendedWith {
+            origin: ORIGIN,
+            headers: [("source", "gauge 7"), ("unit", "°C")].into_iter().collect(),
+            element: Element::Value(payload()),
+        },
     });
     variants!(lines, TrimCause {
         Asked = TrimCause::Asked(ORIGIN),
@@ -211,5 +216,8 @@ fn facts_are_stored_as_version_1_does() {
     lines.add("TaskKey.pure", &TaskKey::pure("add", "rust:m::add", 2, b"arguments"));
     let digest = Digest::default().with(b"piece").with_element(&Element::Future(key()));
     lines.add("Digest", &digest.with_element(&Element::Value(payload())));
+    let headers = [("source", "gauge 7")].into_iter().collect();
+    let headed = Appended { origin: ORIGIN, headers: &headers, element: &Element::Value(payload()) };
+    lines.add("Digest.headers", &Digest::default().with_appended(&headed));
     lines.check(include_str!("../../../migrations/0001/facts.txt"));
 }

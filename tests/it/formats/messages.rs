@@ -16,7 +16,7 @@ use headwater::protocol::session::{
 use headwater::protocol::start::{RecoveryProgress, Regress, Seen, Start};
 use headwater::protocol::task::{TaskInfo, TaskStatus};
 use headwater::protocol::{
-    Digest, Element, Epoch, LogId, Outcome, Producer, Seq, SessionId, StartId, TaskId,
+    Digest, Element, Epoch, Headers, LogId, Outcome, Producer, Seq, SessionId, StartId, TaskId,
 };
 
 use super::facts::{
@@ -174,7 +174,7 @@ fn of_clients(lines: &mut Lines) {
         Hold = Command::Hold { task: TASK, detach: true },
         Release = Command::Release { tasks: vec![TASK] },
         OpenChannel = Command::OpenChannel { name: name() },
-        Append = Command::Append { log: LOG, elements: vec![Element::Value(payload()), Element::Future(key())].into() },
+        Append = Command::Append { log: LOG, elements: vec![Element::Value(payload()), Element::Future(key())].into(), expect: None },
         Stop = Command::Stop { log: LOG },
         Finish = Command::Finish { task: TASK, attempt: ATTEMPT, result: payload() },
         Fail = Command::Fail { task: TASK, attempt: ATTEMPT, error: error() },
@@ -194,6 +194,11 @@ fn of_clients(lines: &mut Lines) {
         SetCursor = Command::SetCursor(CursorMove { log: LOG, name: cursor(), offset: 300, from: Some(200), pin_ms: 60_000 }),
         DeleteCursor = Command::DeleteCursor { log: LOG, name: cursor() },
     });
+    let headed = [("unit", "°C")].into_iter().collect();
+    let elements =
+        vec![(headed, Element::Value(payload())), (Headers::new(), Element::Value(payload()))].into();
+    let expecting = Command::Append { log: LOG, elements, expect: Some(300) };
+    lines.add("Command::Append.headers", &expecting);
     variants!(lines, Query {
         Channels = Query::Channels { after: Some(name()) },
         Channel = Query::Channel { name: name() },
@@ -241,7 +246,7 @@ fn of_the_server(lines: &mut Lines) {
         Held = Answer::Held(key()),
         Released = Answer::Released,
         Channel = Answer::Channel(channel()),
-        Appended = Answer::Appended { first: 300, count: 2 },
+        Appended = Answer::Appended { first: 300, count: 2, seq: Seq(1001), epoch: Epoch(4) },
         Stopped = Answer::Stopped { count: 99, digest: Digest(7) },
         Reported = Answer::Reported,
         Channels = Answer::Channels(vec![channel()]),
@@ -318,6 +323,7 @@ fn refusals(lines: &mut Lines) {
         },
         ChannelExists = Rejection::ChannelExists(name()),
         CursorMoved = Rejection::CursorMoved { name: cursor(), at: 300, from: 200 },
+        Conflict = Rejection::Conflict { channel: name(), expected: 300, head: 301 },
     });
     variants!(lines, Closing {
         NotHeadwater = Closing::NotHeadwater("checksum".to_owned()),

@@ -67,12 +67,14 @@ fn snapshots_are_stored_as_version_4_does() {
             first: KeptFrom { offset: 200, index: 60, bytes: 5000 },
             bytes: 9000,
             retention: RETENTION,
+            written_to: 299,
             deleted: false,
             marks: vec![Mark { end: KeptFrom { offset: 300, index: 100, bytes: 9000 }, time_ms: 1_795_000_000_000 }],
         },
         Runs = SnapshotItem::Runs(LogId(7), vec![(60, 201), (70, 212)]),
         Futures = SnapshotItem::Futures(LogId(7), vec![(65, TASK)]),
         Cursor = SnapshotItem::Cursor { log: LogId(7), name: cursor(), offset: 300, pin_ms: 60_000 },
+        Acknowledged = SnapshotItem::Acknowledged { producer: PRODUCER, appends: vec![(3, 300, 4, Seq(1001))] },
     });
     variants!(lines, PhaseItem {
         Pending = PhaseItem::Pending(call()),

@@ -77,7 +77,7 @@ async fn everyone_is_told_what_is_lost_in_its_place() {
     assert!(!local.fresh());
     let client = Client::connect(&local.address().to_string()).await.unwrap();
     let words = client.channel::<String>("words").await.unwrap();
-    assert_eq!(words.append_value(&"one more".to_owned()).await.unwrap(), 40, "offsets go on");
+    assert_eq!(words.append_value(&"one more".to_owned()).await.unwrap().offset, 40, "offsets go on");
     let mut records = words.records();
     let mut seen = Vec::new();
     loop {

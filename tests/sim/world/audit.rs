@@ -25,8 +25,8 @@ impl World {
         progress::audit(&self.log, &state);
         for (log, channel) in &state.channels {
             let records = self.records_of(*log);
-            let digest =
-                elements(&records).fold(Digest::default(), |digest, element| digest.with_element(element));
+            let appended = records.iter().filter_map(ChannelEvent::appended);
+            let digest = appended.fold(Digest::default(), |digest, appended| digest.with_appended(&appended));
             assert_eq!(digest, channel.digest, "the digest of {}", channel.name);
             let mut seen = BTreeSet::new();
             for element in elements(&records).filter(|element| matches!(element, Element::Value(_))) {
@@ -54,10 +54,30 @@ impl World {
             assert!(trims, "a reader of log {log} was told that it begins at {first}");
         }
         for ((log, offset), expected) in &self.shadow.acked {
-            match self.records_of(*log).get(*offset as usize) {
-                Some(ChannelEvent::Appended { element, .. }) if mark(element) == *expected => {}
-                other => panic!("acknowledged at {offset} of log {log}, and there is {other:?}"),
-            }
+            let records = self.records_of(*log);
+            let there = records.get(*offset as usize).and_then(ChannelEvent::appended);
+            let Some(appended) = there else {
+                panic!("acknowledged at {offset} of log {log}, and not there")
+            };
+            let found = (mark(appended.element), appended.headers);
+            assert_eq!(found, (expected.0.clone(), &expected.1), "acknowledged at {offset} of log {log}");
+        }
+        for ((log, first), commit) in &self.shadow.commits {
+            let batch = self.log.read(*log, *first, 0).expect("the log can be read").into_iter().next();
+            let of = batch.map(|batch| (batch.header().seq, batch.header().epoch));
+            assert_eq!(of, Some(*commit), "the commit of what was acknowledged at {first} of log {log}");
+        }
+        for (log, expected, first) in &self.shadow.expected {
+            let records = self.records_of(*log);
+            let between = records.get(*expected as usize..*first as usize);
+            let is_as_expected = between.is_some_and(|between| !between.iter().any(is_written));
+            assert!(is_as_expected, "taken at {first} of log {log}, and not as expected from {expected} on");
+        }
+        for (log, expected, head) in &self.shadow.conflicts {
+            let records = self.records_of(*log);
+            let is_conflict =
+                expected > head || records[*expected as usize..*head as usize].iter().any(is_written);
+            assert!(is_conflict, "refused at {head} of {log}, and {expected} holds");
         }
         for ((session, log), expected) in &self.shadow.order {
             let records = self.records_of(*log);
@@ -208,10 +228,12 @@ impl World {
 }
 
 fn elements(records: &[ChannelEvent]) -> impl Iterator<Item = &Element> {
-    records.iter().filter_map(|record| match record {
-        ChannelEvent::Appended { element, .. } => Some(element),
-        _ => None,
-    })
+    records.iter().filter_map(|record| record.appended().map(|appended| appended.element))
+}
+
+/// Whether somebody wrote it by hand.
+fn is_written(record: &ChannelEvent) -> bool {
+    record.is_element() || matches!(record, ChannelEvent::Stopped { .. } | ChannelEvent::Deleted { .. })
 }
 
 fn count(element: &Element) -> u64 {

@@ -7,7 +7,7 @@ use super::{Found, Kind, Moment};
 use crate::cli::torture::life::{LifeId, Stamp};
 use crate::client::Record;
 use crate::protocol::channel::Progress;
-use crate::protocol::event::Origin;
+use crate::protocol::event::{Appended, Origin};
 use crate::protocol::session::SessionKind;
 use crate::protocol::{AttemptNumber, ChannelEvent, Digest, Element, Payload, Producer, TaskId, TaskKey};
 
@@ -118,8 +118,9 @@ impl ChannelCheck {
         });
         self.next_offset = offset + 1;
         match &record.event {
-            ChannelEvent::Appended { origin, element } => {
-                self.appended(*origin, element, record, found);
+            ChannelEvent::Appended { .. } | ChannelEvent::AppendedWith { .. } => {
+                let appended = record.event.appended().expect("an element");
+                self.appended(&appended, record, found);
             }
             ChannelEvent::Progress { key, progress } => self.progressed(key, progress, offset, found),
             ChannelEvent::Stopped { count, digest, .. } => {
@@ -141,14 +142,9 @@ impl ChannelCheck {
         }
     }
 
-    fn appended(
-        &mut self,
-        origin: Origin,
-        element: &Element,
-        record: &Record<ChannelEvent>,
-        found: &mut Found,
-    ) {
-        let (name, offset, Origin { producer, number }) = (&self.name, record.offset, origin);
+    fn appended(&mut self, appended: &Appended<'_>, record: &Record<ChannelEvent>, found: &mut Found) {
+        let Appended { origin: Origin { producer, number }, element, .. } = *appended;
+        let (name, offset) = (&self.name, record.offset);
         let due = self.next_index;
         found.add_unless(record.index == Some(due), Kind::Gap, || {
             format!("channel {name}, offset {offset}: index {:?} where {due} is due", record.index)
@@ -157,7 +153,7 @@ impl ChannelCheck {
             format!("channel {name}, offset {offset}: an element after the end")
         });
         self.next_index += 1;
-        self.digest = self.digest.with_element(element);
+        self.digest = self.digest.with_appended(appended);
         match self.last_command.insert(producer, (number, offset)) {
             // The elements of one command stand next to each other.
             Some((before, at)) if before == number && at + 1 != offset => {

@@ -86,8 +86,8 @@ fn recovered(epoch: u64) -> TaskEvent {
 fn stopped(events: &[ChannelEvent]) -> ChannelEvent {
     let (mut count, mut digest) = (0, Digest::default());
     for event in events {
-        if let ChannelEvent::Appended { element, .. } = event {
-            (count, digest) = (count + 1, digest.with_element(element));
+        if let Some(appended) = event.appended() {
+            (count, digest) = (count + 1, digest.with_appended(&appended));
         }
     }
     ChannelEvent::Stopped { origin: Origin { producer: CLIENT, number: 99 }, count, digest }

@@ -2,30 +2,39 @@
 
 use std::collections::HashSet;
 
-use super::{Decision, Event, Rejection, State, channel};
+use super::{Decision, Event, LogFacts, Rejection, State, channel};
 use crate::protocol::channel::Progress;
 use crate::protocol::command::Answer;
 use crate::protocol::event::Origin;
 use crate::protocol::limits::{APPEND_BYTES_MAX, ELEMENTS_PER_APPEND_MAX, PAYLOAD_BYTES_MAX, TooLarge};
 use crate::protocol::{ChannelEvent, Element, Elements, LogId, TaskId, TaskKey};
-use crate::scheduler::core::Phase;
+use crate::scheduler::core::{Channel, Phase};
 
 /// Appends all of them or none. A future that runs already or has ended is followed, after the last
 /// element, by a record that says so.
-pub(super) fn decide(state: &State, origin: Origin, log: LogId, elements: Elements) -> Decision {
+pub(super) fn decide(
+    state: &State,
+    facts: &LogFacts,
+    origin: Origin,
+    log: LogId,
+    elements: Elements,
+    expect: Option<u64>,
+) -> Decision {
     let channel = channel::writable(state, log)?;
     if channel.stopped {
         return Err(Rejection::ChannelStopped(channel.name.clone(), channel.elements));
     }
     check_sizes(&elements)?;
-    let answer = Answer::Appended { first: channel.head, count: elements.len() as u32 };
-    if elements.are_values() {
+    check_expected(channel, expect)?;
+    let (seq, epoch) = (facts.next, facts.starts.newest().epoch);
+    let answer = Answer::Appended { first: channel.head, count: elements.len() as u32, seq, epoch };
+    if elements.are_bare_values() {
         return Ok((vec![Event::Values { log, origin, values: elements }], answer));
     }
     let mut events = Vec::with_capacity(elements.len());
     let mut progress = Vec::new();
     let mut seen: HashSet<TaskId> = HashSet::new();
-    for mut element in elements.iter() {
+    for (headers, mut element) in elements.iter() {
         if let Element::Future(key) = &mut element {
             // The label is the task's own, whatever the client calls it.
             *key = state.key_of(key.id).ok_or(Rejection::UnknownTask(key.id))?;
@@ -33,10 +42,20 @@ pub(super) fn decide(state: &State, origin: Origin, log: LogId, elements: Elemen
                 progress.extend(progress_so_far(state, key).map(|event| Event::Channel(log, event)));
             }
         }
-        events.push(Event::Channel(log, ChannelEvent::Appended { origin, element }));
+        events.push(Event::Channel(log, ChannelEvent::of_element(origin, headers, element)));
     }
     events.append(&mut progress);
     Ok((events, answer))
+}
+
+/// Refuses an append to a channel that somebody has written to since its caller read it.
+fn check_expected(channel: &Channel, expect: Option<u64>) -> Result<(), Rejection> {
+    match expect {
+        Some(expected) if !(channel.written_to..=channel.head).contains(&expected) => {
+            Err(Rejection::Conflict { channel: channel.name.clone(), expected, head: channel.head })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_sizes(elements: &Elements) -> Result<(), Rejection> {
@@ -56,7 +75,10 @@ fn check_sizes(elements: &Elements) -> Result<(), Rejection> {
             TooLarge::check("the value", payload.map_or(0, <[u8]>::len), PAYLOAD_BYTES_MAX, hint)?;
         }
     }
-    let bytes = elements.payload_bytes();
+    if elements.have_headers() {
+        elements.iter().try_for_each(|(headers, _)| headers.check())?;
+    }
+    let bytes = elements.content_bytes();
     TooLarge::check("all values together", bytes, APPEND_BYTES_MAX, "append fewer at a time")?;
     Ok(())
 }

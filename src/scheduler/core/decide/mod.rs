@@ -20,7 +20,7 @@ pub(super) use session::{end_session, hello};
 use super::query;
 use super::state::{Remembered, Session, State};
 use super::task::Phase;
-use super::{Entry, Event};
+use super::{Entry, Event, LogFacts};
 use crate::protocol::channel::Progress;
 use crate::protocol::command::{Answer, Command, Rejection};
 use crate::protocol::event::Origin;
@@ -33,10 +33,10 @@ use crate::protocol::{ChannelEvent, Producer, TaskEvent, TaskId};
 pub(super) type Decision = Result<(Vec<Event>, Answer), Rejection>;
 
 /// Decides a command of a session.
-pub(super) fn command(state: &State, origin: Origin, command: Command) -> Decision {
+pub(super) fn command(state: &State, facts: &LogFacts, origin: Origin, command: Command) -> Decision {
     let session =
         state.sessions.get(&origin.producer).ok_or(Rejection::SessionEnded(EndReason::LeaseExpired))?;
-    if let Some(answer) = first_answer(state, session, origin, &command)? {
+    if let Some(answer) = first_answer(state, facts, session, origin, &command)? {
         return Ok((Vec::new(), answer));
     }
     if let SessionKind::Attempt { task, attempt } = session.kind {
@@ -59,7 +59,9 @@ pub(super) fn command(state: &State, origin: Origin, command: Command) -> Decisi
             Ok(hold::release(origin, tasks))
         }
         Command::OpenChannel { name } => channel::open(state, origin, name),
-        Command::Append { log, elements } => append::decide(state, origin, log, elements),
+        Command::Append { log, elements, expect } => {
+            append::decide(state, facts, origin, log, elements, expect)
+        }
         Command::CreateChannel { name, retention } => channel::create(state, origin, name, retention),
         Command::Retain { log, retention } => channel::retain(state, origin, log, retention),
         Command::Trim { log, before } => channel::trim(state, origin, log, before),
@@ -119,6 +121,7 @@ fn check_order(session: &Session, origin: Origin, command: &Command) -> Result<(
 /// The answer that a command was given before, if it was carried out.
 fn first_answer(
     state: &State,
+    facts: &LogFacts,
     session: &Session,
     origin: Origin,
     command: &Command,
@@ -134,8 +137,9 @@ fn first_answer(
         };
     };
     Ok(Some(match (remembered, command) {
-        (Remembered::Appended { first, count }, Command::Append { .. }) => {
-            Answer::Appended { first: *first, count: *count }
+        (Remembered::Appended { first, count, seq }, Command::Append { .. }) => {
+            let epoch = facts.starts.epoch_of(*seq);
+            Answer::Appended { first: *first, count: *count, seq: *seq, epoch }
         }
         (Remembered::Done, Command::Submit(_)) => Answer::Submitted,
         (Remembered::Done, Command::Release { .. }) => Answer::Released,

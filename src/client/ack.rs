@@ -1,0 +1,31 @@
+//! What an append brings.
+
+use std::ops::Range;
+
+use crate::protocol::{Epoch, Seq};
+
+/// Elements are in the log, durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ack {
+    /// The offset of the first of them, which is that of the record to read it at.
+    pub offset: u64,
+    /// How many they are; their offsets follow each other.
+    pub count: u64,
+    /// The commit that holds them, if not an older one: the answer to an append that was given under a store before
+    /// version 5, and lost with its connection, names a later one.
+    pub seq: Seq,
+    /// The scheduler's epoch in which that commit was made: one for each of its starts.
+    pub epoch: Epoch,
+}
+
+impl Ack {
+    /// The offsets of all of them.
+    pub fn offsets(&self) -> Range<u64> {
+        self.offset..self.offset + self.count
+    }
+
+    /// Of a part of them: so many, behind so many others.
+    pub(super) fn part(self, behind: u64, count: u64) -> Ack {
+        Ack { offset: self.offset + behind, count, ..self }
+    }
+}

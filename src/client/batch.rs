@@ -1,0 +1,103 @@
+//! One append of several elements of any kind, all or none.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Serialize;
+
+use super::ack::Ack;
+use super::channel::{Channel, element};
+use super::error::{Error, Result};
+use super::future::TaskFuture;
+use crate::protocol::{Element, Elements, Headers};
+
+/// An append that is being put together: [`Channel::batch`]. Elements are added in order, futures and values as they
+/// come; what goes wrong with one of them is said by [`AppendBatch::append`], and then nothing is appended.
+#[must_use = "nothing is appended before `append`"]
+pub struct AppendBatch<T> {
+    channel: Channel<T>,
+    elements: Elements,
+    /// The newest element, which may be given headers.
+    newest: Option<(Headers, Element)>,
+    expect: Option<u64>,
+    error: Option<Error>,
+    element: PhantomData<fn() -> T>,
+}
+
+impl<T> AppendBatch<T> {
+    pub(super) fn new(channel: Channel<T>) -> Self {
+        let (elements, newest, expect, error) = Default::default();
+        AppendBatch { channel, elements, newest, expect, error, element: PhantomData }
+    }
+
+    /// Adds a future.
+    pub fn future(self, future: &TaskFuture<T>) -> Self {
+        self.add(Ok(Element::Future(future.key().clone())))
+    }
+
+    /// Gives the element that was added last a header: a few words under a key, for those who read it. One of the same
+    /// key is replaced. How many there may be and how large is in [`limits`](crate::protocol::limits).
+    pub fn header(mut self, key: impl Into<Box<str>>, value: impl Into<Box<str>>) -> Self {
+        match &mut self.newest {
+            Some((headers, _)) => headers.insert(key, value),
+            None => {
+                let key = key.into();
+                let why = format!("header `{key}` belongs to no element: add a value or a future before it");
+                self.error.get_or_insert(Error::msg(why));
+            }
+        }
+        self
+    }
+
+    /// Appends only if nobody has written to the channel at this offset or behind it: no element is there, and no stop.
+    /// Records of what became of futures take offsets, too, and nobody writes them by hand: they do not count. So the
+    /// offset behind the newest element that this program has read is right to expect, and so is the head that it has
+    /// read up to. Else the append brings [`Rejection::Conflict`](crate::protocol::command::Rejection::Conflict), which
+    /// names the head.
+    pub fn expect(mut self, offset: u64) -> Self {
+        self.expect = Some(offset);
+        self
+    }
+
+    /// Appends all of it or nothing, next to each other, and brings the offsets and the commit once that is durable.
+    /// It has its place in the channel when this returns. As [`Channel::append`] otherwise.
+    pub fn append(mut self) -> impl Future<Output = Result<Ack>> + Send + 'static + use<T> {
+        self.settle();
+        if self.elements.is_empty() {
+            let why = "an append needs at least one element: add a value or a future";
+            self.error.get_or_insert(Error::msg(why));
+        }
+        let Self { channel, elements, expect, error, .. } = self;
+        channel.append_all(error.map_or(Ok(elements), Err), expect)
+    }
+
+    fn add(mut self, element: Result<Element>) -> Self {
+        self.settle();
+        match element {
+            Ok(element) => self.newest = Some((Headers::new(), element)),
+            Err(error) => _ = self.error.get_or_insert(error),
+        }
+        self
+    }
+
+    /// The newest element is given nothing more.
+    fn settle(&mut self) {
+        if let Some((headers, element)) = self.newest.take() {
+            self.elements.push_with(&headers, &element);
+        }
+    }
+}
+
+impl<T: Serialize> AppendBatch<T> {
+    /// Adds a value.
+    pub fn value(self, value: &T) -> Self {
+        self.add(element(value))
+    }
+}
+
+impl<T> fmt::Debug for AppendBatch<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.elements.len() + usize::from(self.newest.is_some());
+        write!(f, "AppendBatch({count} elements for {:?}, expecting {:?})", self.channel, self.expect)
+    }
+}
