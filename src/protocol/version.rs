@@ -12,9 +12,10 @@
 //! | wire | 4 | 0.1 | results that workers keep, and how they are fetched; workers that are given tasks ahead; channels found by name during a recovery |
 //! | wire | 5 | 0.1 | batches of store version 4 |
 //! | wire | 6 | 0.1 | the elements of an append as one run of bytes |
+//! | wire | 7 | 0.1 | positions by time and from the end |
 
 /// The version of the store that this build writes. Older ones are upgraded, newer ones refused.
 pub const STORE_VERSION: u16 = 4;
 
 /// The version of the wire protocol. Both sides must speak the same one.
-pub const WIRE_VERSION: u16 = 6;
+pub const WIRE_VERSION: u16 = 7;

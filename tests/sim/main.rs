@@ -11,6 +11,7 @@ mod lineage;
 mod network;
 mod pipeline;
 mod poison;
+mod positions;
 mod progress;
 mod retiring;
 mod room;
