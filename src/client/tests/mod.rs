@@ -1,8 +1,10 @@
 //! The typed calls, against a scripted scheduler.
 
 mod channels;
+mod readings;
 mod submissions;
 mod synchronous;
+mod views;
 
 use super::fixture::{FakeServer, Peer, assert_matches, soon, stored};
 use super::*;
