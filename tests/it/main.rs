@@ -8,6 +8,7 @@ mod faults;
 mod formats;
 mod log_reader;
 mod memory;
+mod reading;
 mod recovering;
 mod refusals;
 mod regress;
