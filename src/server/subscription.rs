@@ -39,9 +39,9 @@ pub struct Subscription {
 /// What is looked for in a log to know where a subscription begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Search {
-    /// As [`Log::find_element`](crate::log::Log::find_element).
+    /// As [`Log::find_element`].
     Element(u64),
-    /// As [`Log::find_time`](crate::log::Log::find_time).
+    /// As [`Log::find_time`].
     Time(TimeMs),
 }
 
@@ -142,7 +142,7 @@ impl Subscription {
     }
 
     /// What to do next. `bounds` are the log's, taken after the last step; `read` is as
-    /// [`Log::read`](crate::log::Log::read) for this log.
+    /// [`Log::read`] for this log.
     ///
     /// # Errors
     /// [`Rejection::Invalid`] when the log cannot be read: the subscription is over.

@@ -233,6 +233,7 @@ fn synchronous_code_reads_the_same() -> Result<()> {
     let mut view = channel.view_of_last(3);
     view.caught_up()?;
     assert_eq!((view.len(), view.values()?, view.state().first_index), (3, vec![1, 2, 3], 1));
+    assert_eq!(view.elements().iter().map(|placed| placed.index).collect::<Vec<_>>(), [1, 2, 3]);
     channel.stop()?;
     for results in [
         channel.from(Offset::Start).results().collect::<Result<Vec<_>>>()?,

@@ -2,6 +2,8 @@
 
 mod append;
 mod list;
+mod range;
+mod reader;
 mod stop;
 mod tail;
 

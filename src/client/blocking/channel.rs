@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Shared, TaskFuture};
 use crate::client::error::Result;
-use crate::client::{self, Entry, Item, Offset, Until, ViewState};
+use crate::client::{self, Entry, Item, Offset, Placed, Until, ViewState};
 use crate::protocol::TimeMs;
 use crate::protocol::channel::ChannelInfo;
 use crate::protocol::task::TaskStatus;
@@ -333,6 +333,15 @@ impl<T: DeserializeOwned> View<T> {
     /// As there.
     pub fn values(&self) -> Result<Vec<T>> {
         self.view.values()
+    }
+
+    /// As [`client::View::elements`].
+    pub fn elements(&self) -> Vec<Placed<Result<Element<T>>>> {
+        let of = |placed: Placed<Result<client::Element<T>>>| {
+            let Placed { index, offset, time_ms, item } = placed;
+            Placed { index, offset, time_ms, item: item.map(|element| Element::of(element, &self.shared)) }
+        };
+        self.view.elements().into_iter().map(of).collect()
     }
 }
 
