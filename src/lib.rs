@@ -60,9 +60,11 @@
 //! - [`task`](macro@task): which functions can be tasks, and what `pure` means. [`Client::submit`]
 //!   checks the arguments' types when it is compiled.
 //! - [`TaskFuture`]: a task's outcome, soon or late. While it lives, its task is kept.
-//! - [`Channel`]: append to it, and read its [futures](Channel::futures), its [values](Channel::values)
-//!   or all of its [records](Channel::records), from any [`Offset`]. An [`Item`] is a record, the marker
-//!   where history ends, or the notice that a range is gone.
+//! - [`Channel`]: append to it, and read its [elements](Channel::elements), its [futures](Channel::futures),
+//!   [what they bring](Channel::results), its [values](Channel::values) or all of its
+//!   [records](Channel::records), from any [`Offset`], for ever or [until](Until) there is no more
+//!   ([`Channel::scan`]). An [`Item`] is a record, the marker where history ends, or the notice that a range is
+//!   gone. A [`View`] is a channel as it stands.
 //! - [`local_client`], and [`blocking::local_client`]: make a running task a client of the scheduler that
 //!   runs it.
 //! - [`Error`]: what can go wrong, by what one can do about it. A task may return it, too.
@@ -104,7 +106,9 @@ pub mod local;
 #[cfg(feature = "cli")]
 pub mod cli;
 
-pub use client::{Ack, Channel, Client, Cursor, Error, Item, Offset, Result, StreamExt, TaskFuture};
+pub use client::{
+    Ack, Channel, Client, Cursor, Error, Item, Offset, Result, StreamExt, TaskFuture, Until, View,
+};
 pub use headwater_macros::task;
 pub use protocol::channel::Retention;
 pub use worker::context::local_client;

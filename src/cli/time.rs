@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
@@ -39,6 +40,32 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "give a number with its unit, like 200ms, 1s or 2m".to_owned())
 }
 
+/// Reads a moment from the command line: as in RFC 3339, as [`local`] prints it, or how long ago it was, `-10m`.
+///
+/// # Errors
+/// What is wrong, for the one who typed it.
+pub fn moment(text: &str) -> Result<TimeMs, String> {
+    moment_in(text, Timestamp::now(), &TimeZone::system())
+}
+
+fn moment_in(text: &str, now: Timestamp, zone: &TimeZone) -> Result<TimeMs, String> {
+    let moment = match text.strip_prefix('-') {
+        Some(ago) => duration(ago).ok().and_then(|ago| now.checked_sub(ago).ok()),
+        None => text.parse::<Timestamp>().ok().or_else(|| in_this_zone(text, zone)),
+    };
+    moment.and_then(|moment| TimeMs::try_from(moment.as_millisecond()).ok()).ok_or_else(|| {
+        "give a time like 2026-11-23T08:21:16Z, as it is printed (2026-11-23 08:21:16.865), or how long ago it was, \
+         like -10m"
+            .to_owned()
+    })
+}
+
+/// A moment that says nothing of its zone.
+fn in_this_zone(text: &str, zone: &TimeZone) -> Option<Timestamp> {
+    let moment: DateTime = text.parse().ok()?;
+    Some(moment.to_zoned(zone.clone()).ok()?.timestamp())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,6 +87,24 @@ mod tests {
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         for bad in ["", "1", "-1s", "soon"] {
             assert!(duration(bad).unwrap_err().contains("200ms"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn moments_are_read_as_they_are_printed_and_back_from_now() {
+        const TIME: TimeMs = 1_795_418_696_007;
+        let (zone, now) = (TimeZone::fixed(jiff::tz::offset(2)), timestamp(TIME));
+        let read = |text: &str| moment_in(text, now, &zone);
+        for text in [&rfc3339(TIME), "2026-11-23T09:24:56.007+02:00", &in_zone(TIME, zone.clone()), "-0"] {
+            assert_eq!(read(text), Ok(TIME), "{text}");
+        }
+        assert_eq!(read("2026-11-23T07:24Z"), Ok(TIME - 56_007));
+        assert_eq!(read("2026-11-23 09:24:56"), Ok(TIME - 7));
+        assert_eq!(read("2026-11-23"), Ok(TIME - 7 - (9 * 3600 + 24 * 60 + 56) * 1000), "midnight");
+        assert_eq!(read("-10m"), Ok(TIME - 600_000));
+        assert_eq!(read("-1.5s"), Ok(TIME - 1500));
+        for bad in ["", "-", "-10", "10m", "soon", "2026-13-01", "1969-12-31T00:00Z", "--1s"] {
+            assert!(read(bad).unwrap_err().contains("like -10m"), "{bad}");
         }
     }
 }

@@ -24,19 +24,18 @@
 //! # Ok(()) }
 //! ```
 
+mod channel;
+
+pub use channel::{Channel, Element, Ended, Nth, Reading, View};
+
 use std::fmt;
 use std::sync::Arc;
 
-use futures_util::{Stream, StreamExt};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::{self, Runtime};
 
-use super::ack::Ack;
 use super::error::{Error, Result};
 use super::function::{Arguments, EncodeError, Encoded, IntoArgument, TaskFn, Value};
-use super::reading::{Item, Offset};
-use crate::protocol::channel::ChannelInfo;
 use crate::protocol::command::{Answer, Query};
 use crate::protocol::session::{EndReason, Retire, WorkerStatus};
 use crate::protocol::task::{TaskInfo, TaskStatus};
@@ -135,7 +134,7 @@ impl Client {
     /// As there.
     pub fn channel<T>(&self, name: &str) -> Result<Channel<T>> {
         let channel = self.shared.wait(self.shared.client.channel(name))?;
-        Ok(Channel { channel, shared: self.shared.clone() })
+        Ok(Channel::new(channel, &self.shared))
     }
 
     /// As [`super::Client::existing_channel`].
@@ -144,7 +143,7 @@ impl Client {
     /// As there.
     pub fn existing_channel<T>(&self, name: &str) -> Result<Channel<T>> {
         let channel = self.shared.wait(self.shared.client.existing_channel(name))?;
-        Ok(Channel { channel, shared: self.shared.clone() })
+        Ok(Channel::new(channel, &self.shared))
     }
 
     /// As [`super::Client::submit`]; [`Submit::send`] submits it.
@@ -330,142 +329,4 @@ impl<T: Value> IntoArgument<T> for &TaskFuture<T> {
     fn add_to(self, encoded: &mut Encoded) -> Result<(), EncodeError> {
         (&self.future).add_to(encoded)
     }
-}
-
-/// As [`super::Channel`].
-#[derive(Debug, Clone)]
-pub struct Channel<T> {
-    channel: super::Channel<T>,
-    shared: Arc<Shared>,
-}
-
-impl<T> Channel<T> {
-    /// The name.
-    pub fn name(&self) -> &str {
-        self.channel.name()
-    }
-
-    /// Appends a future, and gives its offset and commit: it is durable then.
-    ///
-    /// # Errors
-    /// As [`super::Channel::append`].
-    pub fn append(&self, future: &TaskFuture<T>) -> Result<Ack> {
-        self.shared.wait(self.channel.append(&future.future))
-    }
-
-    /// As [`super::Channel::stop`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn stop(&self) -> Result<u64> {
-        self.shared.wait(self.channel.stop())
-    }
-
-    /// As [`super::Channel::info`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn info(&self) -> Result<ChannelInfo> {
-        self.shared.wait(self.channel.info())
-    }
-
-    /// As [`super::Channel::len`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn len(&self) -> Result<u64> {
-        self.shared.wait(self.channel.len())
-    }
-
-    /// As [`super::Channel::is_empty`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn is_empty(&self) -> Result<bool> {
-        self.shared.wait(self.channel.is_empty())
-    }
-
-    /// The futures that are on the channel now, each with where its task stands.
-    ///
-    /// # Errors
-    /// As [`super::Channel::statuses`].
-    pub fn statuses(&self) -> Result<Vec<(TaskFuture<T>, TaskStatus)>> {
-        let entries = self.shared.wait(self.channel.statuses())?;
-        let shared = &self.shared;
-        Ok(entries
-            .into_iter()
-            .map(|entry| (TaskFuture { future: entry.future, shared: shared.clone() }, entry.status))
-            .collect())
-    }
-
-    /// To read from somewhere else than the start.
-    pub fn from(&self, from: Offset) -> Reading<T> {
-        Reading { reading: self.channel.from(from), shared: self.shared.clone() }
-    }
-
-    /// All futures, from the start.
-    pub fn futures(&self) -> impl Iterator<Item = Result<TaskFuture<T>>> + use<T> {
-        self.from(Offset::Start).futures()
-    }
-}
-
-impl<T: Serialize> Channel<T> {
-    /// Appends a value, and gives its offset and commit: it is durable then.
-    ///
-    /// # Errors
-    /// As [`super::Channel::append_value`].
-    pub fn append_value(&self, value: &T) -> Result<Ack> {
-        self.shared.wait(self.channel.append_value(value))
-    }
-
-    /// As [`super::Channel::append_values`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn append_values<'a>(&self, values: impl IntoIterator<Item = &'a T>) -> Result<Ack>
-    where
-        T: 'a,
-    {
-        self.shared.wait(self.channel.append_values(values))
-    }
-}
-
-impl<T: DeserializeOwned> Channel<T> {
-    /// All values, from the start.
-    pub fn values(&self) -> impl Iterator<Item = Result<T>> + use<T> {
-        self.from(Offset::Start).values()
-    }
-}
-
-/// As [`super::Reading`], with iterators that wait for what comes.
-#[derive(Debug, Clone)]
-pub struct Reading<T> {
-    reading: super::Reading<T>,
-    shared: Arc<Shared>,
-}
-
-impl<T> Reading<T> {
-    /// As [`super::Reading::futures`].
-    pub fn futures(&self) -> impl Iterator<Item = Result<TaskFuture<T>>> + use<T> {
-        let shared = self.shared.clone();
-        iterate(self.reading.futures(), &self.shared)
-            .map(move |future| Ok(TaskFuture { future: future?, shared: shared.clone() }))
-    }
-
-    /// As [`super::Reading::records`].
-    pub fn records(&self) -> impl Iterator<Item = Result<Item>> + use<T> {
-        iterate(self.reading.records(), &self.shared)
-    }
-}
-
-impl<T: DeserializeOwned> Reading<T> {
-    /// As [`super::Reading::values`].
-    pub fn values(&self) -> impl Iterator<Item = Result<T>> + use<T> {
-        iterate(self.reading.values(), &self.shared)
-    }
-}
-
-fn iterate<S: Stream + Unpin>(mut stream: S, shared: &Arc<Shared>) -> impl Iterator<Item = S::Item> + use<S> {
-    let shared = shared.clone();
-    std::iter::from_fn(move || shared.wait(stream.next()))
 }

@@ -1,6 +1,5 @@
 //! Channels: a changing stream of futures and values, shared between clients, kept for ever.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -11,15 +10,20 @@ use serde::de::DeserializeOwned;
 use super::ack::Ack;
 use super::batch::AppendBatch;
 use super::connection::Reply;
-use super::elements::{Futures, Values};
+use super::elements::{Elements, Futures, Values};
 use super::error::{Error, Result};
+use super::fold::{Fold, Keep};
 use super::future::TaskFuture;
 use super::handle::{Client, wrong_answer};
+use super::nth::Nth;
 use super::reading::{Item, Offset, Records};
-use crate::protocol::channel::{ChannelInfo, Progress};
+use super::results::{Results, ResultsAsCompleted};
+use super::streams::Reading;
+use super::view::{self, View};
+use crate::protocol::channel::ChannelInfo;
 use crate::protocol::command::{Answer, Command, Query};
 use crate::protocol::task::TaskStatus;
-use crate::protocol::{ChannelEvent, ChannelName, Element, Elements, LogId, Payload, TimeMs};
+use crate::protocol::{self, ChannelEvent, ChannelName, LogId, Payload, TimeMs};
 
 /// A channel whose futures bring, and whose values are, of type `T`. Cheap to clone.
 ///
@@ -51,10 +55,6 @@ impl<T> Channel<T> {
         Channel { client, name, log, element: PhantomData }
     }
 
-    pub(super) fn client(&self) -> &Client {
-        &self.client
-    }
-
     /// The name.
     pub fn name(&self) -> &str {
         self.name.as_str()
@@ -71,7 +71,7 @@ impl<T> Channel<T> {
     /// channel keep their order, and whatever else this client asks for keeps its place between them; appends to
     /// different channels that follow each other may change places. The channel keeps the task from then on.
     pub fn append(&self, future: &TaskFuture<T>) -> impl Future<Output = Result<Ack>> + Send + use<T> {
-        self.append_one(Ok(Element::Future(future.key().clone())))
+        self.append_one(Ok(protocol::Element::Future(future.key().clone())))
     }
 
     /// To append several elements, futures and values, all or none; and to give them headers, or to append only if
@@ -129,13 +129,16 @@ impl<T> Channel<T> {
         self.client.connection().flush(Some(self.log))
     }
 
-    fn append_one(&self, element: Result<Element>) -> impl Future<Output = Result<Ack>> + Send + use<T> {
-        self.append_all(element.map(|element| Elements::from(&[element][..])), None)
+    fn append_one(
+        &self,
+        element: Result<protocol::Element>,
+    ) -> impl Future<Output = Result<Ack>> + Send + use<T> {
+        self.append_all(element.map(|element| protocol::Elements::from(&[element][..])), None)
     }
 
     pub(super) fn append_all(
         &self,
-        elements: Result<Elements>,
+        elements: Result<protocol::Elements>,
         expect: Option<u64>,
     ) -> impl Future<Output = Result<Ack>> + Send + 'static + use<T> {
         let share =
@@ -184,7 +187,16 @@ impl<T> Channel<T> {
 
     /// To read from somewhere else than the start.
     pub fn from(&self, from: Offset) -> Reading<T> {
-        Reading { channel: self.clone(), from }
+        Reading::new(self.clone(), from)
+    }
+
+    /// To read what is there now, from the start, and to come to an end then: see [`Reading::scan`].
+    pub fn scan(&self) -> Reading<T> {
+        self.from(Offset::Start).scan()
+    }
+
+    pub(super) fn records_from(&self, from: Offset) -> Records<ChannelEvent> {
+        Records::new(&self.client, self.name.clone(), self.log, from)
     }
 
     /// To read from the element with this index, counted from 0.
@@ -195,6 +207,16 @@ impl<T> Channel<T> {
     /// All futures, from the start: see [`Reading::futures`].
     pub fn futures(&self) -> Futures<T> {
         self.from(Offset::Start).futures()
+    }
+
+    /// What all futures bring, from the start: see [`Reading::results`].
+    pub fn results(&self) -> Results<T> {
+        self.from(Offset::Start).results()
+    }
+
+    /// What all futures bring, from the start, as they end: see [`Reading::results_as_completed`].
+    pub fn results_as_completed(&self) -> ResultsAsCompleted<T> {
+        self.from(Offset::Start).results_as_completed()
     }
 
     /// All records, from the start: see [`Reading::records`].
@@ -208,38 +230,45 @@ impl<T> Channel<T> {
     /// When the channel cannot be read, or a part of it is gone.
     pub async fn statuses(&self) -> Result<Vec<Entry<T>>> {
         let mut records = self.records();
-        let (mut entries, mut statuses) = (Vec::new(), HashMap::new());
-        while let Some(item) = records.next().await {
-            let record = match item? {
-                Item::Record(record) => record,
-                Item::CaughtUp { .. } => break,
+        let mut fold = Fold::new(Keep::Futures, Some(0));
+        while fold.caught_up_at().is_none()
+            && let Some(item) = records.next().await
+        {
+            match item? {
                 Item::Trimmed { from, first } => {
                     return Err(Error::Trimmed { channel: self.name.clone(), from, first });
                 }
                 Item::Damaged { from, to, why } => {
                     return Err(Error::Damaged { channel: self.name.clone(), from, to, why });
                 }
-            };
-            match (record.event, record.index) {
-                (
-                    ChannelEvent::Appended { element: Element::Future(key), .. }
-                    | ChannelEvent::AppendedWith { element: Element::Future(key), .. },
-                    Some(index),
-                ) => {
-                    let future = TaskFuture::new(key, self.client.clone(), None);
-                    let (offset, time_ms) = (record.offset, record.time_ms);
-                    entries.push(Entry { index, offset, time_ms, future, status: TaskStatus::Pending });
-                }
-                (ChannelEvent::Progress { key, progress }, _) => {
-                    statuses.insert(key.id, status_of(&progress));
-                }
-                _ => {}
+                item => fold.take(item),
             }
         }
-        for entry in &mut entries {
-            entry.status = statuses.get(&entry.future.id()).copied().unwrap_or(entry.status);
-        }
-        Ok(entries)
+        Ok(view::entries(self, &fold))
+    }
+
+    /// All elements and where its futures stand, kept up to date here from now on. It takes as much memory as they do.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, on which it reads.
+    pub fn view(&self) -> View<T> {
+        View::new(self, None)
+    }
+
+    /// As [`Self::view`], of the last so many elements: those that there are now, and whichever are the last later.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn view_of_last(&self, maxlen: u64) -> View<T> {
+        View::new(self, Some(maxlen))
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn channel_name(&self) -> &ChannelName {
+        &self.name
     }
 }
 
@@ -259,12 +288,37 @@ impl<T: Serialize> Channel<T> {
     where
         T: 'a,
     {
-        let elements: Result<Vec<Element>> = values.into_iter().map(element).collect();
-        Box::pin(self.append_all(elements.map(Elements::from), None))
+        let elements: Result<Vec<protocol::Element>> = values.into_iter().map(element).collect();
+        Box::pin(self.append_all(elements.map(protocol::Elements::from), None))
     }
 }
 
 impl<T: DeserializeOwned> Channel<T> {
+    /// The element with this index, counted from 0; waits for one that is still to come.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use headwater::{Client, Error, Result};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// let client = Client::local().await?;
+    /// let numbers = client.channel::<u64>("numbers").await?;
+    /// numbers.append_values(&[10, 20, 30]).await?;
+    /// assert_eq!(numbers.element(2).await?.value(), Some(30));
+    ///
+    /// let fourth = numbers.element(3).timeout(Duration::from_millis(10)).await;
+    /// assert!(matches!(fourth, Err(Error::TimedOut { .. })));
+    /// # Ok(()) }
+    /// ```
+    pub fn element(&self, index: u64) -> Nth<T> {
+        Nth::new(self.clone(), index)
+    }
+
+    /// All elements, from the start: see [`Reading::elements`].
+    pub fn elements(&self) -> Elements<T> {
+        self.from(Offset::Start).elements()
+    }
+
     /// All values, from the start: see [`Reading::values`].
     pub fn values(&self) -> Values<T> {
         self.from(Offset::Start).values()
@@ -283,44 +337,6 @@ impl<T> fmt::Debug for Channel<T> {
     }
 }
 
-/// Where to read a channel from: [`Channel::from`]. Reading begins when a stream is made of it.
-#[derive(Debug, Clone)]
-pub struct Reading<T> {
-    channel: Channel<T>,
-    from: Offset,
-}
-
-impl<T> Reading<T> {
-    /// The futures in order; values are left out. Ends where the channel was stopped.
-    pub fn futures(&self) -> Futures<T> {
-        Futures::new(&self.channel.client, &self.channel.name, self.records())
-    }
-
-    /// All records in order, with the marker where history ends. It never ends by itself: progress of
-    /// futures may follow after the channel was stopped.
-    pub fn records(&self) -> Records<ChannelEvent> {
-        let Channel { client, name, log, .. } = &self.channel;
-        Records::new(client, name.clone(), *log, self.from)
-    }
-}
-
-impl<T: DeserializeOwned> Reading<T> {
-    /// The values in order; futures are left out. Ends where the channel was stopped.
-    pub fn values(&self) -> Values<T> {
-        Values::new(&self.channel.client, &self.channel.name, self.records())
-    }
-}
-
-pub(super) fn element<T: Serialize>(value: &T) -> Result<Element> {
-    Payload::encode(value).map(Element::Value).map_err(|why| Error::encode("value", why))
-}
-
-fn status_of(progress: &Progress) -> TaskStatus {
-    match progress {
-        Progress::Started { .. } => TaskStatus::Running,
-        Progress::Finished { .. } | Progress::Stored { .. } => TaskStatus::Finished,
-        Progress::Lost { .. } => TaskStatus::Lost,
-        Progress::Failed { .. } => TaskStatus::Error,
-        Progress::Cancelled => TaskStatus::Cancelled,
-    }
+pub(super) fn element<T: Serialize>(value: &T) -> Result<protocol::Element> {
+    Payload::encode(value).map(protocol::Element::Value).map_err(|why| Error::encode("value", why))
 }

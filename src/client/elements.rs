@@ -1,4 +1,4 @@
-//! Reading a channel's elements: its futures, or its values, until it is stopped.
+//! Reading a channel's elements: all of them, its futures, or its values, until it is stopped.
 
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -7,240 +7,272 @@ use std::task::{Context, Poll, ready};
 use futures_util::{Stream, StreamExt};
 use serde::de::DeserializeOwned;
 
-use super::connection::Reply;
+use super::bound::{AtStop, Stops, Until};
 use super::error::{Error, Result};
 use super::future::TaskFuture;
-use super::handle::{Client, wrong_answer};
+use super::handle::Client;
+use super::marked::{Marked, Marking, Placed, WithMarkers, Zip, plain_stream};
 use super::reading::{Item, Record, Records};
-use crate::protocol::command::{Answer, Query};
 use crate::protocol::payload::Lent;
-use crate::protocol::{ChannelEvent, ChannelName, Element};
+use crate::protocol::{self, ChannelEvent, ChannelName, Digest};
 
-/// The elements of a channel, up to where it was stopped.
-///
-/// The record that stops a channel is seen only by those who begin before it. So once reading has
-/// begun, the channel is asked: if it is stopped, there is nothing beyond the head that it had then.
-#[derive(Debug)]
-struct Elements {
-    client: Client,
-    channel: ChannelName,
-    records: Records<ChannelEvent>,
-    end: End,
+/// An element of a channel.
+#[derive(Debug, Clone)]
+pub enum Element<T> {
+    /// A future. It holds nothing: the channel keeps its task.
+    Future(TaskFuture<T>),
+    /// A value.
+    Value(T),
 }
 
-#[derive(Debug)]
-enum End {
-    /// Reading has not begun.
-    Unasked,
-    /// The channel was asked.
-    Asked(Reply<Answer>),
-    /// It was not stopped: its last record is still to come.
-    Ahead,
-    /// It was stopped before this offset.
-    Before(u64),
-    /// All is read.
-    Reached,
-}
-
-impl Elements {
-    fn new(client: &Client, channel: &ChannelName, records: Records<ChannelEvent>) -> Self {
-        Elements { client: client.clone(), channel: channel.clone(), records, end: End::Unasked }
+impl<T> Element<T> {
+    /// The future, if it is one.
+    pub fn future(self) -> Option<TaskFuture<T>> {
+        if let Element::Future(future) = self { Some(future) } else { None }
     }
 
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<(u64, Element)>>> {
-        loop {
-            if let Err(error) = self.look_for_end(context) {
-                self.end = End::Reached;
-                return Poll::Ready(Some(Err(error)));
-            }
-            if matches!(self.end, End::Reached) {
-                return Poll::Ready(None);
-            }
-            let asked_before = matches!(self.end, End::Unasked);
-            let item = match self.records.poll(context) {
-                // Reading may just have begun: then there is something to ask.
-                Poll::Pending if asked_before && self.records.next_offset().is_some() => continue,
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(item) => item,
-            };
-            match item {
-                Some(Ok(Item::Record(Record {
-                    offset,
-                    event: ChannelEvent::Appended { element, .. } | ChannelEvent::AppendedWith { element, .. },
-                    ..
-                }))) => {
-                    return Poll::Ready(Some(Ok((offset, element))));
-                }
-                Some(Ok(Item::Record(Record { event: ChannelEvent::Stopped { .. }, .. }))) | None => {
-                    self.end = End::Reached;
-                }
-                Some(Ok(Item::Record(_) | Item::CaughtUp { .. })) => {}
-                Some(Ok(Item::Trimmed { from, first })) => {
-                    let channel = self.channel.clone();
-                    return Poll::Ready(Some(Err(Error::Trimmed { channel, from, first })));
-                }
-                Some(Ok(Item::Damaged { from, to, why })) => {
-                    let channel = self.channel.clone();
-                    return Poll::Ready(Some(Err(Error::Damaged { channel, from, to, why })));
-                }
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-            }
+    /// The value, if it is one.
+    pub fn value(self) -> Option<T> {
+        if let Element::Value(value) = self { Some(value) } else { None }
+    }
+}
+
+/// The elements of a channel as they lie there, up to where it was stopped or a bound.
+#[derive(Debug)]
+pub(super) struct Raw {
+    records: Records<ChannelEvent>,
+    stops: Stops,
+    was_stopped: bool,
+}
+
+impl Raw {
+    pub fn new(records: Records<ChannelEvent>, until: Option<Until>) -> Self {
+        Raw { records: records.at_stop(AtStop::End, until), stops: Stops::default(), was_stopped: false }
+    }
+
+    pub fn client(&self) -> &Client {
+        self.records.client()
+    }
+
+    pub fn channel(&self) -> &ChannelName {
+        self.records.channel()
+    }
+
+    pub fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Marked<Placed<protocol::Element>>>>> {
+        if self.was_stopped {
+            return Poll::Ready(None);
         }
+        loop {
+            let marked = match ready!(self.records.poll(context)) {
+                Some(Ok(Item::Record(record))) => match self.marked(record) {
+                    Some(marked) => marked,
+                    None => continue,
+                },
+                Some(Ok(Item::CaughtUp { head })) => match self.stops.caught_up() {
+                    Some(stop) => self.stopped(stop),
+                    None => Marked::CaughtUp { head },
+                },
+                Some(Ok(Item::Trimmed { from, first })) => Marked::Trimmed { from, first },
+                Some(Ok(Item::Damaged { from, to, why })) => Marked::Damaged { from, to, why },
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => {
+                    let before = || self.records.stop_before().map(|stop| (stop.count, stop.digest));
+                    let Some(stop) = self.stops.caught_up().or_else(before) else {
+                        return Poll::Ready(None);
+                    };
+                    self.stopped(stop)
+                }
+            };
+            return Poll::Ready(Some(Ok(marked)));
+        }
+    }
+
+    fn marked(&mut self, record: Record) -> Option<Marked<Placed<protocol::Element>>> {
+        let Record { offset, time_ms, index, event } = record;
+        match (event, index) {
+            (
+                ChannelEvent::Appended { element: item, .. }
+                | ChannelEvent::AppendedWith { element: item, .. },
+                Some(index),
+            ) => Some(Marked::Item(Placed { index, offset, time_ms, item })),
+            (event, _) => self.stops.take(&event).map(|stop| self.stopped(stop)),
+        }
+    }
+
+    fn stopped<I>(&mut self, (count, digest): (u64, Digest)) -> Marked<I> {
+        self.was_stopped = true;
+        Marked::Stopped { count, digest }
     }
 
     /// The next element with its offset, if it is a value that is here already: where it lies. All else is left to
-    /// [`Elements::poll`].
+    /// [`Raw::poll`].
     fn take_value(&mut self) -> Option<(u64, Lent<'_>)> {
-        match self.end {
-            End::Ahead => self.records.take_value(),
-            End::Before(end) if self.records.next_offset().is_some_and(|next| next < end) => {
-                self.records.take_value()
+        if self.was_stopped { None } else { self.records.take_value() }
+    }
+
+    /// The next element or marker. May be dropped without a loss.
+    pub async fn next(&mut self) -> Option<Result<Marked<Placed<protocol::Element>>>> {
+        std::future::poll_fn(|context| self.poll(context)).await
+    }
+
+    /// A future of this type, or a marker; `None` for a value.
+    pub fn future<T>(
+        &self,
+        marked: Marked<Placed<protocol::Element>>,
+    ) -> Option<Marked<Placed<TaskFuture<T>>>> {
+        let future = |placed| match placed {
+            Placed { index, offset, time_ms, item: protocol::Element::Future(key) } => {
+                let item = TaskFuture::new(key, self.client().clone(), None);
+                Ok(Placed { index, offset, time_ms, item })
             }
-            _ => None,
-        }
+            Placed { item: protocol::Element::Value(_), .. } => Err(()),
+        };
+        marked.try_map(future).ok()
     }
 
-    fn undecodable(&self, offset: u64, why: String) -> Error {
-        Error::decode(format!("value at offset {offset} of {}", self.channel), why)
-    }
-
-    fn look_for_end(&mut self, context: &mut Context<'_>) -> Result<()> {
-        if let End::Unasked = self.end
-            && self.records.next_offset().is_some()
-        {
-            self.end = End::Asked(self.client.query(Query::Channel { name: self.channel.clone() }));
-        }
-        if let End::Asked(reply) = &mut self.end
-            && let Poll::Ready(answer) = Pin::new(reply).poll(context)
-        {
-            self.end = match answer? {
-                Answer::Channel(info) if info.stopped => End::Before(info.head),
-                Answer::Channel(_) => End::Ahead,
-                _ => return Err(wrong_answer("a question for a channel")),
-            };
-        }
-        if let End::Before(end) = self.end
-            && self.records.next_offset().is_some_and(|next| next >= end)
-        {
-            self.end = End::Reached;
-        }
-        Ok(())
+    /// An element of this type.
+    pub fn typed<T: DeserializeOwned>(&self, placed: &Placed<protocol::Element>) -> Result<Element<T>> {
+        typed(self.client(), self.channel(), placed)
     }
 }
 
+/// An element as one of this type.
+pub(super) fn typed<T: DeserializeOwned>(
+    client: &Client,
+    channel: &ChannelName,
+    placed: &Placed<protocol::Element>,
+) -> Result<Element<T>> {
+    match &placed.item {
+        protocol::Element::Future(key) => {
+            Ok(Element::Future(TaskFuture::new(key.clone(), client.clone(), None)))
+        }
+        protocol::Element::Value(payload) => {
+            let decoded = payload.decode().map(Element::Value);
+            decoded.map_err(|why| undecodable(channel, placed.offset, why))
+        }
+    }
+}
+
+fn undecodable(channel: &ChannelName, offset: u64, why: String) -> Error {
+    Error::decode(format!("value at offset {offset} of {channel}"), why)
+}
+
+/// The elements of a channel in order, futures and values, then those that come, until it is stopped.
+///
+/// A range that was trimmed is announced by [`Error::Trimmed`], one that was lost by [`Error::Damaged`], a value of
+/// another type by [`Error::Decode`], and reading goes on behind it; any other error is the last item. To see where
+/// history ends, and what the channel was stopped with, read [with markers](Self::with_markers).
+#[derive(Debug)]
+pub struct Elements<T> {
+    raw: Raw,
+    element: PhantomData<fn() -> T>,
+}
+
+impl<T: DeserializeOwned> Elements<T> {
+    pub(super) fn new(records: Records<ChannelEvent>, until: Option<Until>) -> Self {
+        Elements { raw: Raw::new(records, until), element: PhantomData }
+    }
+
+    fn channel(&self) -> &ChannelName {
+        self.raw.channel()
+    }
+}
+
+impl<T: DeserializeOwned> Marking for Elements<T> {
+    type Item = Placed<Element<T>>;
+
+    fn poll_marked(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Marked<Self::Item>>>> {
+        let Some(marked) = ready!(self.raw.poll(context)?) else { return Poll::Ready(None) };
+        Poll::Ready(Some(marked.try_map(|placed| {
+            let Placed { index, offset, time_ms, .. } = placed;
+            self.raw.typed(&placed).map(|item| Placed { index, offset, time_ms, item })
+        })))
+    }
+}
+
+plain_stream!(Elements<T: DeserializeOwned> => Element<T>, |placed| placed.item);
+
 /// The futures of a channel in order, then those that come, until it is stopped; values are left out.
 ///
-/// They hold nothing: the channel keeps their tasks. A range that was trimmed is announced by
-/// [`Error::Trimmed`], one that was lost by [`Error::Damaged`], and reading goes on behind it; any other
-/// error is the last item.
+/// They hold nothing: the channel keeps their tasks. Errors are as those of [`Elements`].
 #[derive(Debug)]
 pub struct Futures<T> {
-    elements: Elements,
+    raw: Raw,
     result: PhantomData<fn() -> T>,
 }
 
 impl<T> Futures<T> {
-    pub(super) fn new(client: &Client, channel: &ChannelName, records: Records<ChannelEvent>) -> Self {
-        Futures { elements: Elements::new(client, channel, records), result: PhantomData }
+    pub(super) fn new(records: Records<ChannelEvent>, until: Option<Until>) -> Self {
+        Futures { raw: Raw::new(records, until), result: PhantomData }
     }
 
-    /// The next future; `None` at the end. May be dropped without a loss.
-    pub async fn next(&mut self) -> Option<Result<TaskFuture<T>>> {
-        StreamExt::next(self).await
-    }
-
-    /// Pairs with another stream, one of each at a time, until either ends.
-    pub fn zip<S: Stream + Unpin>(self, other: S) -> Zip<Self, S> {
-        Zip(StreamExt::zip(self, other))
+    fn channel(&self) -> &ChannelName {
+        self.raw.channel()
     }
 }
 
-impl<T> Stream for Futures<T> {
-    type Item = Result<TaskFuture<T>>;
+impl<T> Marking for Futures<T> {
+    type Item = Placed<TaskFuture<T>>;
 
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_marked(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Marked<Self::Item>>>> {
         loop {
-            match ready!(self.elements.poll(context)) {
-                None => return Poll::Ready(None),
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                Some(Ok((_, Element::Future(key)))) => {
-                    let future = TaskFuture::new(key, self.elements.client.clone(), None);
-                    return Poll::Ready(Some(Ok(future)));
-                }
-                Some(Ok((_, Element::Value(_)))) => {}
+            let Some(marked) = ready!(self.raw.poll(context)?) else { return Poll::Ready(None) };
+            if let Some(marked) = self.raw.future(marked) {
+                return Poll::Ready(Some(Ok(marked)));
             }
         }
     }
 }
 
+plain_stream!(Futures<T> => TaskFuture<T>, |placed| placed.item);
+
 /// The values of a channel in order, then those that come, until it is stopped; futures are left out.
 ///
-/// A value of another type is an [`Error::Decode`], and reading goes on behind it. As [`Futures`]
-/// otherwise.
+/// Errors are as those of [`Elements`].
 #[derive(Debug)]
 pub struct Values<T> {
-    elements: Elements,
+    raw: Raw,
     value: PhantomData<fn() -> T>,
 }
 
 impl<T: DeserializeOwned> Values<T> {
-    pub(super) fn new(client: &Client, channel: &ChannelName, records: Records<ChannelEvent>) -> Self {
-        Values { elements: Elements::new(client, channel, records), value: PhantomData }
+    pub(super) fn new(records: Records<ChannelEvent>, until: Option<Until>) -> Self {
+        Values { raw: Raw::new(records, until), value: PhantomData }
     }
 
-    /// The next value; `None` at the end. May be dropped without a loss.
-    pub async fn next(&mut self) -> Option<Result<T>> {
-        StreamExt::next(self).await
+    fn channel(&self) -> &ChannelName {
+        self.raw.channel()
     }
 
-    /// Pairs with another stream, one of each at a time, until either ends.
-    pub fn zip<S: Stream + Unpin>(self, other: S) -> Zip<Self, S> {
-        Zip(StreamExt::zip(self, other))
+    /// The next value, if it is here already.
+    fn take_here(&mut self) -> Option<Result<T>> {
+        let (offset, value) = self.raw.take_value()?;
+        let decoded = value.decode();
+        Some(decoded.map_err(|why| undecodable(self.raw.channel(), offset, why)))
     }
 }
 
-impl<T: DeserializeOwned> Stream for Values<T> {
-    type Item = Result<T>;
+impl<T: DeserializeOwned> Marking for Values<T> {
+    type Item = Placed<T>;
 
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_marked(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Marked<Self::Item>>>> {
         loop {
-            if let Some((offset, value)) = self.elements.take_value() {
-                let decoded = value.decode();
-                return Poll::Ready(Some(decoded.map_err(|why| self.elements.undecodable(offset, why))));
-            }
-            match ready!(self.elements.poll(context)) {
-                None => return Poll::Ready(None),
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                Some(Ok((offset, Element::Value(payload)))) => {
-                    let decoded = payload.decode();
-                    return Poll::Ready(Some(decoded.map_err(|why| self.elements.undecodable(offset, why))));
+            let Some(marked) = ready!(self.raw.poll(context)?) else { return Poll::Ready(None) };
+            let value = |placed| match placed {
+                Placed { index, offset, time_ms, item: protocol::Element::Value(payload) } => {
+                    let decoded = payload.decode().map(|item| Placed { index, offset, time_ms, item });
+                    Ok(decoded.map_err(|why| undecodable(self.raw.channel(), offset, why)))
                 }
-                Some(Ok((_, Element::Future(_)))) => {}
+                Placed { item: protocol::Element::Future(_), .. } => Err(()),
+            };
+            if let Ok(marked) = marked.try_map(value) {
+                return Poll::Ready(Some(marked.try_map(|decoded| decoded)));
             }
         }
     }
 }
 
-/// Two streams side by side.
-pub struct Zip<A: Stream, B: Stream>(futures_util::stream::Zip<A, B>);
-
-impl<A: Stream, B: Stream> std::fmt::Debug for Zip<A, B> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Zip")
-    }
-}
-
-impl<A: Stream + Unpin, B: Stream + Unpin> Zip<A, B> {
-    /// The next pair; `None` when either stream has ended. May be dropped without a loss.
-    pub async fn next(&mut self) -> Option<(A::Item, B::Item)> {
-        self.0.next().await
-    }
-}
-
-impl<A: Stream + Unpin, B: Stream + Unpin> Stream for Zip<A, B> {
-    type Item = (A::Item, B::Item);
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.poll_next_unpin(context)
-    }
-}
+plain_stream!(Values<T: DeserializeOwned> => T, |placed| placed.item, Values::take_here);

@@ -120,6 +120,32 @@ pub enum Error {
         /// Why, in words.
         why: Box<str>,
     },
+    /// What was waited for did not come in time.
+    #[error("{what} did not come within {timeout_ms} ms: it may still come, wait again or for longer")]
+    TimedOut {
+        /// What was waited for.
+        what: Box<str>,
+        /// How long.
+        timeout_ms: u64,
+    },
+    /// A channel was stopped before it had so many elements.
+    #[error("channel `{channel}` was stopped at {count} elements: element {index} will never come")]
+    NoElement {
+        /// The channel.
+        channel: ChannelName,
+        /// The element that was waited for, counted from 0.
+        index: u64,
+        /// How many it has.
+        count: u64,
+    },
+    /// An element was trimmed.
+    #[error("element {index} of channel `{channel}` is gone: read from the start to see what is left")]
+    ElementGone {
+        /// The channel.
+        channel: ChannelName,
+        /// The element, counted from 0.
+        index: u64,
+    },
     /// A function that is no task.
     #[error("{function} is no task: write #[task] above it, and pass it by its name. {}", registered(.tasks))]
     NotATask {

@@ -124,7 +124,8 @@ impl<T: DeserializeOwned + 'static> IntoFuture for &TaskFuture<T> {
     }
 }
 
-fn result<T: DeserializeOwned>(outcome: Outcome, key: &TaskKey) -> Result<T> {
+/// What an outcome means to one who wants the result.
+pub(super) fn result<T: DeserializeOwned>(outcome: Outcome, key: &TaskKey) -> Result<T> {
     match outcome {
         Outcome::Finished(payload) => {
             payload.decode().map_err(|why| Error::decode(format!("result of {key}"), why))

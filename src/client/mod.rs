@@ -39,6 +39,7 @@
 pub mod ack;
 pub mod batch;
 pub mod blocking;
+mod bound;
 pub mod channel;
 pub mod connection;
 pub mod elements;
@@ -46,30 +47,42 @@ pub mod error;
 pub mod fetch;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod fold;
 pub mod function;
 pub mod future;
 pub mod handle;
 mod holds;
 pub mod keeping;
 pub mod link;
+pub mod marked;
+pub mod nth;
 pub mod reading;
+pub mod results;
 mod settled;
+pub mod streams;
 pub mod submit;
 #[cfg(test)]
 mod tests;
+pub mod view;
 pub mod workers;
 
 pub use ack::Ack;
 pub use batch::AppendBatch;
-pub use channel::{Channel, Entry, Reading};
+pub use bound::{CLOCKS_APART_MS_MAX, Until};
+pub use channel::{Channel, Entry};
 pub use connection::Connection;
-pub use elements::{Futures, Values, Zip};
+pub use elements::{Element, Elements, Futures, Values};
 pub use error::{Error, Result};
 pub use future::TaskFuture;
 /// For `zip`, `take`, `map` and the like on the streams of this crate.
 pub use futures_util::StreamExt;
 pub use handle::{Builder, Client};
 pub use keeping::Cursor;
+pub use marked::{Marked, Marking, Placed, WithMarkers, Zip};
+pub use nth::Nth;
 pub use reading::{Item, Offset, Record, Records};
+pub use results::{Ended, Results, ResultsAsCompleted};
+pub use streams::Reading;
 pub use submit::{Submission, Submit};
+pub use view::{View, ViewState};
 pub use workers::Retirement;

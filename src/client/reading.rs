@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use futures_util::Stream;
 use serde::de::DeserializeOwned;
 
+use super::bound::{AtStop, Bound, Stop, Until};
 use super::connection::{ReadItem, Subscription};
 use super::error::{Error, Result};
 use super::handle::Client;
@@ -27,6 +28,13 @@ pub enum Offset {
     Index(u64),
     /// With what comes next.
     End,
+    /// With the last so many elements that there are when reading begins: the first of them, or the first record there
+    /// is when there are fewer. In the task log, which has no elements, every record counts.
+    Last(u64),
+    /// With the first record that was committed at this time or later, by the scheduler's clock; with what comes next
+    /// when there is none. Where that clock was set back, several records may be of that time or later behind an
+    /// earlier one: it is one of them.
+    Time(TimeMs),
 }
 
 impl Offset {
@@ -36,6 +44,8 @@ impl Offset {
             Offset::At(offset) => Position::Offset(offset),
             Offset::Index(index) => Position::Index(index),
             Offset::End => Position::End,
+            Offset::Last(count) => Position::Last(count),
+            Offset::Time(time_ms) => Position::Time(time_ms),
         }
     }
 }
@@ -44,8 +54,12 @@ impl Offset {
 pub trait Event: DeserializeOwned + Unpin {
     /// Whether it is an element, and so has an index.
     fn is_element(&self) -> bool;
-    /// Whether no element follows it.
+    /// Whether no element follows it, unless that is lifted.
     fn is_last(&self) -> bool;
+    /// Whether it says that no element follows it, or lifts that.
+    fn bears_on_end(&self) -> bool {
+        self.is_last()
+    }
 }
 
 impl Event for ChannelEvent {
@@ -53,7 +67,10 @@ impl Event for ChannelEvent {
         ChannelEvent::is_element(self)
     }
     fn is_last(&self) -> bool {
-        matches!(self, ChannelEvent::Stopped { .. })
+        matches!(self, ChannelEvent::Stopped { .. } | ChannelEvent::Deleted { .. })
+    }
+    fn bears_on_end(&self) -> bool {
+        self.is_last() || matches!(self, ChannelEvent::Resumed { .. })
     }
 }
 
@@ -91,7 +108,8 @@ impl Record {
 pub enum Item<E = ChannelEvent> {
     /// A record.
     Record(Record<E>),
-    /// Here history ends: everything that was there when it was read has been read. Comes once.
+    /// Here history ends: everything that was there when it was read has been read. Comes once; last where no more was
+    /// asked for.
     CaughtUp {
         /// The head then: the offset of the next record.
         head: u64,
@@ -114,15 +132,17 @@ pub enum Item<E = ChannelEvent> {
     },
 }
 
-/// The records of a log, every one from where it began, in order, once, and then those that come. An
-/// error is its last item.
+/// The records of a log, every one from where it began, in order, once, and then those that come, up to a bound if it has
+/// one. An error is its last item.
 #[derive(Debug)]
 pub struct Records<E = ChannelEvent> {
     subscription: Subscription,
     /// With what it keeps: the scheduler itself, say.
-    _client: Client,
+    client: Client,
     /// Whose records they are.
     channel: ChannelName,
+    bound: Bound,
+    has_caught_up: bool,
     open: Option<Open>,
     is_over: bool,
     next_offset: Option<u64>,
@@ -146,8 +166,10 @@ impl<E: Event> Records<E> {
     pub(super) fn new(client: &Client, channel: ChannelName, log: LogId, from: Offset) -> Self {
         Records {
             subscription: client.connection().subscribe(log, from.position()),
-            _client: client.clone(),
+            client: client.clone(),
             channel,
+            bound: Bound::new(AtStop::GoOn),
+            has_caught_up: false,
             open: None,
             is_over: false,
             next_offset: None,
@@ -156,28 +178,74 @@ impl<E: Event> Records<E> {
         }
     }
 
+    /// Lets reading end there. It is to be called before anything is read.
+    #[must_use]
+    pub fn until(mut self, until: Until) -> Self {
+        self.bound.set(until);
+        self
+    }
+
+    /// What to do where the channel was stopped. Nothing was read yet.
+    pub(super) fn at_stop(mut self, at_stop: AtStop, until: Option<Until>) -> Self {
+        self.bound = Bound::new(at_stop);
+        until.into_iter().for_each(|until| self.bound.set(until));
+        self
+    }
+
+    /// Whose records they are.
+    pub(super) fn channel(&self) -> &ChannelName {
+        &self.channel
+    }
+
+    /// Whose session it is.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The stop of the channel, if it is not among the records and reading has come to it.
+    pub(super) fn stop_before(&self) -> Option<Stop> {
+        self.bound.stop_before(self.next_offset)
+    }
+
     /// The offset after the last record that was read or left out; `None` before reading has begun.
     pub fn next_offset(&self) -> Option<u64> {
         self.next_offset
     }
 
-    /// The next item; `None` after an error. May be dropped without a loss.
+    /// The next item; `None` at the end, which there is when it was asked for, and after an error. May be dropped without
+    /// a loss.
     pub async fn next(&mut self) -> Option<Result<Item<E>>> {
         std::future::poll_fn(|context| self.poll(context)).await
     }
 
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Item<E>>>> {
         loop {
+            if self.is_over {
+                return Poll::Ready(None);
+            }
+            if let Some(next) = self.next_offset {
+                if let Err(error) = self.bound.look(&self.client, &self.channel, context) {
+                    self.is_over = true;
+                    return Poll::Ready(Some(Err(error)));
+                }
+                if self.bound.is_reached(next) {
+                    return Poll::Ready(self.end(next).map(Ok));
+                }
+            }
             if let Some(read) = self.read_on() {
                 return Poll::Ready(Some(read.map(Item::Record)));
             }
-            if self.is_over {
-                return Poll::Ready(None);
+            // What was read last may have been all.
+            if self.is_over || self.next_offset.is_some_and(|next| self.bound.is_reached(next)) {
+                continue;
             }
             match ready!(Pin::new(&mut self.subscription).poll_next(context)) {
                 None => return Poll::Ready(None),
                 Some(Err(error)) => return Poll::Ready(Some(Err(error.of_reading(&self.channel)))),
                 Some(Ok(ReadItem::Subscribed { from })) => self.next_offset = Some(from),
+                Some(Ok(ReadItem::Records { batch, .. })) if self.bound.is_past(batch.header().time_ms) => {
+                    self.is_over = true;
+                }
                 Some(Ok(ReadItem::Records { batch, from })) => {
                     if let Some(damage) = batch.damage() {
                         let damage = Damage { from: damage.from.max(from), ..damage };
@@ -190,6 +258,8 @@ impl<E: Event> Records<E> {
                     }
                 }
                 Some(Ok(ReadItem::CaughtUp { head })) => {
+                    self.has_caught_up = true;
+                    self.is_over = self.bound.is_now();
                     return Poll::Ready(Some(Ok(Item::CaughtUp { head })));
                 }
                 Some(Ok(ReadItem::Trimmed { from, first })) => {
@@ -200,10 +270,21 @@ impl<E: Event> Records<E> {
         }
     }
 
+    /// Ends at the bound. Who wanted what is there now has caught up with it.
+    fn end(&mut self, head: u64) -> Option<Item<E>> {
+        self.is_over = true;
+        let catches_up = self.bound.is_now() && !std::mem::replace(&mut self.has_caught_up, true);
+        catches_up.then_some(Item::CaughtUp { head })
+    }
+
     /// The next record that is wanted of the open batch.
     fn read_on(&mut self) -> Option<Result<Record<E>>> {
         loop {
             let Some(open) = &mut self.open else { return None };
+            if self.bound.is_reached(open.unread.next_offset()) {
+                self.open = None;
+                return None;
+            }
             let record = match open.unread.take::<E>() {
                 Some(Ok((offset, event))) => {
                     let index = event.is_element().then_some(open.index);
@@ -223,6 +304,9 @@ impl<E: Event> Records<E> {
                 }
             };
             self.next_offset = Some(record.offset + 1);
+            if record.event.is_last() {
+                self.bound.saw_stop(&self.client, &self.channel);
+            }
             if self.is_wanted(&record) {
                 return Some(Ok(record));
             }
@@ -248,7 +332,7 @@ impl<E: Event> Records<E> {
                 self.waits_for_index = None;
                 true
             }
-            _ => record.event.is_last(),
+            _ => record.event.bears_on_end(),
         }
     }
 }
@@ -258,7 +342,11 @@ impl Records<ChannelEvent> {
     /// else is left to [`Records::poll`].
     pub(super) fn take_value(&mut self) -> Option<(u64, Lent<'_>)> {
         let open = self.open.as_mut()?;
-        if self.waits_for_index.is_some() || open.unread.next_offset() < open.from {
+        let next = open.unread.next_offset();
+        if self.waits_for_index.is_some() || next < open.from {
+            return None;
+        }
+        if !self.bound.is_settled() || self.bound.is_reached(next) {
             return None;
         }
         let (offset, value) = open.unread.take_value()?;

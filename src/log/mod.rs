@@ -36,6 +36,7 @@
 //! A replicated engine can come later behind the same trait: a commit names its seq and epoch, and an
 //! engine that has seen another one answers [`Error::Deposed`].
 
+mod by_time;
 mod heads;
 pub mod memory;
 
@@ -70,7 +71,7 @@ pub use sled::{NewStore, Purpose, SledLog, SledOptions};
 
 use crate::protocol::batch::{BadBatch, Batch, Commit};
 use crate::protocol::start::Starts;
-use crate::protocol::{Digest, Epoch, LogId, Seq};
+use crate::protocol::{Digest, Epoch, LogId, Seq, TimeMs};
 
 /// Where a log begins and ends for its readers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -178,6 +179,18 @@ pub trait Log: Send + Sync + 'static {
     /// # Errors
     /// As [`Log::read`].
     fn find_element(&self, log: LogId, index: u64) -> Result<Option<Batch>, Error>;
+
+    /// A durable batch of this time or later, with none but earlier ones right before it, found by search: the first
+    /// of that time, as long as the clock went forward. `None` when it is not there yet.
+    ///
+    /// Where the clock was set back, several batches may be so, and it is one of them: some before it may be later,
+    /// some behind it earlier. Records that are lost have the time of a neighbour.
+    ///
+    /// # Errors
+    /// As [`Log::read`].
+    fn find_time(&self, log: LogId, time_ms: TimeMs) -> Result<Option<Batch>, Error> {
+        by_time::find(self, log, time_ms)
+    }
 
     /// The snapshots that there are, newest first: each one's commit. As it stands here an engine keeps
     /// none, which only test fixtures may.

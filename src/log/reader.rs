@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::{Bounds, Error, Last, Log, SnapshotPieces};
 use crate::protocol::batch::{Batch, Commit};
 use crate::protocol::start::Starts;
-use crate::protocol::{LogId, Seq};
+use crate::protocol::{LogId, Seq, TimeMs};
 
 /// Most memory that batches take which are kept for readers of the tail: 16 MiB, the newest fraction
 /// of a second at full speed, and hours of a quiet log.
@@ -116,6 +116,14 @@ impl Reader {
     /// As [`Log::find_element`].
     pub fn find_element(&self, log: LogId, index: u64) -> Result<Option<Batch>, Error> {
         self.shared.log.find_element(log, index)
+    }
+
+    /// As [`Log::find_time`]. It may read from the disk.
+    ///
+    /// # Errors
+    /// As [`Log::find_time`].
+    pub fn find_time(&self, log: LogId, time_ms: TimeMs) -> Result<Option<Batch>, Error> {
+        self.shared.log.find_time(log, time_ms)
     }
 
     /// As [`Log::last`].

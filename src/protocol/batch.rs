@@ -29,12 +29,12 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::TimeMs;
 use super::digest::Digest;
 use super::ids::{Epoch, LogId, Seq};
 use super::limits::{BATCH_BYTES_MAX, RECORD_BYTES_MAX};
 use super::unread::Unread;
 use super::version::STORE_VERSION;
+use super::{ChannelEvent, TimeMs};
 
 /// What every batch begins with.
 pub const MAGIC: [u8; 4] = *b"HWBT";
@@ -212,6 +212,13 @@ impl Batch {
         let why = || String::from_utf8_lossy(&self.bytes[HEADER_BYTES..]).into_owned();
         let Header { base_offset: from, .. } = self.header;
         self.is_lost().then(|| Damage { from, to: self.header.end_offset(), why: why() })
+    }
+
+    /// The offset of the element of a channel with this index, if it is in here and can be read.
+    pub fn offset_of_element(&self, index: u64) -> Option<u64> {
+        let ahead = usize::try_from(index.checked_sub(self.header.base_index)?).ok()?;
+        let records = self.records::<ChannelEvent>().map_while(Result::ok);
+        records.filter(|(_, event)| event.is_element()).nth(ahead).map(|(offset, _)| offset)
     }
 
     /// The records with their offsets, in order. Ends after the first that does not decode. None of a

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::TimeMs;
 use super::channel::ChannelName;
 use super::command::{Answer, Command, Query, Rejection};
 use super::frame::{self, PREAMBLE_BYTES};
@@ -44,6 +45,12 @@ pub enum Position {
     End,
     /// The record at this offset, trimmed or not: of all that is stored. For those who copy the store.
     Stored(u64),
+    /// The last so many elements that there are when it is answered: the first of them, or the first record there is
+    /// when there are fewer. In the task log, which has no elements, every record counts.
+    Last(u64),
+    /// The first record of this time or later; what comes next when there is none. Where the scheduler's clock was set
+    /// back, several records may have only earlier ones right before them: it is one of these.
+    Time(TimeMs),
 }
 
 /// From a client or worker. Who sends it may only borrow the command: the bytes are the same.

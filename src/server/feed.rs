@@ -16,7 +16,7 @@ use tokio::sync::mpsc::OwnedPermit;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::outbox::Piece;
-use super::subscription::{Step, Subscription};
+use super::subscription::{Search, Step, Subscription};
 use crate::log::Bounds;
 use crate::log::reader::Reader;
 use crate::protocol::LogId;
@@ -165,7 +165,10 @@ async fn run(
     let opened = source.read(move |reader| {
         // The commit second: it is not behind the head.
         let at = (bounds(reader, log), reader.last().seq);
-        Subscription::open(log, from, credit_bytes, at, |index| reader.find_element(log, index))
+        Subscription::open(log, from, credit_bytes, at, |search| match search {
+            Search::Element(index) => reader.find_element(log, index),
+            Search::Time(time_ms) => reader.find_time(log, time_ms),
+        })
     });
     let mut subscription = match opened.await? {
         Ok((subscription, subscribed)) => {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::sync::{mpsc, watch};
 
@@ -18,7 +19,7 @@ use crate::protocol::frame::{self, FrameReader, PREAMBLE_BYTES};
 use crate::protocol::message::{ClientMessage, Hello, ServerMessage};
 use crate::protocol::session::Role;
 use crate::protocol::start::{RecoveryProgress, Start, Starts};
-use crate::protocol::{Epoch, LogId, Seq, SessionId};
+use crate::protocol::{ChannelEvent, Epoch, LogId, Seq, SessionId, TimeMs};
 use crate::scheduler::handle::{Call, Recovery};
 use crate::scheduler::names::Names;
 use crate::scheduler::{Connected, ConnectionId, Departure, Handle, Outgoing, Request};
@@ -47,12 +48,22 @@ impl TestLog {
 
     /// Appends one batch of records; `true` for an element.
     pub fn append(&self, log: LogId, records: &[(&str, bool)]) -> Commit {
+        self.append_batch(log, 0, records)
+    }
+
+    /// Appends one batch of a channel's records, of this time.
+    pub fn append_at(&self, log: LogId, time_ms: TimeMs, records: &[ChannelEvent]) -> Commit {
+        let records: Vec<_> = records.iter().map(|record| (record, record.is_element())).collect();
+        self.append_batch(log, time_ms, &records)
+    }
+
+    fn append_batch(&self, log: LogId, time_ms: TimeMs, records: &[(impl Serialize, bool)]) -> Commit {
         let bounds = self.bounds(log);
         let mut open = OpenBatch::new(log, bounds.head, bounds.elements);
         for (record, is_element) in records {
             assert!(open.push(record, *is_element));
         }
-        let batch = open.seal(Seq(1), Epoch(1), 0);
+        let batch = open.seal(Seq(1), Epoch(1), time_ms);
         self.batches.lock().unwrap().entry(log).or_default().push(batch.clone());
         Commit { seq: Seq(1), epoch: Epoch(1), batches: vec![batch] }
     }

@@ -42,4 +42,4 @@ mod fixture;
 mod tests;
 
 pub use listener::{BindError, Options, Server};
-pub use subscription::{Step, Subscription};
+pub use subscription::{Search, Step, Subscription};

@@ -16,12 +16,12 @@
 
 use bytes::Bytes;
 
-use crate::log::{self, Bounds};
+use crate::log::{self, Bounds, Log};
 use crate::protocol::batch::Batch;
 use crate::protocol::channel::TASKS_CHANNEL;
 use crate::protocol::command::Rejection;
 use crate::protocol::message::{Position, ServerMessage};
-use crate::protocol::{LogId, Seq};
+use crate::protocol::{LogId, Seq, TimeMs};
 
 /// Most bytes that one step reads, when there is more than one batch: 256 KiB, so that a long history
 /// goes out in few reads, and other subscriptions of the same connection get their turn between them.
@@ -34,6 +34,28 @@ pub struct Subscription {
     next: u64,
     credit_bytes: i64,
     told_caught_up: bool,
+}
+
+/// What is looked for in a log to know where a subscription begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Search {
+    /// As [`Log::find_element`].
+    Element(u64),
+    /// As [`Log::find_time`].
+    Time(TimeMs),
+}
+
+impl Search {
+    /// Looks for it in a log.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn in_log(self, store: &impl Log, log: LogId) -> Result<Option<Batch>, log::Error> {
+        match self {
+            Search::Element(index) => store.find_element(log, index),
+            Search::Time(time_ms) => store.find_time(log, time_ms),
+        }
+    }
 }
 
 /// What to do next for a subscription.
@@ -49,10 +71,8 @@ pub enum Step {
 }
 
 impl Subscription {
-    /// Begins to read `log`, and gives the message to send first. `bounds` are the log's, taken before
-    /// `find_element` looks: as [`Log::find_element`](crate::log::Log::find_element) for this log.
-    ///
-    /// `bounds` are the log's, and the commit is one that was durable then or later.
+    /// Begins to read `log`, and gives the message to send first. `bounds` are the log's, taken before `find` looks,
+    /// and the commit is one that was durable then or later.
     ///
     /// # Errors
     /// [`Rejection::PastHead`] for an offset that is not there yet; [`Rejection::Invalid`] when the log
@@ -62,21 +82,37 @@ impl Subscription {
         from: Position,
         credit_bytes: u64,
         (bounds, seq): (Bounds, Seq),
-        find_element: impl FnOnce(u64) -> Result<Option<Batch>, log::Error>,
+        find: impl FnOnce(Search) -> Result<Option<Batch>, log::Error>,
     ) -> Result<(Self, ServerMessage), Rejection> {
+        let Bounds { first, head, elements } = bounds;
         let next = match from {
-            Position::Offset(offset) | Position::Stored(offset) if offset > bounds.head => {
-                return Err(Rejection::PastHead { name: name(log), offset, head: bounds.head });
+            Position::Offset(offset) | Position::Stored(offset) if offset > head => {
+                return Err(Rejection::PastHead { name: name(log), offset, head });
             }
             Position::Offset(offset) | Position::Stored(offset) => offset,
-            Position::End => bounds.head,
-            Position::Index(index) => match find_element(index).map_err(unreadable)? {
+            Position::End | Position::Last(0) => head,
+            Position::Index(index) => match find(Search::Element(index)).map_err(unreadable)? {
                 Some(batch) if batch.header().base_index <= index => batch.header().base_offset,
                 // The element was trimmed. Its offset was at least its index, and less than the first
                 // there is: so the next step announces what is gone.
                 Some(_) => index,
                 // The element is yet to come, at the head or later; the reader counts on from there.
-                None => bounds.head,
+                None => head,
+            },
+            Position::Last(records) if log == LogId::TASKS => head.saturating_sub(records).max(first),
+            Position::Last(count) if count >= elements => first,
+            // Those that were trimmed are not asked for.
+            Position::Last(count) => match find(Search::Element(elements - count)).map_err(unreadable)? {
+                Some(batch) => {
+                    batch.offset_of_element(elements - count).unwrap_or(batch.header().base_offset)
+                }
+                None => head,
+            },
+            Position::Time(time_ms) => match find(Search::Time(time_ms)).map_err(unreadable)? {
+                // Nobody knows the times of what is gone before it.
+                Some(batch) if batch.header().base_offset <= first => 0,
+                Some(batch) => batch.header().base_offset,
+                None => head,
             },
         };
         let mut subscription = Subscription { log, next, credit_bytes: 0, told_caught_up: false };
@@ -106,7 +142,7 @@ impl Subscription {
     }
 
     /// What to do next. `bounds` are the log's, taken after the last step; `read` is as
-    /// [`Log::read`](crate::log::Log::read) for this log.
+    /// [`Log::read`] for this log.
     ///
     /// # Errors
     /// [`Rejection::Invalid`] when the log cannot be read: the subscription is over.
@@ -174,7 +210,9 @@ fn unreadable(error: log::Error) -> Rejection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::Log;
+    use crate::protocol::channel::Progress;
+    use crate::protocol::event::Origin;
+    use crate::protocol::{ChannelEvent, Element, Payload, Producer, TaskKey};
     use crate::server::fixture::TestLog;
 
     const LOG: LogId = LogId(3);
@@ -191,9 +229,7 @@ mod tests {
     fn open(log: &TestLog, from: Position, credit_bytes: u64) -> Result<Subscription, Rejection> {
         let bounds = log.bounds(LOG);
         let (subscription, message) =
-            Subscription::open(LOG, from, credit_bytes, (bounds, Seq(0)), |index| {
-                log.find_element(LOG, index)
-            })?;
+            Subscription::open(LOG, from, credit_bytes, (bounds, Seq(0)), |search| search.in_log(log, LOG))?;
         assert_eq!(message, ServerMessage::Subscribed { from: subscription.next_offset(), seq: Seq(0) });
         Ok(subscription)
     }
@@ -264,6 +300,61 @@ mod tests {
                 Ok(None)
             });
         assert!(tasks.unwrap_err().to_string().contains("past the head of $tasks, which is 0"));
+    }
+
+    /// Records of a channel, a batch for each time: a future with its progress, two values, progress, a value.
+    fn channel() -> TestLog {
+        let log = TestLog::default();
+        let progress = || ChannelEvent::Progress { key: TaskKey::named("x"), progress: Progress::Cancelled };
+        let origin = Origin { producer: Producer(1), number: 1 };
+        let value = || {
+            let element = Element::Value(Payload::raw(&b"v"[..]));
+            ChannelEvent::Appended { origin, element }
+        };
+        log.append_at(LOG, 10, &[value(), progress()]);
+        log.append_at(LOG, 20, &[value(), value()]);
+        log.append_at(LOG, 30, &[progress()]);
+        log.append_at(LOG, 40, &[progress(), value()]);
+        log
+    }
+
+    #[test]
+    fn the_last_elements_are_counted_from_the_head() {
+        let log = channel();
+        let from = |count| open(&log, Position::Last(count), 1).map(|begun| begun.next_offset());
+        for (count, offset) in [(0, 7), (1, 6), (2, 3), (3, 2), (4, 0), (5, 0), (u64::MAX, 0)] {
+            assert_eq!(from(count), Ok(offset), "the last {count}");
+        }
+        log.trim_to(LOG, 3);
+        assert_eq!((from(2), from(3)), (Ok(3), Ok(2)), "no half batches");
+        log.trim_to(LOG, 4);
+        for count in [2, 3, 9] {
+            let mut begun = open(&log, Position::Last(count), 1 << 20).unwrap();
+            let seen = "4 5 CaughtUp { head: 7 }";
+            assert_eq!(run(&mut begun, &log).0.join(" "), seen, "what is gone is not among the last");
+        }
+        let (empty, tasks) = (TestLog::default(), TestLog::default());
+        assert_eq!(open(&empty, Position::Last(3), 1).unwrap().next_offset(), 0);
+        tasks.append(LogId::TASKS, &[("a", false), ("b", false), ("c", false)]);
+        let bounds = tasks.bounds(LogId::TASKS);
+        let (begun, _) =
+            Subscription::open(LogId::TASKS, Position::Last(2), 1, (bounds, Seq(0)), |_| panic!()).unwrap();
+        assert_eq!(begun.next_offset(), 1, "each record of the task log counts");
+    }
+
+    #[test]
+    fn a_time_is_that_of_the_first_record_from_then_on() {
+        let log = channel();
+        let from = |time_ms| open(&log, Position::Time(time_ms), 1).map(|begun| begun.next_offset());
+        for (time_ms, offset) in [(0, 0), (10, 0), (11, 2), (30, 4), (31, 5), (40, 5), (41, 7)] {
+            assert_eq!(from(time_ms), Ok(offset), "from {time_ms}");
+        }
+        log.trim_to(LOG, 4);
+        assert_eq!(from(31), Ok(5));
+        let mut begun = open(&log, Position::Time(15), 1 << 20).unwrap();
+        let seen = "Trimmed { from: 0, first: 4 } 4 5 CaughtUp { head: 7 }";
+        assert_eq!(run(&mut begun, &log).0.join(" "), seen, "what is gone may have been of that time");
+        assert_eq!(open(&TestLog::default(), Position::Time(1), 1).unwrap().next_offset(), 0);
     }
 
     #[test]

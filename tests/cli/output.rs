@@ -60,6 +60,56 @@ async fn channels_are_written_listed_read_and_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_is_read_from_anywhere_up_to_anywhere() {
+    let cluster = Cluster::start().await;
+    for values in [["0", "1", "2"], ["3", "4", "5"]] {
+        cluster.run(&[&["channel", "append", "numbers"], &values[..]].concat()).await.lines();
+    }
+    let all = cluster.run(&["channel", "tail", "numbers", "--json"]).await.json();
+    let time = |line: &Value| format!("time:{}", line["time"].as_str().unwrap());
+    let (first, second) = (time(&all[0]), time(&all[3]));
+    assert_ne!(first, second);
+    let people = cluster.run(&["channel", "tail", "numbers"]).await.lines();
+    let words: Vec<&str> = people[3].split_whitespace().collect();
+    let as_printed = format!("time:{} {}", words[1], words[2]);
+    let read = async |options: &[&str]| {
+        let lines = cluster.run(&[&["channel", "tail", "numbers", "--json"], options].concat()).await.json();
+        let words = lines.iter().map(|line| match &line["marker"] {
+            Value::Null => line["value"].to_string(),
+            marker => marker.as_str().unwrap().to_owned(),
+        });
+        words.collect::<Vec<_>>().join(" ")
+    };
+    for (options, expected) in [
+        (&["--from", "last:2"][..], "4 5 caught_up"),
+        (&["--from", "last:99"], "0 1 2 3 4 5 caught_up"),
+        (&["--from", &second], "3 4 5 caught_up"),
+        (&["--from", &as_printed], "3 4 5 caught_up"),
+        (&["--from", "time:-1h"], "0 1 2 3 4 5 caught_up"),
+        (&["--until", &second], "0 1 2"),
+        (&["--from", "1", "--until", "4"], "1 2 3"),
+        (&["--from", "last:1", "--until", "now"], "5 caught_up"),
+        // To follow means to wait for what comes, up to the bound and no longer.
+        (&["--from", "2", "--until", "4", "--follow"], "2 3"),
+        (&["--from", "last:1", "--until", "now", "--follow"], "5 caught_up"),
+        (&["--until", "time:-1h", "--follow"], ""),
+    ] {
+        assert_eq!(read(options).await, expected, "{options:?}");
+    }
+    let end = ["channel", "tail", "numbers", "--json", "--from", "end", "--until"];
+    // Nothing more comes, so its time ends it, or it comes.
+    let quiet = cluster.spawn(&[&end[..], &["time:-0", "--follow"]].concat());
+    let mut waits = cluster.spawn(&[&end[..], &["7", "--follow"]].concat());
+    assert_eq!(waits.json().await["marker"], "caught_up");
+    assert_eq!(quiet.end().await.json(), [json!({"marker": "caught_up", "offset": 6})]);
+    cluster.run(&["channel", "append", "numbers", "6", "7"]).await.lines();
+    let [line] = &waits.end().await.json()[..] else { panic!("one more line") };
+    assert_eq!(line["value"], 6);
+    let tasks = cluster.run(&["channel", "tail", "$tasks", "--from", "last:3"]).await.lines();
+    assert_eq!(tasks.len(), 4, "three records, and where they end: {tasks:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_futures_records_tell_what_became_of_it() {
     let cluster = after_a_demo().await;
     let adds = cluster.run(&["channel", "tail", "adds", "--json"]).await.json();

@@ -42,7 +42,17 @@ async fn command_lines_that_make_no_sense() {
     for (arguments, expected) in [
         (&["channel", "append", "two words", "1"][..], "it has other characters; use 1 to 200"),
         (&["channel", "append", "x"], "required arguments were not provided"),
-        (&["channel", "tail", "x", "--from", "soon"], "give an offset (a number from 0), `start` or `end`"),
+        (
+            &["channel", "tail", "x", "--from", "soon"],
+            "give an offset (a number from 0), `start`, `end`, `last:N` or `time:T`",
+        ),
+        (&["channel", "tail", "x", "--from", "last:few"], "give a number of elements, like last:20"),
+        (
+            &["channel", "tail", "x", "--from", "time:10"],
+            "give a time like 2026-11-23T08:21:16Z, as it is printed (2026-11-23 08:21:16.865), or how long ago it \
+             was, like -10m",
+        ),
+        (&["channel", "tail", "x", "--until", "end"], "give an offset (a number from 0), `now` or `time:T`"),
         (&["demo", "--interval", "1"], "give a number with its unit, like 200ms, 1s or 2m"),
         (&["demo", "--count", "0"], "--count"),
         (&["worker", "--slots", "0"], "0 is not in 1..=65536"),

@@ -35,6 +35,8 @@ suite! {
     starts_are_remembered_with_what_they_found
     trimming_drops_whole_batches_and_keeps_the_head
     elements_are_found_by_their_index
+    batches_are_found_by_their_time
+    where_the_clock_was_set_back_what_is_found_has_earlier_ones_before_it
     the_newest_commit_is_known_after_a_new_start
     readers_go_on_while_it_is_written_and_trimmed
     it_does_what_the_reference_does
@@ -254,6 +256,58 @@ fn elements_are_found_by_their_index(mut engine: impl Engine) {
     assert_eq!(log.find_element(LogId(9), 0).unwrap(), None, "no log");
 }
 
+/// Where a batch of this time or later is found.
+fn found_at(log: &impl Log, id: u32, time_ms: u64) -> Option<u64> {
+    log.find_time(LogId(id), time_ms).unwrap().map(|batch| batch.header().base_offset)
+}
+
+fn batches_are_found_by_their_time(mut engine: impl Engine) {
+    let log = engine.open();
+    assert_eq!(found_at(&log, 1, 0), None, "an empty log");
+    let mut writer = Writer::begin(&log);
+    // One millisecond a commit; the log is in every other of them, with two batches.
+    for _ in 0..20 {
+        writer.write(&log, &[(1, &[ELEMENT, PROGRESS]), (1, &[PROGRESS]), (2, &[ELEMENT])]);
+        writer.write(&log, &[(2, &[ELEMENT])]);
+    }
+    let begin = log.read(LogId(1), 0, 0).unwrap()[0].header().time_ms;
+    for at in 0..20 {
+        assert_eq!(found_at(&log, 1, begin + 2 * at), Some(3 * at), "the first of its time");
+        let next = (at < 19).then_some(3 * at + 3);
+        assert_eq!(found_at(&log, 1, begin + 2 * at + 1), next, "the next one when there is none");
+    }
+    assert_eq!((found_at(&log, 1, 0), found_at(&log, 1, u64::MAX)), (Some(0), None));
+    log.append(&writer.commit(&[(1, &[ELEMENT])])).unwrap();
+    assert_eq!(found_at(&log, 1, begin + 40), None, "what is not durable is not there");
+    log.flush().unwrap();
+    assert_eq!(found_at(&log, 1, begin + 40), Some(60));
+    log.trim(LogId(1), 31).unwrap();
+    let first = log.bounds(LogId(1)).first;
+    assert_eq!((first, found_at(&log, 1, begin)), (30, Some(30)), "the first there is");
+    assert_eq!(found_at(&log, 1, begin + 38), Some(57));
+}
+
+fn where_the_clock_was_set_back_what_is_found_has_earlier_ones_before_it(mut engine: impl Engine) {
+    let log = engine.open();
+    let mut writer = Writer::begin(&log);
+    let times = [10, 20, 30, 40, 15, 16, 17, 35, 50, 60];
+    for time_ms in times {
+        let (offset, index) = writer.ends.get(&LogId(1)).copied().unwrap_or_default();
+        let mut open = OpenBatch::new(LogId(1), offset, index);
+        assert!(open.push(&"record", ELEMENT));
+        writer.seq = writer.seq.next();
+        writer.ends.insert(LogId(1), (offset + 1, index + 1));
+        let batches = vec![open.seal(writer.seq, writer.epoch, time_ms)];
+        log.append(&Commit { seq: writer.seq, epoch: writer.epoch, batches }).unwrap();
+    }
+    log.flush().unwrap();
+    for time_ms in 0..70 {
+        let found = found_at(&log, 1, time_ms).unwrap_or(10) as usize;
+        assert!(found == 0 || times[found - 1] < time_ms, "{time_ms} at {found}");
+        assert!(found == 10 || times[found] >= time_ms, "{time_ms} at {found}");
+    }
+}
+
 fn the_newest_commit_is_known_after_a_new_start(mut engine: impl Engine) {
     let log = engine.open();
     let mut writer = Writer::begin(&log);
@@ -363,6 +417,9 @@ fn assert_same(log: &impl Log, reference: &Memory, random: &mut fastrand::Rng, s
         let index = random.u64(0..=bounds.elements);
         let (found, expected) = (log.find_element(id, index), reference.find_element(id, index));
         assert_eq!(found.unwrap(), expected.unwrap(), "step {step}, log {id} element {index}");
+        let time_ms = log.read(id, from, 0).unwrap().first().map_or(0, |batch| batch.header().time_ms);
+        let (found, expected) = (log.find_time(id, time_ms), reference.find_time(id, time_ms));
+        assert_eq!(found.unwrap(), expected.unwrap(), "step {step}, log {id} at {time_ms}");
     }
 }
 

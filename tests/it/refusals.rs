@@ -6,6 +6,7 @@ use headwater::protocol::channel::Progress;
 use headwater::protocol::frame::{self, FrameReader, PREAMBLE_BYTES};
 use headwater::protocol::limits::FRAME_BYTES_MAX;
 use headwater::protocol::message::{ClientMessage, ServerMessage};
+use headwater::protocol::version::WIRE_VERSION;
 use headwater::protocol::{ChannelEvent, TaskError};
 use headwater::{Channel, Client, Error, Item, Offset, Result, local_client, task};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -196,7 +197,8 @@ async fn garbage_on_the_port_and_frames_too_large_harm_nobody() -> Result<()> {
     preamble[4] = 99;
     old.stream.write_all(&preamble).await.unwrap();
     let (_, ServerMessage::Closing(why)) = old.message().await else { panic!("not closed") };
-    assert!(why.to_string().contains("wire protocol version 99 is not 6"), "{why}");
+    let expected = format!("wire protocol version 99 is not {WIRE_VERSION}");
+    assert!(why.to_string().contains(&expected), "{why}");
 
     let mut large = Raw::connect(&address).await;
     large.stream.write_all(&frame::preamble()).await.unwrap();

@@ -12,6 +12,7 @@ mod lineage;
 mod network;
 mod pipeline;
 mod poison;
+mod positions;
 mod progress;
 mod retention;
 mod retiring;

@@ -15,9 +15,10 @@ use headwater::protocol::{Epoch, Seq, TimeMs};
 use headwater::scheduler::core::{Core, Effect, LogFacts, Settings};
 use headwater::scheduler::names::{self, More, Names};
 use headwater::scheduler::{ConnectionId, Pipeline, Request, recovery};
-use headwater::server::{Step, Subscription};
+use headwater::server::{Search, Step, Subscription};
 
 use crate::network::{Heard, Network, Wire};
+use crate::positions;
 use crate::transcript::{self, Told};
 
 /// Leases in simulated milliseconds: short, so that they end within a run.
@@ -336,10 +337,11 @@ impl Server {
                 return;
             }
             ClientMessage::Subscribe { log, from, credit_bytes } => {
-                let find = |index| self.log.find_element(log, index);
+                let find = |search: Search| search.in_log(&self.log, log);
                 let at = (self.reader.bounds(log), self.log.last().seq);
                 match Subscription::open(log, from, credit_bytes, at, find) {
                     Ok((subscription, subscribed)) => {
+                        positions::check(&self.log, log, at.0.first, from, subscription.next_offset());
                         session.subscriptions.insert(number, subscription);
                         network.send_to_client(wire, number, &subscribed, &[]);
                     }

@@ -25,6 +25,9 @@ use crate::stores::Stores;
 pub const PLAIN: &str = "rust:sim::plain";
 pub const COUNTER: &str = "rust:sim::counter";
 
+/// A time that most runs come near to.
+const TIME_MS_MAX: u64 = 3_000;
+
 /// The label of keys that no other client uses.
 const OWN: &str = "own";
 
@@ -198,8 +201,9 @@ impl Client {
                 }
             }
             92..97 if self.reading.len() < 3 => {
+                let (last, time) = (Position::Last(rng.u64(..5)), Position::Time(rng.u64(..TIME_MS_MAX)));
                 let from = rng
-                    .choice([Position::Offset(0), Position::End, Position::Index(3)])
+                    .choice([Position::Offset(0), Position::End, Position::Index(3), last, time])
                     .expect("there are some");
                 let number = self.link.subscribe(log, from);
                 self.reading.insert(number, (log, None));

@@ -4,6 +4,8 @@ mod append;
 mod create;
 mod cursor;
 mod list;
+mod range;
+mod reader;
 mod retention;
 mod show;
 mod stop;

@@ -2,8 +2,10 @@
 
 mod batches;
 mod channels;
+mod readings;
 mod submissions;
 mod synchronous;
+mod views;
 
 use super::fixture::{FakeServer, Peer, acked, assert_matches, soon, stored};
 use super::*;

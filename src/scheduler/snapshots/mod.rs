@@ -163,7 +163,9 @@ fn trim(
     let History::Newest { age_ms, records } = history else { return Ok(()) };
     let bounds = log.bounds(LogId::TASKS);
     let too_many = bounds.head.saturating_sub(records);
-    let before = needed_from.min(too_many.max(first_since(log, now.saturating_sub(age_ms))?));
+    let young = log.find_time(LogId::TASKS, now.saturating_sub(age_ms))?;
+    let too_old = young.map_or(bounds.head, |batch| batch.header().base_offset);
+    let before = needed_from.min(too_many.max(too_old));
     trim_to(log, LogId::TASKS, before, goes_on)
 }
 
@@ -181,22 +183,6 @@ fn trim_to(
         log.trim(id, next)?;
     }
     Ok(())
-}
-
-/// The offset of the first record of the task log that is not older than this; the head when all are.
-fn first_since(log: &dyn Log, time_ms: TimeMs) -> Result<u64, Error> {
-    let bounds = log.bounds(LogId::TASKS);
-    let (mut low, mut high) = (bounds.first, bounds.head);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        let batches = log.read(LogId::TASKS, middle, 0)?;
-        match batches.first().map(|batch| *batch.header()) {
-            Some(header) if header.time_ms < time_ms => low = header.end_offset(),
-            Some(header) => high = header.base_offset.max(low),
-            None => break,
-        }
-    }
-    Ok(low)
 }
 
 /// Items in postcard, in pieces.

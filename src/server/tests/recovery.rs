@@ -3,9 +3,10 @@
 use super::super::finds::FINDS_MAX;
 use super::super::fixture::welcome;
 use super::*;
+use crate::protocol::event::Origin;
 use crate::protocol::message::Hello;
 use crate::protocol::start::{RecoveryProgress, Regress, Seen, Start};
-use crate::protocol::{ChannelName, Epoch, StartId};
+use crate::protocol::{ChannelEvent, ChannelName, Element, Epoch, Payload, Producer, StartId};
 use crate::scheduler::handle::Call;
 use crate::scheduler::{Connected, ConnectionId};
 
@@ -43,6 +44,21 @@ async fn logs_are_read_before_the_welcome_and_after_it() {
     assert_eq!(client.receive().await.unwrap().records(), [(1, "b".to_owned())], "the same subscription");
     client.send(2, &OVERVIEW).await;
     assert_eq!(site.driver.requests().await[0].0, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn positions_by_time_and_from_the_end_are_found_before_the_welcome() {
+    let (site, mut client) = recovering().await;
+    let origin = Origin { producer: Producer(1), number: 1 };
+    for time_ms in [10, 20, 30] {
+        let element = Element::Value(Payload::raw(&b"v"[..]));
+        site.log.append_at(LOG, time_ms, &[ChannelEvent::Appended { origin, element }]);
+    }
+    for (number, from, begins) in [(1, Position::Last(2), 1), (2, Position::Time(25), 2)] {
+        client.send(number, &subscribe(from, 0)).await;
+        let subscribed = ServerMessage::Subscribed { from: begins, seq: Seq(0) };
+        assert_eq!(client.message().await, (number, subscribed));
+    }
 }
 
 #[tokio::test(start_paused = true)]

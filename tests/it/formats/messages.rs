@@ -168,6 +168,8 @@ fn of_clients(lines: &mut Lines) {
         Index = Position::Index(300),
         End = Position::End,
         Stored = Position::Stored(300),
+        Last = Position::Last(300),
+        Time = Position::Time(1_700_000_000_000),
     });
     variants!(lines, Command {
         Submit = Command::Submit(submission()),
@@ -342,7 +344,7 @@ fn refusals(lines: &mut Lines) {
 }
 
 #[test]
-fn messages_are_sent_as_wire_version_6_does() {
+fn messages_are_sent_as_wire_version_7_does() {
     let mut lines = Lines::default();
     of_clients(&mut lines);
     of_the_server(&mut lines);
