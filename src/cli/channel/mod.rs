@@ -1,6 +1,7 @@
 //! `headwater channel …`: list, read, append to and stop channels.
 
 mod append;
+mod lines;
 mod list;
 mod stop;
 mod tail;
