@@ -115,7 +115,7 @@ async fn a_flush_ends_with_a_refusal_and_with_the_session() {
     peer.send(1, ServerMessage::Answer(Err(stopped.clone()))).await;
     peer.command().await;
     peer.send(2, ServerMessage::Answer(Err(stopped))).await;
-    flush.await.unwrap();
+    soon(flush).await.unwrap();
     stop.await.unwrap_err();
     drop(connection.append(LOG, &vec![value(2)].into(), None).unwrap());
     let flush = connection.flush(None);
@@ -156,7 +156,7 @@ async fn appends_that_nobody_waits_for_take_so_much_memory_and_no_more() {
             first += elements.len() as u64;
         }
     };
-    let (ready, ()) = tokio::join!(waits, answers);
+    let (ready, ()) = soon(async { tokio::join!(waits, answers) }).await;
     ready.unwrap();
     connection.flush(None).await.unwrap();
     // All of it is given back.
