@@ -241,12 +241,10 @@ fn a_channel_of_an_older_snapshot_was_written_to_up_to_its_head() {
     let mut restoring = Restoring::new(Seq(0));
     let items = scene.core.state().clone().into_items();
     let older = items.filter(|item| !matches!(item, SnapshotItem::WrittenTo { .. }));
-    let mut count = 0;
-    for item in older {
+    for (count, item) in (0..).zip(older) {
         let item =
             if let SnapshotItem::End { .. } = item { SnapshotItem::End { items: count } } else { item };
         restoring.add(item).unwrap();
-        count += 1;
     }
     let channel = restoring.finish().unwrap().channels.remove(&LOG).unwrap();
     assert_eq!((channel.written_to, channel.head), (3, 3));

@@ -96,10 +96,10 @@ async fn a_flush_waits_for_what_was_asked_before_and_for_nothing_else() {
         assert_eq!(peer.command().await.0, number);
     }
     peer.answer(2, acked(0, 1)).await;
-    of_channel.await.unwrap();
+    soon(of_channel).await.unwrap();
     assert!(is_pending(&mut of_all).await, "the release has no answer");
     peer.answer(1, Answer::Released).await;
-    of_all.await.unwrap();
+    soon(of_all).await.unwrap();
     drop(later);
 }
 
