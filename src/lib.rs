@@ -33,7 +33,7 @@
 //!
 //!     // An append is durable when it returns; the channel keeps what is on it.
 //!     let sums = client.channel::<f64>("sums").await?;
-//!     assert_eq!(sums.append(&three).await?, 0);
+//!     assert_eq!(sums.append(&three).await?.offset, 0);
 //!     sums.append(&six).await?;
 //!     sums.stop().await?;
 //!

@@ -17,15 +17,17 @@
 //! let six = client.submit(add, (&three, 3.0)).send()?;
 //! let sums = client.channel::<f64>("sums")?;
 //! sums.append(&three)?;
-//! sums.append(&six)?;
+//! sums.batch().future(&six).header("by", "me").expect(1).append()?;
 //! sums.stop()?;
 //! let results: Result<Vec<f64>> = sums.futures().map(|future| future?.wait()).collect();
 //! assert_eq!(results?, [3.0, 6.0]);
 //! # Ok(()) }
 //! ```
 
+mod batch;
 mod channel;
 
+pub use batch::AppendBatch;
 pub use channel::{Channel, Element, Ended, Nth, Reading, View};
 
 use std::fmt;
@@ -187,6 +189,14 @@ impl Client {
     pub fn retire_worker(&self, name: &str, retire: Retire) -> Result<Retirement> {
         let retirement = self.shared.wait(self.shared.client.retire_worker(name, retire))?;
         Ok(Retirement { retirement, shared: self.shared.clone() })
+    }
+
+    /// As [`super::Client::flush`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn flush(&self) -> Result<()> {
+        self.shared.wait(self.shared.client.flush())
     }
 
     /// As [`super::Client::close`].

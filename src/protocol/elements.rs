@@ -137,7 +137,7 @@ impl Elements {
             let (headers, begin) = take_headers(rest)?;
             let (element, behind) = postcard::take_from_bytes(begin).ok()?;
             rest = behind;
-            Some((headers, element))
+            Some((headers.unwrap_or_default(), element))
         })
     }
 }
@@ -148,11 +148,10 @@ fn take(bytes: &[u8]) -> Option<(LentElement<'_>, &[u8])> {
 }
 
 /// The headers that these bytes begin with, if they do, and what is behind them; nothing when they are cut off.
-fn take_headers(bytes: &[u8]) -> Option<(Headers, &[u8])> {
-    match bytes {
-        [HEADERS, headers @ ..] => postcard::take_from_bytes(headers).ok(),
-        _ => Some((Headers::new(), bytes)),
-    }
+fn take_headers(bytes: &[u8]) -> Option<(Option<Headers>, &[u8])> {
+    let [HEADERS, headers @ ..] = bytes else { return Some((None, bytes)) };
+    let (headers, behind) = postcard::take_from_bytes(headers).ok()?;
+    Some((Some(headers), behind))
 }
 
 impl From<&[Element]> for Elements {
@@ -207,8 +206,10 @@ impl<'de> Deserialize<'de> for Elements {
             && let Some((element, behind)) = take(begin)
         {
             found.count += 1;
-            found.headed += u32::from(!headers.is_empty());
-            found.header_bytes += headers.bytes();
+            if let Some(headers) = headers.filter(|headers| !headers.is_empty()) {
+                found.headed += 1;
+                found.header_bytes += headers.bytes();
+            }
             match element {
                 LentElement::Future(_) => found.futures += 1,
                 LentElement::Value(payload) => found.payload_bytes += payload.bytes.len(),

@@ -1,6 +1,7 @@
 //! The `headwater` command as a user meets it: real processes, their output, their ends, their refusals.
 #![allow(clippy::unwrap_used)]
 
+mod appending;
 mod backup;
 mod bench;
 mod cluster;

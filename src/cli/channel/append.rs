@@ -1,48 +1,150 @@
 //! `headwater channel append`.
 
+use serde::Serialize;
 use serde_json::Value;
 
+use super::lines::{self, Lines};
 use crate::cli::connect::Connect;
 use crate::cli::output::Output;
-use crate::protocol::ChannelName;
+use crate::client::{Ack, AppendBatch, Channel, Client};
+use crate::protocol::limits::{APPEND_BYTES_MAX, ELEMENTS_PER_APPEND_MAX};
+use crate::protocol::{ChannelName, Headers};
+
+/// The word for the lines of stdin, in the place of the values.
+const STDIN: &str = "-";
+
+/// Most bytes of lines that are appended together: JSON is at most a good two times as large as a value, where it is
+/// numbers like `1e9`, which take nine bytes each.
+const BYTES_TOGETHER: usize = APPEND_BYTES_MAX / 4;
 
 /// Append values to a channel.
 ///
 /// The channel is made when it is not there. All values are appended or none, in the order given, and
 /// they are durable when their offsets are printed, one per line. A value is read as JSON when it is JSON,
 /// and is a text otherwise.
+///
+/// With - in the place of the values, each line of stdin is one. Those that are there are appended together, as
+/// many as fit an append; when it breaks off, what was appended before stays, and the error says how much that is.
+///
+/// With --expect, nothing is appended if somebody has appended to the channel at that offset or behind it, or has
+/// stopped it. What became of futures is recorded by nobody, and does not count. The error names the offset to go on
+/// with.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   headwater channel append numbers 1 2.5 -3
   headwater channel append builds '{\"commit\": \"1f3a\", \"green\": true}'
-  headwater channel append notes 'a text' '\"12\"'    (the quoted 12 is a text, too)")]
+  headwater channel append notes 'a text' '\"12\"'    (the quoted 12 is a text, too)
+  headwater channel append notes --header by=me --header lang=en 'a text'
+  headwater channel append leader --expect 41 '\"me\"'    (only if nobody was faster)
+  tail -f access.log | headwater channel append access - --json")]
 pub struct Append {
     /// The channel
     name: ChannelName,
 
-    /// The values
+    /// The values, or - alone for the lines of stdin
     #[arg(required = true, value_name = "VALUE", allow_negative_numbers = true)]
     values: Vec<String>,
+
+    /// Only if nobody has written at this offset or behind it
+    #[arg(long, value_name = "OFFSET")]
+    expect: Option<u64>,
+
+    /// A header of each value: a few words under a key
+    #[arg(long = "header", value_name = "KEY=WORDS", value_parser = header)]
+    headers: Vec<(String, String)>,
+
+    /// One JSON object a line for each value: its offset, commit and epoch
+    #[arg(long)]
+    json: bool,
 
     #[command(flatten)]
     connect: Connect,
 }
 
+/// An element that was appended, as `--json` prints it.
+#[derive(Debug, Serialize)]
+struct Row {
+    offset: u64,
+    seq: u64,
+    epoch: u64,
+}
+
 impl Append {
     pub async fn run(self) -> anyhow::Result<()> {
-        let values: Vec<Value> = self.values.iter().map(|text| value(text)).collect();
-        let appended = self.connect.with(async |client| {
-            let channel = client.channel::<Value>(self.name.as_str()).await?;
-            Ok(channel.append_values(&values).await?)
-        });
         let mut output = Output::new();
-        appended.await?.offsets().try_for_each(|offset| output.line(offset))?;
+        let reads_stdin = self.values.iter().any(|value| value == STDIN);
+        anyhow::ensure!(
+            !reads_stdin || self.values.len() == 1,
+            "- stands for the lines of stdin, and alone: give the other values on stdin, or write '\"-\"' for a text"
+        );
+        self.connect
+            .with(async |client| match reads_stdin {
+                true => self.append_lines(client, &mut output).await,
+                false => self.append_values(client, &mut output).await,
+            })
+            .await?;
         output.flush()
+    }
+
+    async fn append_values(&self, client: &Client, output: &mut Output) -> anyhow::Result<()> {
+        let channel = client.channel::<Value>(self.name.as_str()).await?;
+        let values: Vec<Value> = self.values.iter().map(|text| value(text)).collect();
+        let ack = self.batch(&channel, &values, self.expect).append().await?;
+        self.print(ack, output)
+    }
+
+    /// Appends the lines of stdin, those that are there together. Each append but the first expects that nobody has
+    /// written since the one before, if that expects anything.
+    async fn append_lines(&self, client: &Client, output: &mut Output) -> anyhow::Result<()> {
+        let channel = client.channel::<Value>(self.name.as_str()).await?;
+        let (mut lines, mut expect) = (Lines::of_stdin(), self.expect);
+        let headers: Headers = self.headers.iter().cloned().collect();
+        let each = headers.bytes() + lines::AROUND_BYTES;
+        let mut appended = lines::Appended::default();
+        while let Some(some) = lines.next(ELEMENTS_PER_APPEND_MAX, BYTES_TOGETHER, each).await {
+            let some = some.map_err(|error| appended.broke_off_before(error.into()))?;
+            let values: Vec<Value> = some.iter().map(|line| value(line)).collect();
+            let acked = self.batch(&channel, &values, expect).append().await;
+            let ack = acked.map_err(|error| appended.broke_off_in(values.len(), error))?;
+            appended.add(ack);
+            expect = expect.map(|_| ack.offsets().end);
+            self.print(ack, output)?;
+            output.flush()?;
+        }
+        Ok(())
+    }
+
+    fn batch(&self, channel: &Channel<Value>, values: &[Value], expect: Option<u64>) -> AppendBatch<Value> {
+        let mut batch = channel.batch();
+        for value in values {
+            batch = batch.value(value);
+            for (key, words) in &self.headers {
+                batch = batch.header(key.as_str(), words.as_str());
+            }
+        }
+        match expect {
+            Some(offset) => batch.expect(offset),
+            None => batch,
+        }
+    }
+
+    fn print(&self, ack: Ack, output: &mut Output) -> anyhow::Result<()> {
+        ack.offsets().try_for_each(|offset| match self.json {
+            true => output.json(&Row { offset, seq: ack.seq.0, epoch: ack.epoch.0 }),
+            false => output.line(offset),
+        })
     }
 }
 
 fn value(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, words)) if !key.is_empty() => Ok((key.to_owned(), words.to_owned())),
+        _ => Err("a header is KEY=WORDS, as in --header by=me".to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -65,5 +167,15 @@ mod tests {
         assert_eq!(payload("a text").decode(), Ok("a text".to_owned()));
         assert_eq!(payload("\"12\"").decode(), Ok("12".to_owned()));
         assert_eq!(payload("{broken").decode(), Ok("{broken".to_owned()));
+    }
+
+    #[test]
+    fn a_header_is_a_key_and_words() {
+        assert_eq!(header("by=me"), Ok(("by".to_owned(), "me".to_owned())));
+        assert_eq!(header("note=a=b "), Ok(("note".to_owned(), "a=b ".to_owned())));
+        assert_eq!(header("empty="), Ok(("empty".to_owned(), String::new())));
+        for bad in ["by", "=me", ""] {
+            assert!(header(bad).unwrap_err().contains("KEY=WORDS"));
+        }
     }
 }

@@ -3,6 +3,7 @@
 mod append;
 mod create;
 mod cursor;
+mod lines;
 mod list;
 mod range;
 mod reader;

@@ -18,8 +18,8 @@ use crate::protocol::task::TaskStatus;
 /// As [`client::Channel`].
 #[derive(Debug, Clone)]
 pub struct Channel<T> {
-    channel: client::Channel<T>,
-    shared: Arc<Shared>,
+    pub(super) channel: client::Channel<T>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl<T> Channel<T> {

@@ -239,8 +239,10 @@ impl<'a> Opening<'a> {
             drop(trees);
             self.await_unlock().map_err(Trouble::Other)?;
             let backup = upgrade::back_up(dir, older).map_err(refused)?;
-            // One that lies there was left by a newer version, before a backup was put in its store's place.
-            wal::remove(&store).and_then(|()| directory::sync(&store)).map_err(refused)?;
+            if older < wal::SINCE_VERSION {
+                // One that lies there was left by a newer version, before a backup was put in its store's place.
+                wal::remove(&store).and_then(|()| directory::sync(&store)).map_err(refused)?;
+            }
             trees = open()?;
             guarded(|| trees.set_number(b"version", &STORE_VERSION.to_le_bytes())).map_err(failed)?;
             guarded(|| trees.flush()).map_err(failed)?;

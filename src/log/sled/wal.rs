@@ -112,6 +112,9 @@ impl Wal {
     }
 }
 
+/// The first version of a store that has a write-ahead log: its newest commits may be in there alone.
+pub const SINCE_VERSION: u16 = 4;
+
 /// Removes the file from sled's directory, if there is one: a store of an older version has none of its own.
 pub(super) fn remove(store: &Path) -> io::Result<()> {
     match std::fs::remove_file(store.join(NAME)) {

@@ -38,7 +38,7 @@ fn task() -> TaskItem {
 }
 
 #[test]
-fn snapshots_are_stored_as_version_4_does() {
+fn snapshots_are_stored_as_version_5_does() {
     let mut lines = Lines::default();
     variants!(lines, SnapshotItem {
         Head = SnapshotItem::Head { tasks_head: 300, last_producer: PRODUCER, last_log: LogId(7) },
@@ -102,5 +102,5 @@ fn snapshots_are_stored_as_version_4_does() {
         (37, "end-checksum"),
     ];
     fields(&mut lines, "snapshot", &file, &of_file);
-    lines.check(include_str!("../../../migrations/0004/snapshots.txt"));
+    lines.check(include_str!("../../../migrations/0005/snapshots.txt"));
 }

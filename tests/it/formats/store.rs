@@ -50,13 +50,14 @@ fn fixture(version: &str) -> TempDir {
 }
 
 /// What the fixtures hold: of the task log's and the channel's examples those that there were then.
-fn check_fixture(log: &SledLog, tasks: usize, digest: &str) {
+fn check_fixture(log: &SledLog, (tasks, channel): (usize, usize), digest: &str) {
     let (task_events, channel_events) = examples();
     assert_eq!(records::<TaskEvent>(log, LogId::TASKS), task_events[..tasks]);
-    assert_eq!(records::<ChannelEvent>(log, CHANNEL), channel_events[..3]);
+    assert_eq!(records::<ChannelEvent>(log, CHANNEL), channel_events[..channel]);
     assert_eq!(log.logs(), [LogId::TASKS, CHANNEL, TRIMMED]);
     assert_eq!(log.bounds(LogId::TASKS), Bounds { first: 0, head: tasks as u64, elements: 0 });
-    assert_eq!(log.bounds(CHANNEL), Bounds { first: 0, head: 3, elements: 1 });
+    let elements = channel_events[..channel].iter().filter(|event| event.is_element()).count() as u64;
+    assert_eq!(log.bounds(CHANNEL), Bounds { first: 0, head: channel as u64, elements });
     assert_eq!(log.bounds(TRIMMED), Bounds { first: 4, head: 5, elements: 5 });
     assert_eq!((log.last().seq, log.last().epoch), (Seq(8), Epoch(2)));
     assert_eq!(log.last().digest.to_string(), digest);
@@ -68,6 +69,7 @@ const DIGEST_1: &str = "2aacf30b01d2907e";
 const DIGEST_2: &str = "4cd911fcb48c1182";
 const DIGEST_3: &str = "f157cd0c313f9cec";
 const DIGEST_4: &str = "29b9961bdef07794";
+const DIGEST_5: &str = "477429ce2b3273b6";
 
 #[test]
 fn the_store_that_version_1_wrote_is_upgraded_and_reads_the_same() {
@@ -76,18 +78,18 @@ fn the_store_that_version_1_wrote_is_upgraded_and_reads_the_same() {
     let before = files(dir.path());
     let (log, opened) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
     assert_eq!((opened.fresh, opened.damage), (false, None));
-    check_fixture(&log, 14, DIGEST_1);
+    check_fixture(&log, (14, 3), DIGEST_1);
     assert_eq!(log.begin_epoch().unwrap(), Epoch(3));
     commit(&log, Epoch(3), CHANNEL, &["later"], |_| true);
     drop(log);
     let (log, _) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
     let versions = |batch: &Batch| batch.bytes()[4];
     let batches = log.read(CHANNEL, 0, usize::MAX).unwrap();
-    assert_eq!(batches.iter().map(versions).collect::<Vec<_>>(), [1, 4], "both lie in one log");
+    assert_eq!(batches.iter().map(versions).collect::<Vec<_>>(), [1, 5], "both lie in one log");
     let backup = dir.path().join("backup-of-version-1");
     assert_eq!(files(&backup), before, "the backup is the store as it was");
     let (log, _) = SledLog::open(&backup, SledOptions::default()).unwrap();
-    check_fixture(&log, 14, DIGEST_1);
+    check_fixture(&log, (14, 3), DIGEST_1);
 }
 
 #[test]
@@ -96,12 +98,12 @@ fn the_store_that_version_2_wrote_is_upgraded_and_reads_the_same() {
     let (log, opened) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
     assert_eq!((opened.fresh, opened.damage), (false, None));
     // What came later in version 2 is not in it.
-    check_fixture(&log, 15, DIGEST_2);
+    check_fixture(&log, (15, 3), DIGEST_2);
     drop(log);
     let backup = dir.path().join("backup-of-version-2");
     assert_eq!(fs::read(backup.join("head")).unwrap()[4..6], [2, 0], "the backup is the store as it was");
     let (log, _) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
-    check_fixture(&log, 15, DIGEST_2);
+    check_fixture(&log, (15, 3), DIGEST_2);
     assert_eq!(log.begin_epoch().unwrap(), Epoch(3));
 }
 
@@ -112,24 +114,38 @@ fn the_store_that_version_3_wrote_is_upgraded_and_reads_the_same() {
     fs::copy(fixture("0004").path().join("store/wal"), dir.path().join("store/wal")).unwrap();
     let (log, opened) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
     assert_eq!((opened.fresh, opened.damage), (false, None));
-    check_fixture(&log, 20, DIGEST_3);
+    check_fixture(&log, (20, 3), DIGEST_3);
     drop(log);
     let backup = dir.path().join("backup-of-version-3");
     assert_eq!(fs::read(backup.join("head")).unwrap()[4..6], [3, 0], "the backup is the store as it was");
     let (log, _) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
-    check_fixture(&log, 20, DIGEST_3);
+    check_fixture(&log, (20, 3), DIGEST_3);
     assert_eq!(log.begin_epoch().unwrap(), Epoch(3));
 }
 
 #[test]
-fn the_store_that_version_4_wrote_opens_and_goes_on_with_its_write_ahead_log() {
+fn the_store_that_version_4_wrote_is_upgraded_and_goes_on_with_its_write_ahead_log() {
     let dir = fixture("0004");
     let (log, opened) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
     assert_eq!((opened.fresh, opened.damage), (false, None));
-    check_fixture(&log, 21, DIGEST_4);
+    check_fixture(&log, (21, 3), DIGEST_4);
     assert_eq!(log.begin_epoch().unwrap(), Epoch(3));
     drop(log);
-    let without = fixture("0004");
+    let backup = dir.path().join("backup-of-version-4");
+    assert_eq!(fs::read(backup.join("head")).unwrap()[4..6], [4, 0], "the backup is the store as it was");
+    let (log, _) = SledLog::open(&backup, SledOptions::default()).unwrap();
+    check_fixture(&log, (21, 3), DIGEST_4);
+}
+
+#[test]
+fn the_store_that_version_5_wrote_opens_and_goes_on_with_its_write_ahead_log() {
+    let dir = fixture("0005");
+    let (log, opened) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
+    assert_eq!((opened.fresh, opened.damage), (false, None));
+    check_fixture(&log, (23, 8), DIGEST_5);
+    assert_eq!(log.begin_epoch().unwrap(), Epoch(3));
+    drop(log);
+    let without = fixture("0005");
     fs::remove_file(without.path().join("store/wal")).unwrap();
     let (log, opened) = SledLog::open(without.path(), SledOptions::default()).unwrap();
     let told = opened.damage.unwrap();
@@ -143,7 +159,7 @@ fn the_store_that_version_1_wrote_is_read_without_an_upgrade() {
     let options = SledOptions { purpose: Purpose::Examine, ..SledOptions::default() };
     for _ in 0..2 {
         let (log, _) = SledLog::open(dir.path(), options).unwrap();
-        check_fixture(&log, 14, DIGEST_1);
+        check_fixture(&log, (14, 3), DIGEST_1);
     }
     assert!(!dir.path().join("backup-of-version-1").exists());
 }

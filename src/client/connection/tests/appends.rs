@@ -96,10 +96,10 @@ async fn a_flush_waits_for_what_was_asked_before_and_for_nothing_else() {
         assert_eq!(peer.command().await.0, number);
     }
     peer.answer(2, acked(0, 1)).await;
-    of_channel.await.unwrap();
+    soon(of_channel).await.unwrap();
     assert!(is_pending(&mut of_all).await, "the release has no answer");
     peer.answer(1, Answer::Released).await;
-    of_all.await.unwrap();
+    soon(of_all).await.unwrap();
     drop(later);
 }
 
@@ -115,7 +115,7 @@ async fn a_flush_ends_with_a_refusal_and_with_the_session() {
     peer.send(1, ServerMessage::Answer(Err(stopped.clone()))).await;
     peer.command().await;
     peer.send(2, ServerMessage::Answer(Err(stopped))).await;
-    flush.await.unwrap();
+    soon(flush).await.unwrap();
     stop.await.unwrap_err();
     drop(connection.append(LOG, &vec![value(2)].into(), None).unwrap());
     let flush = connection.flush(None);
@@ -156,7 +156,7 @@ async fn appends_that_nobody_waits_for_take_so_much_memory_and_no_more() {
             first += elements.len() as u64;
         }
     };
-    let (ready, ()) = tokio::join!(waits, answers);
+    let (ready, ()) = soon(async { tokio::join!(waits, answers) }).await;
     ready.unwrap();
     connection.flush(None).await.unwrap();
     // All of it is given back.
