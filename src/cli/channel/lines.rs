@@ -222,7 +222,7 @@ mod tests {
         let channel = ChannelName::new("a").unwrap();
         let stopped = || Error::Rejected(Rejection::ChannelStopped(channel.clone(), 7));
         let told = appended.broke_off_in(3, stopped()).to_string();
-        let end = "append to another one; no line was appended before, lines 1 to 3 were not appended";
+        let end = "append to another one, or let it go on with `headwater channel resume`; no line was appended before, lines 1 to 3 were not appended";
         assert!(told.ends_with(end), "{told}");
         appended.add(Ack { offset: 10, count: 3, seq: Seq(1), epoch: Epoch(1) });
         let told = appended.broke_off_in(2, Error::Stopped).to_string();

@@ -79,6 +79,8 @@ async fn futures_and_values_end_where_the_channel_was_stopped() {
             let (question, _) = peer.query().await;
             peer.send_with(number, ServerMessage::Records, std::slice::from_ref(&batch)).await;
             peer.answer(question, Answer::Channel(info(false, 0))).await;
+            // Before that the channel may have been resumed behind its stop.
+            peer.send(number, ServerMessage::CaughtUp { head: 5 }).await;
             assert_matches!(peer.next().await, (_, ClientMessage::Unsubscribe));
         }
     };
@@ -124,12 +126,41 @@ async fn a_stop_that_is_still_to_come_is_waited_for() {
         let number = begin(&mut peer, Position::End, 9).await;
         tell_of_channel(&mut peer, info(false, 9)).await;
         let records = [future(1), stopped()];
+        peer.send(number, ServerMessage::CaughtUp { head: 9 }).await;
         peer.send_with(number, ServerMessage::Records, &[stored(LOG, (9, 2), &records)]).await;
         peer
     };
     let (first, _peer) = tokio::join!(futures.next(), script);
     assert_eq!(first.unwrap().unwrap().key(), &key(1));
     assert_matches!(futures.next().await, None);
+}
+
+#[tokio::test]
+async fn a_stop_that_was_lifted_is_passed_by() {
+    let server = FakeServer::new().await;
+    let (client, mut peer) = connect(&server).await;
+    let channel = channel(&client, &mut peer).await;
+    let resumed = || ChannelEvent::Resumed { origin: ORIGIN };
+    let script = async {
+        for _ in 0..2 {
+            let number = begin(&mut peer, Position::Offset(0), 0).await;
+            let (question, _) = peer.query().await;
+            let history = [future(1), stopped(), resumed(), future(2), stopped(), resumed()];
+            peer.send_with(number, ServerMessage::Records, &[stored(LOG, (0, 0), &history)]).await;
+            peer.answer(question, Answer::Channel(info(false, 6))).await;
+            peer.send(number, ServerMessage::CaughtUp { head: 6 }).await;
+            let live = [future(3), stopped()];
+            peer.send_with(number, ServerMessage::Records, &[stored(LOG, (6, 2), &live)]).await;
+            assert_matches!(peer.next().await, (_, ClientMessage::Unsubscribe));
+        }
+    };
+    let reading = async {
+        let keys: Vec<_> = channel.futures().map(|future| future.unwrap().key().clone()).collect().await;
+        assert_eq!(keys, [key(1), key(2), key(3)]);
+        let values = channel.values().next().await;
+        assert_matches!(values, None);
+    };
+    tokio::join!(reading, script);
 }
 
 #[tokio::test]
@@ -236,6 +267,7 @@ async fn two_channels_are_read_side_by_side() {
         let batch = stored(LOG, (0, 0), &[future(1), future(2), stopped()]);
         for number in [first, second] {
             peer.send_with(number, ServerMessage::Records, std::slice::from_ref(&batch)).await;
+            peer.send(number, ServerMessage::CaughtUp { head: 3 }).await;
         }
         peer
     };

@@ -271,6 +271,7 @@ async fn results_come_in_the_order_of_the_channel_and_a_failure_is_one_of_them()
         tell_of_channel(&mut peer, info(false, 6)).await;
         let records = [future(1), value(0.0), future(2), future(1), finished(2, 2.0), stopped()];
         peer.send_with(number, ServerMessage::Records, &[stored(LOG, (0, 0), &records)]).await;
+        peer.send(number, ServerMessage::CaughtUp { head: 6 }).await;
         let error = TaskError::new(ErrorKind::Returned, "no paper", vec![]);
         settle(&mut peer, 1, Outcome::Failed(Box::new(error))).await;
         settle(&mut peer, 2, brings(2.0)).await;
@@ -315,6 +316,7 @@ async fn results_come_as_the_records_have_them_and_nobody_is_asked() {
         let number = begin(&mut peer, Position::Offset(0), 0).await;
         tell_of_channel(&mut peer, info(false, 6)).await;
         peer.send_with(number, ServerMessage::Records, &[stored(LOG, (0, 0), &records)]).await;
+        peer.send(number, ServerMessage::CaughtUp { head: 16 }).await;
         // The one that is not in the records.
         settle(&mut peer, 4, brings(4.0)).await;
         assert_matches!(peer.next().await, (_, ClientMessage::Unsubscribe));
@@ -336,6 +338,7 @@ async fn behind_lost_records_the_futures_before_them_are_asked_for() {
         let last = stored(LOG, (5, 2), &[future(3), finished(3, 3.0), stopped()]);
         let batches = [stored(LOG, (0, 0), &[future(1), future(2)]), self::lost((2, 2), 3, 0), last];
         peer.send_with(number, ServerMessage::Records, &batches).await;
+        peer.send(number, ServerMessage::CaughtUp { head: 8 }).await;
         settle(&mut peer, 1, brings(1.0)).await;
         settle(&mut peer, 2, brings(2.0)).await;
     };

@@ -20,6 +20,7 @@ async fn serve_blocking(server: FakeServer) {
     tell_of_channel(&mut peer, info(false, 0)).await;
     let records = [value(1.5), stopped()];
     peer.send_with(number, ServerMessage::Records, &[stored(LOG, (0, 0), &records)]).await;
+    peer.send(number, ServerMessage::CaughtUp { head: 2 }).await;
     assert_matches!(peer.next().await, (_, ClientMessage::Unsubscribe));
     let (number, command) = peer.command().await;
     assert_eq!(command, Command::Release { tasks: vec![task] });

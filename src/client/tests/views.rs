@@ -105,7 +105,8 @@ async fn an_element_is_waited_for_and_never_for_nothing() {
     let expected =
         "element 4 of channel `a` did not come within 300 ms: it may still come, wait again or for longer";
     assert_eq!(late.to_string(), expected);
-    let stop = element_of(&[], &[value(2.0), stopped()]).await.unwrap_err();
+    let stop =
+        element_of(&[ServerMessage::CaughtUp { head: 9 }], &[value(2.0), stopped()]).await.unwrap_err();
     assert_eq!(stop.to_string(), "channel `a` was stopped at 2 elements: element 4 will never come");
     let wrong = element_of(&[], &[value(2), value(3), value("x")]).await.unwrap_err();
     assert_matches!(wrong, Error::Decode { .. });
