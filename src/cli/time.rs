@@ -26,6 +26,16 @@ fn timestamp(time_ms: TimeMs) -> Timestamp {
     i64::try_from(time_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(Timestamp::MAX)
 }
 
+/// A duration in the largest unit of which it is a whole number: `7d`, `90m`, `1500ms`.
+pub fn in_units(duration: Duration) -> String {
+    let ms = duration.as_millis();
+    let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
+    match units.into_iter().find(|(_, unit)| ms >= *unit && ms.is_multiple_of(*unit)) {
+        Some((name, unit)) => format!("{}{name}", ms / unit),
+        None => format!("{ms}ms"),
+    }
+}
+
 /// Reads a duration from the command line: `0`, `200ms`, `1.5s`, `2m`.
 ///
 /// # Errors
@@ -76,6 +86,13 @@ mod tests {
         assert_eq!(rfc3339(1_795_418_696_007), "2026-11-23T07:24:56.007Z");
         let zone = TimeZone::fixed(jiff::tz::offset(2));
         assert_eq!(in_zone(1_795_418_696_007, zone), "2026-11-23 09:24:56.007");
+    }
+
+    #[test]
+    fn durations_are_shown_in_whole_units() {
+        let shown = [0, 999, 1_000, 1_500, 5_400_000, 3_600_000, 604_800_000];
+        let shown = shown.map(|ms| in_units(Duration::from_millis(ms)));
+        assert_eq!(shown, ["0ms", "999ms", "1s", "1500ms", "90m", "1h", "7d"]);
     }
 
     #[test]

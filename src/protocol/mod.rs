@@ -23,6 +23,7 @@ pub mod ids;
 pub mod limits;
 pub mod message;
 pub mod payload;
+pub mod rejection;
 pub mod result;
 pub mod secret;
 pub mod session;

@@ -3,7 +3,7 @@
 
 use headwater::log::{Log, Memory};
 use headwater::protocol::channel::{Retention, TrimCause};
-use headwater::protocol::{ChannelEvent, Element, LogId, TimeMs};
+use headwater::protocol::{ChannelEvent, Element, LogId, TaskEvent, TimeMs};
 use headwater::scheduler::core::Channel;
 
 /// An element as a reader of all records knows it.
@@ -17,6 +17,7 @@ struct Known {
 pub fn audit(log: &Memory, id: LogId, channel: &Channel) {
     let (mut elements, mut first, mut retention) = (Vec::<Known>::new(), (0, 0), Retention::ALL);
     let batches = log.read(id, 0, usize::MAX).expect("the log can be read");
+    let is_pinned = was_pinned(log, id);
     for (at, batch) in batches.iter().enumerate() {
         let time_ms = batch.header().time_ms;
         for record in batch.records::<ChannelEvent>() {
@@ -44,7 +45,13 @@ pub fn audit(log: &Memory, id: LogId, channel: &Channel) {
                     let kept = &elements[index as usize..];
                     match cause {
                         TrimCause::Asked(_) => {}
-                        TrimCause::Elements => assert_eq!(Some(kept.len() as u64), retention.max_elements),
+                        TrimCause::Elements => {
+                            let (kept, max) = (kept.len() as u64, retention.max_elements.expect("a bound"));
+                            assert!(
+                                kept == max || kept > max && is_pinned,
+                                "log {id} keeps {kept}, and not {max}"
+                            );
+                        }
                         TrimCause::Age => {
                             let youngest = elements[index as usize - 1].time_ms;
                             let max = retention.max_age_ms.expect("a bound by age");
@@ -65,6 +72,9 @@ pub fn audit(log: &Memory, id: LogId, channel: &Channel) {
         if batches.get(at + 1).is_some_and(|next| next.header().seq == batch.header().seq) {
             continue;
         }
+        if is_pinned {
+            continue;
+        }
         let kept = &elements[first.1 as usize..];
         if let Some(max) = retention.max_elements {
             assert!(kept.len() as u64 <= max, "log {id} keeps {} elements, and not {max}", kept.len());
@@ -77,4 +87,15 @@ pub fn audit(log: &Memory, id: LogId, channel: &Channel) {
     }
     let kept = channel.kept.first;
     assert_eq!((kept.offset, kept.index), first, "where log {id} begins");
+}
+
+/// Whether a cursor ever held back what it had not passed.
+fn was_pinned(log: &Memory, id: LogId) -> bool {
+    let batches = log.read(LogId::TASKS, 0, usize::MAX).expect("the log can be read");
+    batches.iter().any(|batch| {
+        batch.records::<TaskEvent>().any(|record| {
+            let (_, event) = record.expect("records decode");
+            matches!(event, TaskEvent::CursorSet { log, pin_ms: 1.., .. } if log == id)
+        })
+    })
 }

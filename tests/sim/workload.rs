@@ -10,6 +10,7 @@ use headwater::client::link::{Delivery, Link};
 use headwater::log::{Log, Memory};
 use headwater::protocol::channel::Retention;
 use headwater::protocol::command::{Answer, Command, Query, Rejection};
+use headwater::protocol::cursor::{CursorMove, CursorName};
 use headwater::protocol::message::{Closing, Position, ServerMessage};
 use headwater::protocol::result::Located;
 use headwater::protocol::session::{EndReason, Retire, Role};
@@ -225,11 +226,18 @@ impl Client {
             2 => Retention::ALL.with_bytes(rng.u64(1..400)),
             _ => Retention::ALL,
         };
-        self.link.command(match rng.u8(..20) {
+        let name = CursorName::new("c").expect("a good name");
+        let known = self.acked.get(&log).copied().unwrap_or_default();
+        self.link.command(match rng.u8(..24) {
+            20..23 => {
+                let pin_ms = *rng.choice(&[0, 20, 400]).expect("there are some");
+                let from = (rng.u8(..3) == 0).then(|| rng.u64(..known + 1));
+                Command::SetCursor(CursorMove { log, name, offset: rng.u64(..known + 2), from, pin_ms })
+            }
+            23 => Command::DeleteCursor { log, name },
             0..7 => Command::Retain { log, retention },
             7..13 => {
                 // It may be past the head.
-                let known = self.acked.get(&log).copied().unwrap_or_default();
                 Command::Trim { log, before: (rng.u8(..4) > 0).then(|| rng.u64(..known + 3)) }
             }
             13..19 => Command::Resume { log },

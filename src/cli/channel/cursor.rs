@@ -52,7 +52,7 @@ impl<'a> Row<'a> {
         if self.pin_ms == 0 {
             return String::new();
         }
-        format!(", pinned for {:?}", Duration::from_millis(self.pin_ms))
+        format!(", pinned for {}", time::in_units(Duration::from_millis(self.pin_ms)))
     }
 }
 
@@ -131,10 +131,11 @@ impl Commit {
         let committed = connect.with(async |client| {
             let channel = ask::channel(client, &channel).await?;
             let cursor = channel.cursor(cursor.as_str())?.pinned_for(pin);
-            anyhow::Ok(match from {
-                Some(from) => cursor.advance(from, offset).await?,
-                None => cursor.commit(offset).await?,
-            })
+            let set = match from {
+                Some(from) => cursor.advance(from, offset).await,
+                None => cursor.commit(offset).await,
+            };
+            anyhow::Ok(set?)
         });
         committed.await?;
         let mut output = Output::new();

@@ -81,7 +81,7 @@ impl Bounds {
 /// What a channel keeps, in words.
 pub fn in_words(retention: Retention) -> String {
     let elements = retention.max_elements.map(|max| format!("{max} elements"));
-    let age = retention.max_age_ms.map(|ms| format!("{:?} of age", Duration::from_millis(ms)));
+    let age = retention.max_age_ms.map(|ms| format!("{} of age", time::in_units(Duration::from_millis(ms))));
     let bytes = retention.max_bytes.map(|max| format!("{} of values", Bytes(max)));
     let bounds: Vec<String> = [elements, age, bytes].into_iter().flatten().collect();
     if bounds.is_empty() { "everything".to_owned() } else { format!("at most {}", bounds.join(", ")) }
@@ -123,7 +123,7 @@ mod tests {
         let bounds = Bounds { max_elements: Some(Err(Nothing)), max_age: Some(Ok(60_000)), max_bytes: None };
         let after = bounds.over(before);
         assert_eq!(after, Retention { max_elements: None, max_age_ms: Some(60_000), max_bytes: Some(1000) });
-        assert_eq!(in_words(after), "at most 60s of age, 1000 bytes of values");
+        assert_eq!(in_words(after), "at most 1m of age, 1000 bytes of values");
         assert_eq!(in_words(Retention::ALL), "everything");
     }
 }

@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn none_goes_by_age_before_its_time_and_all_soon_after() {
-        let mut rig = Rig::new(Retention::ALL.with_age(std::time::Duration::from_millis(10_000)));
+        let mut rig = Rig::new(Retention { max_age_ms: Some(10_000), ..Retention::ALL });
         for _ in 0..15_000 {
             rig.now += 1;
             rig.commit(1, 10, 0);
@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_back_keeps_marks_in_order() {
-        let mut rig = Rig::new(Retention::ALL.with_age(std::time::Duration::from_millis(100)));
+        let mut rig = Rig::new(Retention { max_age_ms: Some(100), ..Retention::ALL });
         for now in [1_000, 1_200, 500, 500, 1_250, 1_400] {
             rig.now = now;
             rig.commit(1, 10, 0);
