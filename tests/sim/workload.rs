@@ -229,19 +229,19 @@ impl Client {
         let name = CursorName::new("c").expect("a good name");
         let known = self.acked.get(&log).copied().unwrap_or_default();
         self.link.command(match rng.u8(..24) {
-            20..23 => {
+            21.. => {
                 let pin_ms = *rng.choice(&[0, 20, 400]).expect("there are some");
                 let from = (rng.u8(..3) == 0).then(|| rng.u64(..known + 1));
                 Command::SetCursor(CursorMove { log, name, offset: rng.u64(..known + 2), from, pin_ms })
             }
-            23 => Command::DeleteCursor { log, name },
+            20 => Command::DeleteCursor { log, name },
             0..7 => Command::Retain { log, retention },
             7..13 => {
                 // It may be past the head.
                 Command::Trim { log, before: (rng.u8(..4) > 0).then(|| rng.u64(..known + 3)) }
             }
             13..19 => Command::Resume { log },
-            _ => Command::Delete { log },
+            19 => Command::Delete { log },
         });
     }
 
