@@ -23,12 +23,14 @@ async fn channels_are_written_listed_read_and_stopped() {
 
     let listed = cluster.run(&["channel", "list"]).await.lines();
     let words = |line: &String| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-    assert_eq!(words(&listed[0]), ["CHANNEL", "HEAD", "ELEMENTS", "STATE"]);
-    assert_eq!(words(&listed[1]), ["notes", "4", "4", "open"]);
-    assert_eq!(words(&listed[2]), ["x:y/z", "2", "1", "stopped"]);
+    assert_eq!(words(&listed[0]), ["CHANNEL", "FIRST", "HEAD", "ELEMENTS", "BYTES", "STATE"]);
+    assert_eq!(words(&listed[1])[..4], ["notes", "0", "4", "4"]);
+    assert_eq!(words(&listed[2]), ["x:y/z", "0", "2", "1", "1", "bytes", "stopped"]);
     let listed = cluster.run(&["channel", "list", "--json"]).await.json();
-    assert_eq!(fields(&listed[0]), ["digest", "elements", "head", "name", "stopped"]);
-    let expected = json!({"name": "x:y/z", "head": 2, "elements": 1, "stopped": true, "digest": digest});
+    assert_eq!(fields(&listed[0]), ["bytes", "digest", "elements", "first", "head", "name", "stopped"]);
+    let expected = json!({
+        "name": "x:y/z", "first": 0, "head": 2, "elements": 1, "bytes": 1, "stopped": true, "digest": digest
+    });
     assert_eq!(listed[1..], [expected]);
 
     let read = cluster.run(&["channel", "tail", "notes", "--from", "1", "--json"]).await.json();

@@ -25,7 +25,8 @@ async fn channels_and_tasks_that_are_not_there_or_not_to_be_had() {
     let said = cluster.run(&["channel", "append", "notes", &"x".repeat(70_000)]).await.refusal();
     assert_starts_with(&said, "the value is 70005, over the limit of 61440: keep it elsewhere, and pass");
     cluster.run(&["channel", "stop", "notes"]).await.only_line();
-    let expected = "channel `notes` is stopped at 1 elements: append to another one";
+    let expected = "channel `notes` is stopped at 1 elements: append to another one, or let it go on with \
+                    `headwater channel resume`";
     assert_eq!(cluster.run(&["channel", "append", "notes", "2"]).await.refusal(), expected);
     assert_eq!(cluster.run(&["channel", "list", "--json"]).await.json()[0]["elements"], 1, "nothing changed");
 
@@ -95,7 +96,7 @@ async fn a_scheduler_that_cannot_start() {
     bytes[32..36].copy_from_slice(&checksum.to_le_bytes());
     fs::write(&head, bytes).unwrap();
     let said = run(&["scheduler", "--listen", "127.0.0.1:0", "--data", &data]).await.refusal();
-    let expected = "store version 9 is newer than 4: run a newer headwater, or restore a backup of version 4";
+    let expected = "store version 9 is newer than 5: run a newer headwater, or restore a backup of version 5";
     assert_eq!(said, expected);
 }
 
