@@ -129,6 +129,7 @@ impl State {
         let offset = channel.head;
         channel.head += 1;
         if let Some(appended) = event.appended() {
+            channel.reopen();
             let index = channel.elements;
             channel.elements += 1;
             channel.written_to = channel.head;
@@ -152,7 +153,7 @@ impl State {
                 self.remember(*origin, |_| Remembered::Done);
             }
             ChannelEvent::Resumed { origin } => {
-                (channel.stopped, channel.deleted) = (false, false);
+                channel.reopen();
                 self.remember(*origin, |_| Remembered::Done);
             }
             ChannelEvent::Trimmed { cause, before, index } => {
@@ -188,6 +189,7 @@ impl State {
         let Some(channel) = self.channels.get_mut(&log) else { return };
         let (first, count) = (channel.head, values.len() as u64);
         channel.head += count;
+        channel.reopen();
         channel.kept.add(channel.elements, first, values.payload_bytes() as u64);
         channel.elements += count;
         channel.written_to = channel.head;

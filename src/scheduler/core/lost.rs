@@ -25,6 +25,9 @@ impl State {
             if let Some(channel) = self.channels.get_mut(&log) {
                 (channel.head, channel.elements) = (lost.end_offset(), lost.end_index());
                 channel.written_to = channel.head;
+                if lost.elements > 0 {
+                    channel.reopen();
+                }
             }
         }
     }

@@ -138,6 +138,11 @@ pub enum Remembered {
 }
 
 impl Channel {
+    /// It takes elements: it was resumed, or it has one, and the record that says so is lost.
+    pub(super) fn reopen(&mut self) {
+        (self.stopped, self.deleted) = (false, false);
+    }
+
     /// A channel without any record.
     pub fn new(name: ChannelName) -> Self {
         let (head, elements, written_to, digest, kept, cursors) = Default::default();
