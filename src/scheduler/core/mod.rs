@@ -428,12 +428,16 @@ impl Core {
         self.presence.observe(&self.state, &event);
         self.pins.observe(&event);
         let (offset, index) = self.state.head_of(event.log());
-        let first = |state: &State| state.channels.get(&event.log()).map(|channel| channel.kept.first);
+        let trims = match &event {
+            Event::Channel(log, ChannelEvent::Trimmed { .. } | ChannelEvent::Deleted { .. }) => Some(*log),
+            _ => None,
+        };
+        let first = |state: &State| state.channels.get(&trims?).map(|channel| channel.kept.first);
         let before = first(&self.state);
         self.state.apply(self.facts.next, &event);
-        if let Some((before, now)) = before.zip(first(&self.state)).filter(|(before, now)| before != now) {
-            self.trims.push(Trim::between(event.log(), before, now));
-        }
+        let now = first(&self.state);
+        self.trims
+            .extend(trims.zip(before.zip(now)).map(|(log, (before, now))| Trim::between(log, before, now)));
         out.events.push(Placed { offset, index, event });
     }
 }

@@ -68,34 +68,52 @@ impl Ages {
 #[derive(Debug, Default)]
 pub(super) struct Pins {
     until: BTreeMap<(LogId, CursorName), TimeMs>,
+    due: BTreeSet<(TimeMs, LogId, CursorName)>,
     /// Those that were set with the commit that is open.
     set: Vec<(LogId, CursorName)>,
 }
 
 impl Pins {
     pub fn of(state: &State, now: TimeMs) -> Pins {
-        let pinned = state.channels.iter().flat_map(|(log, channel)| {
-            let pins = channel.cursors.iter().filter(|(_, cursor)| cursor.pin_ms > 0);
-            pins.map(|(name, cursor)| ((*log, name.clone()), now.saturating_add(cursor.pin_ms)))
-        });
-        Pins { until: pinned.collect(), set: Vec::new() }
+        let mut pins = Pins::default();
+        for (log, channel) in &state.channels {
+            channel.cursors.iter().for_each(|(name, cursor)| pins.hold(*log, name, cursor.pin_ms, now));
+        }
+        pins
     }
 
     /// When the first is over.
     pub fn next(&self) -> Option<TimeMs> {
-        self.until.values().min().copied()
+        self.due.first().map(|(at, ..)| *at)
     }
 
     /// Notes what a fact says of cursors.
     pub fn observe(&mut self, event: &Event) {
-        match event {
-            Event::Task(TaskEvent::CursorSet { log, name, .. }) => self.set.push((*log, name.clone())),
-            Event::Task(TaskEvent::CursorDeleted { log, name, .. }) => {
-                self.until.remove(&(*log, name.clone()));
-                self.set.push((*log, name.clone()));
-            }
-            _ => {}
+        if let Event::Task(
+            TaskEvent::CursorSet { log, name, .. } | TaskEvent::CursorDeleted { log, name, .. },
+        ) = event
+        {
+            self.set.push((*log, name.clone()));
         }
+    }
+
+    /// A cursor keeps what it has not passed for so long from now on; 0 for not at all.
+    fn hold(&mut self, log: LogId, name: &CursorName, pin_ms: u64, now: TimeMs) {
+        if let Some(at) = self.until.remove(&(log, name.clone())) {
+            self.due.remove(&(at, log, name.clone()));
+        }
+        if pin_ms > 0 {
+            let at = now.saturating_add(pin_ms);
+            self.until.insert((log, name.clone()), at);
+            self.due.insert((at, log, name.clone()));
+        }
+    }
+
+    /// The next whose time is over: it holds nothing back any more.
+    fn pop(&mut self, now: TimeMs) -> Option<LogId> {
+        let (_, log, name) = self.due.first().filter(|(at, ..)| *at <= now)?.clone();
+        self.hold(log, &name, 0, now);
+        Some(log)
     }
 
     /// The least offset that a channel is to keep.
@@ -146,22 +164,14 @@ impl Core {
     fn note_pins(&mut self, log: LogId, set: &[(LogId, CursorName)], now: TimeMs) {
         let Some(channel) = self.state.channels.get(&log) else { return };
         for (_, name) in set.iter().filter(|(of, _)| *of == log) {
-            match channel.cursors.get(name) {
-                Some(cursor) if cursor.pin_ms > 0 => {
-                    self.pins.until.insert((log, name.clone()), now.saturating_add(cursor.pin_ms));
-                }
-                _ => drop(self.pins.until.remove(&(log, name.clone()))),
-            }
+            self.pins.hold(log, name, channel.cursors.get(name).map_or(0, |cursor| cursor.pin_ms), now);
         }
     }
 
     /// Trims what is too old, and what was kept for cursors whose time is over.
     pub(super) fn trim_old(&mut self, now: TimeMs, out: &mut Output) {
-        if self.pins.next().is_some_and(|until| until <= now) {
-            let over = self.pins.until.extract_if(.., |_, until| *until <= now);
-            for log in over.map(|((log, _), _)| log).collect::<BTreeSet<_>>() {
-                self.trim_over(log, Some(now), out);
-            }
+        while let Some(log) = self.pins.pop(now) {
+            self.trim_over(log, Some(now), out);
         }
         while let Some(log) = self.ages.pop(now) {
             self.trim_over(log, Some(now), out);

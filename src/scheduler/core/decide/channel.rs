@@ -40,7 +40,7 @@ fn make(state: &State, origin: Origin, name: ChannelName, retention: Retention) 
             (*log, state.channels[log].clone())
         }
         None => {
-            let hint = "delete no more channels than are made again: one that was deleted is remembered";
+            let hint = "use fewer names: one that was deleted is remembered, so that its offsets are never given again";
             TooLarge::check("the number of channels", state.channels.len() + 1, CHANNELS_MAX, hint)?;
             let log = LogId(state.last_log.0 + 1);
             events.push(Event::Task(TaskEvent::ChannelCreated { origin, log, name: name.clone() }));
@@ -137,5 +137,32 @@ pub(super) fn writable(state: &State, log: LogId) -> Result<&Channel, Rejection>
     match channel.deleted {
         true => Err(Rejection::UnknownChannel(format!("`{}`: it was deleted", channel.name))),
         false => Ok(channel),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Producer;
+
+    const ORIGIN: Origin = Origin { producer: Producer(1), number: 1 };
+
+    #[test]
+    fn there_are_so_many_channels_and_no_more() {
+        let mut state = State::default();
+        let name = |log: u32| ChannelName::new(&format!("c{log}")).unwrap();
+        let numbers = 1..=CHANNELS_MAX as u32;
+        state.channels = numbers.clone().map(|log| (LogId(log), Channel::new(name(log)))).collect();
+        state.names = numbers.map(|log| (name(log), LogId(log))).collect();
+        let told = open(&state, ORIGIN, name(0)).unwrap_err().to_string();
+        assert!(
+            told.starts_with("the number of channels is 262145, over the limit of 262144: use fewer names"),
+            "{told}"
+        );
+        assert!(create(&state, ORIGIN, name(0), Retention::ALL).is_err());
+        // One that was deleted has its place.
+        state.channels.get_mut(&LogId(7)).unwrap().deleted = true;
+        let (events, _) = create(&state, ORIGIN, name(7), Retention::ALL).unwrap();
+        assert_eq!(events, [Event::Channel(LogId(7), ChannelEvent::Resumed { origin: ORIGIN })]);
     }
 }

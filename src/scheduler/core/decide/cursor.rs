@@ -38,3 +38,47 @@ pub(super) fn delete(state: &State, origin: Origin, log: LogId, name: CursorName
     let event = is_there.then(|| Event::Task(TaskEvent::CursorDeleted { origin, log, name }));
     Ok((event.into_iter().collect(), Answer::Deleted))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{ChannelName, Producer, Seq};
+    use crate::scheduler::core::Channel;
+
+    const LOG: LogId = LogId(1);
+    const ORIGIN: Origin = Origin { producer: Producer(1), number: 1 };
+
+    fn state() -> State {
+        let mut state = State::default();
+        state.channels.insert(LOG, Channel::new(ChannelName::new("a").unwrap()));
+        state
+    }
+
+    fn to(name: &str) -> CursorMove {
+        CursorMove { log: LOG, name: CursorName::new(name).unwrap(), offset: 0, from: None, pin_ms: 0 }
+    }
+
+    #[test]
+    fn a_channel_has_so_many_cursors_and_no_more() {
+        let mut state = state();
+        for number in 0..CURSORS_PER_CHANNEL_MAX {
+            let (events, _) = set(&state, ORIGIN, to(&number.to_string())).unwrap();
+            events.iter().for_each(|event| state.apply(Seq(1), event));
+        }
+        let told = set(&state, ORIGIN, to("one-more")).unwrap_err().to_string();
+        assert!(
+            told.starts_with("the number of cursors is 1025, over the limit of 1024: delete those"),
+            "{told}"
+        );
+        assert!(set(&state, ORIGIN, to("0")).is_ok(), "one that is there can be set");
+    }
+
+    #[test]
+    fn a_pin_has_a_bound() {
+        let state = state();
+        let pinned = |pin_ms| set(&state, ORIGIN, CursorMove { pin_ms, ..to("a") });
+        assert!(pinned(PIN_MS_MAX).is_ok());
+        let told = pinned(PIN_MS_MAX + 1).unwrap_err().to_string();
+        assert!(told.contains("over the limit of 2592000000: set the cursor again"), "{told}");
+    }
+}
