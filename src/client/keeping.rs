@@ -43,6 +43,15 @@ impl Client {
     }
 }
 
+// Here, since what is stored and sent knows of no clock.
+impl Retention {
+    /// Keeps elements of this age and younger ones.
+    #[must_use]
+    pub fn with_age(self, max: Duration) -> Self {
+        Retention { max_age_ms: Some(u64::try_from(max.as_millis()).unwrap_or(u64::MAX)), ..self }
+    }
+}
+
 impl<T> Channel<T> {
     /// Lets the channel keep so much from now on. What is over that goes at once, and futures among it are released.
     ///

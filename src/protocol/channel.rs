@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -182,12 +181,6 @@ impl Retention {
     #[must_use]
     pub fn with_elements(self, max: u64) -> Self {
         Retention { max_elements: Some(max), ..self }
-    }
-
-    /// Keeps elements of this age and younger ones.
-    #[must_use]
-    pub fn with_age(self, max: Duration) -> Self {
-        Retention { max_age_ms: Some(u64::try_from(max.as_millis()).unwrap_or(u64::MAX)), ..self }
     }
 
     /// Keeps values of so many bytes.
