@@ -254,8 +254,8 @@ fn size_of(dir: &Path) -> u64 {
     sizes.sum()
 }
 
-/// 150 MB go through a channel that keeps 4 MiB. Each takes more than twice its size in sled before it is trimmed: 190 MB
-/// were seen, and 400 without trimming; it grows no longer behind that.
+/// 150 MB go through a channel that keeps 4 MiB. sled takes more than twice of what is written before it is trimmed: 190 MB
+/// were seen in the end, and 304 without trimming.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn disk_space_comes_back() -> Result<()> {
     let dir = tempfile::tempdir().unwrap();
