@@ -202,6 +202,29 @@ async fn a_cursor_holds_back_what_it_has_not_passed_for_its_time() -> Result<()>
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_too_old_and_held_back_goes_when_nobody_holds_it_and_nothing_waits_for_that() -> Result<()> {
+    let client = Client::local().await?;
+    let channel = client.channel::<u64>("old-and-pinned").await?;
+    let head = channel.append_values(&[1, 2]).await?.offset;
+    // It holds back the second of two that came together.
+    let reader = channel.cursor("reader")?.pinned_for(Duration::from_secs(3600));
+    reader.commit(head + 1).await?;
+    channel.set_retention(Retention::ALL.with_age(Duration::from_millis(100))).await?;
+    sleep(Duration::from_millis(500)).await;
+    let info = timeout(Duration::from_secs(10), channel.info()).await.expect("the scheduler answers")?;
+    assert_eq!((info.trimmed, info.first), (1, head + 1));
+    assert!(channel.cursors().await?[0].holds_back, "that is why it is not trimmed");
+    reader.commit(info.head).await?;
+    let gone = timeout(Duration::from_secs(20), async {
+        while channel.info().await.unwrap().trimmed < 2 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    });
+    gone.await.expect("it goes");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_is_stopped_resumed_deleted_and_made_again_without_reusing_an_offset() -> Result<()> {
     let client = Client::local().await?;
     let channel = client.channel::<u64>("again").await?;

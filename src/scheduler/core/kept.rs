@@ -166,6 +166,11 @@ impl Kept {
         all.max_by_key(|(_, _, index)| *index).filter(|(_, _, index)| *index > self.first.index)
     }
 
+    /// The offset behind the elements that go first by their age.
+    pub(super) fn oldest_end(&self) -> Option<u64> {
+        self.marks.front().map(|mark| mark.end.offset)
+    }
+
     /// When the oldest elements are to go by their age.
     pub(super) fn due(&self) -> Option<TimeMs> {
         Some(self.marks.front()?.time_ms.saturating_add(self.retention.max_age_ms?))

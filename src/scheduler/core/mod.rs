@@ -24,6 +24,7 @@
 mod apply;
 mod assigned;
 mod check;
+mod deadlines;
 mod deaths;
 mod decide;
 mod effect;
@@ -62,8 +63,7 @@ pub use task::{Call, Keepers, Phase, Stored, Task, Turn};
 pub use tasks::Tasks;
 pub use value::Value;
 
-use std::mem;
-
+use self::retention::Retaining;
 use super::handle::{ConnectionId, Request};
 use crate::protocol::command::{Answer, Command, Rejection};
 use crate::protocol::event::{Origin, Receipt};
@@ -154,10 +154,7 @@ pub struct Core {
     presence: Presence,
     settings: Settings,
     facts: LogFacts,
-    ages: retention::Ages,
-    pins: retention::Pins,
-    /// What was trimmed since it was asked for last.
-    trims: Vec<Trim>,
+    retaining: Retaining,
     more_upkeep: bool,
 }
 
@@ -186,8 +183,8 @@ impl Core {
         for (producer, session) in &state.sessions {
             presence.await_return(*producer, session, now);
         }
-        let (ages, pins) = (retention::Ages::of(&state), retention::Pins::of(&state, now));
-        Core { state, presence, settings, facts, ages, pins, trims: Vec::new(), more_upkeep: false }
+        let retaining = Retaining::of(&state, now);
+        Core { state, presence, settings, facts, retaining, more_upkeep: false }
     }
 
     /// The state.
@@ -272,7 +269,7 @@ impl Core {
                 self.upkeep(out);
             }
             Request::Query(query) => {
-                let known = (&self.facts, &self.pins);
+                let known = (&self.facts, &self.retaining);
                 let answer = query::answer(&self.state, &self.presence, known, producer, query);
                 self.answer(connection, number, answer, out);
             }
@@ -309,6 +306,7 @@ impl Core {
     /// time counts against nobody's lease.
     pub fn was_absent(&mut self, ms: u64) {
         self.presence.postpone_leases(ms);
+        self.retaining.postpone_pins(ms);
     }
 
     /// So much is free where the log is kept; `None` where no bound is known. When that is less than the
@@ -334,12 +332,12 @@ impl Core {
 
     /// When [`Core::tick`] has something to do next.
     pub fn next_deadline(&self) -> Option<TimeMs> {
-        [self.presence.next_deadline(), self.ages.next(), self.pins.next()].into_iter().flatten().min()
+        [self.presence.next_deadline(), self.retaining.next_deadline()].into_iter().flatten().min()
     }
 
     /// What was trimmed since this was asked last.
     pub fn take_trims(&mut self) -> Vec<Trim> {
-        mem::take(&mut self.trims)
+        self.retaining.take_trims()
     }
 
     /// Whether upkeep has more to do than it did in the last step: call [`Core::tick`] again soon.
@@ -426,18 +424,18 @@ impl Core {
     fn emit(&mut self, event: Event, out: &mut Output) {
         effect::of(&self.state, &self.presence, &event, &mut out.effects);
         self.presence.observe(&self.state, &event);
-        self.pins.observe(&event);
+        self.retaining.observe(&event);
         let (offset, index) = self.state.head_of(event.log());
-        let trims = match &event {
+        let trimmed = match &event {
             Event::Channel(log, ChannelEvent::Trimmed { .. } | ChannelEvent::Deleted { .. }) => Some(*log),
             _ => None,
         };
-        let first = |state: &State| state.channels.get(&trims?).map(|channel| channel.kept.first);
+        let first = |state: &State| state.channels.get(&trimmed?).map(|channel| channel.kept.first);
         let before = first(&self.state);
         self.state.apply(self.facts.next, &event);
-        let now = first(&self.state);
-        self.trims
-            .extend(trims.zip(before.zip(now)).map(|(log, (before, now))| Trim::between(log, before, now)));
+        if let (Some(log), Some(before), Some(now)) = (trimmed, before, first(&self.state)) {
+            self.retaining.trimmed(log, before, now);
+        }
         out.events.push(Placed { offset, index, event });
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::assigned::Assigned;
+use super::deadlines::Deadlines;
 use super::effect;
 use super::slots::Slots;
 use super::small_set::SmallSet;
@@ -25,8 +26,7 @@ pub struct Presence {
     /// Tasks whose newest attempt is connected as a client: they take no slot.
     yielded: TaskMap<Producer>,
     watchers: TaskMap<SmallSet<ConnectionId>>,
-    leases: BTreeSet<(TimeMs, Producer)>,
-    lease_ends: HashMap<Producer, TimeMs>,
+    leases: Deadlines<Producer>,
     /// The workers that are given nothing more, connected or not. Each is told, and remembers it longer than
     /// this: with a scheduler that starts anew it begins by saying so.
     retiring: BTreeMap<Producer, Retire>,
@@ -138,7 +138,7 @@ impl Presence {
             self.sessions.remove(&before);
         }
         self.sessions.insert(connection, producer);
-        self.end_wait(producer);
+        self.leases.remove(&producer);
         match role {
             Role::Client => {}
             Role::Worker(offer) => {
@@ -188,39 +188,25 @@ impl Presence {
     /// Begins a session's lease. An attempt's session has none: it lives as long as the attempt, which
     /// ends with its worker's lease at the latest.
     pub(super) fn await_return(&mut self, producer: Producer, session: &Session, now: TimeMs) {
-        self.end_wait(producer);
+        self.leases.remove(&producer);
         if !matches!(session.kind, SessionKind::Attempt { .. }) {
-            let until = now + session.lease_ms;
-            self.leases.insert((until, producer));
-            self.lease_ends.insert(producer, until);
-        }
-    }
-
-    fn end_wait(&mut self, producer: Producer) {
-        if let Some(until) = self.lease_ends.remove(&producer) {
-            self.leases.remove(&(until, producer));
+            self.leases.set(producer, now + session.lease_ms);
         }
     }
 
     /// Lets all leases run for so much longer.
     pub(super) fn postpone_leases(&mut self, ms: u64) {
-        self.lease_ends.values_mut().for_each(|until| *until += ms);
-        self.leases = self.lease_ends.iter().map(|(producer, until)| (*until, *producer)).collect();
+        self.leases.postpone(ms);
     }
 
     /// The next session whose lease is over.
     pub(super) fn pop_expired(&mut self, now: TimeMs) -> Option<Producer> {
-        let (until, producer) = *self.leases.first()?;
-        if until > now {
-            return None;
-        }
-        self.end_wait(producer);
-        Some(producer)
+        self.leases.pop(now)
     }
 
     /// When the next lease is over.
     pub fn next_deadline(&self) -> Option<TimeMs> {
-        self.leases.first().map(|(until, _)| *until)
+        self.leases.next()
     }
 
     /// Notes who waits for a task; answers at once when there is nothing to wait for.
@@ -278,7 +264,7 @@ impl Presence {
         let Event::Task(event) = event else { return };
         match event {
             TaskEvent::SessionEnded { producer, .. } => {
-                self.end_wait(*producer);
+                self.leases.remove(producer);
                 self.retiring.remove(producer);
                 self.leave(*producer);
                 self.assigned.forget(*producer);
@@ -360,12 +346,12 @@ impl Presence {
         for (producer, session) in &state.sessions {
             let connected = self.connections.contains_key(producer);
             if matches!(session.kind, SessionKind::Attempt { .. }) {
-                assert!(!self.lease_ends.contains_key(producer), "{producer:?}: a lease of an attempt's");
+                assert!(!self.leases.contains(producer), "{producer:?}: a lease of an attempt's");
                 continue;
             }
             assert_ne!(
                 connected,
-                self.lease_ends.contains_key(producer),
+                self.leases.contains(producer),
                 "{producer:?}: connected, or its lease runs"
             );
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, Bound};
 
 use super::presence::Presence;
-use super::retention::Pins;
+use super::retention::Retaining;
 use super::state::{Channel, State};
 use super::task::Phase;
 use super::{LogFacts, effect, upkeep};
@@ -21,12 +21,12 @@ use crate::protocol::{ChannelName, LogId, Outcome, Producer, TaskId};
 pub(super) fn answer(
     state: &State,
     presence: &Presence,
-    (facts, pins): (&LogFacts, &Pins),
+    (facts, retaining): (&LogFacts, &Retaining),
     producer: Producer,
     query: Query,
 ) -> Result<Answer, Rejection> {
     match query {
-        Query::Cursors { log, after } => cursors(state, pins, log, after),
+        Query::Cursors { log, after } => cursors(state, retaining, log, after),
         Query::Channels { after } => {
             let from = after.map_or(Bound::Unbounded, Bound::Excluded);
             let channels =
@@ -99,7 +99,12 @@ fn is_wanted(state: &State, presence: &Presence, worker: Producer, held: HeldAtt
 }
 
 /// The cursors of a channel, by name.
-fn cursors(state: &State, pins: &Pins, log: LogId, after: Option<CursorName>) -> Result<Answer, Rejection> {
+fn cursors(
+    state: &State,
+    retaining: &Retaining,
+    log: LogId,
+    after: Option<CursorName>,
+) -> Result<Answer, Rejection> {
     let channel =
         state.channels.get(&log).ok_or_else(|| Rejection::UnknownChannel(format!("with log {log}")))?;
     let from = after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -110,7 +115,7 @@ fn cursors(state: &State, pins: &Pins, log: LogId, after: Option<CursorName>) ->
         offset: cursor.offset,
         lag: channel.elements - channel.kept.index_at(cursor.offset, channel.elements),
         pin_ms: cursor.pin_ms,
-        holds_back: pins.holds(log, name) && channel.is_over_at(cursor.offset),
+        holds_back: retaining.holds_back(log, channel, name, cursor),
     });
     Ok(Answer::Cursors(infos.collect()))
 }

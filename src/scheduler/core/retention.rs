@@ -3,12 +3,12 @@
 //!
 //! What is decided is a record of the channel, [`ChannelEvent::Trimmed`], so that replay decides nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::mem;
 
-use super::state::{Channel, State};
+use super::deadlines::Deadlines;
+use super::state::{Channel, Cursor, State};
 use super::{Core, Event, Output};
-use crate::protocol::channel::{Retention, TrimCause};
 use crate::protocol::cursor::CursorName;
 use crate::protocol::snapshot::KeptFrom;
 use crate::protocol::{ChannelEvent, LogId, TaskEvent, TimeMs};
@@ -20,111 +20,97 @@ const TOGETHER_MS_MAX: u64 = 1_000;
 /// What a record takes beside its value, about: its kind, whose it is, its place.
 const RECORD_OVERHEAD: u64 = 16;
 
-/// When the oldest elements of channels are due to go by their age.
+/// What is to be known for it, beside the state; it belongs to no log.
 #[derive(Debug, Default)]
-pub(super) struct Ages {
-    due: BTreeSet<(TimeMs, LogId)>,
-    of: BTreeMap<LogId, TimeMs>,
+pub(super) struct Retaining {
+    /// When the oldest elements of channels are due to go by their age.
+    ages: Deadlines<LogId>,
+    /// The channels with elements that were due, and are held back.
+    overdue: BTreeSet<LogId>,
+    /// Until when cursors keep what they have not passed. It begins anew when the scheduler starts.
+    pins: Deadlines<(LogId, CursorName)>,
+    /// The cursors that were set or deleted with the commit that is open.
+    moved: Vec<(LogId, CursorName)>,
+    /// What was trimmed since it was asked for last.
+    trims: Vec<Trim>,
 }
 
-impl Ages {
-    pub fn of(state: &State) -> Ages {
-        let mut ages = Ages::default();
-        state.channels.iter().for_each(|(log, channel)| ages.note(*log, Some(channel)));
-        ages
-    }
-
-    /// When the first are due.
-    pub fn next(&self) -> Option<TimeMs> {
-        self.due.first().map(|(at, _)| *at)
-    }
-
-    fn note(&mut self, log: LogId, channel: Option<&Channel>) {
-        if let Some(at) = self.of.remove(&log) {
-            self.due.remove(&(at, log));
-        }
-        let due = channel.and_then(|channel| {
-            let max = channel.kept.retention.max_age_ms?;
-            Some(channel.kept.due()?.saturating_add(TOGETHER_MS_MAX.min(max / 8)))
-        });
-        if let Some(at) = due {
-            self.of.insert(log, at);
-            self.due.insert((at, log));
-        }
-    }
-
-    fn pop(&mut self, now: TimeMs) -> Option<LogId> {
-        let (at, log) = *self.due.first()?;
-        if at > now {
-            return None;
-        }
-        self.due.remove(&(at, log));
-        self.of.remove(&log);
-        Some(log)
-    }
-}
-
-/// Until when cursors keep what they have not passed. It begins anew when the scheduler starts.
-#[derive(Debug, Default)]
-pub(super) struct Pins {
-    until: BTreeMap<(LogId, CursorName), TimeMs>,
-    due: BTreeSet<(TimeMs, LogId, CursorName)>,
-    /// Those that were set with the commit that is open.
-    set: Vec<(LogId, CursorName)>,
-}
-
-impl Pins {
-    pub fn of(state: &State, now: TimeMs) -> Pins {
-        let mut pins = Pins::default();
+impl Retaining {
+    /// That of a scheduler that starts.
+    pub fn of(state: &State, now: TimeMs) -> Self {
+        let mut retaining = Retaining::default();
         for (log, channel) in &state.channels {
-            channel.cursors.iter().for_each(|(name, cursor)| pins.hold(*log, name, cursor.pin_ms, now));
+            retaining.note_age(*log, channel);
+            for (name, cursor) in &channel.cursors {
+                retaining.pin(*log, name, cursor.pin_ms, now);
+            }
         }
-        pins
+        retaining
     }
 
-    /// When the first is over.
-    pub fn next(&self) -> Option<TimeMs> {
-        self.due.first().map(|(at, ..)| *at)
+    /// When [`Core::trim_old`] has something to do next.
+    pub fn next_deadline(&self) -> Option<TimeMs> {
+        [self.ages.next(), self.pins.next()].into_iter().flatten().min()
+    }
+
+    /// Lets all pins hold for so much longer.
+    pub fn postpone_pins(&mut self, ms: u64) {
+        self.pins.postpone(ms);
     }
 
     /// Notes what a fact says of cursors.
     pub fn observe(&mut self, event: &Event) {
-        if let Event::Task(
-            TaskEvent::CursorSet { log, name, .. } | TaskEvent::CursorDeleted { log, name, .. },
-        ) = event
-        {
-            self.set.push((*log, name.clone()));
+        use TaskEvent::{CursorDeleted, CursorSet};
+        if let Event::Task(CursorSet { log, name, .. } | CursorDeleted { log, name, .. }) = event {
+            self.moved.push((*log, name.clone()));
         }
     }
 
-    /// A cursor keeps what it has not passed for so long from now on; 0 for not at all.
-    fn hold(&mut self, log: LogId, name: &CursorName, pin_ms: u64, now: TimeMs) {
-        if let Some(at) = self.until.remove(&(log, name.clone())) {
-            self.due.remove(&(at, log, name.clone()));
-        }
-        if pin_ms > 0 {
-            let at = now.saturating_add(pin_ms);
-            self.until.insert((log, name.clone()), at);
-            self.due.insert((at, log, name.clone()));
-        }
+    /// Notes what was trimmed of a channel that began there.
+    pub fn trimmed(&mut self, log: LogId, before: KeptFrom, now: KeptFrom) {
+        let bytes = (now.bytes - before.bytes) + RECORD_OVERHEAD * (now.offset - before.offset);
+        self.trims.push(Trim { log, first: now.offset, bytes });
     }
 
-    /// The next whose time is over: it holds nothing back any more.
-    fn pop(&mut self, now: TimeMs) -> Option<LogId> {
-        let (_, log, name) = self.due.first().filter(|(at, ..)| *at <= now)?.clone();
-        self.hold(log, &name, 0, now);
-        Some(log)
+    /// What was trimmed since this was asked last.
+    pub fn take_trims(&mut self) -> Vec<Trim> {
+        mem::take(&mut self.trims)
     }
 
-    /// The least offset that a channel is to keep.
-    fn least(&self, log: LogId, channel: &Channel) -> Option<u64> {
-        let pinned = channel.cursors.iter().filter(|(name, _)| self.holds(log, name));
+    /// Whether elements are kept for a cursor's sake that are over the bounds.
+    pub fn holds_back(&self, log: LogId, channel: &Channel, name: &CursorName, cursor: &Cursor) -> bool {
+        let is_over = |(_, before, _)| cursor.offset < before;
+        let kept = &channel.kept;
+        let is_too_old =
+            || self.overdue.contains(&log) && kept.oldest_end().is_some_and(|end| cursor.offset < end);
+        self.is_pinned(log, name) && (kept.over(channel.elements, None).is_some_and(is_over) || is_too_old())
+    }
+
+    fn is_pinned(&self, log: LogId, name: &CursorName) -> bool {
+        self.pins.contains(&(log, name.clone()))
+    }
+
+    /// The least offset that cursors let a channel begin at.
+    fn pinned_at(&self, log: LogId, channel: &Channel) -> Option<u64> {
+        let pinned = channel.cursors.iter().filter(|(name, _)| self.is_pinned(log, name));
         pinned.map(|(_, cursor)| cursor.offset).min()
     }
 
-    /// Whether a cursor keeps what it has not passed.
-    pub fn holds(&self, log: LogId, name: &CursorName) -> bool {
-        self.until.contains_key(&(log, name.clone()))
+    /// A cursor keeps what it has not passed for so long from now on; 0 for not at all.
+    fn pin(&mut self, log: LogId, name: &CursorName, pin_ms: u64, now: TimeMs) {
+        let key = (log, name.clone());
+        match pin_ms {
+            0 => self.pins.remove(&key),
+            pin_ms => self.pins.set(key, now.saturating_add(pin_ms)),
+        }
+    }
+
+    fn note_age(&mut self, log: LogId, channel: &Channel) {
+        self.overdue.remove(&log);
+        match channel.due() {
+            Some(at) => self.ages.set(log, at),
+            None => self.ages.remove(&log),
+        }
     }
 }
 
@@ -139,73 +125,67 @@ pub struct Trim {
     pub bytes: u64,
 }
 
-impl Trim {
-    pub(super) fn between(log: LogId, before: KeptFrom, now: KeptFrom) -> Trim {
-        let bytes = (now.bytes - before.bytes) + RECORD_OVERHEAD * (now.offset - before.offset);
-        Trim { log, first: now.offset, bytes }
-    }
-}
-
 impl Core {
-    /// Ends a commit that has records of these logs, of which some may go with it by their channel's bounds.
+    /// Ends a commit that has records of these channels, of which some may go with it by their bounds.
     pub fn end_commit(&mut self, logs: &[LogId], now: TimeMs, out: &mut Output) {
-        let set = mem::take(&mut self.pins.set);
-        for log in logs.iter().copied().chain(set.iter().map(|(log, _)| *log)).collect::<BTreeSet<_>>() {
-            self.note_pins(log, &set, now);
-            self.trim_over(log, None, out);
+        let mut concerned: BTreeSet<LogId> = logs.iter().copied().collect();
+        for (log, name) in mem::take(&mut self.retaining.moved) {
+            let cursor = self.state.channels.get(&log).and_then(|channel| channel.cursors.get(&name));
+            self.retaining.pin(log, &name, cursor.map_or(0, |cursor| cursor.pin_ms), now);
+            concerned.insert(log);
+        }
+        for log in &concerned {
+            self.trim_over(*log, None, out);
         }
         self.upkeep(out);
         self.state.end_commit(logs.iter().copied(), now);
-        for log in logs {
-            self.ages.note(*log, self.state.channels.get(log));
-        }
-    }
-
-    fn note_pins(&mut self, log: LogId, set: &[(LogId, CursorName)], now: TimeMs) {
-        let Some(channel) = self.state.channels.get(&log) else { return };
-        for (_, name) in set.iter().filter(|(of, _)| *of == log) {
-            self.pins.hold(log, name, channel.cursors.get(name).map_or(0, |cursor| cursor.pin_ms), now);
+        for log in concerned {
+            self.note_age(log);
         }
     }
 
     /// Trims what is too old, and what was kept for cursors whose time is over.
     pub(super) fn trim_old(&mut self, now: TimeMs, out: &mut Output) {
-        while let Some(log) = self.pins.pop(now) {
+        while let Some((log, _)) = self.retaining.pins.pop(now) {
             self.trim_over(log, Some(now), out);
+            self.note_age(log);
         }
-        while let Some(log) = self.ages.pop(now) {
+        while let Some(log) = self.retaining.ages.pop(now) {
             self.trim_over(log, Some(now), out);
-            self.ages.note(log, self.state.channels.get(&log));
+            let due = self.state.channels.get(&log).and_then(Channel::due);
+            if due.is_some_and(|at| at <= now) {
+                // Held back: it is looked at again when a cursor moves or its time is over.
+                self.retaining.overdue.insert(log);
+            } else {
+                self.note_age(log);
+            }
         }
     }
 
-    /// Trims what is over a channel's bounds, by age only when it is said what time it is.
+    fn note_age(&mut self, log: LogId) {
+        if let Some(channel) = self.state.channels.get(&log) {
+            self.retaining.note_age(log, channel);
+        }
+    }
+
+    /// Trims what is over a channel's bounds and not held back, by age only when it is said what time it is.
     fn trim_over(&mut self, log: LogId, now: Option<TimeMs>, out: &mut Output) {
         let Some(channel) = self.state.channels.get(&log) else { return };
-        if channel.kept.retention == Retention::ALL {
-            return;
-        }
-        if let Some((cause, before, index)) = channel.over(now, self.pins.least(log, channel)) {
+        let Some((cause, before, index)) = channel.kept.over(channel.elements, now) else { return };
+        let (before, index) = match self.retaining.pinned_at(log, channel) {
+            Some(pinned) if pinned < before => (pinned, channel.kept.index_at(pinned, channel.elements)),
+            _ => (before, index),
+        };
+        if before > channel.kept.first.offset {
             self.emit(Event::Channel(log, ChannelEvent::Trimmed { cause, before, index }), out);
         }
     }
 }
 
 impl Channel {
-    /// As [`Kept::over`](super::Kept::over), up to a record that is kept for a cursor.
-    fn over(&self, now: Option<TimeMs>, pinned: Option<u64>) -> Option<(TrimCause, u64, u64)> {
-        let (cause, before, index) = self.kept.over(self.elements, now)?;
-        match pinned.filter(|pinned| *pinned < before) {
-            None => Some((cause, before, index)),
-            Some(pinned) => {
-                let index = self.kept.index_at(pinned, self.elements);
-                (pinned > self.kept.first.offset).then_some((cause, pinned, index))
-            }
-        }
-    }
-
-    /// Whether elements that are over the bounds are at this place or behind it.
-    pub(super) fn is_over_at(&self, offset: u64) -> bool {
-        self.kept.over(self.elements, None).is_some_and(|(_, before, _)| offset < before)
+    /// When its oldest elements are to go by their age.
+    fn due(&self) -> Option<TimeMs> {
+        let max = self.kept.retention.max_age_ms?;
+        Some(self.kept.due()?.saturating_add(TOGETHER_MS_MAX.min(max / 8)))
     }
 }
