@@ -185,13 +185,14 @@ impl Client {
                     self.append(log, vec![(some_headers(rng), Element::Future(key))], expect);
                 }
             }
-            75..85 => {
+            75..82 => {
                 if let Some(key) = rng.choice(&self.held) {
                     self.watching.insert(key.id);
                     self.link.watch(key.id);
                 }
             }
-            85..92 => {
+            82..86 => self.keep(rng, log),
+            86..92 => {
                 // What is being submitted again is not let go: the release would come after the new hold.
                 let at = rng.usize(..=self.held.len());
                 if self.held.get(at).is_some_and(|key| self.submits.values().all(|other| other != key)) {
@@ -207,10 +208,9 @@ impl Client {
                 let number = self.link.subscribe(log, from);
                 self.reading.insert(number, (log, None));
             }
-            97 => {
+            97..99 => {
                 self.link.query(Query::Overview);
             }
-            98 => self.keep(rng, log),
             _ if rng.u8(..10) == 0 => {
                 self.link.command(Command::Stop { log });
             }

@@ -1,9 +1,7 @@
 //! `headwater channel create` and `set`.
 
-use super::retention::{Bounds, line};
-use crate::cli::ask;
+use super::retention::Bounds;
 use crate::cli::connect::Connect;
-use crate::cli::output::Output;
 use crate::protocol::ChannelName;
 use crate::protocol::channel::Retention;
 
@@ -33,9 +31,7 @@ impl Create {
             let channel = client.create_channel::<()>(name.as_str(), bounds.over(Retention::ALL)).await?;
             anyhow::Ok(channel.info().await?)
         });
-        let mut output = Output::new();
-        output.line(line(&created.await?))?;
-        output.flush()
+        super::print(&created.await?)
     }
 }
 
@@ -62,15 +58,12 @@ impl Set {
     pub async fn run(self) -> anyhow::Result<()> {
         let Set { name, bounds, connect } = self;
         anyhow::ensure!(!bounds.is_empty(), "nothing to set: name a bound, like --max-elements 1000");
-        let set = connect.with(async |client| {
-            let channel = ask::channel(client, &name).await?;
+        super::change(connect, &name, async |channel| {
             let before = channel.info().await?.retention;
             channel.set_retention(bounds.over(before)).await?;
             // With what was trimmed by it.
-            anyhow::Ok(channel.info().await?)
-        });
-        let mut output = Output::new();
-        output.line(line(&set.await?))?;
-        output.flush()
+            channel.info().await
+        })
+        .await
     }
 }

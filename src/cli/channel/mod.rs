@@ -13,6 +13,13 @@ mod stop;
 mod tail;
 mod trim;
 
+use crate::cli::ask;
+use crate::cli::connect::Connect;
+use crate::cli::output::Output;
+use crate::client::{Channel, Result};
+use crate::protocol::ChannelName;
+use crate::protocol::channel::ChannelInfo;
+
 /// See, read and write channels
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -48,4 +55,21 @@ impl Command {
             Command::Cursor(cursor) => cursor.run().await,
         }
     }
+}
+
+/// Changes a channel that is there, and prints how it stands then.
+async fn change(
+    connect: Connect,
+    name: &ChannelName,
+    change: impl AsyncFnOnce(&Channel<()>) -> Result<ChannelInfo>,
+) -> anyhow::Result<()> {
+    let changed = connect.with(async |client| anyhow::Ok(change(&ask::channel(client, name).await?).await?));
+    print(&changed.await?)
+}
+
+/// Prints how a channel stands.
+fn print(info: &ChannelInfo) -> anyhow::Result<()> {
+    let mut output = Output::new();
+    output.line(retention::line(info))?;
+    output.flush()
 }

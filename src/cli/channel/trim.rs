@@ -1,6 +1,5 @@
 //! `headwater channel trim`, `clear`, `resume` and `delete`.
 
-use super::retention::line;
 use crate::cli::ask;
 use crate::cli::connect::Connect;
 use crate::cli::output::Output;
@@ -26,11 +25,7 @@ pub struct Trim {
 impl Trim {
     pub async fn run(self) -> anyhow::Result<()> {
         let Trim { name, before, connect } = self;
-        let trimmed =
-            connect.with(async |client| anyhow::Ok(ask::channel(client, &name).await?.trim(before).await?));
-        let mut output = Output::new();
-        output.line(line(&trimmed.await?))?;
-        output.flush()
+        super::change(connect, &name, async |channel| channel.trim(before).await).await
     }
 }
 
@@ -50,11 +45,7 @@ pub struct Clear {
 impl Clear {
     pub async fn run(self) -> anyhow::Result<()> {
         let Clear { name, connect } = self;
-        let cleared =
-            connect.with(async |client| anyhow::Ok(ask::channel(client, &name).await?.clear().await?));
-        let mut output = Output::new();
-        output.line(line(&cleared.await?))?;
-        output.flush()
+        super::change(connect, &name, async |channel| channel.clear().await).await
     }
 }
 
@@ -74,11 +65,7 @@ pub struct Resume {
 impl Resume {
     pub async fn run(self) -> anyhow::Result<()> {
         let Resume { name, connect } = self;
-        let resumed =
-            connect.with(async |client| anyhow::Ok(ask::channel(client, &name).await?.resume().await?));
-        let mut output = Output::new();
-        output.line(line(&resumed.await?))?;
-        output.flush()
+        super::change(connect, &name, async |channel| channel.resume().await).await
     }
 }
 
