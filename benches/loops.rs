@@ -105,7 +105,7 @@ fn decide(bencher: Bencher<'_, '_>, command: impl Fn(u64) -> Command) {
 
 #[divan::bench]
 fn decide_and_apply_append(bencher: Bencher<'_, '_>) {
-    decide(bencher, |_| Command::Append { log: CHANNEL, elements: vec![value()].into(), expect: None });
+    decide(bencher, |_| Command::append(CHANNEL, vec![value()].into()));
 }
 
 #[divan::bench]

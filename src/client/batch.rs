@@ -9,6 +9,7 @@ use super::ack::Ack;
 use super::channel::{Channel, element};
 use super::error::{Error, Result};
 use super::future::TaskFuture;
+use crate::protocol::command::AppendOptions;
 use crate::protocol::{Element, Elements, Headers};
 
 /// An append that is being put together: [`Channel::batch`]. Elements are added in order, futures and values as they
@@ -19,15 +20,15 @@ pub struct AppendBatch<T> {
     elements: Elements,
     /// The newest element, which may be given headers.
     newest: Option<(Headers, Element)>,
-    expect: Option<u64>,
+    options: AppendOptions,
     error: Option<Error>,
     element: PhantomData<fn() -> T>,
 }
 
 impl<T> AppendBatch<T> {
     pub(super) fn new(channel: Channel<T>) -> Self {
-        let (elements, newest, expect, error) = Default::default();
-        AppendBatch { channel, elements, newest, expect, error, element: PhantomData }
+        let (elements, newest, options, error) = Default::default();
+        AppendBatch { channel, elements, newest, options, error, element: PhantomData }
     }
 
     /// Adds a future.
@@ -55,7 +56,7 @@ impl<T> AppendBatch<T> {
     /// read up to. Else the append brings [`Rejection::Conflict`](crate::protocol::command::Rejection::Conflict), which
     /// names the head.
     pub fn expect(mut self, offset: u64) -> Self {
-        self.expect = Some(offset);
+        self.options.expect = Some(offset);
         self
     }
 
@@ -67,8 +68,8 @@ impl<T> AppendBatch<T> {
             let why = "an append needs at least one element: add a value or a future";
             self.error.get_or_insert(Error::msg(why));
         }
-        let Self { channel, elements, expect, error, .. } = self;
-        channel.append_all(error.map_or(Ok(elements), Err), expect)
+        let Self { channel, elements, options, error, .. } = self;
+        channel.append_all(error.map_or(Ok(elements), Err), options)
     }
 
     fn add(mut self, element: Result<Element>) -> Self {
@@ -98,6 +99,6 @@ impl<T: Serialize> AppendBatch<T> {
 impl<T> fmt::Debug for AppendBatch<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.elements.len() + usize::from(self.newest.is_some());
-        write!(f, "AppendBatch({count} elements for {:?}, expecting {:?})", self.channel, self.expect)
+        write!(f, "AppendBatch({count} elements for {:?}, {:?})", self.channel, self.options)
     }
 }

@@ -21,7 +21,7 @@ use super::results::{Results, ResultsAsCompleted};
 use super::streams::Reading;
 use super::view::{self, View};
 use crate::protocol::channel::ChannelInfo;
-use crate::protocol::command::{Answer, Command, Query};
+use crate::protocol::command::{Answer, AppendOptions, Command, Query};
 use crate::protocol::task::TaskStatus;
 use crate::protocol::{self, ChannelEvent, ChannelName, LogId, Payload, TimeMs};
 
@@ -133,16 +133,19 @@ impl<T> Channel<T> {
         &self,
         element: Result<protocol::Element>,
     ) -> impl Future<Output = Result<Ack>> + Send + use<T> {
-        self.append_all(element.map(|element| protocol::Elements::from(&[element][..])), None)
+        self.append_all(
+            element.map(|element| protocol::Elements::from(&[element][..])),
+            AppendOptions::default(),
+        )
     }
 
     pub(super) fn append_all(
         &self,
         elements: Result<protocol::Elements>,
-        expect: Option<u64>,
+        options: AppendOptions,
     ) -> impl Future<Output = Result<Ack>> + Send + 'static + use<T> {
         let share =
-            elements.and_then(|elements| self.client.connection().append(self.log, &elements, expect));
+            elements.and_then(|elements| self.client.connection().append(self.log, &elements, options));
         async move { share?.await }
     }
 
@@ -289,7 +292,7 @@ impl<T: Serialize> Channel<T> {
         T: 'a,
     {
         let elements: Result<Vec<protocol::Element>> = values.into_iter().map(element).collect();
-        Box::pin(self.append_all(elements.map(protocol::Elements::from), None))
+        Box::pin(self.append_all(elements.map(protocol::Elements::from), AppendOptions::default()))
     }
 }
 

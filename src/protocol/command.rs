@@ -45,9 +45,8 @@ pub enum Command {
         log: LogId,
         /// At least one element.
         elements: Elements,
-        /// Only if nobody has written at this offset or behind it: no element is there, and no stop. Progress of
-        /// futures, which nobody writes by hand, may be. Else [`Rejection::Conflict`].
-        expect: Option<u64>,
+        /// How.
+        options: AppendOptions,
     },
     /// Let this channel take no more elements. Answer: [`Answer::Stopped`]; also when it has stopped.
     Stop {
@@ -179,7 +178,27 @@ pub enum Command {
     },
 }
 
+/// How elements are appended, where it is not as usual.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppendOptions {
+    /// Only if nobody has written at this offset or behind it: no element is there, and no stop. Progress of
+    /// futures, which nobody writes by hand, may be. Else [`Rejection::Conflict`].
+    pub expect: Option<u64>,
+}
+
+impl AppendOptions {
+    /// Whether there are none.
+    pub fn is_default(&self) -> bool {
+        *self == AppendOptions::default()
+    }
+}
+
 impl Command {
+    /// An append as usual.
+    pub fn append(log: LogId, elements: Elements) -> Self {
+        Command::Append { log, elements, options: AppendOptions::default() }
+    }
+
     /// The log of the channel that it writes to, if it does.
     pub fn written_log(&self) -> Option<LogId> {
         match self {

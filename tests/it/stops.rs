@@ -79,7 +79,7 @@ fn open() -> Request {
 
 fn append(n: u64) -> Request {
     let elements = vec![Element::Value(Payload::raw(n.to_be_bytes().to_vec()))];
-    Request::Command(Command::Append { log: LogId(1), elements: elements.into(), expect: None })
+    Request::Command(Command::append(LogId(1), elements.into()))
 }
 
 /// The numbers on the channel, in order.

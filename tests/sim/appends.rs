@@ -1,6 +1,6 @@
 //! Scenarios of appends: what they expect, what they bring, and what they are when they come again.
 
-use headwater::protocol::command::{Answer, Command, Rejection};
+use headwater::protocol::command::{Answer, AppendOptions, Command, Rejection};
 use headwater::protocol::limits::{HEADERS_BYTES_MAX, HEADERS_MAX, PAYLOAD_BYTES_MAX};
 use headwater::protocol::message::{Hello, ServerMessage};
 use headwater::protocol::session::Role;
@@ -18,7 +18,8 @@ const LOG: LogId = LogId(1);
 
 /// An append of a number to the first channel that expects this offset.
 fn expecting(expect: impl Into<Option<u64>>, n: u8) -> Command {
-    Command::Append { log: LOG, elements: vec![Element::Value(number(n))].into(), expect: expect.into() }
+    let options = AppendOptions { expect: expect.into() };
+    Command::Append { log: LOG, elements: vec![Element::Value(number(n))].into(), options }
 }
 
 /// What a command of this number is answered.
@@ -119,7 +120,7 @@ fn headers(pairs: &[(&str, &str)]) -> Headers {
 }
 
 fn append_all(elements: Vec<(Headers, Element)>) -> Command {
-    Command::Append { log: LOG, elements: elements.into(), expect: None }
+    Command::append(LOG, elements.into())
 }
 
 #[test]

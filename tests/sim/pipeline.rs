@@ -29,7 +29,7 @@ fn ask(pipeline: &mut Pipeline, number: u64, command: Command) {
 
 fn append(pipeline: &mut Pipeline, number: u64) {
     let elements = vec![Element::Value(Payload::raw(number.to_be_bytes().to_vec()))];
-    ask(pipeline, number, Command::Append { log: LogId(1), elements: elements.into(), expect: None });
+    ask(pipeline, number, Command::append(LogId(1), elements.into()));
 }
 
 /// How many effects may leave now, beside the news of commits.
@@ -117,11 +117,7 @@ fn a_large_commit_has_several_batches_that_follow_each_other() {
     let mut pipeline = pipeline();
     for number in 2..42 {
         let elements = vec![Element::Value(Payload::raw(vec![0; 10_000]))];
-        ask(
-            &mut pipeline,
-            number,
-            Command::Append { log: LogId(1), elements: elements.into(), expect: None },
-        );
+        ask(&mut pipeline, number, Command::append(LogId(1), elements.into()));
     }
     let commit = pipeline.next_commit(7).expect("there is something to commit");
     let mut next = (0, 0);
@@ -157,11 +153,7 @@ fn what_waits_for_a_slow_disk_is_bounded() {
     let mut number = 3;
     while !pipeline.is_full() {
         let elements = vec![Element::Value(Payload::raw(vec![0; 60_000]))];
-        ask(
-            &mut pipeline,
-            number,
-            Command::Append { log: LogId(1), elements: elements.into(), expect: None },
-        );
+        ask(&mut pipeline, number, Command::append(LogId(1), elements.into()));
         number += 1;
     }
     assert!((555..570).contains(&number), "{number} elements, 32 MiB");

@@ -413,16 +413,9 @@ fn refusals_say_what_to_do() {
             "there is no channel with log 9: `headwater channel list` shows those there are",
         ),
         (append(1, "gone"), "is not known: nobody kept it, or it never was; submit it again"),
+        (Command::append(LogId(1), Elements::default()), "an append needs at least one element"),
         (
-            Command::Append { log: LogId(1), elements: Elements::default(), expect: None },
-            "an append needs at least one element",
-        ),
-        (
-            Command::Append {
-                log: LogId(1),
-                elements: vec![Element::Value(Payload::raw(vec![0; 61_441]))].into(),
-                expect: None,
-            },
+            Command::append(LogId(1), vec![Element::Value(Payload::raw(vec![0; 61_441]))].into()),
             "the value is 61441, over the limit of 61440: append a path or a key to where the data lie",
         ),
         (

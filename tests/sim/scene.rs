@@ -206,13 +206,9 @@ pub fn open(name: &str) -> Command {
 }
 
 pub fn append(log: u32, name: &str) -> Command {
-    Command::Append {
-        log: LogId(log),
-        elements: vec![Element::Future(TaskKey::named(name))].into(),
-        expect: None,
-    }
+    Command::append(LogId(log), vec![Element::Future(TaskKey::named(name))].into())
 }
 
 pub fn append_value(log: u32, n: u8) -> Command {
-    Command::Append { log: LogId(log), elements: vec![Element::Value(number(n))].into(), expect: None }
+    Command::append(LogId(log), vec![Element::Value(number(n))].into())
 }

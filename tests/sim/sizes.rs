@@ -67,7 +67,7 @@ impl Largest {
     }
 
     fn append(&mut self, elements: Vec<Element>) {
-        self.ask(CLIENT, Command::Append { log: LOG, elements: elements.into(), expect: None });
+        self.ask(CLIENT, Command::append(LOG, elements.into()));
     }
 }
 

@@ -412,7 +412,7 @@ impl Counter {
         }
         if let (Some(log), false, false) = (self.log, self.waiting, self.is_done()) {
             let element = Element::Value(Payload::encode(&self.next).expect("a number encodes"));
-            self.link.command(Command::Append { log, elements: vec![element].into(), expect: None });
+            self.link.command(Command::append(log, vec![element].into()));
             self.waiting = true;
         }
     }

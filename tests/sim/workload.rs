@@ -259,8 +259,8 @@ impl Client {
 
     /// Asks for what may be refused for want of room.
     fn ask(&mut self, command: Command) {
-        if let Command::Append { log, elements, expect } = command {
-            return self.ask_append(log, elements.iter().collect(), expect);
+        if let Command::Append { log, elements, options } = command {
+            return self.ask_append(log, elements.iter().collect(), options);
         }
         let number = self.link.command(command.clone());
         match &command {

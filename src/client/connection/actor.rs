@@ -20,7 +20,7 @@ use super::waiting::Waiting;
 use super::{Ended, LEAVE_MS_MAX, ReadItem, WorkerMessage};
 use crate::client::error::{Error, Result};
 use crate::client::link::{Delivery, Link, ProtocolError};
-use crate::protocol::command::{Answer, Command, Query, Rejection};
+use crate::protocol::command::{Answer, AppendOptions, Command, Query, Rejection};
 use crate::protocol::frame::{BadFrame, Frame};
 use crate::protocol::limits::TASKS_PER_COMMAND_MAX;
 use crate::protocol::message::{Position, ServerMessage};
@@ -47,7 +47,7 @@ const CALLS_PER_STEP_MAX: usize = 1024;
 #[derive(Debug)]
 pub(super) enum Call {
     Command(Command, oneshot::Sender<Result<Answer>>),
-    Append { log: LogId, run: Taker, expect: Option<u64> },
+    Append { log: LogId, run: Taker, options: AppendOptions },
     Query(Query, oneshot::Sender<Result<Answer>>),
     FindChannel(ChannelName, oneshot::Sender<Result<Answer>>),
     Watch(TaskId, oneshot::Sender<Result<Outcome>>),
@@ -408,11 +408,11 @@ impl Actor {
                 self.send_releases();
                 self.answers.add(self.link.command(command), waiter);
             }
-            Call::Append { log, run, expect } => {
+            Call::Append { log, run, options } => {
                 self.send_releases();
                 let elements = run.take();
                 let count = elements.len();
-                self.answers.add_run(self.link.append(log, elements, expect), count, run);
+                self.answers.add_run(self.link.append(log, elements, options), count, run);
             }
             Call::Query(query, waiter) => {
                 self.send_releases();

@@ -44,7 +44,7 @@ use self::run::Runs;
 use super::error::{Error, Result};
 use super::fetch::{self, FetchError};
 use super::link::Link;
-use crate::protocol::command::{Answer, Command, Query};
+use crate::protocol::command::{Answer, AppendOptions, Command, Query};
 use crate::protocol::message::{Assignment, Position};
 use crate::protocol::result::Located;
 use crate::protocol::session::{HeldAttempt, Retire, Role};
@@ -206,11 +206,11 @@ impl Connection {
     /// Appends these elements to a channel, all or none, next to each other, and brings their offsets. They have
     /// their place in the channel when this returns. Values that wait to be sent to one channel go as one command, which
     /// is taken or refused as a whole; so appends to different channels may change places, as long as nothing else was asked
-    /// between them. What expects an offset goes alone. As [`Self::command`] otherwise.
+    /// between them. One with options goes alone. As [`Self::command`] otherwise.
     ///
     /// # Errors
     /// [`Error::TooLarge`], [`Error::TooManyInFlight`]: nothing is sent. The share brings every other.
-    pub fn append(&self, log: LogId, elements: &Elements, expect: Option<u64>) -> Result<Share> {
+    pub fn append(&self, log: LogId, elements: &Elements, options: AppendOptions) -> Result<Share> {
         bounds::check_elements(elements)?;
         let mut runs = self.runs();
         let bytes = elements.encoded_bytes() + room::APPEND_BYTES;
@@ -218,10 +218,10 @@ impl Connection {
             let full = Error::TooManyInFlight { bytes: taken as u64, max: UNANSWERED_BYTES_MAX as u64 };
             return Err(self.ended().unwrap_or(full));
         }
-        let (share, begun) = runs.append(log, elements, expect.is_some(), &self.shared.ended);
+        let (share, begun) = runs.append(log, elements, !options.is_default(), &self.shared.ended);
         if let Some(run) = begun {
             // As below. The runs are still locked: the actor hears of this one in its turn.
-            let _ = self.shared.calls.send(Call::Append { log, run, expect });
+            let _ = self.shared.calls.send(Call::Append { log, run, options });
         }
         Ok(share)
     }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::client::fixture::{FakeServer, acked, assert_matches, located, stored};
-use crate::protocol::command::Rejection;
+use crate::protocol::command::{AppendOptions, Rejection};
 use crate::protocol::event::Origin;
 use crate::protocol::frame;
 use crate::protocol::limits::{LISTING_ROWS_MAX, PAYLOAD_BYTES_MAX, RESULT_BYTES_MAX};
@@ -332,10 +332,7 @@ async fn what_is_too_large_is_never_sent() {
     let server = FakeServer::new().await;
     let (connection, mut peer) = server.connect().await;
     let element = Element::Value(Payload::raw(vec![0; PAYLOAD_BYTES_MAX + 1]));
-    let error = connection
-        .command(Command::Append { log: LOG, elements: vec![element].into(), expect: None })
-        .await
-        .unwrap_err();
+    let error = connection.command(Command::append(LOG, vec![element].into())).await.unwrap_err();
     assert_matches!(&error, Error::TooLarge(too_large) if too_large.max == PAYLOAD_BYTES_MAX as u64);
     drop(connection.command(hold(1)));
     assert_eq!(peer.command().await, (1, hold(1)));

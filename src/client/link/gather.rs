@@ -18,7 +18,7 @@
 use std::collections::HashMap;
 
 use super::{Link, Request};
-use crate::protocol::command::Command;
+use crate::protocol::command::{AppendOptions, Command};
 use crate::protocol::limits::{APPEND_BYTES_MAX, ELEMENTS_PER_APPEND_MAX};
 use crate::protocol::{Elements, LogId};
 
@@ -60,11 +60,11 @@ impl Link {
     /// Asks for these elements to be appended, within the bounds of one command, and gives the command's number: of
     /// one that waits to be sent and holds values, if these are values and fit in, else of a new one. They stand next to
     /// each other in it, behind what is in it already. It is answered once, by a [`Delivery::Answer`](super::Delivery)
-    /// for all that it holds. What expects an offset has a command of its own: it is refused for itself.
-    pub fn append(&mut self, log: LogId, elements: Elements, expect: Option<u64>) -> u64 {
-        if !elements.are_values() || expect.is_some() {
+    /// for all that it holds. One with options has a command of its own: it is refused for itself.
+    pub fn append(&mut self, log: LogId, elements: Elements, options: AppendOptions) -> u64 {
+        if !elements.are_values() || !options.is_default() {
             self.gathering.newest.remove(&log);
-            return self.enter(Request::Command(Command::Append { log, elements, expect }));
+            return self.enter(Request::Command(Command::Append { log, elements, options }));
         }
         let bytes = elements.content_bytes();
         if let Some(number) = self.gathering.take(log, elements.len(), bytes)
@@ -75,7 +75,7 @@ impl Link {
             return number;
         }
         let gathered = Gathered { number: self.last_number + 1, elements: elements.len(), bytes };
-        let number = self.enter(Request::Command(Command::Append { log, elements, expect: None }));
+        let number = self.enter(Request::Command(Command::append(log, elements)));
         self.gathering.newest.insert(log, gathered);
         number
     }

@@ -16,18 +16,18 @@ async fn a_batch_is_one_append_with_headers_and_what_it_expects() {
     let future = super::super::fixture::future(TaskId([1; 16]));
     let batch = channel.batch().value(&1.5).header("unit", "m").header("unit", "s").header("by", "me");
     let batch = batch.future(&future).value(&2.5).header("last", "").expect(7);
-    assert_eq!(format!("{batch:?}"), "AppendBatch(3 elements for Channel(a, log 1), expecting Some(7))");
+    assert_eq!(format!("{batch:?}"), "AppendBatch(3 elements for Channel(a, log 1), AppendOptions { expect: Some(7) })");
     let (alone, ack) = (channel.append_value(&0.5), batch.append());
     let elements = |elements: Vec<(Headers, Element)>| Elements::from(elements);
     let value = |x: f64| Element::Value(Payload::encode(&x).unwrap());
-    let first = Command::Append { log: LOG, elements: vec![value(0.5)].into(), expect: None };
+    let first = Command::append(LOG, vec![value(0.5)].into());
     assert_eq!(peer.command().await, (2, first), "nothing joins what expects an offset");
     let expected = elements(vec![
         (headers(&[("by", "me"), ("unit", "s")]), value(1.5)),
         (headers(&[]), Element::Future(future.key().clone())),
         (headers(&[("last", "")]), value(2.5)),
     ]);
-    let second = Command::Append { log: LOG, elements: expected, expect: Some(7) };
+    let second = Command::Append { log: LOG, elements: expected, options: AppendOptions { expect: Some(7) } };
     assert_eq!(peer.command().await, (3, second));
     peer.answer(2, acked(6, 1)).await;
     peer.answer(3, acked(7, 3)).await;

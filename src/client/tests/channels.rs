@@ -20,7 +20,7 @@ async fn appends_in_flight_keep_their_order() {
             })
             .collect::<Vec<_>>()
             .into(),
-        expect: None,
+        options: AppendOptions::default(),
     };
     // Both are on their way, though neither was polled: in one command, since they waited together.
     assert_eq!(peer.command().await, (2, append(vec![value(1.5), value(2.5), value(3.5)])));
@@ -34,7 +34,7 @@ async fn appends_in_flight_keep_their_order() {
     let third = channel.append(&future);
     let (number, command) = peer.command().await;
     let element = Element::Future(future.key().clone());
-    assert_eq!(command, Command::Append { log: LOG, elements: vec![element].into(), expect: None });
+    assert_eq!(command, Command::append(LOG, vec![element].into()));
     let rejection = Rejection::ChannelStopped(ChannelName::new("a").unwrap(), 3);
     peer.send(number, ServerMessage::Answer(Err(rejection))).await;
     assert_matches!(third.await, Err(Error::Rejected(Rejection::ChannelStopped(_, 3))));

@@ -10,7 +10,7 @@ mod views;
 use super::fixture::{FakeServer, Peer, acked, assert_matches, soon, stored};
 use super::*;
 use crate::protocol::channel::{ChannelInfo, Progress};
-use crate::protocol::command::{Answer, Command, Query, Rejection};
+use crate::protocol::command::{Answer, AppendOptions, Command, Query, Rejection};
 use crate::protocol::event::Origin;
 use crate::protocol::limits::PAYLOAD_BYTES_MAX;
 use crate::protocol::message::{ClientMessage, Position, ServerMessage};

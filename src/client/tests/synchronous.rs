@@ -8,10 +8,7 @@ async fn serve_blocking(server: FakeServer) {
     let (number, _) = peer.command().await;
     peer.answer(number, Answer::Channel(info(false, 0))).await;
     let (number, command) = peer.command().await;
-    assert_eq!(
-        command,
-        Command::Append { log: LOG, elements: vec![Element::Future(submission.key)].into(), expect: None }
-    );
+    assert_eq!(command, Command::append(LOG, vec![Element::Future(submission.key)].into()));
     peer.answer(number, acked(4, 1)).await;
     let (number, _) = peer.next().await;
     let outcome = Outcome::Finished(Payload::encode(&3.0).unwrap());

@@ -402,7 +402,7 @@ mod tests {
             // Two appends, each of them a commit, and the second with a snapshot.
             for _ in 0..2 {
                 let values = (0..6).map(|_| Element::Value(Payload::raw(vec![7; 10]))).collect::<Vec<_>>();
-                rig.ask(Command::Append { log, elements: values.into(), expect: None });
+                rig.ask(Command::append(log, values.into()));
                 rig.commit(true);
             }
             rig.finish();

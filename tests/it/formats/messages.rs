@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use headwater::protocol::channel::ChannelInfo;
-use headwater::protocol::command::{Answer, Command, Overview, Query, Rejection, Stored};
+use headwater::protocol::command::{Answer, AppendOptions, Command, Overview, Query, Rejection, Stored};
 use headwater::protocol::cursor::{CursorInfo, CursorMove};
 use headwater::protocol::limits::TooLarge;
 use headwater::protocol::message::{
@@ -176,7 +176,7 @@ fn of_clients(lines: &mut Lines) {
         Hold = Command::Hold { task: TASK, detach: true },
         Release = Command::Release { tasks: vec![TASK] },
         OpenChannel = Command::OpenChannel { name: name() },
-        Append = Command::Append { log: LOG, elements: vec![Element::Value(payload()), Element::Future(key())].into(), expect: None },
+        Append = Command::append(LOG, vec![Element::Value(payload()), Element::Future(key())].into()),
         Stop = Command::Stop { log: LOG },
         Finish = Command::Finish { task: TASK, attempt: ATTEMPT, result: payload() },
         Fail = Command::Fail { task: TASK, attempt: ATTEMPT, error: error() },
@@ -199,7 +199,7 @@ fn of_clients(lines: &mut Lines) {
     let headed = [("unit", "°C")].into_iter().collect();
     let elements =
         vec![(headed, Element::Value(payload())), (Headers::new(), Element::Value(payload()))].into();
-    let expecting = Command::Append { log: LOG, elements, expect: Some(300) };
+    let expecting = Command::Append { log: LOG, elements, options: AppendOptions { expect: Some(300) } };
     lines.add("Command::Append.headers", &expecting);
     variants!(lines, Query {
         Channels = Query::Channels { after: Some(name()) },
@@ -344,7 +344,7 @@ fn refusals(lines: &mut Lines) {
 }
 
 #[test]
-fn messages_are_sent_as_wire_version_7_does() {
+fn messages_are_sent_as_wire_version_8_does() {
     let mut lines = Lines::default();
     of_clients(&mut lines);
     of_the_server(&mut lines);

@@ -1,7 +1,7 @@
 //! The appends of a client: values and futures, with headers and without, some of which expect an offset.
 
 use fastrand::Rng;
-use headwater::protocol::command::{Answer, Command, Rejection};
+use headwater::protocol::command::{Answer, AppendOptions, Command, Rejection};
 use headwater::protocol::{Element, Headers, LogId, Payload};
 
 use super::{Client, is_of_room};
@@ -36,19 +36,24 @@ impl Client {
     }
 
     pub(super) fn append(&mut self, log: LogId, elements: Vec<(Headers, Element)>, expect: Option<u64>) {
-        self.ask(Command::Append { log, elements: elements.into(), expect });
+        self.ask(Command::Append { log, elements: elements.into(), options: AppendOptions { expect } });
     }
 
     /// Asks for an append, which may join one that waits to be sent.
-    pub(super) fn ask_append(&mut self, log: LogId, elements: Vec<(Headers, Element)>, expect: Option<u64>) {
-        let number = self.link.append(log, elements.clone().into(), expect);
-        if let Some(expected) = expect {
+    pub(super) fn ask_append(
+        &mut self,
+        log: LogId,
+        elements: Vec<(Headers, Element)>,
+        options: AppendOptions,
+    ) {
+        let number = self.link.append(log, elements.clone().into(), options.clone());
+        if let Some(expected) = options.expect {
             let before = self.expects.insert(number, expected);
             assert!(before.is_none() && !self.appends.contains_key(&number), "it joined another");
         }
         let (_, all) = self.appends.entry(number).or_insert((log, Vec::new()));
         all.extend(elements);
-        self.asked.insert(number, Command::Append { log, elements: all.clone().into(), expect });
+        self.asked.insert(number, Command::Append { log, elements: all.clone().into(), options });
     }
 
     pub(super) fn append_answered(

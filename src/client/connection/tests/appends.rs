@@ -8,21 +8,21 @@ fn value(n: u8) -> Element {
 }
 
 fn append(elements: Vec<Element>) -> Command {
-    Command::Append { log: LOG, elements: elements.into(), expect: None }
+    Command::append(LOG, elements.into())
 }
 
 #[tokio::test]
 async fn each_has_its_own_offsets_of_what_was_appended_together() {
     let server = FakeServer::new().await;
     let (connection, mut peer) = server.connect().await;
-    let first = connection.append(LOG, &vec![value(1)].into(), None).unwrap();
+    let first = connection.append(LOG, &vec![value(1)].into(), AppendOptions::default()).unwrap();
     // Whoever does not wait for it appends all the same.
-    drop(connection.append(LOG, &vec![value(2), value(3)].into(), None).unwrap());
-    let last = connection.append(LOG, &vec![value(4), value(5)].into(), None).unwrap();
+    drop(connection.append(LOG, &vec![value(2), value(3)].into(), AppendOptions::default()).unwrap());
+    let last = connection.append(LOG, &vec![value(4), value(5)].into(), AppendOptions::default()).unwrap();
     assert_eq!(peer.command().await, (1, append((1..6).map(value).collect())));
     // It is not known whether that has arrived: it is sent again as it was, whatever else waits.
     drop(peer);
-    let behind = connection.append(LOG, &vec![value(6)].into(), None).unwrap();
+    let behind = connection.append(LOG, &vec![value(6)].into(), AppendOptions::default()).unwrap();
     let mut peer = server.welcome().await;
     assert_eq!(peer.command().await, (1, append((1..6).map(value).collect())));
     assert_eq!(peer.command().await, (2, append(vec![value(6)])));
@@ -39,9 +39,11 @@ async fn a_future_that_is_refused_fails_nobody_else_and_a_stopped_channel_fails_
     let server = FakeServer::new().await;
     let (connection, mut peer) = server.connect().await;
     let future = Element::Future(TaskKey::unique("f", [1; 16]));
-    let [first, second] = [1, 2].map(|n| connection.append(LOG, &vec![value(n)].into(), None).unwrap());
-    let unknown = connection.append(LOG, &vec![future.clone()].into(), None).unwrap();
-    let [third, fourth] = [3, 4].map(|n| connection.append(LOG, &vec![value(n)].into(), None).unwrap());
+    let [first, second] =
+        [1, 2].map(|n| connection.append(LOG, &vec![value(n)].into(), AppendOptions::default()).unwrap());
+    let unknown = connection.append(LOG, &vec![future.clone()].into(), AppendOptions::default()).unwrap();
+    let [third, fourth] =
+        [3, 4].map(|n| connection.append(LOG, &vec![value(n)].into(), AppendOptions::default()).unwrap());
     assert_eq!(peer.command().await, (1, append(vec![value(1), value(2)])));
     assert_eq!(peer.command().await, (2, append(vec![future])));
     assert_eq!(peer.command().await, (3, append(vec![value(3), value(4)])));
@@ -60,9 +62,9 @@ async fn a_future_that_is_refused_fails_nobody_else_and_a_stopped_channel_fails_
 async fn a_release_keeps_its_place_between_appends() {
     let server = FakeServer::new().await;
     let (connection, mut peer) = server.connect().await;
-    drop(connection.append(LOG, &vec![value(1)].into(), None).unwrap());
+    drop(connection.append(LOG, &vec![value(1)].into(), AppendOptions::default()).unwrap());
     connection.release(TaskId([1; 16]));
-    drop(connection.append(LOG, &vec![value(2)].into(), None).unwrap());
+    drop(connection.append(LOG, &vec![value(2)].into(), AppendOptions::default()).unwrap());
     assert_eq!(peer.command().await, (1, append(vec![value(1)])));
     assert_eq!(peer.command().await, (2, Command::Release { tasks: vec![TaskId([1; 16])] }));
     assert_eq!(peer.command().await, (3, append(vec![value(2)])));
@@ -79,10 +81,10 @@ async fn a_flush_waits_for_what_was_asked_before_and_for_nothing_else() {
     let (connection, mut peer) = server.connect().await;
     connection.flush(None).await.unwrap();
     connection.release(TaskId([1; 16]));
-    drop(connection.append(LOG, &vec![value(1)].into(), None).unwrap());
+    drop(connection.append(LOG, &vec![value(1)].into(), AppendOptions::default()).unwrap());
     let mut of_channel = connection.flush(Some(LOG));
     let mut of_all = connection.flush(None);
-    let later = connection.append(LOG, &vec![value(2)].into(), None).unwrap();
+    let later = connection.append(LOG, &vec![value(2)].into(), AppendOptions::default()).unwrap();
     connection.flush(Some(LogId(9))).await.unwrap();
     let release = Command::Release { tasks: vec![TaskId([1; 16])] };
     assert_eq!(peer.command().await, (1, release));
@@ -107,7 +109,7 @@ async fn a_flush_waits_for_what_was_asked_before_and_for_nothing_else() {
 async fn a_flush_ends_with_a_refusal_and_with_the_session() {
     let server = FakeServer::new().await;
     let (connection, mut peer) = server.connect().await;
-    drop(connection.append(LOG, &vec![value(1)].into(), None).unwrap());
+    drop(connection.append(LOG, &vec![value(1)].into(), AppendOptions::default()).unwrap());
     let stop = connection.command(Command::Stop { log: LOG });
     let flush = connection.flush(Some(LOG));
     let stopped = Rejection::ChannelStopped(ChannelName::new("a").unwrap(), 0);
@@ -117,7 +119,7 @@ async fn a_flush_ends_with_a_refusal_and_with_the_session() {
     peer.send(2, ServerMessage::Answer(Err(stopped))).await;
     soon(flush).await.unwrap();
     stop.await.unwrap_err();
-    drop(connection.append(LOG, &vec![value(2)].into(), None).unwrap());
+    drop(connection.append(LOG, &vec![value(2)].into(), AppendOptions::default()).unwrap());
     let flush = connection.flush(None);
     peer.send(0, ServerMessage::Closing(Closing::BadToken)).await;
     assert_matches!(soon(flush).await, Err(Error::Closed(Closing::BadToken)));
@@ -137,7 +139,7 @@ async fn appends_that_nobody_waits_for_take_so_much_memory_and_no_more() {
     let refused = loop {
         let is_ready = tokio::time::timeout(Duration::ZERO, connection.ready()).await.is_ok();
         assert_eq!(is_ready, sent * each < ROOM / 2, "{sent}");
-        match connection.append(LOG, &large, None) {
+        match connection.append(LOG, &large, AppendOptions::default()) {
             Ok(share) => drop(share),
             Err(error) => break error.to_string(),
         }
@@ -161,7 +163,7 @@ async fn appends_that_nobody_waits_for_take_so_much_memory_and_no_more() {
     connection.flush(None).await.unwrap();
     // All of it is given back.
     for _ in 0..sent {
-        drop(connection.append(LOG, &large, None).unwrap());
+        drop(connection.append(LOG, &large, AppendOptions::default()).unwrap());
     }
-    connection.append(LOG, &large, None).unwrap_err();
+    connection.append(LOG, &large, AppendOptions::default()).unwrap_err();
 }

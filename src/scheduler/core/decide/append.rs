@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{Decision, Event, LogFacts, Rejection, State, channel};
 use crate::protocol::channel::Progress;
-use crate::protocol::command::Answer;
+use crate::protocol::command::{Answer, AppendOptions};
 use crate::protocol::event::Origin;
 use crate::protocol::limits::{APPEND_BYTES_MAX, ELEMENTS_PER_APPEND_MAX, PAYLOAD_BYTES_MAX, TooLarge};
 use crate::protocol::{ChannelEvent, Element, Elements, LogId, TaskId, TaskKey};
@@ -18,14 +18,14 @@ pub(super) fn decide(
     origin: Origin,
     log: LogId,
     elements: Elements,
-    expect: Option<u64>,
+    options: &AppendOptions,
 ) -> Decision {
     let channel = channel::writable(state, log)?;
     if channel.stopped {
         return Err(Rejection::ChannelStopped(channel.name.clone(), channel.elements));
     }
     check_sizes(&elements)?;
-    check_expected(channel, expect)?;
+    check_expected(channel, options.expect)?;
     let (seq, epoch) = (facts.next, facts.starts.newest().epoch);
     let answer = Answer::Appended { first: channel.head, count: elements.len() as u32, seq, epoch };
     if elements.are_bare_values() {

@@ -59,8 +59,8 @@ pub(super) fn command(state: &State, facts: &LogFacts, origin: Origin, command: 
             Ok(hold::release(origin, tasks))
         }
         Command::OpenChannel { name } => channel::open(state, origin, name),
-        Command::Append { log, elements, expect } => {
-            append::decide(state, facts, origin, log, elements, expect)
+        Command::Append { log, elements, options } => {
+            append::decide(state, facts, origin, log, elements, &options)
         }
         Command::CreateChannel { name, retention } => channel::create(state, origin, name, retention),
         Command::Retain { log, retention } => channel::retain(state, origin, log, retention),
