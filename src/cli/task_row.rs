@@ -9,6 +9,7 @@ use super::row::{Row, Stored};
 use crate::protocol::event::{Receipt, TaskResult};
 use crate::protocol::session::SessionKind;
 use crate::protocol::task::{Argument, Submission};
+use crate::protocol::transaction::AppendedPart;
 use crate::protocol::{Producer, TaskEvent, TaskId, TaskKey, TimeMs};
 
 /// What tasks and workers are called. Bounded by the tasks and sessions that are alive.
@@ -74,6 +75,13 @@ impl Names {
             }
             TaskEvent::CursorDeleted { log, name, .. } => {
                 row.details = details([("log", json!(log)), ("cursor", json!(name))]);
+            }
+            TaskEvent::Transacted { origin, appended } => {
+                let parts = appended.iter().map(|AppendedPart { log, first, count }| {
+                    json!({ "log": log, "first": first, "count": count })
+                });
+                let parts = Value::Array(parts.collect());
+                row.details = details([("session", json!(origin.producer)), ("appended", parts)]);
             }
             TaskEvent::SessionEnded { producer, reason } => {
                 row.details = details([("session", json!(producer)), ("because", json!(reason.to_string()))]);
@@ -180,6 +188,7 @@ pub fn task_of(event: &TaskEvent) -> Option<TaskId> {
         | TaskEvent::ChannelCreated { .. }
         | TaskEvent::CursorSet { .. }
         | TaskEvent::CursorDeleted { .. }
+        | TaskEvent::Transacted { .. }
         | TaskEvent::Released { .. } => None,
     }
 }
@@ -209,6 +218,7 @@ fn kind(event: &TaskEvent) -> &'static str {
         TaskEvent::Forgotten { .. } => "forgotten",
         TaskEvent::CursorSet { .. } => "cursor_set",
         TaskEvent::CursorDeleted { .. } => "cursor_deleted",
+        TaskEvent::Transacted { .. } => "transacted",
     }
 }
 

@@ -10,6 +10,7 @@ use super::channel::{Channel, element};
 use super::error::{Error, Result};
 use super::future::TaskFuture;
 use crate::protocol::command::AppendOptions;
+use crate::protocol::transaction::Part;
 use crate::protocol::{Element, Elements, Headers};
 
 /// An append that is being put together: [`Channel::batch`]. Elements are added in order, futures and values as they
@@ -70,6 +71,17 @@ impl<T> AppendBatch<T> {
         }
         let Self { channel, elements, options, error, .. } = self;
         channel.append_all(error.map_or(Ok(elements), Err), options)
+    }
+
+    /// It as a part of a transaction.
+    pub(super) fn into_part(mut self) -> Result<Part> {
+        self.settle();
+        match self.error {
+            Some(error) => Err(error),
+            None => {
+                Ok(Part { log: self.channel.log(), elements: self.elements, expect: self.options.expect })
+            }
+        }
     }
 
     fn add(mut self, element: Result<Element>) -> Self {

@@ -26,9 +26,13 @@
 
 mod batch;
 mod channel;
+mod keeping;
+mod transaction;
 
 pub use batch::AppendBatch;
 pub use channel::{Channel, Element, Ended, Nth, Reading, View};
+pub use keeping::Cursor;
+pub use transaction::Transaction;
 
 use std::fmt;
 use std::sync::Arc;

@@ -11,7 +11,7 @@ use super::bound::{AtStop, Stops, Until};
 use super::error::{Error, Result};
 use super::future::TaskFuture;
 use super::handle::Client;
-use super::marked::{Marked, Marking, Placed, WithMarkers, Zip, plain_stream};
+use super::marked::{InPlace, Marked, Marking, Placed, WithMarkers, Zip, plain_stream};
 use super::reading::{Item, Record, Records};
 use crate::protocol::payload::Lent;
 use crate::protocol::{self, ChannelEvent, ChannelName, Digest};
@@ -175,14 +175,14 @@ impl<T: DeserializeOwned> Elements<T> {
     pub(super) fn new(records: Records<ChannelEvent>, until: Option<Until>) -> Self {
         Elements { raw: Raw::new(records, until), element: PhantomData }
     }
-
-    fn channel(&self) -> &ChannelName {
-        self.raw.channel()
-    }
 }
 
 impl<T: DeserializeOwned> Marking for Elements<T> {
     type Item = Placed<Element<T>>;
+
+    fn channel_name(&self) -> &ChannelName {
+        self.raw.channel()
+    }
 
     fn poll_marked(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Marked<Self::Item>>>> {
         let Some(marked) = ready!(self.raw.poll(context)?) else { return Poll::Ready(None) };
@@ -208,14 +208,14 @@ impl<T> Futures<T> {
     pub(super) fn new(records: Records<ChannelEvent>, until: Option<Until>) -> Self {
         Futures { raw: Raw::new(records, until), result: PhantomData }
     }
-
-    fn channel(&self) -> &ChannelName {
-        self.raw.channel()
-    }
 }
 
 impl<T> Marking for Futures<T> {
     type Item = Placed<TaskFuture<T>>;
+
+    fn channel_name(&self) -> &ChannelName {
+        self.raw.channel()
+    }
 
     fn poll_marked(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Marked<Self::Item>>>> {
         loop {
@@ -243,10 +243,6 @@ impl<T: DeserializeOwned> Values<T> {
         Values { raw: Raw::new(records, until), value: PhantomData }
     }
 
-    fn channel(&self) -> &ChannelName {
-        self.raw.channel()
-    }
-
     /// The next value, if it is here already.
     fn take_here(&mut self) -> Option<Result<T>> {
         let (offset, value) = self.raw.take_value()?;
@@ -257,6 +253,10 @@ impl<T: DeserializeOwned> Values<T> {
 
 impl<T: DeserializeOwned> Marking for Values<T> {
     type Item = Placed<T>;
+
+    fn channel_name(&self) -> &ChannelName {
+        self.raw.channel()
+    }
 
     fn poll_marked(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Marked<Self::Item>>>> {
         loop {

@@ -1,7 +1,7 @@
 //! What lies between the elements of a channel: the markers of a stream, for those who want to see them.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures_util::{Stream, StreamExt};
 
@@ -90,6 +90,10 @@ pub trait Marking {
     /// The next item or marker. An error about one element is followed by more.
     #[doc(hidden)]
     fn poll_marked(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Marked<Self::Item>>>>;
+
+    /// The channel.
+    #[doc(hidden)]
+    fn channel_name(&self) -> &ChannelName;
 }
 
 /// A stream with its markers, each where it lies between the items: `with_markers()` of any stream of a channel's
@@ -112,6 +116,40 @@ impl<S: Marking + Unpin> Stream for WithMarkers<S> {
     }
 }
 
+/// A stream with each item in its place, and without markers: `placed()` of any stream of a channel's elements. What is
+/// gone is announced as without it.
+#[derive(Debug)]
+pub struct InPlace<S>(pub(super) S);
+
+impl<S: Marking + Unpin> InPlace<S> {
+    /// The next item; `None` at the end. May be dropped without a loss.
+    pub async fn next(&mut self) -> Option<Result<S::Item>> {
+        StreamExt::next(self).await
+    }
+
+    /// Pairs with another stream, one of each at a time, until either ends.
+    pub fn zip<O: Stream + Unpin>(self, other: O) -> Zip<Self, O> {
+        Zip::of(self, other)
+    }
+}
+
+impl<S: Marking + Unpin> Stream for InPlace<S> {
+    type Item = Result<S::Item>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            let marked = match ready!(self.0.poll_marked(context)) {
+                None => return Poll::Ready(None),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Ok(marked)) => marked,
+            };
+            if let Some(item) = marked.plain(self.0.channel_name()) {
+                return Poll::Ready(Some(item));
+            }
+        }
+    }
+}
+
 /// Gives a stream what all streams of a channel's elements have. `$plain` takes out of the marked item what is brought
 /// without markers; `$here` brings that at once, if it can.
 macro_rules! plain_stream {
@@ -125,6 +163,11 @@ macro_rules! plain_stream {
             /// The same with the markers between the items, and each item in its place.
             pub fn with_markers(self) -> WithMarkers<Self> {
                 WithMarkers(self)
+            }
+
+            /// The same with each item in its place.
+            pub fn placed(self) -> InPlace<Self> {
+                InPlace(self)
             }
 
             /// Pairs with another stream, one of each at a time, until either ends.
@@ -148,7 +191,7 @@ macro_rules! plain_stream {
                         Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                         Some(Ok(marked)) => marked,
                     };
-                    if let Some(item) = marked.plain(self.channel()) {
+                    if let Some(item) = marked.plain(self.channel_name()) {
                         return Poll::Ready(Some(item.map($plain)));
                     }
                 }

@@ -63,6 +63,7 @@ pub mod streams;
 pub mod submit;
 #[cfg(test)]
 mod tests;
+pub mod transaction;
 pub mod view;
 pub mod workers;
 
@@ -78,11 +79,12 @@ pub use future::TaskFuture;
 pub use futures_util::StreamExt;
 pub use handle::{Builder, Client};
 pub use keeping::Cursor;
-pub use marked::{Marked, Marking, Placed, WithMarkers, Zip};
+pub use marked::{InPlace, Marked, Marking, Placed, WithMarkers, Zip};
 pub use nth::Nth;
 pub use reading::{Item, Offset, Record, Records};
 pub use results::{Ended, Results, ResultsAsCompleted};
 pub use streams::Reading;
 pub use submit::{Submission, Submit};
+pub use transaction::{Committed, Transaction};
 pub use view::{View, ViewState};
 pub use workers::Retirement;

@@ -11,7 +11,7 @@ use super::bound::{AtStop, Stops, Until};
 use super::elements::Raw;
 use super::error::Result;
 use super::future::{TaskFuture, result};
-use super::marked::{Marked, Marking, Placed, WithMarkers, Zip, plain_stream};
+use super::marked::{InPlace, Marked, Marking, Placed, WithMarkers, Zip, plain_stream};
 use super::reading::{Item, Record, Records};
 use crate::protocol::channel::Progress;
 use crate::protocol::{ChannelEvent, ChannelName, Digest, Element, Outcome, TaskId, TimeMs};
@@ -79,14 +79,14 @@ impl<T> Results<T> {
     pub(super) fn new(records: Records<ChannelEvent>, until: Option<Until>) -> Self {
         Results { raw: Raw::new(records, until), awaited: None }
     }
-
-    fn channel(&self) -> &ChannelName {
-        self.raw.channel()
-    }
 }
 
 impl<T: DeserializeOwned + 'static> Marking for Results<T> {
     type Item = Ended<T>;
+
+    fn channel_name(&self) -> &ChannelName {
+        self.raw.channel()
+    }
 
     fn poll_marked(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Marked<Self::Item>>>> {
         loop {
@@ -139,10 +139,6 @@ impl<T> ResultsAsCompleted<T> {
         }
     }
 
-    fn channel(&self) -> &ChannelName {
-        self.records.channel()
-    }
-
     fn take(&mut self, record: Record) -> Option<Marked<Ended<T>>> {
         let Record { offset, time_ms, index, event } = record;
         match (event, index) {
@@ -193,6 +189,10 @@ impl<T> ResultsAsCompleted<T> {
 
 impl<T: DeserializeOwned + 'static> Marking for ResultsAsCompleted<T> {
     type Item = Ended<T>;
+
+    fn channel_name(&self) -> &ChannelName {
+        self.records.channel()
+    }
 
     fn poll_marked(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Marked<Self::Item>>>> {
         loop {

@@ -15,6 +15,7 @@ use super::result::StoredResult;
 use super::session::{HeldAttempt, Retire, WorkerInfo, WorkerStatus};
 use super::start::Start;
 use super::task::{Submission, TaskError, TaskInfo};
+use super::transaction::{AppendedPart, Transaction};
 
 /// A wish that changes something. It is decided once: sent again with the same number, it finds its
 /// first answer. It may be refused with a [`Rejection`].
@@ -176,6 +177,8 @@ pub enum Command {
         /// Which cursor.
         name: CursorName,
     },
+    /// Append to several channels and move cursors, all in one commit or nothing. Answer: [`Answer::Transacted`].
+    Transact(Transaction),
 }
 
 /// How elements are appended, where it is not as usual.
@@ -199,11 +202,12 @@ impl Command {
         Command::Append { log, elements, options: AppendOptions::default() }
     }
 
-    /// The log of the channel that it writes to, if it does.
-    pub fn written_log(&self) -> Option<LogId> {
+    /// Whether it writes to this channel's log.
+    pub fn writes_to(&self, log: LogId) -> bool {
         match self {
-            Command::Append { log, .. } | Command::Stop { log } => Some(*log),
-            _ => None,
+            Command::Append { log: written, .. } | Command::Stop { log: written } => *written == log,
+            Command::Transact(transaction) => transaction.appends.iter().any(|part| part.log == log),
+            _ => false,
         }
     }
 }
@@ -354,6 +358,15 @@ pub enum Answer {
     Cursors(Vec<CursorInfo>),
     /// How many subscriptions read a channel now.
     Subscribers(u64),
+    /// All of a transaction is in the log.
+    Transacted {
+        /// The commit that holds it.
+        seq: Seq,
+        /// The epoch of that commit.
+        epoch: Epoch,
+        /// Where what it appended is, in order of the logs.
+        appended: Vec<AppendedPart>,
+    },
 }
 
 /// What is stored at a moment.

@@ -12,6 +12,7 @@ use super::payload::Payload;
 use super::result::{LossReason, StoredResult};
 use super::session::{EndReason, SessionKind};
 use super::task::{Submission, TaskError};
+use super::transaction::AppendedPart;
 
 /// A command's place in its session: the session's short number, and the command's own number in it.
 /// A command that is sent again carries the same one, and finds its first answer.
@@ -212,6 +213,14 @@ pub enum TaskEvent {
         log: LogId,
         /// Which cursor.
         name: CursorName,
+    },
+    /// A transaction was made: the cursors that it moved come before this, what it appended is on the channels, all in
+    /// this commit.
+    Transacted {
+        /// Who asked for it.
+        origin: Origin,
+        /// Where what it appended is, in order of the logs.
+        appended: Vec<AppendedPart>,
     },
 }
 

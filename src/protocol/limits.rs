@@ -41,6 +41,10 @@ pub const HEADERS_BYTES_MAX: usize = 2 * 1024;
 /// Most bytes of the payloads and headers of one append command: 1 MiB.
 pub const APPEND_BYTES_MAX: usize = 1024 * 1024;
 
+/// Most channels that one transaction appends to, and most that it moves a cursor of: 64, of which a session
+/// remembers 1 KiB, until its answer is old.
+pub const TRANSACTION_CHANNELS_MAX: usize = 64;
+
 /// Most tasks named by one release or watch command.
 pub const TASKS_PER_COMMAND_MAX: usize = 1024;
 

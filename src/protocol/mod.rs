@@ -32,6 +32,7 @@ pub mod snapshot;
 pub mod start;
 pub mod task;
 pub mod task_map;
+pub mod transaction;
 pub mod unread;
 pub mod version;
 

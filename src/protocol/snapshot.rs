@@ -16,6 +16,7 @@ use super::payload::Payload;
 use super::result::StoredResult;
 use super::session::{EndReason, FunctionOffer, SessionKind};
 use super::task::{Argument, TaskError, TaskOptions};
+use super::transaction::AppendedPart;
 
 /// A piece ends with the item that makes it as long as this: 64 KiB, so that reading and writing it takes
 /// little memory and holds nobody up.
@@ -128,6 +129,17 @@ pub enum SnapshotItem {
         producer: Producer,
         /// Each command's number, the first offset, how many elements, and their commit.
         appends: Vec<(u64, u64, u32, Seq)>,
+    },
+    /// What a transaction of a session brought.
+    Transacted {
+        /// The session.
+        producer: Producer,
+        /// The command's number.
+        number: u64,
+        /// Its commit.
+        seq: Seq,
+        /// Where what it appended is.
+        appended: Vec<AppendedPart>,
     },
 }
 

@@ -19,6 +19,7 @@ mod salvage;
 mod sled_store;
 mod stops;
 mod tidy;
+mod transactions;
 mod verify;
 mod wal;
 mod windows;

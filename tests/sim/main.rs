@@ -23,6 +23,7 @@ mod server;
 mod shadow;
 mod sizes;
 mod stores;
+mod transactions;
 mod transcript;
 mod window;
 mod workers;

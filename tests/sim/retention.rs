@@ -3,8 +3,11 @@
 
 use headwater::log::{Log, Memory};
 use headwater::protocol::channel::{Retention, TrimCause};
+use headwater::protocol::command::Command;
 use headwater::protocol::{ChannelEvent, Element, LogId, TaskEvent, TimeMs};
 use headwater::scheduler::core::Channel;
+
+use crate::scene::{Scene, open};
 
 /// An element as a reader of all records knows it.
 struct Known {
@@ -98,4 +101,16 @@ fn was_pinned(log: &Memory, id: LogId) -> bool {
             matches!(event, TaskEvent::CursorSet { log, pin_ms: 1.., .. } if log == id)
         })
     })
+}
+
+#[test]
+fn who_opened_a_channel_that_was_deleted_before_the_answer_came_has_it_made_again() {
+    let mut scene = Scene::new();
+    scene.client(1);
+    scene.client(2);
+    let number = scene.ask(1, open("a"));
+    scene.ask(2, Command::Delete { log: LogId(1) });
+    scene.told();
+    scene.ask_again(1, number, open("a"));
+    scene.then(&["a: resumed", "→ to 1: channel"]);
 }

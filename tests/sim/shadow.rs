@@ -28,6 +28,8 @@ pub struct Shadow {
     pub expected: Vec<(LogId, u64, u64)>,
     /// Those that were refused for it: the log, the offset, and the head then.
     pub conflicts: Vec<(LogId, u64, u64)>,
+    /// Where cursors were moved from by transactions, by commit, log, and where they were moved to.
+    pub moved: BTreeMap<(Seq, LogId, u64), u64>,
     /// Tasks of nobody else's that were refused: the same.
     pub refused_tasks: BTreeSet<TaskId>,
     /// The marks of values in the order in which each session appended them to each log.

@@ -1,10 +1,12 @@
 //! Facts and effects as short lines that people can read.
 
 use headwater::protocol::channel::Progress;
+use headwater::protocol::command::Answer;
 use headwater::protocol::message::{Given, ServerMessage};
 use headwater::protocol::result::Located;
 use headwater::protocol::session::{Retire, SessionKind};
 use headwater::protocol::task::Outcome;
+use headwater::protocol::transaction::AppendedPart;
 use headwater::protocol::{ChannelEvent, Element, TaskEvent, TaskId};
 use headwater::scheduler::core::{Effect, Event, Placed, State};
 
@@ -97,6 +99,7 @@ fn task_event(state: &State, event: &TaskEvent) -> String {
         TaskEvent::Lost { task, worker, why } => format!("lost {} with {worker}: {why}", name(task)),
         TaskEvent::Reopened { task } => format!("reopened {}", name(task)),
         TaskEvent::CursorSet { log, name, offset, .. } => format!("cursor {name} of log {log} at {offset}"),
+        TaskEvent::Transacted { appended, .. } => transacted(appended),
         TaskEvent::CursorDeleted { log, name, .. } => format!("no cursor {name} of log {log}"),
         TaskEvent::Returned { task, attempt } => format!("returned {} attempt {attempt}", name(task)),
         TaskEvent::Deferred { task, attempt, missing } => {
@@ -157,6 +160,7 @@ pub fn effect(state: &State, effect: &Effect) -> String {
 fn server_message(state: &State, message: &ServerMessage) -> String {
     match message {
         ServerMessage::Answer(Err(rejection)) => format!("refused: {rejection}"),
+        ServerMessage::Answer(Ok(Answer::Transacted { appended, .. })) => transacted(appended),
         ServerMessage::Answer(Ok(answer)) => {
             let text = format!("{answer:?}");
             text.split(['(', '{']).next().unwrap_or_default().trim().to_lowercase()
@@ -183,6 +187,12 @@ fn server_message(state: &State, message: &ServerMessage) -> String {
         ServerMessage::Retire(Retire::HandOver) => "retire and hand over".to_owned(),
         other => format!("{other:?}"),
     }
+}
+
+fn transacted(appended: &[AppendedPart]) -> String {
+    let parts =
+        appended.iter().map(|AppendedPart { log, first, count }| format!("{count} at {first} of log {log}"));
+    format!("transacted {}", parts.collect::<Vec<_>>().join(", "))
 }
 
 fn located_at(located: &Located) -> String {

@@ -1,20 +1,20 @@
 //! Clients that do what clients do, and remember what they were told in the shadow.
 
 mod appends;
+mod keeping;
+mod transactions;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
 
 use fastrand::Rng;
 use headwater::client::link::{Delivery, Link};
 use headwater::log::{Log, Memory};
-use headwater::protocol::channel::Retention;
 use headwater::protocol::command::{Answer, Command, Query, Rejection};
-use headwater::protocol::cursor::{CursorMove, CursorName};
 use headwater::protocol::message::{Closing, Position, ServerMessage};
 use headwater::protocol::result::Located;
 use headwater::protocol::session::{EndReason, Retire, Role};
 use headwater::protocol::task::{Argument, Outcome, TaskOptions};
+use headwater::protocol::transaction::Transaction;
 use headwater::protocol::{
     ChannelEvent, ChannelName, Element, Headers, LogId, Payload, Producer, SessionId, Submission, TaskId,
     TaskKey,
@@ -67,6 +67,9 @@ pub struct Client {
     /// What some of them expect.
     expects: BTreeMap<u64, u64>,
     submits: BTreeMap<u64, TaskKey>,
+    transactions: BTreeMap<u64, Transaction>,
+    /// Where it believes the cursors to be that it moves by them.
+    cursors: BTreeMap<LogId, u64>,
     /// Commands that may be refused for want of room, until they are answered.
     asked: BTreeMap<u64, Command>,
     /// Those that were, and are to be asked for again.
@@ -123,6 +126,8 @@ impl Client {
             appends: BTreeMap::new(),
             expects: BTreeMap::new(),
             submits: BTreeMap::new(),
+            transactions: BTreeMap::new(),
+            cursors: BTreeMap::new(),
             asked: BTreeMap::new(),
             again: VecDeque::new(),
             held: Vec::new(),
@@ -177,7 +182,8 @@ impl Client {
     pub fn act(&mut self, rng: &mut Rng) {
         let Some(log) = self.some_log(rng) else { return };
         match rng.u8(..100) {
-            0..30 => self.append_values(rng, log),
+            0..24 => self.append_values(rng, log),
+            24..30 => self.transact(rng, log),
             30..60 => self.submit(rng),
             60..75 => {
                 if let Some(key) = rng.choice(&self.held).cloned() {
@@ -216,33 +222,6 @@ impl Client {
             }
             _ => {}
         }
-    }
-
-    /// Changes what a channel keeps.
-    fn keep(&mut self, rng: &mut Rng, log: LogId) {
-        let retention = match rng.u8(..4) {
-            0 => Retention::ALL.with_elements(rng.u64(1..9)),
-            1 => Retention::ALL.with_age(Duration::from_millis(rng.u64(1..300))),
-            2 => Retention::ALL.with_bytes(rng.u64(1..400)),
-            _ => Retention::ALL,
-        };
-        let name = CursorName::new("c").expect("a good name");
-        let known = self.acked.get(&log).copied().unwrap_or_default();
-        self.link.command(match rng.u8(..24) {
-            21.. => {
-                let pin_ms = *rng.choice(&[0, 20, 400]).expect("there are some");
-                let from = (rng.u8(..3) == 0).then(|| rng.u64(..known + 1));
-                Command::SetCursor(CursorMove { log, name, offset: rng.u64(..known + 2), from, pin_ms })
-            }
-            20 => Command::DeleteCursor { log, name },
-            0..7 => Command::Retain { log, retention },
-            7..13 => {
-                // It may be past the head.
-                Command::Trim { log, before: (rng.u8(..4) > 0).then(|| rng.u64(..known + 3)) }
-            }
-            13..19 => Command::Resume { log },
-            19 => Command::Delete { log },
-        });
     }
 
     /// Any of the channels, once they are open.
@@ -448,6 +427,9 @@ impl Client {
                 other => panic!("a submission was answered with {other:?}"),
             }
             return;
+        }
+        if let Some(transaction) = self.transactions.remove(&number) {
+            return self.transacted(transaction, answer, shadow);
         }
         self.append_answered(number, answer, shadow);
     }

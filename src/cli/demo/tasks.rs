@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::client::{Client, Result, Values};
+use crate::client::{Channel, Client, Offset, Result, Values};
 use crate::{local_client, task};
 
 /// The channel whose newest value is the emitters' pause, in seconds.
@@ -43,17 +43,24 @@ pub async fn emit(channel: String) -> Result<()> {
 /// Pairs the futures of the channels `a` and `b`, submits [`add`] on each pair and appends its future to
 /// the channel `adds`, until one of them is stopped.
 ///
-/// It begins with the first pair that is not on `adds` yet. An older attempt of this task is fenced since
-/// before this one began, so nothing of it can still come.
+/// A pair is read, its sum appended and both cursors moved behind it in one transaction: whatever is killed, and when,
+/// no pair is left out and none is there twice.
 #[task]
 pub async fn combine() -> Result<()> {
     let client = local_client().await?;
     let (a, b) = (client.channel::<f64>("a").await?, client.channel::<f64>("b").await?);
     let adds = client.channel::<f64>("adds").await?;
-    let done = adds.len().await?;
-    let mut pairs = a.elements_from(done).futures().zip(b.elements_from(done).futures());
+    let (a_read, b_read) = (a.cursor("combiner")?, b.cursor("combiner")?);
+    let (mut a_at, mut b_at) = (a_read.position().await?, b_read.position().await?);
+    let from = |channel: &Channel<f64>, at| channel.from(Offset::At(at)).futures().placed();
+    let mut pairs = from(&a, a_at).zip(from(&b, b_at));
     while let Some((a, b)) = pairs.next().await {
-        adds.append(&client.submit(add, (&a?, &b?)).await?).await?;
+        let (a, b) = (a?, b?);
+        let sum = client.submit(add, (&a.item, &b.item)).await?;
+        let (a_next, b_next) = (a.offset + 1, b.offset + 1);
+        let transaction = client.transaction().append(&adds, &sum);
+        transaction.advance(&a_read, a_at, a_next).advance(&b_read, b_at, b_next).commit().await?;
+        (a_at, b_at) = (a_next, b_next);
     }
     Ok(())
 }

@@ -29,6 +29,7 @@ impl Known {
                 SnapshotItem::Session { .. }
                 | SnapshotItem::Answered { .. }
                 | SnapshotItem::Acknowledged { .. }
+                | SnapshotItem::Transacted { .. }
                 | SnapshotItem::Kept { .. }
                 | SnapshotItem::Runs(..)
                 | SnapshotItem::Futures(..)

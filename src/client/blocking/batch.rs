@@ -13,7 +13,7 @@ use crate::client::error::Result;
 #[must_use = "nothing is appended before `append`"]
 #[derive(Debug)]
 pub struct AppendBatch<T> {
-    batch: batch::AppendBatch<T>,
+    pub(super) batch: batch::AppendBatch<T>,
     shared: Arc<Shared>,
 }
 

@@ -11,9 +11,9 @@ use super::{Shared, TaskFuture};
 use crate::client::ack::Ack;
 use crate::client::error::Result;
 use crate::client::{self, Entry, Item, Offset, Placed, Until, ViewState};
-use crate::protocol::TimeMs;
 use crate::protocol::channel::ChannelInfo;
 use crate::protocol::task::TaskStatus;
+use crate::protocol::{LogId, TimeMs};
 
 /// As [`client::Channel`].
 #[derive(Debug, Clone)]
@@ -25,6 +25,11 @@ pub struct Channel<T> {
 impl<T> Channel<T> {
     pub(super) fn new(channel: client::Channel<T>, shared: &Arc<Shared>) -> Self {
         Channel { channel, shared: shared.clone() }
+    }
+
+    /// The number of its log.
+    pub fn log(&self) -> LogId {
+        self.channel.log()
     }
 
     /// The name.

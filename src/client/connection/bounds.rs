@@ -1,10 +1,11 @@
 //! The bounds on what a client sends, checked before it is sent: the caller hears of it at once, and
 //! every message fits its frame.
 
-use crate::protocol::command::{Command, Query};
+use crate::protocol::command::{Command, Query, Rejection};
 use crate::protocol::limits::{self, TooLarge};
 use crate::protocol::result::StoredResult;
 use crate::protocol::session::Role;
+use crate::protocol::transaction::Transaction;
 use crate::protocol::{Elements, Payload};
 
 const APPEND_LESS: &str = "append them in several calls";
@@ -13,6 +14,7 @@ pub(super) fn check_command(command: &Command) -> Result<(), TooLarge> {
     match command {
         Command::Submit(submission) => submission.check(),
         Command::Append { elements, .. } => check_elements(elements),
+        Command::Transact(transaction) => check_transaction(transaction),
         Command::Finish { result, .. } => check_payload("the result", result),
         Command::Store { result, .. } => check_result(result),
         Command::Release { tasks } => TooLarge::check(
@@ -70,6 +72,15 @@ pub(super) fn check_elements(elements: &Elements) -> Result<(), TooLarge> {
         elements.iter().try_for_each(|(headers, _)| headers.check())?;
     }
     TooLarge::check("all values together", elements.content_bytes(), limits::APPEND_BYTES_MAX, APPEND_LESS)
+}
+
+/// What makes no sense is refused by the scheduler.
+fn check_transaction(transaction: &Transaction) -> Result<(), TooLarge> {
+    transaction.appends.iter().try_for_each(|part| check_elements(&part.elements))?;
+    match transaction.check() {
+        Err(Rejection::TooLarge(error)) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn check_payload(what: &str, payload: &Payload) -> Result<(), TooLarge> {

@@ -302,7 +302,7 @@ impl Link {
     pub fn unanswered_commands(&mut self, log: Option<LogId>) -> impl Iterator<Item = u64> {
         self.gathering.end();
         self.requests.iter().filter_map(move |(number, request)| match request {
-            Request::Command(command) if log.is_none() || command.written_log() == log => Some(*number),
+            Request::Command(command) if log.is_none_or(|log| command.writes_to(log)) => Some(*number),
             _ => None,
         })
     }

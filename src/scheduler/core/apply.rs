@@ -21,7 +21,7 @@ impl State {
     /// Applies a fact of this commit.
     pub fn apply(&mut self, seq: Seq, event: &Event) {
         match event {
-            Event::Task(event) => self.apply_task_event(event),
+            Event::Task(event) => self.apply_task_event(seq, event),
             Event::Channel(log, event) => self.apply_channel_event(seq, *log, event),
             Event::Values { log, origin, values } => self.append_values(seq, *log, *origin, values),
         }
@@ -44,7 +44,7 @@ impl State {
         }
     }
 
-    fn apply_task_event(&mut self, event: &TaskEvent) {
+    fn apply_task_event(&mut self, seq: Seq, event: &TaskEvent) {
         let offset = self.tasks_head;
         self.tasks_head += 1;
         match event {
@@ -114,6 +114,10 @@ impl State {
                     let cursor = Cursor { offset: *offset, pin_ms: *pin_ms };
                     channel.cursors.insert(name.clone(), cursor);
                 }
+            }
+            TaskEvent::Transacted { origin, appended } => {
+                let appended = appended.clone().into();
+                self.remember(*origin, |_| Remembered::Transacted { seq, appended });
             }
             TaskEvent::CursorDeleted { origin, log, name } => {
                 self.remember(*origin, |_| Remembered::Done);
@@ -204,6 +208,7 @@ impl State {
             Some(Remembered::Appended { first, count, seq }) => {
                 Remembered::Appended { first, count: count + more, seq }
             }
+            Some(transacted @ Remembered::Transacted { .. }) => transacted,
             _ => Remembered::Appended { first: offset, count: more, seq },
         });
     }
@@ -244,7 +249,7 @@ impl State {
         // Behind lost records it may be of a session whose beginning is among them.
         self.last_producer = self.last_producer.max(origin.producer);
         let Some(session) = self.sessions.get_mut(&origin.producer) else { return };
-        let before = session.remembered.get(&origin.number).copied();
+        let before = session.remembered.remove(&origin.number);
         session.remembered.insert(origin.number, outcome(before));
         if session.remembered.len() as u64 > IN_FLIGHT_MAX {
             session.remembered.pop_first();

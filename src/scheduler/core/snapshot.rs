@@ -28,17 +28,25 @@ impl State {
             let Session { id, kind, lease_ms, remembered, .. } = session;
             let (producer, session, kind, lease_ms) = (*producer, *id, kind.clone(), *lease_ms);
             items.push(SnapshotItem::Session { producer, session, kind, lease_ms });
-            let (mut answers, mut appends) = (Vec::new(), Vec::new());
+            let (mut answers, mut appends, mut transactions) = (Vec::new(), Vec::new(), Vec::new());
             for (number, remembered) in remembered {
-                match *remembered {
-                    Remembered::Done => answers.push((*number, None)),
-                    Remembered::Appended { first, count, seq } => appends.push((*number, first, count, seq)),
+                let number = *number;
+                match remembered {
+                    Remembered::Done => answers.push((number, None)),
+                    Remembered::Appended { first, count, seq } => {
+                        appends.push((number, *first, *count, *seq))
+                    }
+                    Remembered::Transacted { seq, appended } => {
+                        let (seq, appended) = (*seq, appended.to_vec());
+                        transactions.push(SnapshotItem::Transacted { producer, number, seq, appended });
+                    }
                 }
             }
             items.push(SnapshotItem::Answered { producer, answers });
             if !appends.is_empty() {
                 items.push(SnapshotItem::Acknowledged { producer, appends });
             }
+            items.append(&mut transactions);
         }
         self.channels.iter().for_each(|(log, channel)| channel.add_items(*log, &mut items));
         let retired: Vec<_> = self.retired.iter().collect();
@@ -182,6 +190,11 @@ impl Restoring {
                         (number, Remembered::Appended { first, count, seq })
                     }),
                 );
+            }
+            SnapshotItem::Transacted { producer, number, seq, appended } => {
+                let session = state.sessions.get_mut(&producer).ok_or(BadSnapshot("answers of nobody"))?;
+                let appended = appended.into();
+                session.remembered.insert(number, Remembered::Transacted { seq, appended });
             }
             SnapshotItem::Channel { log, name, head, elements, digest, stopped } => {
                 let channel =

@@ -9,6 +9,7 @@ use super::task::{Phase, Turn};
 use super::tasks::Tasks;
 use crate::protocol::cursor::CursorName;
 use crate::protocol::session::{FunctionOffer, SessionKind};
+use crate::protocol::transaction::AppendedPart;
 use crate::protocol::{
     ChannelName, Digest, LogId, Producer, Seq, SessionId, TaskId, TaskKey, TaskMap, TaskSet,
 };
@@ -122,7 +123,7 @@ pub struct Session {
 }
 
 /// What a command brought, as far as it cannot be seen from the rest of the state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Remembered {
     /// It was done.
     Done,
@@ -134,6 +135,13 @@ pub enum Remembered {
         count: u32,
         /// Their commit.
         seq: Seq,
+    },
+    /// It was a transaction.
+    Transacted {
+        /// Its commit.
+        seq: Seq,
+        /// Where what it appended is, in order of the logs.
+        appended: Box<[AppendedPart]>,
     },
 }
 

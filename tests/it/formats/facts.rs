@@ -6,6 +6,7 @@ use headwater::protocol::event::{Appended, Origin, Receipt, TaskResult};
 use headwater::protocol::result::{LossReason, StoredResult};
 use headwater::protocol::session::{EndReason, SessionKind};
 use headwater::protocol::task::{Argument, ErrorKind, TaskOptions};
+use headwater::protocol::transaction::AppendedPart;
 use headwater::protocol::{
     AttemptNumber, ChannelEvent, ChannelName, Codec, Digest, Element, Epoch, LogId, Payload, Producer, Seq,
     SessionId, Submission, TaskError, TaskEvent, TaskId, TaskKey,
@@ -126,6 +127,10 @@ pub fn task_events(lines: &mut Lines) {
             pin_ms: 60_000,
         },
         CursorDeleted = TaskEvent::CursorDeleted { origin: ORIGIN, log: LogId(7), name: cursor() },
+        Transacted = TaskEvent::Transacted {
+            origin: ORIGIN,
+            appended: vec![AppendedPart { log: LogId(7), first: 300, count: 2 }],
+        },
     });
 }
 

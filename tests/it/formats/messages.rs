@@ -15,6 +15,7 @@ use headwater::protocol::session::{
 };
 use headwater::protocol::start::{RecoveryProgress, Regress, Seen, Start};
 use headwater::protocol::task::{TaskInfo, TaskStatus};
+use headwater::protocol::transaction::{AppendedPart, Part, Transaction};
 use headwater::protocol::{
     Digest, Element, Epoch, Headers, LogId, Outcome, Producer, Seq, SessionId, StartId, TaskId,
 };
@@ -195,6 +196,10 @@ fn of_clients(lines: &mut Lines) {
         Delete = Command::Delete { log: LOG },
         SetCursor = Command::SetCursor(CursorMove { log: LOG, name: cursor(), offset: 300, from: Some(200), pin_ms: 60_000 }),
         DeleteCursor = Command::DeleteCursor { log: LOG, name: cursor() },
+        Transact = Command::Transact(Transaction {
+            appends: vec![Part { log: LOG, elements: vec![Element::Value(payload())].into(), expect: Some(300) }],
+            cursors: vec![CursorMove { log: LOG, name: cursor(), offset: 300, from: Some(200), pin_ms: 60_000 }],
+        }),
     });
     let headed = [("unit", "°C")].into_iter().collect();
     let elements =
@@ -272,6 +277,11 @@ fn of_the_server(lines: &mut Lines) {
             holds_back: true,
         }]),
         Subscribers = Answer::Subscribers(300),
+        Transacted = Answer::Transacted {
+            seq: Seq(1001),
+            epoch: Epoch(4),
+            appended: vec![AppendedPart { log: LOG, first: 300, count: 2 }],
+        },
     });
     variants!(lines, Outcome {
         Finished = Outcome::Finished(payload()),

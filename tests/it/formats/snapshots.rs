@@ -4,6 +4,7 @@ use headwater::log::{Log, SledLog, SledOptions};
 use headwater::protocol::session::{EndReason, FunctionOffer, SessionKind};
 use headwater::protocol::snapshot::{CallItem, KeptFrom, Mark, PhaseItem, SnapshotItem, TaskItem};
 use headwater::protocol::task::{Argument, ErrorKind, TaskError, TaskOptions};
+use headwater::protocol::transaction::AppendedPart;
 use headwater::protocol::{
     AttemptNumber, ChannelName, Digest, LogId, Payload, Producer, Seq, SessionId, TaskId, TaskKey,
 };
@@ -75,6 +76,12 @@ fn snapshots_are_stored_as_version_5_does() {
         Futures = SnapshotItem::Futures(LogId(7), vec![(65, TASK)]),
         Cursor = SnapshotItem::Cursor { log: LogId(7), name: cursor(), offset: 300, pin_ms: 60_000 },
         Acknowledged = SnapshotItem::Acknowledged { producer: PRODUCER, appends: vec![(3, 300, 4, Seq(1001))] },
+        Transacted = SnapshotItem::Transacted {
+            producer: PRODUCER,
+            number: 3,
+            seq: Seq(1001),
+            appended: vec![AppendedPart { log: LogId(7), first: 300, count: 2 }],
+        },
     });
     variants!(lines, PhaseItem {
         Pending = PhaseItem::Pending(call()),

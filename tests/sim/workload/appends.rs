@@ -14,15 +14,20 @@ pub(super) fn some_headers(rng: &mut Rng) -> Headers {
 
 impl Client {
     pub(super) fn append_values(&mut self, rng: &mut Rng, log: LogId) {
+        let elements = self.some_values(rng);
+        let expect = self.some_offset(rng, log);
+        self.append(log, elements, expect);
+    }
+
+    /// Values that are like no others.
+    pub(super) fn some_values(&mut self, rng: &mut Rng) -> Vec<(Headers, Element)> {
         let count = rng.usize(1..4);
-        let elements = (0..count).map(|_| {
+        let values = (0..count).map(|_| {
             self.values += 1;
             let payload = Payload::raw([&self.session.0[..], &self.values.to_be_bytes()].concat());
             (some_headers(rng), Element::Value(payload))
         });
-        let elements = elements.collect();
-        let expect = self.some_offset(rng, log);
-        self.append(log, elements, expect);
+        values.collect()
     }
 
     /// What an append expects, if it does: behind its own last append as a rule, where others may have written since.
@@ -69,14 +74,9 @@ impl Client {
         match answer {
             Ok(Answer::Appended { first, count, seq, epoch }) => {
                 assert_eq!(count as usize, elements.len());
-                self.acked.insert(log, first + u64::from(count));
                 shadow.commits.insert((log, first), (seq, epoch));
                 shadow.expected.extend(expected.map(|expected| (log, expected, first)));
-                shadow.order.entry((self.session, log)).or_default().extend(values);
-                for (offset, (headers, element)) in (first..).zip(&elements) {
-                    let before = shadow.acked.insert((log, offset), (mark(element), headers.clone()));
-                    assert_eq!(before, None, "offset {offset} of log {log} was given twice");
-                }
+                self.acknowledged(log, first, &elements, shadow);
             }
             Err(Rejection::Conflict { expected: named, head, .. }) => {
                 assert_eq!(Some(named), expected, "what it did not expect");
@@ -90,6 +90,24 @@ impl Client {
             }
             Err(refused) if is_of_room(&refused) => shadow.refused.extend(values),
             other => panic!("an append was answered with {other:?}"),
+        }
+    }
+
+    /// These elements are in the log, from this offset on.
+    pub(super) fn acknowledged(
+        &mut self,
+        log: LogId,
+        first: u64,
+        elements: &[(Headers, Element)],
+        shadow: &mut Shadow,
+    ) {
+        self.acked.insert(log, first + elements.len() as u64);
+        let values = elements.iter().filter(|(_, element)| matches!(element, Element::Value(_)));
+        let marks = values.map(|(_, element)| mark(element));
+        shadow.order.entry((self.session, log)).or_default().extend(marks);
+        for (offset, (headers, element)) in (first..).zip(elements) {
+            let before = shadow.acked.insert((log, offset), (mark(element), headers.clone()));
+            assert_eq!(before, None, "offset {offset} of log {log} was given twice");
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::server::SETTINGS;
 use crate::shadow::mark;
 use crate::stores::described;
 use crate::workers::{COUNT_TO, result};
-use crate::{progress, retention, transcript};
+use crate::{progress, retention, transactions, transcript};
 
 impl World {
     /// Reads all logs as anyone could, and holds them against what clients were told.
@@ -23,6 +23,7 @@ impl World {
         let state = self.state().expect("it runs").clone();
         self.audit_outcomes(&state);
         progress::audit(&self.log, &state);
+        transactions::audit(&self.log, &self.shadow);
         for (log, channel) in &state.channels {
             let records = self.records_of(*log);
             let appended = records.iter().filter_map(ChannelEvent::appended);

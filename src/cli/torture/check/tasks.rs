@@ -174,6 +174,7 @@ impl TasksCheck {
             TaskEvent::ChannelCreated { .. }
             | TaskEvent::CursorSet { .. }
             | TaskEvent::CursorDeleted { .. }
+            | TaskEvent::Transacted { .. }
             | TaskEvent::Held { .. }
             | TaskEvent::Released { .. } => {}
         }

@@ -12,6 +12,7 @@ mod report;
 mod retire;
 mod session;
 mod submit;
+mod transact;
 
 pub(super) use report::undeliverable;
 pub(super) use retire::Retirement;
@@ -70,6 +71,7 @@ pub(super) fn command(state: &State, facts: &LogFacts, origin: Origin, command: 
         Command::Delete { log } => channel::delete(state, origin, log),
         Command::SetCursor(to) => cursor::set(state, origin, to),
         Command::DeleteCursor { log, name } => cursor::delete(state, origin, log, name),
+        Command::Transact(transaction) => transact::decide(state, facts, origin, transaction),
         Command::Finish { task, attempt, result } => {
             report::finish(state, origin.producer, task, attempt, result)
         }
@@ -108,6 +110,7 @@ fn check_order(session: &Session, origin: Origin, command: &Command) -> Result<(
             | Command::Retain { .. }
             | Command::Delete { .. }
             | Command::SetCursor(_)
+            | Command::Transact(_)
     );
     match session.remembered.last_key_value() {
         Some((last, _)) if is_remembered && *last > origin.number => Err(Rejection::Invalid(format!(
@@ -141,9 +144,17 @@ fn first_answer(
             let epoch = facts.starts.epoch_of(*seq);
             Answer::Appended { first: *first, count: *count, seq: *seq, epoch }
         }
+        (Remembered::Transacted { seq, appended }, Command::Transact(_)) => {
+            Answer::Transacted { seq: *seq, epoch: facts.starts.epoch_of(*seq), appended: appended.to_vec() }
+        }
         (Remembered::Done, Command::Submit(_)) => Answer::Submitted,
         (Remembered::Done, Command::Release { .. }) => Answer::Released,
-        (Remembered::Done, Command::OpenChannel { name } | Command::CreateChannel { name, .. }) => {
+        (Remembered::Done, Command::OpenChannel { name }) => match query::channel(state, name) {
+            Ok(info) => Answer::Channel(info),
+            // It was deleted since: who wants it open wants it made again.
+            Err(_) => return Ok(None),
+        },
+        (Remembered::Done, Command::CreateChannel { name, .. }) => {
             Answer::Channel(query::channel(state, name)?)
         }
         (
