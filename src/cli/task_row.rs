@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::row::{Row, Stored};
 use crate::protocol::event::{Receipt, TaskResult};
+use crate::protocol::group::{DeadLetters, GroupOptions, Stretch};
 use crate::protocol::session::SessionKind;
 use crate::protocol::task::{Argument, Submission};
 use crate::protocol::transaction::AppendedPart;
@@ -82,6 +83,28 @@ impl Names {
                 });
                 let parts = Value::Array(parts.collect());
                 row.details = details([("session", json!(origin.producer)), ("appended", parts)]);
+            }
+            TaskEvent::GroupCreated { log, name, options, next, .. } => {
+                row.details = details([("log", json!(log)), ("group", json!(name)), ("next", json!(next))]);
+                row.details.extend(of_group(options));
+            }
+            TaskEvent::GroupChanged { group, options, .. } => {
+                row.details = details([("group", json!(group))]);
+                row.details.extend(of_group(options));
+            }
+            TaskEvent::GroupDeleted { group, .. } => row.details = details([("group", json!(group))]),
+            TaskEvent::Leased { group, member, elements } => {
+                let place = [("group", json!(group)), ("session", json!(member))];
+                row.details = details(place);
+                row.details.insert("elements".to_owned(), of_stretches(elements));
+            }
+            TaskEvent::Acknowledged { origin, of } => {
+                row.details = details([("group", json!(of.group)), ("session", json!(origin.producer))]);
+                row.details.insert("elements".to_owned(), of_stretches(&of.elements));
+            }
+            TaskEvent::LeaseEnded { of, why, .. } => {
+                row.details = details([("group", json!(of.group)), ("because", json!(why.to_string()))]);
+                row.details.insert("elements".to_owned(), of_stretches(&of.elements));
             }
             TaskEvent::SessionEnded { producer, reason } => {
                 row.details = details([("session", json!(producer)), ("because", json!(reason.to_string()))]);
@@ -189,6 +212,12 @@ pub fn task_of(event: &TaskEvent) -> Option<TaskId> {
         | TaskEvent::CursorSet { .. }
         | TaskEvent::CursorDeleted { .. }
         | TaskEvent::Transacted { .. }
+        | TaskEvent::GroupCreated { .. }
+        | TaskEvent::GroupChanged { .. }
+        | TaskEvent::GroupDeleted { .. }
+        | TaskEvent::Leased { .. }
+        | TaskEvent::Acknowledged { .. }
+        | TaskEvent::LeaseEnded { .. }
         | TaskEvent::Released { .. } => None,
     }
 }
@@ -219,7 +248,29 @@ fn kind(event: &TaskEvent) -> &'static str {
         TaskEvent::CursorSet { .. } => "cursor_set",
         TaskEvent::CursorDeleted { .. } => "cursor_deleted",
         TaskEvent::Transacted { .. } => "transacted",
+        TaskEvent::GroupCreated { .. } => "group_created",
+        TaskEvent::GroupChanged { .. } => "group_changed",
+        TaskEvent::GroupDeleted { .. } => "group_deleted",
+        TaskEvent::Leased { .. } => "leased",
+        TaskEvent::Acknowledged { .. } => "acknowledged",
+        TaskEvent::LeaseEnded { .. } => "lease_ended",
     }
+}
+
+/// How a group leases, by name.
+fn of_group(options: &GroupOptions) -> Map<String, Value> {
+    let mut all = details([("lease_ms", json!(options.lease_ms))]);
+    if let Some(DeadLetters { channel, attempts_max }) = &options.dead_letters {
+        all.insert("dead_letters".to_owned(), json!({ "channel": channel, "attempts_max": attempts_max }));
+    }
+    all.extend((options.pin_ms > 0).then(|| ("pin_ms".to_owned(), json!(options.pin_ms))));
+    all
+}
+
+/// Stretches of elements as the indexes of their first and last.
+fn of_stretches(elements: &[Stretch]) -> Value {
+    let ends = elements.iter().map(|(first, count)| json!([first, first + u64::from(*count) - 1]));
+    Value::Array(ends.collect())
 }
 
 /// A receipt's fields, by name.

@@ -26,11 +26,13 @@
 
 mod batch;
 mod channel;
+mod group;
 mod keeping;
 mod transaction;
 
 pub use batch::AppendBatch;
 pub use channel::{Channel, Element, Ended, Nth, Reading, View};
+pub use group::{Delivery, Group, Member};
 pub use keeping::Cursor;
 pub use transaction::Transaction;
 

@@ -1,17 +1,19 @@
 //! Appends to several channels and moves of cursors, in one commit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::ack::Ack;
 use super::batch::AppendBatch;
 use super::channel::Channel;
+use super::delivery::Delivery;
 use super::error::{Error, Result};
 use super::future::TaskFuture;
 use super::handle::{Client, wrong_answer};
 use super::keeping::Cursor;
 use crate::protocol::command::{Answer, Command};
 use crate::protocol::cursor::CursorMove;
+use crate::protocol::group::{OfGroup, indexes, stretches};
 use crate::protocol::transaction::{self, AppendedPart, Part};
 use crate::protocol::{Elements, Epoch, LogId, Seq};
 
@@ -44,6 +46,7 @@ pub struct Transaction {
     client: Client,
     appends: BTreeMap<LogId, (Elements, Option<u64>)>,
     cursors: Vec<CursorMove>,
+    acknowledges: Vec<OfGroup>,
     error: Option<Error>,
 }
 
@@ -61,8 +64,8 @@ pub struct Committed {
 impl Client {
     /// To append to several channels and to move cursors, all in one commit or nothing of it.
     pub fn transaction(&self) -> Transaction {
-        let (appends, cursors, error) = Default::default();
-        Transaction { client: self.clone(), appends, cursors, error }
+        let (appends, cursors, acknowledges, error) = Default::default();
+        Transaction { client: self.clone(), appends, cursors, acknowledges, error }
     }
 }
 
@@ -105,6 +108,20 @@ impl Transaction {
         self
     }
 
+    /// Says that an element which is leased to this client is done with: see [`Delivery::done`]. When its lease was over,
+    /// nothing of the transaction is done.
+    pub fn done<T>(mut self, delivery: &Delivery<T>) -> Self {
+        let OfGroup { group, elements } = delivery.of();
+        match self.acknowledges.iter_mut().find(|of| of.group == group) {
+            Some(of) => {
+                let all: BTreeSet<u64> = indexes(&of.elements).chain(indexes(&elements)).collect();
+                of.elements = stretches(all);
+            }
+            None => self.acknowledges.push(OfGroup { group, elements }),
+        }
+        self
+    }
+
     /// Does all of it or nothing. It is durable when this returns. The scheduler does it once, however often the
     /// connection is lost meanwhile; a program that is killed before it returns learns from the cursors whether it was
     /// done.
@@ -115,12 +132,12 @@ impl Transaction {
     /// nothing to do or does something twice. [`Error::TooLarge`] for one over its bounds: all of its elements together
     /// may be as many and as large as those of one append. [`Error::Encode`] for a value of a batch.
     pub async fn commit(self) -> Result<Committed> {
-        let Transaction { client, appends, cursors, error } = self;
+        let Transaction { client, appends, cursors, acknowledges, error } = self;
         if let Some(error) = error {
             return Err(error);
         }
         let appends = appends.into_iter().map(|(log, (elements, expect))| Part { log, elements, expect });
-        let transaction = transaction::Transaction { appends: appends.collect(), cursors };
+        let transaction = transaction::Transaction { appends: appends.collect(), cursors, acknowledges };
         match client.connection().command(Command::Transact(transaction)).await? {
             Answer::Transacted { seq, epoch, appended } => Ok(Committed { seq, epoch, appended }),
             _ => Err(wrong_answer("a transaction")),

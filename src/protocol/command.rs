@@ -8,6 +8,7 @@ use super::cursor::{CursorInfo, CursorMove, CursorName};
 use super::digest::Digest;
 use super::elements::Elements;
 use super::event::Receipt;
+use super::group::{GroupId, GroupInfo, GroupName, GroupOptions, OfGroup};
 use super::ids::{AttemptNumber, Epoch, LogId, Producer, Seq, TaskId, TaskKey};
 use super::payload::Payload;
 pub use super::rejection::Rejection;
@@ -179,6 +180,46 @@ pub enum Command {
     },
     /// Append to several channels and move cursors, all in one commit or nothing. Answer: [`Answer::Transacted`].
     Transact(Transaction),
+    /// Find this group of a channel, or make it. Answer: [`Answer::Group`].
+    OpenGroup {
+        /// The channel's log.
+        log: LogId,
+        /// Its name.
+        name: GroupName,
+        /// How it is to lease from now on; `None` as it does, or as usual.
+        options: Option<GroupOptions>,
+        /// Where one that is made begins: behind all elements that there are, and not with the first that is kept.
+        from_end: bool,
+    },
+    /// Lease elements of a group to this session, from now on and on this connection: so many at a time. What is leased to
+    /// it already is told once more. Answer: [`Answer::Reported`].
+    Join {
+        /// The group.
+        group: GroupId,
+        /// How many at a time: from 1 to [`LEASED_PER_MEMBER_MAX`](super::limits::LEASED_PER_MEMBER_MAX).
+        window: u32,
+    },
+    /// Lease nothing more of a group to this session; what is leased to it is given back. Answer: [`Answer::Reported`].
+    Leave {
+        /// The group.
+        group: GroupId,
+    },
+    /// Elements that are leased to this session are done with, all or none. Answer: [`Answer::Reported`].
+    Acknowledge(OfGroup),
+    /// Elements that are leased to this session are to be leased again, to any member, all or none. Answer:
+    /// [`Answer::Reported`].
+    GiveBack(OfGroup),
+    /// Let the leases of these elements begin anew; what is not leased to this session does not matter. A member whose
+    /// lease was over, and who has said nothing since, is leased nothing: this, of no elements, says that it goes on.
+    /// Answer: [`Answer::Reported`].
+    Extend(OfGroup),
+    /// Forget a group. Answer: [`Answer::Deleted`]; also when it is not there.
+    DeleteGroup {
+        /// The channel's log.
+        log: LogId,
+        /// Its name.
+        name: GroupName,
+    },
 }
 
 /// How elements are appended, where it is not as usual.
@@ -290,6 +331,14 @@ pub enum Query {
         /// The channel's log.
         log: LogId,
     },
+    /// The groups of a channel, by name; at most [`LISTING_ROWS_MAX`](super::limits::LISTING_ROWS_MAX). Answer:
+    /// [`Answer::Groups`].
+    Groups {
+        /// The channel's log.
+        log: LogId,
+        /// Only names after this one.
+        after: Option<GroupName>,
+    },
 }
 
 /// What a command or a query brings.
@@ -367,6 +416,10 @@ pub enum Answer {
         /// Where what it appended is, in order of the logs.
         appended: Vec<AppendedPart>,
     },
+    /// A group.
+    Group(GroupInfo),
+    /// Groups.
+    Groups(Vec<GroupInfo>),
 }
 
 /// What is stored at a moment.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::channel::{ChannelName, Element, Progress, Retention, TrimCause};
 use super::cursor::CursorName;
 use super::digest::Digest;
+use super::group::{GroupId, GroupName, GroupOptions, LeaseEnd, OfGroup, Stretch};
 use super::headers::Headers;
 use super::ids::{AttemptNumber, Epoch, LogId, Producer, Seq, SessionId, TaskId};
 use super::payload::Payload;
@@ -221,6 +222,60 @@ pub enum TaskEvent {
         origin: Origin,
         /// Where what it appended is, in order of the logs.
         appended: Vec<AppendedPart>,
+    },
+    /// A group was made. It is known by the offset of this.
+    GroupCreated {
+        /// Who asked for it.
+        origin: Origin,
+        /// The channel's log.
+        log: LogId,
+        /// Its name.
+        name: GroupName,
+        /// How it leases.
+        options: GroupOptions,
+        /// The index of the first element that it leases.
+        next: u64,
+    },
+    /// From here on a group leases otherwise.
+    GroupChanged {
+        /// Who asked for it.
+        origin: Origin,
+        /// Which group.
+        group: GroupId,
+        /// How it leases.
+        options: GroupOptions,
+    },
+    /// A group is no more.
+    GroupDeleted {
+        /// Who asked for it, or for the end of its channel.
+        origin: Origin,
+        /// Which group.
+        group: GroupId,
+    },
+    /// Elements were leased to a member.
+    Leased {
+        /// The group.
+        group: GroupId,
+        /// The member's session.
+        member: Producer,
+        /// They.
+        elements: Vec<Stretch>,
+    },
+    /// The member to whom they were leased is done with these elements.
+    Acknowledged {
+        /// Who: the member.
+        origin: Origin,
+        /// They.
+        of: OfGroup,
+    },
+    /// These elements are leased no longer, and not done with.
+    LeaseEnded {
+        /// Who asked for it, if somebody has.
+        origin: Option<Origin>,
+        /// They.
+        of: OfGroup,
+        /// Why.
+        why: LeaseEnd,
     },
 }
 

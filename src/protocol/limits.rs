@@ -88,6 +88,21 @@ pub const CURSORS_PER_CHANNEL_MAX: usize = 1024;
 /// Longest time for which a cursor may keep elements after it was set, in ms: 30 days.
 pub const PIN_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
 
+/// Most groups of a channel: 1,024. Each append looks at all of them.
+pub const GROUPS_PER_CHANNEL_MAX: usize = 1024;
+
+/// Shortest lease of an element: 100 ms, some round trips on a busy machine.
+pub const LEASE_MS_MIN: u64 = 100;
+
+/// Longest lease of an element: a day. What takes longer extends it.
+pub const LEASE_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+
+/// Most elements that are leased to a member at a time: 4,096, as many as one append brings.
+pub const LEASED_PER_MEMBER_MAX: u32 = 4096;
+
+/// Most members that are shown of a group: 100.
+pub const MEMBERS_SHOWN_MAX: usize = 100;
+
 /// Most slots of one worker.
 pub const SLOTS_PER_WORKER_MAX: u32 = 65_536;
 

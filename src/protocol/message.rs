@@ -10,6 +10,7 @@ use super::TimeMs;
 use super::channel::ChannelName;
 use super::command::{Answer, Command, Query, Rejection};
 use super::frame::{self, PREAMBLE_BYTES};
+use super::group::{GroupEnd, GroupId, Leased};
 use super::ids::{AttemptNumber, LogId, Seq, SessionId, TaskId, TaskKey};
 use super::payload::Payload;
 use super::result::Located;
@@ -189,6 +190,20 @@ pub enum ServerMessage {
     },
     /// To a worker: keep a copy of this result, too. Answered with [`Command::Copied`] or [`Command::Lack`].
     Copy(Located),
+    /// To a member of a group: these elements are leased to it, for as long as the group says.
+    Leased {
+        /// The group.
+        group: GroupId,
+        /// They.
+        leased: Leased,
+    },
+    /// To a member of a group: it is leased nothing more.
+    GroupEnded {
+        /// The group.
+        group: GroupId,
+        /// Why.
+        why: GroupEnd,
+    },
 }
 
 /// An attempt for a worker.

@@ -18,6 +18,7 @@ pub mod digest;
 pub mod elements;
 pub mod event;
 pub mod frame;
+pub mod group;
 pub mod headers;
 pub mod ids;
 pub mod limits;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::channel::ChannelName;
 use super::cursor::CursorName;
+use super::group::{GroupId, GroupName};
 use super::ids::{AttemptNumber, TaskId};
 use super::limits::TooLarge;
 use super::session::EndReason;
@@ -119,6 +120,19 @@ pub enum Rejection {
         expected: u64,
         /// The head: the offset of the next record.
         head: u64,
+    },
+    /// There is no such group.
+    #[error("there is no group {0} any more: `headwater channel group list` shows those there are")]
+    UnknownGroup(GroupId),
+    /// An element is not leased to this session, or not any more.
+    #[error(
+        "element {index} is not leased to this member of group `{group}` any more: it was done with, or its lease was over and it goes to another"
+    )]
+    LeaseOver {
+        /// The group.
+        group: GroupName,
+        /// The element's index.
+        index: u64,
     },
 }
 

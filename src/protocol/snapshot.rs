@@ -11,6 +11,7 @@ use super::TimeMs;
 use super::channel::{ChannelName, Retention};
 use super::cursor::CursorName;
 use super::digest::Digest;
+use super::group::{GroupId, GroupName, GroupOptions};
 use super::ids::{AttemptNumber, LogId, Producer, Seq, SessionId, TaskId, TaskKey};
 use super::payload::Payload;
 use super::result::StoredResult;
@@ -141,6 +142,25 @@ pub enum SnapshotItem {
         /// Where what it appended is.
         appended: Vec<AppendedPart>,
     },
+    /// A group of a channel that came before.
+    Group {
+        /// Which.
+        id: GroupId,
+        /// The channel's log.
+        log: LogId,
+        /// Its name.
+        name: GroupName,
+        /// How it leases.
+        options: GroupOptions,
+        /// The index of the first element that was never leased.
+        next: u64,
+    },
+    /// Elements of a group that are leased, by index: to which session, and how often they were. At most
+    /// [`TASKS_PER_ITEM_MAX`] to an item.
+    Leased(GroupId, Vec<(u64, Producer, u32)>),
+    /// Elements of a group that wait to be leased again, by index, and how often they were. At most
+    /// [`TASKS_PER_ITEM_MAX`] to an item.
+    Waiting(GroupId, Vec<(u64, u32)>),
 }
 
 /// A place in a channel: what is before it is kept no longer.

@@ -1,11 +1,13 @@
 //! Transactions: appends to several channels and moves of cursors, in one commit.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::cursor::CursorMove;
 use super::elements::Elements;
+use super::group::OfGroup;
 use super::ids::LogId;
 use super::limits::{APPEND_BYTES_MAX, ELEMENTS_PER_APPEND_MAX, TRANSACTION_CHANNELS_MAX, TooLarge};
 use super::rejection::Rejection;
@@ -17,6 +19,8 @@ pub struct Transaction {
     pub appends: Vec<Part>,
     /// How cursors are moved, one of each channel.
     pub cursors: Vec<CursorMove>,
+    /// Elements that are leased to this session and done with, of each group once.
+    pub acknowledges: Vec<OfGroup>,
 }
 
 /// What a transaction appends to one channel.
@@ -44,7 +48,7 @@ pub struct AppendedPart {
 impl Transaction {
     /// Whether it does nothing.
     pub fn is_empty(&self) -> bool {
-        self.appends.is_empty() && self.cursors.is_empty()
+        self.appends.is_empty() && self.cursors.is_empty() && self.acknowledges.is_empty()
     }
 
     /// Checks its bounds: how many channels, and how much for all of them together, which is no more than for one append.
@@ -59,21 +63,25 @@ impl Transaction {
             return Err(Rejection::Invalid(why.to_owned()));
         }
         let hint = "do it in several transactions";
-        let channels = self.appends.len().max(self.cursors.len());
+        let channels = self.appends.len().max(self.cursors.len()).max(self.acknowledges.len());
         TooLarge::check("the number of channels", channels, TRANSACTION_CHANNELS_MAX, hint)?;
         let elements = self.appends.iter().map(|part| part.elements.len()).sum();
         TooLarge::check("the number of elements", elements, ELEMENTS_PER_APPEND_MAX, hint)?;
         let bytes = self.appends.iter().map(|part| part.elements.content_bytes()).sum();
         TooLarge::check("all values together", bytes, APPEND_BYTES_MAX, hint)?;
         check_once("appends to a channel once", self.appends.iter().map(|part| part.log))?;
-        check_once("moves one cursor of a channel", self.cursors.iter().map(|to| to.log))
+        check_once("moves one cursor of a channel", self.cursors.iter().map(|to| to.log))?;
+        check_once("acknowledges of a group once", self.acknowledges.iter().map(|of| of.group))
     }
 }
 
-fn check_once(what: &str, mut logs: impl Iterator<Item = LogId>) -> Result<(), Rejection> {
+fn check_once<T: Ord + Copy + fmt::Display>(
+    what: &str,
+    mut all: impl Iterator<Item = T>,
+) -> Result<(), Rejection> {
     let mut seen = BTreeSet::new();
-    match logs.find(|log| !seen.insert(*log)) {
-        Some(log) => Err(Rejection::Invalid(format!("a transaction {what}: not so of log {log}"))),
+    match all.find(|one| !seen.insert(*one)) {
+        Some(one) => Err(Rejection::Invalid(format!("a transaction {what}: not so of {one}"))),
         None => Ok(()),
     }
 }
@@ -95,7 +103,7 @@ mod tests {
     }
 
     fn told(appends: Vec<Part>, cursors: Vec<CursorMove>) -> String {
-        Transaction { appends, cursors }
+        Transaction { appends, cursors, acknowledges: vec![] }
             .check()
             .map_or_else(|error| error.to_string(), |()| "fine".to_owned())
     }
@@ -130,8 +138,7 @@ mod tests {
     fn nothing_is_done_twice() {
         assert!(told(vec![part(1, 1, 1), part(1, 1, 1)], vec![]).contains("appends to a channel once"));
         assert!(
-            told(vec![], vec![to(2, "a"), to(2, "b")])
-                .contains("moves one cursor of a channel: not so of log 2")
+            told(vec![], vec![to(2, "a"), to(2, "b")]).contains("moves one cursor of a channel: not so of 2")
         );
     }
 }

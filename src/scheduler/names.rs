@@ -83,7 +83,10 @@ fn of_snapshot(log: &dyn Log, at: Seq) -> Result<(Names, u64), Error> {
                 | SnapshotItem::Runs { .. }
                 | SnapshotItem::Futures { .. }
                 | SnapshotItem::Cursor { .. }
-                | SnapshotItem::Transacted { .. } => {}
+                | SnapshotItem::Transacted { .. }
+                | SnapshotItem::Group { .. }
+                | SnapshotItem::Leased(..)
+                | SnapshotItem::Waiting(..) => {}
                 SnapshotItem::Channel { log, name, .. } => drop(names.insert(name, log)),
                 SnapshotItem::Function(_)
                 | SnapshotItem::Task(_)

@@ -7,6 +7,7 @@ mod engines;
 mod faults;
 mod flush;
 mod formats;
+mod groups;
 mod log_reader;
 mod memory;
 mod reading;

@@ -7,6 +7,7 @@
 
 mod appends;
 mod damage;
+mod groups;
 mod large;
 mod lineage;
 mod network;

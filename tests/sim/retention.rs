@@ -1,9 +1,12 @@
 //! Holds what channels keep against the records that say why: nothing goes that no bound and nobody asked for, and nothing
 //! stays that is over a bound.
 
+use std::collections::BTreeSet;
+
 use headwater::log::{Log, Memory};
 use headwater::protocol::channel::{Retention, TrimCause};
 use headwater::protocol::command::Command;
+use headwater::protocol::group::GroupId;
 use headwater::protocol::{ChannelEvent, Element, LogId, TaskEvent, TimeMs};
 use headwater::scheduler::core::Channel;
 
@@ -92,15 +95,29 @@ pub fn audit(log: &Memory, id: LogId, channel: &Channel) {
     assert_eq!((kept.offset, kept.index), first, "where log {id} begins");
 }
 
-/// Whether a cursor ever held back what it had not passed.
+/// Whether a cursor or a group ever held back what it had not passed.
 fn was_pinned(log: &Memory, id: LogId) -> bool {
-    let batches = log.read(LogId::TASKS, 0, usize::MAX).expect("the log can be read");
-    batches.iter().any(|batch| {
-        batch.records::<TaskEvent>().any(|record| {
-            let (_, event) = record.expect("records decode");
-            matches!(event, TaskEvent::CursorSet { log, pin_ms: 1.., .. } if log == id)
-        })
-    })
+    let mut groups = BTreeSet::new();
+    for batch in log.read(LogId::TASKS, 0, usize::MAX).expect("the log can be read") {
+        for record in batch.records::<TaskEvent>() {
+            let (offset, event) = record.expect("records decode");
+            let is_pinned = match event {
+                TaskEvent::CursorSet { log, pin_ms, .. } => log == id && pin_ms > 0,
+                TaskEvent::GroupCreated { log, options, .. } if log == id => {
+                    groups.insert(GroupId(offset));
+                    options.pin_ms > 0
+                }
+                TaskEvent::GroupChanged { group, options, .. } => {
+                    groups.contains(&group) && options.pin_ms > 0
+                }
+                _ => false,
+            };
+            if is_pinned {
+                return true;
+            }
+        }
+    }
+    false
 }
 
 #[test]

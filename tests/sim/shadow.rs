@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use headwater::protocol::group::GroupId;
 use headwater::protocol::{ChannelEvent, Element, Epoch, Headers, LogId, Outcome, Seq, SessionId, TaskId};
 
 /// What an element is known by in the shadow: the payload of a value, the task of a future.
@@ -30,6 +31,8 @@ pub struct Shadow {
     pub conflicts: Vec<(LogId, u64, u64)>,
     /// Where cursors were moved from by transactions, by commit, log, and where they were moved to.
     pub moved: BTreeMap<(Seq, LogId, u64), u64>,
+    /// Elements of groups that were said to be done with, and acknowledged.
+    pub consumed: BTreeSet<(GroupId, u64)>,
     /// Tasks of nobody else's that were refused: the same.
     pub refused_tasks: BTreeSet<TaskId>,
     /// The marks of values in the order in which each session appended them to each log.

@@ -75,7 +75,7 @@ fn to(log: u32, from: u64, offset: u64) -> CursorMove {
 }
 
 fn transact(appends: Vec<Part>, cursors: Vec<CursorMove>) -> Command {
-    Command::Transact(Transaction { appends, cursors })
+    Command::Transact(Transaction { appends, cursors, acknowledges: vec![] })
 }
 
 /// A scene with a client on connection 1, and the channels `a` with a value and `b`.

@@ -99,6 +99,18 @@ fn task_event(state: &State, event: &TaskEvent) -> String {
         TaskEvent::Lost { task, worker, why } => format!("lost {} with {worker}: {why}", name(task)),
         TaskEvent::Reopened { task } => format!("reopened {}", name(task)),
         TaskEvent::CursorSet { log, name, offset, .. } => format!("cursor {name} of log {log} at {offset}"),
+        TaskEvent::GroupCreated { log, name, next, .. } => format!("group {name} of log {log} from {next}"),
+        TaskEvent::GroupChanged { group, options, .. } => {
+            format!("group {group} leases for {} ms", options.lease_ms)
+        }
+        TaskEvent::GroupDeleted { group, .. } => format!("no group {group}"),
+        TaskEvent::Leased { group, member, elements } => {
+            format!("group {group} leases {elements:?} to {member}")
+        }
+        TaskEvent::Acknowledged { of, .. } => format!("group {} is done with {:?}", of.group, of.elements),
+        TaskEvent::LeaseEnded { of, why, .. } => {
+            format!("group {} leases {:?} no more: {why}", of.group, of.elements)
+        }
         TaskEvent::Transacted { appended, .. } => transacted(appended),
         TaskEvent::CursorDeleted { log, name, .. } => format!("no cursor {name} of log {log}"),
         TaskEvent::Returned { task, attempt } => format!("returned {} attempt {attempt}", name(task)),
@@ -183,6 +195,13 @@ fn server_message(state: &State, message: &ServerMessage) -> String {
         ServerMessage::Abort { task: id, attempt } => format!("abort {} attempt {attempt}", task(state, *id)),
         ServerMessage::Free { task: id, attempt } => format!("free {} attempt {attempt}", task(state, *id)),
         ServerMessage::Copy(located) => format!("copy {}", located_at(located)),
+        ServerMessage::Leased { group, leased } => {
+            let runs = leased.runs.iter().map(|run| {
+                format!(" {} from {} at {}, attempt {}", run.count, run.index, run.offset, run.attempt)
+            });
+            format!("leased of {group}{}", runs.collect::<String>())
+        }
+        ServerMessage::GroupEnded { group, why } => format!("group {group} ended: {why:?}"),
         ServerMessage::Retire(Retire::Finish) => "retire".to_owned(),
         ServerMessage::Retire(Retire::HandOver) => "retire and hand over".to_owned(),
         other => format!("{other:?}"),

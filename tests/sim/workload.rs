@@ -1,6 +1,7 @@
 //! Clients that do what clients do, and remember what they were told in the shadow.
 
 mod appends;
+mod groups;
 mod keeping;
 mod transactions;
 
@@ -21,6 +22,7 @@ use headwater::protocol::{
 };
 
 use self::appends::some_headers;
+use self::groups::Groups;
 use crate::network::{Heard, Network, Wire};
 use crate::shadow::Shadow;
 use crate::stores::Stores;
@@ -83,6 +85,7 @@ pub struct Client {
     values: u64,
     /// Up to where its appends to each log were acknowledged.
     acked: BTreeMap<LogId, u64>,
+    groups: Groups,
     regress: Regressed,
     pub ended: bool,
 }
@@ -136,6 +139,7 @@ impl Client {
             caught_up: BTreeSet::new(),
             values: 0,
             acked: BTreeMap::new(),
+            groups: Groups::default(),
             regress: Regressed::No,
             ended: false,
         }
@@ -184,7 +188,8 @@ impl Client {
         match rng.u8(..100) {
             0..24 => self.append_values(rng, log),
             24..30 => self.transact(rng, log),
-            30..60 => self.submit(rng),
+            30..36 => self.consume(rng, log),
+            36..60 => self.submit(rng),
             60..75 => {
                 if let Some(key) = rng.choice(&self.held).cloned() {
                     let expect = self.some_offset(rng, log);
@@ -379,7 +384,12 @@ impl Client {
                 let (_, next) = self.reading.get_mut(&subscription).expect("it was subscribed");
                 assert!(next.is_none_or(|next| next == from), "it goes on at {from}, and has {next:?}");
             }
-            Delivery::Welcome { .. } => assert!(self.regress == Regressed::No, "it has seen what is gone"),
+            Delivery::Welcome { .. } => {
+                assert!(self.regress == Regressed::No, "it has seen what is gone");
+                self.join_again();
+            }
+            Delivery::Leased { group, leased } => self.was_leased(group, leased),
+            Delivery::GroupEnded { group, why } => self.group_ended(group, why),
             Delivery::Recovering { .. }
             | Delivery::Assign(_)
             | Delivery::Abort { .. }
@@ -426,6 +436,9 @@ impl Client {
                 }
                 other => panic!("a submission was answered with {other:?}"),
             }
+            return;
+        }
+        if self.group_answered(number, &answer, shadow) {
             return;
         }
         if let Some(transaction) = self.transactions.remove(&number) {

@@ -30,6 +30,9 @@ impl Known {
                 | SnapshotItem::Answered { .. }
                 | SnapshotItem::Acknowledged { .. }
                 | SnapshotItem::Transacted { .. }
+                | SnapshotItem::Group { .. }
+                | SnapshotItem::Leased(..)
+                | SnapshotItem::Waiting(..)
                 | SnapshotItem::Kept { .. }
                 | SnapshotItem::Runs(..)
                 | SnapshotItem::Futures(..)

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::group::Delivery;
 use super::keeping::Cursor;
 use super::{AppendBatch, Channel, Client, Shared, TaskFuture};
 use crate::client::error::Result;
@@ -41,6 +42,11 @@ impl Transaction {
     /// As [`transaction::Transaction::set`].
     pub fn set<T>(self, cursor: &Cursor<T>, offset: u64) -> Self {
         Transaction { transaction: self.transaction.set(&cursor.cursor, offset), ..self }
+    }
+
+    /// As [`transaction::Transaction::done`].
+    pub fn done<T>(self, delivery: &Delivery<T>) -> Self {
+        Transaction { transaction: self.transaction.done(&delivery.delivery), ..self }
     }
 
     /// As [`transaction::Transaction::commit`].

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::flush::Flushes;
+use super::membership::{MemberItem, Memberships};
 use super::run::Taker;
 use super::transport::{self, DialError, Progress, Wire};
 use super::waiting::Waiting;
@@ -22,6 +23,7 @@ use crate::client::error::{Error, Result};
 use crate::client::link::{Delivery, Link, ProtocolError};
 use crate::protocol::command::{Answer, AppendOptions, Command, Query, Rejection};
 use crate::protocol::frame::{BadFrame, Frame};
+use crate::protocol::group::GroupId;
 use crate::protocol::limits::TASKS_PER_COMMAND_MAX;
 use crate::protocol::message::{Position, ServerMessage};
 use crate::protocol::session::{HeldAttempt, Role};
@@ -57,6 +59,8 @@ pub(super) enum Call {
     Subscribe { id: u64, log: LogId, from: Position, items: mpsc::UnboundedSender<Result<ReadItem>> },
     Consumed { id: u64, bytes: u64 },
     Unsubscribe { id: u64 },
+    Join { group: GroupId, window: u32, items: mpsc::UnboundedSender<Result<MemberItem>> },
+    Leave { group: GroupId },
     Close(oneshot::Sender<()>),
 }
 
@@ -92,6 +96,7 @@ pub(super) struct Actor {
     releases: Vec<TaskId>,
     answers: Waiting,
     flushes: Flushes,
+    memberships: Memberships,
     watchers: HashMap<TaskId, Vec<oneshot::Sender<Result<Outcome>>>>,
     readers: HashMap<u64, Reader>,
     /// The link's number of a handle's subscription.
@@ -129,6 +134,7 @@ impl Actor {
             releases: Vec::new(),
             answers: Waiting::default(),
             flushes: Flushes::default(),
+            memberships: Memberships::default(),
             watchers: HashMap::new(),
             readers: HashMap::new(),
             subscriptions: HashMap::new(),
@@ -304,6 +310,7 @@ impl Actor {
                 self.is_welcomed = true;
                 self.lease = Duration::from_millis(lease_ms.max(LEASE_MS_MIN));
                 self.epoch.store(epoch.0, Ordering::Relaxed);
+                self.memberships.welcomed(&mut self.link);
                 let _ = self.inbox.send(WorkerMessage::Welcomed);
                 self.get_ready();
             }
@@ -321,6 +328,7 @@ impl Actor {
                 }
             }
             Delivery::Answer { number, answer } => {
+                self.memberships.answered(number, &answer);
                 self.answers.answer(number, answer);
                 self.flushes.answered(number);
             }
@@ -352,6 +360,8 @@ impl Actor {
                 drop(self.inbox.send(WorkerMessage::Free(HeldAttempt { task, attempt })));
             }
             Delivery::Copy(located) => drop(self.inbox.send(WorkerMessage::Copy(located))),
+            Delivery::Leased { group, leased } => self.memberships.pass_on(group, MemberItem::Leased(leased)),
+            Delivery::GroupEnded { group, why } => self.memberships.pass_on(group, MemberItem::Ended(why)),
             // The actor ends with it, and says so to all.
             Delivery::Closed(_) => {}
         }
@@ -459,6 +469,10 @@ impl Actor {
                     self.link.unsubscribe(number);
                 }
             }
+            Call::Join { group, window, items } => {
+                self.memberships.join(&mut self.link, group, window, items);
+            }
+            Call::Leave { group } => self.memberships.leave(&mut self.link, group),
             Call::Close(closer) => {
                 self.closers.push(closer);
                 self.leave();

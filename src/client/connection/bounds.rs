@@ -33,6 +33,13 @@ pub(super) fn check_command(command: &Command) -> Result<(), TooLarge> {
         | Command::Delete { .. }
         | Command::SetCursor(_)
         | Command::DeleteCursor { .. }
+        | Command::OpenGroup { .. }
+        | Command::Join { .. }
+        | Command::Leave { .. }
+        | Command::Acknowledge(_)
+        | Command::GiveBack(_)
+        | Command::Extend(_)
+        | Command::DeleteGroup { .. }
         | Command::Fail { .. }
         | Command::Copied { .. }
         | Command::Lack { .. }

@@ -22,6 +22,7 @@
 mod actor;
 mod bounds;
 mod flush;
+mod membership;
 mod room;
 mod run;
 mod subscription;
@@ -52,6 +53,7 @@ use crate::protocol::{
     AttemptNumber, ChannelName, Elements, Epoch, LogId, Outcome, Payload, SessionId, TaskId,
 };
 
+pub use self::membership::{MemberItem, Membership};
 pub use self::room::UNANSWERED_BYTES_MAX;
 pub use self::run::Share;
 pub use self::subscription::{ReadItem, Subscription};

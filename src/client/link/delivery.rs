@@ -3,6 +3,7 @@
 use super::CREDIT_BYTES;
 use crate::protocol::batch::{BadBatch, Batch};
 use crate::protocol::command::{Answer, Rejection};
+use crate::protocol::group::{GroupEnd, GroupId, Leased};
 use crate::protocol::message::{Assignment, Closing, ServerMessage};
 use crate::protocol::result::Located;
 use crate::protocol::session::Retire;
@@ -104,6 +105,20 @@ pub enum Delivery {
     },
     /// To a worker: keep a copy of this stored result.
     Copy(Located),
+    /// To a member of a group: these elements are leased to it.
+    Leased {
+        /// The group.
+        group: GroupId,
+        /// They, and how.
+        leased: Leased,
+    },
+    /// To a member of a group: it is leased nothing more.
+    GroupEnded {
+        /// The group.
+        group: GroupId,
+        /// Why.
+        why: GroupEnd,
+    },
     /// The session is over for good, and everything outstanding fails with it.
     Closed(Closing),
 }
@@ -196,6 +211,7 @@ impl ProtocolError {
             | ServerMessage::Retire(_)
             | ServerMessage::Free { .. }
             | ServerMessage::Copy(_) => "a worker's message",
+            ServerMessage::Leased { .. } | ServerMessage::GroupEnded { .. } => "a message of a group",
             ServerMessage::Pong => "a pong",
             ServerMessage::Durable { .. } | ServerMessage::Recovering { .. } => "news of the scheduler",
         };

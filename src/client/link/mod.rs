@@ -367,6 +367,12 @@ impl Link {
                 self.deliveries.push_back(Delivery::Free { task, attempt });
             }
             ServerMessage::Copy(located) => self.deliveries.push_back(Delivery::Copy(located)),
+            ServerMessage::Leased { group, leased } => {
+                self.deliveries.push_back(Delivery::Leased { group, leased });
+            }
+            ServerMessage::GroupEnded { group, why } => {
+                self.deliveries.push_back(Delivery::GroupEnded { group, why });
+            }
             ServerMessage::Pong => {}
             ServerMessage::Durable { seq } => self.sight.see(seq),
             message @ (ServerMessage::Welcome { .. } | ServerMessage::Closing(_)) => {

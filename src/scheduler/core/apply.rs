@@ -5,11 +5,13 @@
 
 use super::Event;
 use super::deaths::Death;
+use super::group::Group;
 use super::state::{Channel, Cursor, Remembered, Session, State};
 use super::task::{Call, Keepers, Phase, Stored, Task};
 use super::value::Value;
 use crate::protocol::channel::{Retention, TrimCause};
 use crate::protocol::event::{Origin, TaskResult};
+use crate::protocol::group::{GroupId, indexes};
 use crate::protocol::limits::IN_FLIGHT_MAX;
 use crate::protocol::session::{FunctionOffer, SessionKind};
 use crate::protocol::{
@@ -119,6 +121,30 @@ impl State {
                 let appended = appended.clone().into();
                 self.remember(*origin, |_| Remembered::Transacted { seq, appended });
             }
+            TaskEvent::GroupCreated { origin, log, name, options, next } => {
+                self.remember(*origin, |_| Remembered::Done);
+                let group = Group::new(*log, name.clone(), options.clone(), *next);
+                self.create_group(GroupId(offset), group);
+            }
+            TaskEvent::GroupChanged { origin, group, options } => {
+                self.remember(*origin, |_| Remembered::Done);
+                if let Some(group) = self.groups.get_mut(group) {
+                    group.options = options.clone();
+                }
+            }
+            TaskEvent::GroupDeleted { origin, group } => {
+                self.remember(*origin, |_| Remembered::Done);
+                self.delete_group(*group);
+            }
+            TaskEvent::Leased { group, member, elements } => self.lease(*group, *member, elements),
+            TaskEvent::Acknowledged { origin, of } => {
+                self.remember(*origin, |_| Remembered::Done);
+                self.acknowledge(of);
+            }
+            TaskEvent::LeaseEnded { origin, of, .. } => {
+                origin.iter().for_each(|origin| self.remember(*origin, |_| Remembered::Done));
+                self.end_leases(of.group, indexes(&of.elements));
+            }
             TaskEvent::CursorDeleted { origin, log, name } => {
                 self.remember(*origin, |_| Remembered::Done);
                 if let Some(channel) = self.channels.get_mut(log) {
@@ -183,6 +209,9 @@ impl State {
     /// A channel keeps no longer what is before a place, and its futures there are released.
     fn trim_channel(&mut self, log: LogId, offset: u64, index: u64) {
         let Some(channel) = self.channels.get_mut(&log) else { return };
+        for group in channel.groups.values() {
+            self.groups.get_mut(group).into_iter().for_each(|group| group.trim(index));
+        }
         for task in channel.kept.trim(offset, index, channel.elements) {
             self.change_keepers(task, |keepers| keepers.remove_element(log));
         }
@@ -224,6 +253,11 @@ impl State {
     }
 
     fn end_session(&mut self, producer: Producer) {
+        let groups = self
+            .sessions
+            .get(&producer)
+            .map_or_else(Vec::new, |session| session.leased.keys().copied().collect());
+        self.end_leases_of(producer, groups);
         let Some(session) = self.sessions.remove(&producer) else { return };
         self.producers.remove(&session.id);
         self.overdue.remove(&producer);

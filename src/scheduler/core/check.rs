@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Core;
 use super::state::{Channel, Counts, State};
 use super::task::Phase;
+use crate::protocol::group::GroupId;
 use crate::protocol::limits::IN_FLIGHT_MAX;
 use crate::protocol::session::SessionKind;
 use crate::protocol::{LogId, Producer, TaskId, TaskMap};
@@ -15,6 +16,7 @@ impl Core {
     pub fn check(&self) {
         self.state.check();
         self.presence.check(&self.state);
+        self.consumers.check(&self.state, |member| self.presence.connection_of(member).is_some());
     }
 }
 
@@ -25,6 +27,7 @@ impl State {
         self.check_phases();
         self.check_sessions();
         self.check_channels();
+        self.check_groups();
         self.retired.check(|task| self.tasks.contains_key(task));
     }
 
@@ -210,6 +213,33 @@ impl State {
             assert!(channel.elements <= channel.written_to && channel.written_to <= channel.head);
             channel.check_kept();
         }
+    }
+}
+
+impl State {
+    fn check_groups(&self) {
+        let mut leased: BTreeMap<Producer, BTreeMap<GroupId, u64>> = BTreeMap::new();
+        for (id, group) in &self.groups {
+            let channel = &self.channels[&group.log];
+            assert_eq!(channel.groups.get(&group.name), Some(id), "a group that its channel does not know");
+            for (index, lease) in &group.leased {
+                assert!(
+                    self.sessions.contains_key(&lease.member),
+                    "{index} is leased to a session that is over"
+                );
+                assert!(*index < group.next && !group.waiting.contains_key(index) && lease.attempt > 0);
+                *leased.entry(lease.member).or_default().entry(*id).or_default() += 1;
+            }
+            let kept = channel.kept.first.index..group.next;
+            assert!(group.waiting.keys().all(|index| kept.contains(index)), "what is gone waits");
+            assert!(channel.kept.first.index <= group.next && group.next <= channel.elements);
+        }
+        for (producer, session) in &self.sessions {
+            let of_it = leased.remove(producer).unwrap_or_default();
+            assert_eq!(session.leased, of_it, "what is leased to {producer:?}");
+        }
+        let known: usize = self.channels.values().map(|channel| channel.groups.len()).sum();
+        assert_eq!(known, self.groups.len(), "channels know groups that are not there");
     }
 }
 

@@ -40,6 +40,12 @@ impl<K: Ord + Clone> Deadlines<K> {
         Some(key)
     }
 
+    /// As [`Self::pop`], if it is this key's.
+    pub fn pop_if(&mut self, now: TimeMs, is_wanted: impl FnOnce(&K) -> bool) -> Option<K> {
+        let (_, key) = self.due.first()?;
+        if is_wanted(key) { self.pop(now) } else { None }
+    }
+
     /// The first moment.
     pub fn next(&self) -> Option<TimeMs> {
         self.due.first().map(|(at, _)| *at)

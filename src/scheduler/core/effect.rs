@@ -2,12 +2,14 @@
 
 use std::collections::HashSet;
 
+use super::consumers;
 use super::presence::Presence;
 use super::state::State;
 use super::task::{Phase, Task};
 use super::{Event, Output};
 use crate::protocol::command::Rejection;
 use crate::protocol::event::TaskResult;
+use crate::protocol::group::{GroupEnd, GroupId, Leased, indexes};
 use crate::protocol::message::{Assignment, Closing, Given, ServerMessage};
 use crate::protocol::result::{Located, LossReason, StoredResult};
 use crate::protocol::session::{HeldAttempt, Retire, Role};
@@ -85,6 +87,11 @@ pub(super) fn of(state: &State, presence: &Presence, event: &Event, effects: &mu
             free(state, presence, *task, |_| true, effects);
             if *why == LossReason::Unneeded {
                 unknown(presence, *task, effects);
+            }
+        }
+        TaskEvent::Leased { group, member, elements } => {
+            if let Some(connection) = presence.connection_of(*member) {
+                effects.extend(leased(state, connection, *group, indexes(elements)));
             }
         }
         TaskEvent::SessionEnded { producer, reason } => {
@@ -167,6 +174,31 @@ fn free(
         holders.filter(|holder| is_told(**holder)).filter_map(|holder| presence.connection_of(*holder));
     let message = ServerMessage::Free { task: id, attempt: task.attempt };
     effects.extend(told.map(|connection| send(connection, message.clone())));
+}
+
+/// Tells a member of elements that are leased to it, or are about to be.
+pub(super) fn leased(
+    state: &State,
+    connection: ConnectionId,
+    group: GroupId,
+    elements: impl IntoIterator<Item = u64>,
+) -> Option<Effect> {
+    let of = state.groups.get(&group)?;
+    let runs = consumers::runs(state, of, elements);
+    let (lease_ms, dead_letters) = (of.options.lease_ms, of.options.dead_letters.clone());
+    let is_any = !runs.is_empty();
+    let leased = Leased { runs, lease_ms, dead_letters };
+    is_any.then(|| send(connection, ServerMessage::Leased { group, leased }))
+}
+
+/// Tells a member that there is nothing more.
+pub(super) fn group_ended(
+    presence: &Presence,
+    member: Producer,
+    group: GroupId,
+    why: GroupEnd,
+) -> Option<Effect> {
+    Some(send(presence.connection_of(member)?, ServerMessage::GroupEnded { group, why }))
 }
 
 fn unknown(presence: &Presence, task: TaskId, effects: &mut Vec<Effect>) {

@@ -18,6 +18,7 @@ impl State {
         self.index_phases();
         self.index_needs();
         self.index_sessions();
+        self.index_groups();
     }
 
     /// Who keeps each task: the channels that name it, the sessions that hold it, and the tasks that need it, or may need it again.

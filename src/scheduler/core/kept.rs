@@ -135,7 +135,7 @@ impl Kept {
     }
 
     /// The offset of a kept element.
-    fn offset_of(&self, index: u64) -> Option<u64> {
+    pub(super) fn offset_of(&self, index: u64) -> Option<u64> {
         let next = self.runs.partition_point(|(run, _)| *run <= index);
         let (run, at) = self.runs[next.checked_sub(1)?];
         Some(at + (index - run))

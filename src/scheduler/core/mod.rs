@@ -24,10 +24,12 @@
 mod apply;
 mod assigned;
 mod check;
+mod consumers;
 mod deadlines;
 mod deaths;
 mod decide;
 mod effect;
+mod group;
 mod hand_over;
 mod index;
 mod kept;
@@ -50,6 +52,7 @@ mod walk;
 
 pub use deaths::{Death, Deaths};
 pub use effect::Effect;
+pub use group::{Group, Lease};
 pub use kept::Kept;
 pub use presence::Presence;
 pub use retention::Trim;
@@ -63,6 +66,7 @@ pub use task::{Call, Keepers, Phase, Stored, Task, Turn};
 pub use tasks::Tasks;
 pub use value::Value;
 
+use self::consumers::{Consumers, Membership};
 use self::retention::Retaining;
 use super::handle::{ConnectionId, Request};
 use crate::protocol::command::{Answer, Command, Rejection};
@@ -155,6 +159,7 @@ pub struct Core {
     settings: Settings,
     facts: LogFacts,
     retaining: Retaining,
+    consumers: Consumers,
     more_upkeep: bool,
 }
 
@@ -183,8 +188,8 @@ impl Core {
         for (producer, session) in &state.sessions {
             presence.await_return(*producer, session, now);
         }
-        let retaining = Retaining::of(&state, now);
-        Core { state, presence, settings, facts, retaining, more_upkeep: false }
+        let (retaining, consumers) = (Retaining::of(&state, now), Consumers::of(&state, now));
+        Core { state, presence, settings, facts, retaining, consumers, more_upkeep: false }
     }
 
     /// The state.
@@ -255,6 +260,7 @@ impl Core {
                 if let Command::Copied { task, .. } | Command::Lack { task, .. } = command {
                     self.presence.end_copy(task, producer);
                 }
+                let membership = Membership::of(&command);
                 let retirement = decide::Retirement::of(&command, producer);
                 let decision = decide::command(&self.state, &self.facts, origin, command);
                 let answer = decision.and_then(|(events, answer)| {
@@ -265,11 +271,19 @@ impl Core {
                     }
                     Ok(answer)
                 });
+                let is_done = answer.is_ok();
                 self.answer(connection, number, answer, out);
+                if let Some(membership) = membership.filter(|_| is_done) {
+                    self.follow(membership, connection, producer, out);
+                }
                 self.upkeep(out);
             }
             Request::Query(query) => {
-                let known = (&self.facts, &self.retaining);
+                let known = query::Known {
+                    facts: &self.facts,
+                    retaining: &self.retaining,
+                    consumers: &self.consumers,
+                };
                 let answer = query::answer(&self.state, &self.presence, known, producer, query);
                 self.answer(connection, number, answer, out);
             }
@@ -293,6 +307,7 @@ impl Core {
         out: &mut Output,
     ) {
         let Some(producer) = self.presence.depart(connection) else { return };
+        self.consumers.depart(producer);
         let Some(session) = self.state.sessions.get(&producer) else { return };
         if goodbye {
             self.end_session(producer, EndReason::Left, out);
@@ -307,6 +322,7 @@ impl Core {
     pub fn was_absent(&mut self, ms: u64) {
         self.presence.postpone_leases(ms);
         self.retaining.postpone_pins(ms);
+        self.consumers.postpone(ms);
     }
 
     /// So much is free where the log is kept; `None` where no bound is known. When that is less than the
@@ -324,6 +340,7 @@ impl Core {
     /// Lets time pass: sessions whose lease is over end, and what is too old is trimmed.
     pub fn tick(&mut self, now: TimeMs, out: &mut Output) {
         self.trim_old(now, out);
+        self.end_old_leases(now, out);
         while let Some(producer) = self.presence.pop_expired(now) {
             self.end_session(producer, EndReason::LeaseExpired, out);
         }
@@ -332,7 +349,9 @@ impl Core {
 
     /// When [`Core::tick`] has something to do next.
     pub fn next_deadline(&self) -> Option<TimeMs> {
-        [self.presence.next_deadline(), self.retaining.next_deadline()].into_iter().flatten().min()
+        let deadlines =
+            [self.presence.next_deadline(), self.retaining.next_deadline(), self.consumers.next_deadline()];
+        deadlines.into_iter().flatten().min()
     }
 
     /// What was trimmed since this was asked last.
@@ -397,6 +416,7 @@ impl Core {
             match hand_over::next(&self.state, &self.presence) {
                 Some(hand_over::Step::Facts(events)) => self.emit_all(events, out),
                 Some(hand_over::Step::Copy { task, by }) => self.begin_copy(task, by, out),
+                None if self.lease_next(out) => {}
                 None => {
                     self.more_upkeep = false;
                     return;
@@ -423,8 +443,10 @@ impl Core {
     /// is applied, since some facts remove what they speak of.
     fn emit(&mut self, event: Event, out: &mut Output) {
         effect::of(&self.state, &self.presence, &event, &mut out.effects);
+        self.tell_members(&event, out);
         self.presence.observe(&self.state, &event);
-        self.retaining.observe(&event);
+        self.retaining.observe(&self.state, &event);
+        self.consumers.observe(&self.state, &event);
         let (offset, index) = self.state.head_of(event.log());
         let trimmed = match &event {
             Event::Channel(log, ChannelEvent::Trimmed { .. } | ChannelEvent::Deleted { .. }) => Some(*log),

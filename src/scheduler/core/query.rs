@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, Bound};
 
+use super::consumers::Consumers;
 use super::presence::Presence;
 use super::retention::Retaining;
 use super::state::{Channel, State};
@@ -10,6 +11,7 @@ use super::{LogFacts, effect, upkeep};
 use crate::protocol::channel::{ChannelInfo, TASKS_CHANNEL};
 use crate::protocol::command::{Answer, Overview, Query, Rejection};
 use crate::protocol::cursor::{CursorInfo, CursorName};
+use crate::protocol::group::GroupInfo;
 use crate::protocol::limits::{LISTING_BYTES_MAX, LISTING_ROWS_MAX, RUNS_SHOWN_MAX, TooLarge};
 use crate::protocol::session::{
     FunctionOffer, HeldAttempt, RunningAttempt, SessionKind, WorkerInfo, WorkerStatus,
@@ -17,15 +19,39 @@ use crate::protocol::session::{
 use crate::protocol::task::TaskInfo;
 use crate::protocol::{ChannelName, LogId, Outcome, Producer, TaskId};
 
+/// What is known beside the state and who is there.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    pub facts: &'a LogFacts,
+    pub retaining: &'a Retaining,
+    pub consumers: &'a Consumers,
+}
+
+fn of_log(state: &State, log: LogId) -> Result<&Channel, Rejection> {
+    state.channels.get(&log).ok_or_else(|| Rejection::UnknownChannel(format!("with log {log}")))
+}
+
 /// Answers a question from the state and from who is there.
 pub(super) fn answer(
     state: &State,
     presence: &Presence,
-    (facts, retaining): (&LogFacts, &Retaining),
+    known: Known<'_>,
     producer: Producer,
     query: Query,
 ) -> Result<Answer, Rejection> {
+    let Known { facts, retaining, consumers } = known;
     match query {
+        Query::Groups { log, after } => {
+            let channel = of_log(state, log)?;
+            let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let groups = channel.groups.range((from, Bound::Unbounded)).take(LISTING_ROWS_MAX);
+            let infos = groups.map(|(_, id)| {
+                let info = state.group_info(*id, &state.groups[id]);
+                let holds_back = retaining.group_holds_back(*id, channel, &state.groups[id]);
+                GroupInfo { members: consumers.infos(state, *id), holds_back, ..info }
+            });
+            Ok(Answer::Groups(infos.collect()))
+        }
         Query::Cursors { log, after } => cursors(state, retaining, log, after),
         Query::Channels { after } => {
             let from = after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -105,8 +131,7 @@ fn cursors(
     log: LogId,
     after: Option<CursorName>,
 ) -> Result<Answer, Rejection> {
-    let channel =
-        state.channels.get(&log).ok_or_else(|| Rejection::UnknownChannel(format!("with log {log}")))?;
+    let channel = of_log(state, log)?;
     let from = after.map_or(Bound::Unbounded, Bound::Excluded);
     let cursors = channel.cursors.range((from, Bound::Unbounded)).take(LISTING_ROWS_MAX);
     let infos = cursors.map(|(name, cursor)| CursorInfo {

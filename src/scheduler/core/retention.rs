@@ -7,9 +7,11 @@ use std::collections::BTreeSet;
 use std::mem;
 
 use super::deadlines::Deadlines;
+use super::group::Group;
 use super::state::{Channel, Cursor, State};
 use super::{Core, Event, Output};
 use crate::protocol::cursor::CursorName;
+use crate::protocol::group::{GroupId, OfGroup};
 use crate::protocol::snapshot::KeptFrom;
 use crate::protocol::{ChannelEvent, LogId, TaskEvent, TimeMs};
 
@@ -20,6 +22,32 @@ const TOGETHER_MS_MAX: u64 = 1_000;
 /// What a record takes beside its value, about: its kind, whose it is, its place.
 const RECORD_OVERHEAD: u64 = 16;
 
+/// What may keep elements of a channel that are over its bounds.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Pinner {
+    Cursor(LogId, CursorName),
+    Group(LogId, GroupId),
+}
+
+impl Pinner {
+    fn log(&self) -> LogId {
+        match self {
+            Pinner::Cursor(log, _) | Pinner::Group(log, _) => *log,
+        }
+    }
+
+    /// For how long it keeps them; 0 also when it is no more.
+    fn pin_ms(&self, state: &State) -> u64 {
+        match self {
+            Pinner::Cursor(log, name) => {
+                let cursor = state.channels.get(log).and_then(|channel| channel.cursors.get(name));
+                cursor.map_or(0, |cursor| cursor.pin_ms)
+            }
+            Pinner::Group(_, id) => state.groups.get(id).map_or(0, |group| group.options.pin_ms),
+        }
+    }
+}
+
 /// What is to be known for it, beside the state; it belongs to no log.
 #[derive(Debug, Default)]
 pub(super) struct Retaining {
@@ -27,10 +55,10 @@ pub(super) struct Retaining {
     ages: Deadlines<LogId>,
     /// The channels with elements that were due, and are held back.
     overdue: BTreeSet<LogId>,
-    /// Until when cursors keep what they have not passed. It begins anew when the scheduler starts.
-    pins: Deadlines<(LogId, CursorName)>,
-    /// The cursors that were set or deleted with the commit that is open.
-    moved: Vec<(LogId, CursorName)>,
+    /// Until when cursors and groups keep what they have not passed. It begins anew when the scheduler starts.
+    pins: Deadlines<Pinner>,
+    /// Those that came on, or are no more, with the commit that is open.
+    moved: BTreeSet<Pinner>,
     /// What was trimmed since it was asked for last.
     trims: Vec<Trim>,
 }
@@ -41,9 +69,9 @@ impl Retaining {
         let mut retaining = Retaining::default();
         for (log, channel) in &state.channels {
             retaining.note_age(*log, channel);
-            for (name, cursor) in &channel.cursors {
-                retaining.pin(*log, name, cursor.pin_ms, now);
-            }
+            let cursors = channel.cursors.keys().map(|name| Pinner::Cursor(*log, name.clone()));
+            let groups = channel.groups.values().map(|id| Pinner::Group(*log, *id));
+            cursors.chain(groups).for_each(|pinner| retaining.pin(state, pinner, now));
         }
         retaining
     }
@@ -58,12 +86,21 @@ impl Retaining {
         self.pins.postpone(ms);
     }
 
-    /// Notes what a fact says of cursors.
-    pub fn observe(&mut self, event: &Event) {
-        use TaskEvent::{CursorDeleted, CursorSet};
-        if let Event::Task(CursorSet { log, name, .. } | CursorDeleted { log, name, .. }) = event {
-            self.moved.push((*log, name.clone()));
-        }
+    /// Notes what a fact says of cursors and groups. `state` is as it was before it.
+    pub fn observe(&mut self, state: &State, event: &Event) {
+        let Event::Task(event) = event else { return };
+        self.moved.extend(match event {
+            TaskEvent::CursorSet { log, name, .. } | TaskEvent::CursorDeleted { log, name, .. } => {
+                Some(Pinner::Cursor(*log, name.clone()))
+            }
+            TaskEvent::GroupCreated { log, .. } => Some(Pinner::Group(*log, GroupId(state.tasks_head))),
+            TaskEvent::GroupChanged { group: id, .. }
+            | TaskEvent::GroupDeleted { group: id, .. }
+            | TaskEvent::Acknowledged { of: OfGroup { group: id, .. }, .. } => {
+                state.groups.get(id).map(|group| Pinner::Group(group.log, *id))
+            }
+            _ => None,
+        });
     }
 
     /// Notes what was trimmed of a channel that began there.
@@ -79,29 +116,42 @@ impl Retaining {
 
     /// Whether elements are kept for a cursor's sake that are over the bounds.
     pub fn holds_back(&self, log: LogId, channel: &Channel, name: &CursorName, cursor: &Cursor) -> bool {
-        let is_over = |(_, before, _)| cursor.offset < before;
+        let pinner = Pinner::Cursor(log, name.clone());
+        self.pins.contains(&pinner) && self.is_over(log, channel, cursor.offset)
+    }
+
+    /// Whether elements are kept for a group's sake that are over the bounds.
+    pub fn group_holds_back(&self, id: GroupId, channel: &Channel, group: &Group) -> bool {
+        let offset = channel.kept.offset_of(group.floor()).unwrap_or(channel.head);
+        self.pins.contains(&Pinner::Group(group.log, id)) && self.is_over(group.log, channel, offset)
+    }
+
+    /// Whether there are elements from this offset on that are over the bounds.
+    fn is_over(&self, log: LogId, channel: &Channel, offset: u64) -> bool {
         let kept = &channel.kept;
-        let is_too_old =
-            || self.overdue.contains(&log) && kept.oldest_end().is_some_and(|end| cursor.offset < end);
-        self.is_pinned(log, name) && (kept.over(channel.elements, None).is_some_and(is_over) || is_too_old())
+        let is_too_old = || self.overdue.contains(&log) && kept.oldest_end().is_some_and(|end| offset < end);
+        kept.over(channel.elements, None).is_some_and(|(_, before, _)| offset < before) || is_too_old()
     }
 
-    fn is_pinned(&self, log: LogId, name: &CursorName) -> bool {
-        self.pins.contains(&(log, name.clone()))
+    /// The least offset that cursors and groups let a channel begin at.
+    fn pinned_at(&self, state: &State, log: LogId, channel: &Channel) -> Option<u64> {
+        let of_cursor = |(name, cursor): (&CursorName, &Cursor)| {
+            self.pins.contains(&Pinner::Cursor(log, name.clone())).then_some(cursor.offset)
+        };
+        let of_group = |id: &GroupId| {
+            let floor =
+                state.groups.get(id).filter(|_| self.pins.contains(&Pinner::Group(log, *id)))?.floor();
+            channel.kept.offset_of(floor).filter(|_| floor < channel.elements)
+        };
+        let cursors = channel.cursors.iter().filter_map(of_cursor);
+        cursors.chain(channel.groups.values().filter_map(of_group)).min()
     }
 
-    /// The least offset that cursors let a channel begin at.
-    fn pinned_at(&self, log: LogId, channel: &Channel) -> Option<u64> {
-        let pinned = channel.cursors.iter().filter(|(name, _)| self.is_pinned(log, name));
-        pinned.map(|(_, cursor)| cursor.offset).min()
-    }
-
-    /// A cursor keeps what it has not passed for so long from now on; 0 for not at all.
-    fn pin(&mut self, log: LogId, name: &CursorName, pin_ms: u64, now: TimeMs) {
-        let key = (log, name.clone());
-        match pin_ms {
-            0 => self.pins.remove(&key),
-            pin_ms => self.pins.set(key, now.saturating_add(pin_ms)),
+    /// A cursor or a group keeps what it has not passed for its time from now on, if it does.
+    fn pin(&mut self, state: &State, pinner: Pinner, now: TimeMs) {
+        match pinner.pin_ms(state) {
+            0 => self.pins.remove(&pinner),
+            pin_ms => self.pins.set(pinner, now.saturating_add(pin_ms)),
         }
     }
 
@@ -129,11 +179,11 @@ impl Core {
     /// Ends a commit that has records of these channels, of which some may go with it by their bounds.
     pub fn end_commit(&mut self, logs: &[LogId], now: TimeMs, out: &mut Output) {
         let mut concerned: BTreeSet<LogId> = logs.iter().copied().collect();
-        for (log, name) in mem::take(&mut self.retaining.moved) {
-            let cursor = self.state.channels.get(&log).and_then(|channel| channel.cursors.get(&name));
-            self.retaining.pin(log, &name, cursor.map_or(0, |cursor| cursor.pin_ms), now);
-            concerned.insert(log);
+        for pinner in mem::take(&mut self.retaining.moved) {
+            concerned.insert(pinner.log());
+            self.retaining.pin(&self.state, pinner, now);
         }
+        self.consumers.begin(&self.state, now);
         for log in &concerned {
             self.trim_over(*log, None, out);
         }
@@ -146,7 +196,8 @@ impl Core {
 
     /// Trims what is too old, and what was kept for cursors whose time is over.
     pub(super) fn trim_old(&mut self, now: TimeMs, out: &mut Output) {
-        while let Some((log, _)) = self.retaining.pins.pop(now) {
+        while let Some(pinner) = self.retaining.pins.pop(now) {
+            let log = pinner.log();
             self.trim_over(log, Some(now), out);
             self.note_age(log);
         }
@@ -172,7 +223,7 @@ impl Core {
     fn trim_over(&mut self, log: LogId, now: Option<TimeMs>, out: &mut Output) {
         let Some(channel) = self.state.channels.get(&log) else { return };
         let Some((cause, before, index)) = channel.kept.over(channel.elements, now) else { return };
-        let (before, index) = match self.retaining.pinned_at(log, channel) {
+        let (before, index) = match self.retaining.pinned_at(&self.state, log, channel) {
             Some(pinned) if pinned < before => (pinned, channel.kept.index_at(pinned, channel.elements)),
             _ => (before, index),
         };

@@ -8,10 +8,12 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::deaths::{Death, Deaths};
+use super::group::{Group, Lease};
 use super::kept::Kept;
 use super::state::{Channel, Cursor, Remembered, Session, State};
 use super::task::{Call, Phase, Stored, Task};
 use super::value::Value;
+use crate::protocol::group::GroupId;
 use crate::protocol::session::FunctionOffer;
 use crate::protocol::snapshot::{CallItem, PhaseItem, SnapshotItem, TASKS_PER_ITEM_MAX, TaskItem};
 use crate::protocol::{LogId, Seq, TaskId};
@@ -49,6 +51,7 @@ impl State {
             items.append(&mut transactions);
         }
         self.channels.iter().for_each(|(log, channel)| channel.add_items(*log, &mut items));
+        self.groups.iter().for_each(|(id, group)| group.add_items(*id, &mut items));
         let retired: Vec<_> = self.retired.iter().collect();
         items.extend(retired.chunks(TASKS_PER_ITEM_MAX).map(|part| SnapshotItem::Retired(part.to_vec())));
         self.tasks.begin_walk(items);
@@ -74,7 +77,7 @@ impl State {
 
 impl Channel {
     fn add_items(&self, log: LogId, items: &mut Vec<SnapshotItem>) {
-        let Channel { name, head, elements, digest, stopped, written_to, deleted, kept, cursors } = self;
+        let Channel { name, head, elements, digest, stopped, written_to, deleted, kept, cursors, .. } = self;
         let (name, head, elements, digest, stopped) = (name.clone(), *head, *elements, *digest, *stopped);
         items.push(SnapshotItem::Channel { log, name, head, elements, digest, stopped });
         let Kept { first, bytes, retention, runs, marks, futures } = kept;
@@ -88,6 +91,18 @@ impl Channel {
             let (name, offset, pin_ms) = (name.clone(), *offset, *pin_ms);
             SnapshotItem::Cursor { log, name, offset, pin_ms }
         }));
+    }
+}
+
+impl Group {
+    fn add_items(&self, id: GroupId, items: &mut Vec<SnapshotItem>) {
+        let Group { log, name, options, next, leased, waiting } = self;
+        let (log, name, options, next) = (*log, name.clone(), options.clone(), *next);
+        items.push(SnapshotItem::Group { id, log, name, options, next });
+        let leased = leased.iter().map(|(index, lease)| (*index, lease.member, lease.attempt)).collect();
+        items.extend(parts(&leased).map(|part| SnapshotItem::Leased(id, part)));
+        let waiting = waiting.iter().map(|(index, attempts)| (*index, *attempts)).collect();
+        items.extend(parts(&waiting).map(|part| SnapshotItem::Waiting(id, part)));
     }
 }
 
@@ -224,6 +239,21 @@ impl Restoring {
                 let channel =
                     state.channels.get_mut(&log).ok_or(BadSnapshot("futures of an unknown channel"))?;
                 channel.kept.futures.extend(futures);
+            }
+            SnapshotItem::Group { id, log, name, options, next } => {
+                if !state.channels.contains_key(&log) {
+                    return Err(BadSnapshot("a group of an unknown channel"));
+                }
+                state.groups.insert(id, Group::new(log, name, options, next));
+            }
+            SnapshotItem::Leased(id, leased) => {
+                let group = state.groups.get_mut(&id).ok_or(BadSnapshot("leases of an unknown group"))?;
+                let lease = |(index, member, attempt)| (index, Lease { member, attempt });
+                group.leased.extend(leased.into_iter().map(lease));
+            }
+            SnapshotItem::Waiting(id, waiting) => {
+                let group = state.groups.get_mut(&id).ok_or(BadSnapshot("elements of an unknown group"))?;
+                group.waiting.extend(waiting);
             }
             SnapshotItem::Function(function) => self.functions.push(state.tasks.share(function)),
             SnapshotItem::Task(item) => {

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::group::Group;
 use super::kept::Kept;
 use super::retired::Retired;
 use super::task::{Phase, Turn};
 use super::tasks::Tasks;
 use crate::protocol::cursor::CursorName;
+use crate::protocol::group::{GroupId, GroupName};
 use crate::protocol::session::{FunctionOffer, SessionKind};
 use crate::protocol::transaction::AppendedPart;
 use crate::protocol::{
@@ -31,6 +33,8 @@ pub struct State {
     pub last_producer: Producer,
     /// How many channels there ever were: the newest one's log.
     pub last_log: LogId,
+    /// Every group of every channel.
+    pub groups: BTreeMap<GroupId, Group>,
     /// The attempts of tasks that are forgotten.
     pub retired: Retired,
 
@@ -91,6 +95,8 @@ pub struct Channel {
     pub kept: Kept,
     /// Its cursors.
     pub cursors: BTreeMap<CursorName, Cursor>,
+    /// Its groups; an index.
+    pub groups: BTreeMap<GroupName, GroupId>,
 }
 
 /// A named place up to which a channel has been read.
@@ -117,6 +123,8 @@ pub struct Session {
     pub running: BTreeSet<TaskId>,
     /// The tasks whose stored result it keeps, if it is a worker's.
     pub stored: BTreeSet<TaskId>,
+    /// How many elements of groups are leased to it; an index.
+    pub leased: BTreeMap<GroupId, u64>,
     /// What its newest commands brought, by number; at most
     /// [`IN_FLIGHT_MAX`](crate::protocol::limits::IN_FLIGHT_MAX), the newest.
     pub remembered: BTreeMap<u64, Remembered>,
@@ -154,15 +162,16 @@ impl Channel {
     /// A channel without any record.
     pub fn new(name: ChannelName) -> Self {
         let (head, elements, written_to, digest, kept, cursors) = Default::default();
-        Channel { name, head, elements, digest, stopped: false, written_to, deleted: false, kept, cursors }
+        let (stopped, deleted, groups) = Default::default();
+        Channel { name, head, elements, digest, stopped, written_to, deleted, kept, cursors, groups }
     }
 }
 
 impl Session {
     /// A session that holds and runs nothing yet.
     pub(super) fn new(id: SessionId, kind: SessionKind, lease_ms: u64) -> Self {
-        let (holds, running, stored, remembered) = Default::default();
-        Session { id, kind, lease_ms, holds, running, stored, remembered }
+        let (holds, running, stored, leased, remembered) = Default::default();
+        Session { id, kind, lease_ms, holds, running, stored, leased, remembered }
     }
 }
 

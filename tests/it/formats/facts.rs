@@ -3,6 +3,7 @@
 use headwater::protocol::channel::{Progress, Retention, TrimCause};
 use headwater::protocol::cursor::CursorName;
 use headwater::protocol::event::{Appended, Origin, Receipt, TaskResult};
+use headwater::protocol::group::{DeadLetters, GroupId, GroupName, GroupOptions, LeaseEnd, OfGroup};
 use headwater::protocol::result::{LossReason, StoredResult};
 use headwater::protocol::session::{EndReason, SessionKind};
 use headwater::protocol::task::{Argument, ErrorKind, TaskOptions};
@@ -33,6 +34,23 @@ pub fn stored() -> StoredResult {
 
 pub fn name() -> ChannelName {
     ChannelName::new("größe/a-1").unwrap()
+}
+
+pub fn group_name() -> GroupName {
+    GroupName::new("packers").expect("a good name")
+}
+
+pub fn group_options() -> GroupOptions {
+    let channel = ChannelName::new("dead").expect("a good name");
+    GroupOptions {
+        lease_ms: 30_000,
+        dead_letters: Some(DeadLetters { channel, attempts_max: 5 }),
+        pin_ms: 60_000,
+    }
+}
+
+pub fn of_group() -> OfGroup {
+    OfGroup { group: GroupId(400), elements: vec![(300, 2)] }
 }
 
 pub fn cursor() -> CursorName {
@@ -131,6 +149,18 @@ pub fn task_events(lines: &mut Lines) {
             origin: ORIGIN,
             appended: vec![AppendedPart { log: LogId(7), first: 300, count: 2 }],
         },
+        GroupCreated = TaskEvent::GroupCreated {
+            origin: ORIGIN,
+            log: LogId(7),
+            name: group_name(),
+            options: group_options(),
+            next: 300,
+        },
+        GroupChanged = TaskEvent::GroupChanged { origin: ORIGIN, group: GroupId(400), options: group_options() },
+        GroupDeleted = TaskEvent::GroupDeleted { origin: ORIGIN, group: GroupId(400) },
+        Leased = TaskEvent::Leased { group: GroupId(400), member: Producer(6), elements: vec![(300, 2)] },
+        Acknowledged = TaskEvent::Acknowledged { origin: ORIGIN, of: of_group() },
+        LeaseEnded = TaskEvent::LeaseEnded { origin: Some(ORIGIN), of: of_group(), why: LeaseEnd::GivenBack },
     });
 }
 

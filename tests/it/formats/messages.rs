@@ -4,6 +4,7 @@ use bytes::Bytes;
 use headwater::protocol::channel::ChannelInfo;
 use headwater::protocol::command::{Answer, AppendOptions, Command, Overview, Query, Rejection, Stored};
 use headwater::protocol::cursor::{CursorInfo, CursorMove};
+use headwater::protocol::group::{GroupEnd, GroupId, GroupInfo, Leased, LeasedRun, MemberInfo};
 use headwater::protocol::limits::TooLarge;
 use headwater::protocol::message::{
     Assignment, ClientMessage, Closing, Given, Hello, Position, ServerMessage,
@@ -21,7 +22,8 @@ use headwater::protocol::{
 };
 
 use super::facts::{
-    ATTEMPT, RETENTION, TASK, cursor, error, key, name, payload, receipt, stored as kept, submission,
+    ATTEMPT, RETENTION, TASK, cursor, error, group_name, group_options, key, name, of_group, payload,
+    receipt, stored as kept, submission,
 };
 use super::{Lines, variants};
 
@@ -67,6 +69,22 @@ fn task() -> TaskInfo {
         waits_for: Some("a worker".to_owned()),
         kept_by: "channel a".to_owned(),
         outcome: Some(Outcome::Cancelled),
+    }
+}
+
+fn group_info() -> GroupInfo {
+    GroupInfo {
+        id: GroupId(400),
+        channel: name(),
+        log: LOG,
+        name: group_name(),
+        options: group_options(),
+        next: 300,
+        lag: 200,
+        leased: 2,
+        waiting: 1,
+        members: vec![MemberInfo { session: Producer(6), window: 64, leased: 2 }],
+        holds_back: true,
     }
 }
 
@@ -199,7 +217,15 @@ fn of_clients(lines: &mut Lines) {
         Transact = Command::Transact(Transaction {
             appends: vec![Part { log: LOG, elements: vec![Element::Value(payload())].into(), expect: Some(300) }],
             cursors: vec![CursorMove { log: LOG, name: cursor(), offset: 300, from: Some(200), pin_ms: 60_000 }],
+            acknowledges: vec![of_group()],
         }),
+        OpenGroup = Command::OpenGroup { log: LOG, name: group_name(), options: Some(group_options()), from_end: true },
+        Join = Command::Join { group: GroupId(400), window: 64 },
+        Leave = Command::Leave { group: GroupId(400) },
+        Acknowledge = Command::Acknowledge(of_group()),
+        GiveBack = Command::GiveBack(of_group()),
+        Extend = Command::Extend(of_group()),
+        DeleteGroup = Command::DeleteGroup { log: LOG, name: group_name() },
     });
     let headed = [("unit", "°C")].into_iter().collect();
     let elements =
@@ -219,6 +245,7 @@ fn of_clients(lines: &mut Lines) {
         Unwanted = Query::Unwanted { results: vec![held()] },
         Cursors = Query::Cursors { log: LOG, after: Some(cursor()) },
         Subscribers = Query::Subscribers { log: LOG },
+        Groups = Query::Groups { log: LOG, after: Some(group_name()) },
     });
     variants!(lines, Retire {
         Finish = Retire::Finish,
@@ -246,6 +273,15 @@ fn of_the_server(lines: &mut Lines) {
         Retire = ServerMessage::Retire(Retire::HandOver),
         Free = ServerMessage::Free { task: TASK, attempt: ATTEMPT },
         Copy = ServerMessage::Copy(located()),
+        Leased = ServerMessage::Leased {
+            group: GroupId(400),
+            leased: Leased {
+                runs: vec![LeasedRun { offset: 300, index: 200, count: 2, attempt: 1 }],
+                lease_ms: 30_000,
+                dead_letters: group_options().dead_letters,
+            },
+        },
+        GroupEnded = ServerMessage::GroupEnded { group: GroupId(400), why: GroupEnd::Deleted },
     });
     lines.add("ServerMessage::Answer.Err", &ServerMessage::Answer(Err(Rejection::ShuttingDown)));
     variants!(lines, Answer {
@@ -282,6 +318,8 @@ fn of_the_server(lines: &mut Lines) {
             epoch: Epoch(4),
             appended: vec![AppendedPart { log: LOG, first: 300, count: 2 }],
         },
+        Group = Answer::Group(group_info()),
+        Groups = Answer::Groups(vec![group_info()]),
     });
     variants!(lines, Outcome {
         Finished = Outcome::Finished(payload()),
@@ -336,6 +374,8 @@ fn refusals(lines: &mut Lines) {
         ChannelExists = Rejection::ChannelExists(name()),
         CursorMoved = Rejection::CursorMoved { name: cursor(), at: 300, from: 200 },
         Conflict = Rejection::Conflict { channel: name(), expected: 300, head: 301 },
+        UnknownGroup = Rejection::UnknownGroup(GroupId(400)),
+        LeaseOver = Rejection::LeaseOver { group: group_name(), index: 300 },
     });
     variants!(lines, Closing {
         NotHeadwater = Closing::NotHeadwater("checksum".to_owned()),

@@ -1,6 +1,7 @@
 //! What snapshots hold, and what they are wrapped in.
 
 use headwater::log::{Log, SledLog, SledOptions};
+use headwater::protocol::group::GroupId;
 use headwater::protocol::session::{EndReason, FunctionOffer, SessionKind};
 use headwater::protocol::snapshot::{CallItem, KeptFrom, Mark, PhaseItem, SnapshotItem, TaskItem};
 use headwater::protocol::task::{Argument, ErrorKind, TaskError, TaskOptions};
@@ -10,7 +11,7 @@ use headwater::protocol::{
 };
 
 use super::envelopes::fields;
-use super::facts::{RETENTION, cursor, stored};
+use super::facts::{RETENTION, cursor, group_name, group_options, stored};
 use super::{Lines, variants};
 
 const TASK: TaskId = TaskId([0xa7; 16]);
@@ -82,6 +83,15 @@ fn snapshots_are_stored_as_version_5_does() {
             seq: Seq(1001),
             appended: vec![AppendedPart { log: LogId(7), first: 300, count: 2 }],
         },
+        Group = SnapshotItem::Group {
+            id: GroupId(400),
+            log: LogId(7),
+            name: group_name(),
+            options: group_options(),
+            next: 300,
+        },
+        Leased = SnapshotItem::Leased(GroupId(400), vec![(300, PRODUCER, 2)]),
+        Waiting = SnapshotItem::Waiting(GroupId(400), vec![(300, 2)]),
     });
     variants!(lines, PhaseItem {
         Pending = PhaseItem::Pending(call()),

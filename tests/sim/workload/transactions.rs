@@ -19,7 +19,7 @@ impl Client {
             let (elements, expect) = (self.some_values(rng), self.some_offset(rng, log));
             Part { log, elements: elements.into(), expect }
         });
-        let mut transaction = Transaction { appends: parts.collect(), cursors: Vec::new() };
+        let mut transaction = Transaction { appends: parts.collect(), ..Transaction::default() };
         let at = self.cursors.get(&log).copied().unwrap_or_default();
         let known = self.acked.get(&log).copied().unwrap_or_default();
         if at < known {
@@ -36,7 +36,7 @@ impl Client {
         answer: Result<Answer, Rejection>,
         shadow: &mut Shadow,
     ) {
-        let Transaction { mut appends, cursors } = transaction;
+        let Transaction { mut appends, cursors, .. } = transaction;
         match answer {
             Ok(Answer::Transacted { seq, epoch, appended }) => {
                 appends.sort_by_key(|part| part.log);

@@ -15,7 +15,7 @@ use crate::server::SETTINGS;
 use crate::shadow::mark;
 use crate::stores::described;
 use crate::workers::{COUNT_TO, result};
-use crate::{progress, retention, transactions, transcript};
+use crate::{groups, progress, retention, transactions, transcript};
 
 impl World {
     /// Reads all logs as anyone could, and holds them against what clients were told.
@@ -24,6 +24,7 @@ impl World {
         self.audit_outcomes(&state);
         progress::audit(&self.log, &state);
         transactions::audit(&self.log, &self.shadow);
+        groups::audit(&self.log, &self.shadow);
         for (log, channel) in &state.channels {
             let records = self.records_of(*log);
             let appended = records.iter().filter_map(ChannelEvent::appended);

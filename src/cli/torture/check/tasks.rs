@@ -175,6 +175,12 @@ impl TasksCheck {
             | TaskEvent::CursorSet { .. }
             | TaskEvent::CursorDeleted { .. }
             | TaskEvent::Transacted { .. }
+            | TaskEvent::GroupCreated { .. }
+            | TaskEvent::GroupChanged { .. }
+            | TaskEvent::GroupDeleted { .. }
+            | TaskEvent::Leased { .. }
+            | TaskEvent::Acknowledged { .. }
+            | TaskEvent::LeaseEnded { .. }
             | TaskEvent::Held { .. }
             | TaskEvent::Released { .. } => {}
         }

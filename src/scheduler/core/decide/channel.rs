@@ -116,14 +116,16 @@ pub(super) fn resume(state: &State, origin: Origin, log: LogId) -> Decision {
     Ok((vec![Event::Channel(log, ChannelEvent::Resumed { origin })], Answer::Channel(info)))
 }
 
-/// Deletes a channel, and its cursors.
+/// Deletes a channel, its cursors and its groups.
 pub(super) fn delete(state: &State, origin: Origin, log: LogId) -> Decision {
     let channel = writable(state, log)?;
     let (count, digest) = (channel.elements, channel.digest);
     let cursors = channel.cursors.keys().cloned();
     let forget = cursors.map(|name| Event::Task(TaskEvent::CursorDeleted { origin, log, name }));
+    let groups = channel.groups.values();
+    let end_groups = groups.map(|group| Event::Task(TaskEvent::GroupDeleted { origin, group: *group }));
     let end = Event::Channel(log, ChannelEvent::Deleted { origin, count, digest });
-    Ok((forget.chain([end]).collect(), Answer::Deleted))
+    Ok((forget.chain(end_groups).chain([end]).collect(), Answer::Deleted))
 }
 
 /// A channel that users may write to.

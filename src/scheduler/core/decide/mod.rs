@@ -7,6 +7,7 @@
 mod append;
 mod channel;
 mod cursor;
+mod group;
 mod hold;
 mod report;
 mod retire;
@@ -72,6 +73,15 @@ pub(super) fn command(state: &State, facts: &LogFacts, origin: Origin, command: 
         Command::SetCursor(to) => cursor::set(state, origin, to),
         Command::DeleteCursor { log, name } => cursor::delete(state, origin, log, name),
         Command::Transact(transaction) => transact::decide(state, facts, origin, transaction),
+        Command::OpenGroup { log, name, options, from_end } => {
+            group::open(state, origin, (log, name), options, from_end)
+        }
+        Command::Join { group, window } => group::join(state, group, window),
+        Command::Leave { group } => group::leave(state, origin.producer, group),
+        Command::Acknowledge(of) => group::acknowledge(state, origin, of),
+        Command::GiveBack(of) => group::give_back(state, origin, of),
+        Command::Extend(of) => group::extend(state, &of),
+        Command::DeleteGroup { log, name } => group::delete(state, origin, log, &name),
         Command::Finish { task, attempt, result } => {
             report::finish(state, origin.producer, task, attempt, result)
         }
@@ -111,6 +121,8 @@ fn check_order(session: &Session, origin: Origin, command: &Command) -> Result<(
             | Command::Delete { .. }
             | Command::SetCursor(_)
             | Command::Transact(_)
+            | Command::Acknowledge(_)
+            | Command::GiveBack(_)
     );
     match session.remembered.last_key_value() {
         Some((last, _)) if is_remembered && *last > origin.number => Err(Rejection::Invalid(format!(
@@ -167,6 +179,10 @@ fn first_answer(
         }
         (Remembered::Done, Command::Delete { .. } | Command::DeleteCursor { .. }) => Answer::Deleted,
         (Remembered::Done, Command::SetCursor(_)) => Answer::CursorSet,
+        (Remembered::Done, Command::Acknowledge(_) | Command::GiveBack(_)) => Answer::Reported,
+        (Remembered::Done, Command::DeleteGroup { .. }) => Answer::Deleted,
+        // As it is now; one that was deleted since is made again.
+        (Remembered::Done, Command::OpenGroup { .. }) => return Ok(None),
         (Remembered::Done, Command::Hold { task, .. }) => {
             Answer::Held(state.key_of(*task).ok_or(Rejection::UnknownTask(*task))?)
         }

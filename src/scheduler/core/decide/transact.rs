@@ -1,6 +1,6 @@
 //! Appending to several channels and moving cursors, in one commit.
 
-use super::{Decision, Event, LogFacts, State, append, cursor};
+use super::{Decision, Event, LogFacts, State, append, cursor, group};
 use crate::protocol::TaskEvent;
 use crate::protocol::command::{Answer, AppendOptions};
 use crate::protocol::event::Origin;
@@ -13,10 +13,13 @@ use crate::protocol::transaction::{AppendedPart, Part, Transaction};
 /// folded first: so what is remembered of it is the same either way.
 pub(super) fn decide(state: &State, facts: &LogFacts, origin: Origin, transaction: Transaction) -> Decision {
     transaction.check()?;
-    let Transaction { mut appends, cursors } = transaction;
+    let Transaction { mut appends, cursors, acknowledges } = transaction;
     let mut events = Vec::new();
     for to in cursors {
         events.append(&mut cursor::set(state, origin, to)?.0);
+    }
+    for of in acknowledges {
+        events.append(&mut group::acknowledge(state, origin, of)?.0);
     }
     appends.sort_by_key(|part| part.log);
     let (mut appended, mut of_channels) = (Vec::with_capacity(appends.len()), Vec::new());

@@ -1,0 +1,133 @@
+//! Making a group, and what its members say of elements.
+
+use super::{Decision, Event, Rejection, State, channel};
+use crate::protocol::command::Answer;
+use crate::protocol::event::Origin;
+use crate::protocol::group::{
+    GroupId, GroupInfo, GroupName, GroupOptions, LeaseEnd, OfGroup, indexes, stretches,
+};
+use crate::protocol::limits::{GROUPS_PER_CHANNEL_MAX, LEASED_PER_MEMBER_MAX, TooLarge};
+use crate::protocol::{LogId, Producer, TaskEvent};
+use crate::scheduler::core::Group;
+
+/// Finds a group, or makes it, and says how it leases.
+pub(super) fn open(
+    state: &State,
+    origin: Origin,
+    (log, name): (LogId, GroupName),
+    options: Option<GroupOptions>,
+    from_end: bool,
+) -> Decision {
+    let channel = channel::writable(state, log)?;
+    options.iter().try_for_each(GroupOptions::check)?;
+    if let Some(id) = channel.groups.get(&name) {
+        let group = &state.groups[id];
+        let mut info = state.group_info(*id, group);
+        let change = options.filter(|options| *options != group.options).map(|options| {
+            info.options = options.clone();
+            Event::Task(TaskEvent::GroupChanged { origin, group: *id, options })
+        });
+        return Ok((change.into_iter().collect(), Answer::Group(info)));
+    }
+    let hint = "delete those that nobody joins any more: `headwater channel group list` shows them";
+    TooLarge::check("the number of groups", channel.groups.len() + 1, GROUPS_PER_CHANNEL_MAX, hint)?;
+    let (id, options) = (GroupId(state.tasks_head), options.unwrap_or_default());
+    let next = if from_end { channel.elements } else { channel.kept.first.index };
+    let info = state.group_info(id, &Group::new(log, name.clone(), options.clone(), next));
+    let event = TaskEvent::GroupCreated { origin, log, name, options, next };
+    Ok((vec![Event::Task(event)], Answer::Group(info)))
+}
+
+/// Who joins is known to presence; here it is looked whether there is such a group.
+pub(super) fn join(state: &State, group: GroupId, window: u32) -> Decision {
+    known(state, group)?;
+    if !(1..=LEASED_PER_MEMBER_MAX).contains(&window) {
+        return Err(Rejection::Invalid(format!(
+            "a window of {window} elements: take from 1 to {LEASED_PER_MEMBER_MAX} at a time"
+        )));
+    }
+    Ok((Vec::new(), Answer::Reported))
+}
+
+/// What is leased to it is given back.
+pub(super) fn leave(state: &State, member: Producer, group: GroupId) -> Decision {
+    let elements = stretches(state.leased_to(group, member));
+    let end = (!elements.is_empty()).then(|| {
+        let of = OfGroup { group, elements };
+        Event::Task(TaskEvent::LeaseEnded { origin: None, of, why: LeaseEnd::Left })
+    });
+    Ok((end.into_iter().collect(), Answer::Reported))
+}
+
+/// Elements are done with.
+pub(super) fn acknowledge(state: &State, origin: Origin, of: OfGroup) -> Decision {
+    check_leased(state, origin.producer, &of)?;
+    Ok((vec![Event::Task(TaskEvent::Acknowledged { origin, of })], Answer::Reported))
+}
+
+/// Elements are to be leased again.
+pub(super) fn give_back(state: &State, origin: Origin, of: OfGroup) -> Decision {
+    check_leased(state, origin.producer, &of)?;
+    let event = TaskEvent::LeaseEnded { origin: Some(origin), of, why: LeaseEnd::GivenBack };
+    Ok((vec![Event::Task(event)], Answer::Reported))
+}
+
+/// Leases begin anew, which is in no log.
+pub(super) fn extend(state: &State, of: &OfGroup) -> Decision {
+    known(state, of.group)?;
+    check_count(of)?;
+    Ok((Vec::new(), Answer::Reported))
+}
+
+/// Forgets a group.
+pub(super) fn delete(state: &State, origin: Origin, log: LogId, name: &GroupName) -> Decision {
+    let channel = channel::writable(state, log)?;
+    let event = channel.groups.get(name).map(|group| TaskEvent::GroupDeleted { origin, group: *group });
+    Ok((event.map(Event::Task).into_iter().collect(), Answer::Deleted))
+}
+
+fn known(state: &State, id: GroupId) -> Result<&Group, Rejection> {
+    state.groups.get(&id).ok_or(Rejection::UnknownGroup(id))
+}
+
+fn check_count(of: &OfGroup) -> Result<(), Rejection> {
+    let count = of.elements.iter().map(|(_, count)| *count as usize).sum();
+    let hint = "name fewer at a time";
+    Ok(TooLarge::check("the number of elements", count, LEASED_PER_MEMBER_MAX as usize, hint)?)
+}
+
+/// Whether all of them are leased to this session, and each named once.
+fn check_leased(state: &State, member: Producer, of: &OfGroup) -> Result<(), Rejection> {
+    let group = known(state, of.group)?;
+    check_count(of)?;
+    if of.elements.is_empty() || !indexes(&of.elements).is_sorted_by(|one, next| one < next) {
+        let why = "name the elements of a group in order, each once, and at least one".to_owned();
+        return Err(Rejection::Invalid(why));
+    }
+    let is_lost = |index: &u64| group.leased.get(index).is_none_or(|lease| lease.member != member);
+    match indexes(&of.elements).find(is_lost) {
+        Some(index) => Err(Rejection::LeaseOver { group: group.name.clone(), index }),
+        None => Ok(()),
+    }
+}
+
+impl State {
+    /// What is known of a group, but for who is there.
+    pub(in crate::scheduler::core) fn group_info(&self, id: GroupId, group: &Group) -> GroupInfo {
+        let channel = &self.channels[&group.log];
+        let (leased, waiting) = (group.leased.len() as u64, group.waiting.len() as u64);
+        GroupInfo {
+            id,
+            channel: channel.name.clone(),
+            log: group.log,
+            name: group.name.clone(),
+            options: group.options.clone(),
+            next: group.next,
+            lag: channel.elements.saturating_sub(group.next) + leased + waiting,
+            leased,
+            waiting,
+            members: Vec::new(),
+            holds_back: false,
+        }
+    }
+}
