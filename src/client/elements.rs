@@ -14,7 +14,7 @@ use super::handle::Client;
 use super::marked::{InPlace, Marked, Marking, Placed, WithMarkers, Zip, plain_stream};
 use super::reading::{Item, Record, Records};
 use crate::protocol::payload::Lent;
-use crate::protocol::{self, ChannelEvent, ChannelName, Digest};
+use crate::protocol::{self, ChannelEvent, ChannelName, Digest, Payload};
 
 /// An element of a channel.
 #[derive(Debug, Clone)]
@@ -154,6 +154,18 @@ pub(super) fn typed<T: DeserializeOwned>(
             decoded.map_err(|why| undecodable(channel, placed.offset, why))
         }
     }
+}
+
+/// An element whose value is as it was stored.
+pub(super) fn untyped(
+    client: &Client,
+    _: &ChannelName,
+    placed: &Placed<protocol::Element>,
+) -> Result<Element<Payload>> {
+    Ok(match &placed.item {
+        protocol::Element::Future(key) => Element::Future(TaskFuture::new(key.clone(), client.clone(), None)),
+        protocol::Element::Value(payload) => Element::Value(payload.clone()),
+    })
 }
 
 fn undecodable(channel: &ChannelName, offset: u64, why: String) -> Error {

@@ -16,9 +16,10 @@ use tokio::time::{Instant, sleep};
 use super::channel::Channel;
 use super::connection::{Connection, MemberItem, Membership};
 use super::delivery::Delivery;
-use super::elements;
+use super::elements::{self, Element};
 use super::error::{Error, Result};
 use super::group::DEAD_LETTER_HEADERS;
+use super::handle::Client;
 use super::marked::Placed;
 use super::reading::{Item, Offset, Records};
 use crate::protocol::command::{Command, Rejection};
@@ -27,7 +28,7 @@ use crate::protocol::group::{
 };
 use crate::protocol::limits::LEASED_PER_MEMBER_MAX;
 use crate::protocol::transaction::{Part, Transaction};
-use crate::protocol::{self, ChannelEvent, Elements, Headers};
+use crate::protocol::{self, ChannelEvent, ChannelName, Elements, Headers, Payload};
 
 /// Most records of others that are read past to come to the next element, instead of beginning to read there: 256.
 const READ_PAST_MAX: u64 = 256;
@@ -218,6 +219,9 @@ impl<T> Member<T> {
     }
 }
 
+/// How an element is read.
+type Read<U> = fn(&Client, &ChannelName, &Placed<protocol::Element>) -> Result<Element<U>>;
+
 /// An element as its record has it, and how often it was leased.
 struct Raw {
     placed: Placed<protocol::Element>,
@@ -235,6 +239,20 @@ impl<T: DeserializeOwned> Member<T> {
     /// [`Error::Trimmed`] and [`Error::Damaged`] for elements that are gone, which are done with then. Any other is the
     /// last item: that the group was deleted, say.
     pub async fn next(&mut self) -> Option<Result<Delivery<T>>> {
+        self.next_as(elements::typed).await
+    }
+}
+
+impl<T> Member<T> {
+    /// As [`Self::next`], with each value as it was stored: of whatever type it is.
+    ///
+    /// # Errors
+    /// As there, but for the first.
+    pub async fn next_payload(&mut self) -> Option<Result<Delivery<Payload>>> {
+        self.next_as(elements::untyped).await
+    }
+
+    async fn next_as<U>(&mut self, read: Read<U>) -> Option<Result<Delivery<U>>> {
         loop {
             if self.is_over {
                 return None;
@@ -260,15 +278,16 @@ impl<T: DeserializeOwned> Member<T> {
                         return Some(Err(error));
                     }
                 }
-                _ => return Some(self.delivery(raw)),
+                _ => return Some(self.delivery(raw, read)),
             }
         }
     }
 
-    fn delivery(&self, raw: Raw) -> Result<Delivery<T>> {
+    fn delivery<U>(&self, raw: Raw, read: Read<U>) -> Result<Delivery<U>> {
         let Raw { placed, headers, attempt } = raw;
         let (index, offset, time_ms) = (placed.index, placed.offset, placed.time_ms);
-        match elements::typed(self.channel.client(), self.channel.channel_name(), &placed) {
+        let (client, name) = (self.channel.client(), self.channel.channel_name());
+        match read(client, name, &placed) {
             Ok(element) => Ok(Delivery {
                 element,
                 headers,
@@ -277,7 +296,7 @@ impl<T: DeserializeOwned> Member<T> {
                 time_ms,
                 attempt,
                 group: self.group,
-                channel: self.channel.clone(),
+                channel: Channel::new(client.clone(), name.clone(), self.channel.log()),
             }),
             Err(error) => {
                 let of = OfGroup { group: self.group, elements: vec![(index, 1)] };

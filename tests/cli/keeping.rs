@@ -33,7 +33,7 @@ async fn a_channel_is_bounded_trimmed_pinned_and_shown() {
         "name": "readings", "log": 1, "first": 4, "head": 9, "elements": 5, "trimmed": 3, "bytes": 2,
         "stopped": false, "digest": digest, "subscribers": 0, "retention": {"max_elements": 1},
         "cursors": [{"name": "billing", "offset": 4, "lag": 2, "pin_ms": 3_600_000, "holds_back": true}],
-        "pinned_by": ["billing"],
+        "groups": [], "pinned_by": ["billing"],
     });
     assert_eq!(shown, expected);
     let people = run("channel show readings").await.lines();

@@ -11,6 +11,7 @@ mod disk;
 mod endings;
 mod examples;
 mod following;
+mod groups;
 mod keeping;
 #[cfg(target_os = "linux")]
 mod memory;

@@ -113,11 +113,21 @@ fn elements_are_spread_over_those_that_have_room_and_leased_once() {
         "→ to 1: appended",
         "→ to 2: leased of 4 1 from 5 at 5, attempt 1",
     ]);
+    // Of those with the same room each has its turn.
+    join(&mut scene, 1, group, 6);
+    scene.told();
+    for (n, member) in [(11, 1), (12, 2), (13, 1)] {
+        scene.ask(1, append_value(1, n));
+        let told = scene.told();
+        assert!(told[1].ends_with(&format!("to {member}")), "{told:?}");
+    }
+    join(&mut scene, 1, group, 4);
+    scene.told();
     // Who is done has room for more.
     scene.ask(1, done(group, &[(0, 1)]));
-    scene.ask(1, append_value(1, 10));
+    scene.ask(2, Command::Leave { group });
     let told = scene.told();
-    assert!(told.contains(&"group 4 leases [(6, 1)] to 2".to_owned()), "{told:?}");
+    assert!(told.contains(&"group 4 leases [(2, 1)] to 1".to_owned()), "{told:?}");
 }
 
 #[test]

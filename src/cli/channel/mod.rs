@@ -3,6 +3,7 @@
 mod append;
 mod create;
 mod cursor;
+mod group;
 mod lines;
 mod list;
 mod range;
@@ -36,6 +37,8 @@ pub enum Command {
     Delete(trim::Delete),
     #[command(subcommand)]
     Cursor(cursor::Command),
+    #[command(subcommand)]
+    Group(group::Command),
 }
 
 impl Command {
@@ -53,6 +56,7 @@ impl Command {
             Command::Resume(resume) => resume.run().await,
             Command::Delete(delete) => delete.run().await,
             Command::Cursor(cursor) => cursor.run().await,
+            Command::Group(group) => group.run().await,
         }
     }
 }

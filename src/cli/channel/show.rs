@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::cursor::Row;
+use super::group;
 use super::retention::in_words;
 use crate::cli::ask;
 use crate::cli::connect::Connect;
@@ -12,19 +13,21 @@ use crate::cli::row::retention_details;
 use crate::protocol::ChannelName;
 use crate::protocol::channel::ChannelInfo;
 use crate::protocol::cursor::CursorInfo;
+use crate::protocol::group::GroupInfo;
 use crate::protocol::size::Bytes;
 
 /// Show a channel: what it has, what it keeps and why, and who reads it.
 ///
 /// `lag` is how many elements a cursor has still before it. A cursor that was set with a pin keeps what it has not passed
-/// for that long; `pinned_by` names those for whose sake elements are kept that are over the channel's bounds.
+/// for that long; `pinned_by` names those for whose sake elements are kept that are over the channel's bounds, groups among them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  headwater channel show readings --json
 
 With --json, one object:
   {\"name\",\"log\",\"first\",\"head\",\"elements\",\"trimmed\",\"bytes\",\"stopped\",\"digest\",\"subscribers\",
    \"retention\":{\"max_elements\"?,\"max_age_ms\"?,\"max_bytes\"?},
-   \"cursors\":[{\"name\",\"offset\",\"lag\",\"pin_ms\",\"holds_back\"}],\"pinned_by\":[NAME]}")]
+   \"cursors\":[{\"name\",\"offset\",\"lag\",\"pin_ms\",\"holds_back\"}],
+   \"groups\":[as `channel group list`],\"pinned_by\":[NAME]}")]
 pub struct Show {
     /// The channel
     name: ChannelName,
@@ -51,6 +54,7 @@ struct Shown<'a> {
     subscribers: u64,
     retention: Map<String, Value>,
     cursors: Vec<Row<'a>>,
+    groups: Vec<group::Row<'a>>,
     pinned_by: Vec<&'a str>,
 }
 
@@ -59,11 +63,12 @@ impl Show {
         let Show { name, connect, json } = self;
         let shown = connect.with(async |client| {
             let channel = ask::channel(client, &name).await?;
-            anyhow::Ok((channel.info().await?, channel.cursors().await?, channel.subscribers().await?))
+            let (cursors, groups) = (channel.cursors().await?, channel.groups().await?);
+            anyhow::Ok((channel.info().await?, cursors, groups, channel.subscribers().await?))
         });
-        let (info, cursors, subscribers) = shown.await?;
+        let (info, cursors, groups, subscribers) = shown.await?;
         let mut output = Output::new();
-        let shown = Shown::of(&info, &cursors, subscribers);
+        let shown = Shown::of(&info, &cursors, &groups, subscribers);
         if json {
             output.json(&shown)?;
         } else {
@@ -74,8 +79,14 @@ impl Show {
 }
 
 impl<'a> Shown<'a> {
-    fn of(info: &'a ChannelInfo, cursors: &'a [CursorInfo], subscribers: u64) -> Shown<'a> {
-        let holding = cursors.iter().filter(|cursor| cursor.holds_back);
+    fn of(
+        info: &'a ChannelInfo,
+        cursors: &'a [CursorInfo],
+        groups: &'a [GroupInfo],
+        subscribers: u64,
+    ) -> Shown<'a> {
+        let holding = cursors.iter().filter(|cursor| cursor.holds_back).map(|cursor| cursor.name.as_str());
+        let groups_holding = groups.iter().filter(|group| group.holds_back).map(|group| group.name.as_str());
         Shown {
             name: info.name.as_str(),
             log: info.log.0,
@@ -89,7 +100,8 @@ impl<'a> Shown<'a> {
             subscribers,
             retention: retention_details(info.retention),
             cursors: cursors.iter().map(Row::of).collect(),
-            pinned_by: holding.map(|cursor| cursor.name.as_str()).collect(),
+            groups: groups.iter().map(group::Row::of).collect(),
+            pinned_by: holding.chain(groups_holding).collect(),
         }
     }
 
@@ -105,6 +117,7 @@ impl<'a> Shown<'a> {
             format!("subscribers  {}", self.subscribers),
         ];
         lines.extend(self.cursors.iter().map(Row::line));
+        lines.extend(self.groups.iter().map(group::Row::line));
         if !self.pinned_by.is_empty() {
             lines.push(format!("not trimmed  for the sake of {}", self.pinned_by.join(", ")));
         }

@@ -1,6 +1,7 @@
 //! Who takes elements of groups now, and how long they have for them. It belongs to no log: members join anew on each
 //! connection, and after a start every lease begins anew.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 
@@ -26,6 +27,8 @@ pub(super) struct Consumers {
     /// Members whose lease of something was over, and who have said nothing since: they are leased nothing, so that what
     /// one that is stuck could not do does not come back to it.
     stuck: BTreeSet<(GroupId, Producer)>,
+    /// To whom each group leased last: of members with the same room the next one has its turn.
+    last: BTreeMap<GroupId, Producer>,
     /// Groups that may have something to lease to somebody.
     concerned: BTreeSet<GroupId>,
     /// When leases are over.
@@ -141,6 +144,7 @@ impl Consumers {
             }
             Event::Task(TaskEvent::GroupDeleted { group, .. }) => {
                 self.members.remove(group);
+                self.last.remove(group);
                 self.stuck.retain(|(other, _)| other != group);
                 self.concerned.remove(group);
                 for index in state.groups.get(group).into_iter().flat_map(|group| group.leased.keys()) {
@@ -199,18 +203,21 @@ impl Consumers {
         if channel.stopped && group.is_drained(channel.elements) {
             return Some(Step::End(id, self.members.remove(&id)?.into_keys().collect()));
         }
+        let last = self.last.get(&id).copied();
         let with_room = || {
             let all =
                 members.iter().map(|(member, window)| (self.room(state, id, *member, *window), *member));
             all.filter(|(room, _)| *room > 0)
         };
-        let (room, member) = with_room().max_by_key(|(room, member)| (*room, std::cmp::Reverse(*member)))?;
+        let (room, member) =
+            with_room().max_by_key(|(room, member)| (*room, last < Some(*member), Reverse(*member)))?;
         let available = group.available(channel.elements);
         let share = available.div_ceil(with_room().count() as u64).min(room).min(LEASED_PER_RECORD_MAX);
         if share == 0 {
             return None;
         }
         let elements = stretches(group.next_elements(channel.elements, share as usize));
+        self.last.insert(id, member);
         Some(Step::Lease(Event::Task(TaskEvent::Leased { group: id, member, elements })))
     }
 

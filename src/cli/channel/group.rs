@@ -1,0 +1,287 @@
+//! `headwater channel group …`.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use serde::Serialize;
+
+use crate::cli::connect::Connect;
+use crate::cli::output::Output;
+use crate::cli::row::{CHANNEL_WORD_WIDTH, Row as RecordRow};
+use crate::cli::signals::Signals;
+use crate::cli::{ask, time};
+use crate::client::group::WINDOW;
+use crate::client::{Client, Delivery, Element, Error, Group};
+use crate::protocol::group::{DeadLetters, GroupInfo, GroupName};
+use crate::protocol::{ChannelName, Payload};
+
+/// Share the elements of a channel between consumers
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    Join(Join),
+    List(List),
+    Delete(Delete),
+}
+
+impl Command {
+    pub async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Command::Join(join) => join.run().await,
+            Command::List(list) => list.run().await,
+            Command::Delete(delete) => delete.run().await,
+        }
+    }
+}
+
+/// Take elements of a channel, each of which goes to one member of the group.
+///
+/// Prints one line per element, and then says that it is done with. Run it in several terminals, and each element is
+/// printed by one of them; when one is killed, what it had is leased to another. The group is made when it is not there,
+/// and remembers what is done with.
+///
+/// It ends when the channel is stopped and every element is done with, or when it is interrupted.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  headwater channel group join orders packers
+  headwater channel group join orders packers --lease 5m --dead-letters orders-dead --attempts 3
+  headwater channel group join orders packers --count 10 --json
+
+With --json, each line is one object:
+  {\"offset\",\"time\",\"kind\":\"appended\",\"key\"?,\"value\"?,\"headers\"?,\"index\",\"attempt\"}")]
+pub struct Join {
+    /// The channel
+    channel: ChannelName,
+
+    /// The group
+    group: GroupName,
+
+    /// How long a member has an element before it is leased to another: 30s unless somebody has said otherwise
+    #[arg(long, value_name = "D", value_parser = time::duration)]
+    lease: Option<Duration>,
+
+    /// The channel that gets what was leased too often
+    #[arg(long, value_name = "CHANNEL")]
+    dead_letters: Option<ChannelName>,
+
+    /// After how many leases an element is a dead letter
+    #[arg(long, value_name = "N", default_value_t = 5, requires = "dead_letters")]
+    attempts: u32,
+
+    /// For how long after something was done the channel keeps what is not, whatever its bounds
+    #[arg(long, value_name = "D", value_parser = time::duration)]
+    pin: Option<Duration>,
+
+    /// A group that is made begins behind what there is
+    #[arg(long)]
+    from_end: bool,
+
+    /// How many elements to have at a time
+    #[arg(long, value_name = "N", default_value_t = WINDOW)]
+    window: u32,
+
+    /// Leave after so many elements
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+
+    /// Print one JSON object per element and line
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    connect: Connect,
+}
+
+impl Join {
+    async fn run(self) -> anyhow::Result<()> {
+        let mut signals = Signals::listen()?;
+        self.connect
+            .with(async |client| {
+                tokio::select! {
+                    result = self.take(client) => result,
+                    () = signals.next() => Ok(()),
+                }
+            })
+            .await
+    }
+
+    async fn take(&self, client: &Client) -> anyhow::Result<()> {
+        let channel = ask::channel(client, &self.channel).await?;
+        let mut member = self.options(channel.group(self.group.as_str())?).join().await?;
+        let mut output = Output::new();
+        let mut left = self.count.unwrap_or(u64::MAX);
+        while left > 0 {
+            let delivery = match member.next_payload().await {
+                None => return Ok(()),
+                Some(Ok(delivery)) => delivery,
+                // It goes on behind what is gone.
+                Some(Err(error @ (Error::Trimmed { .. } | Error::Damaged { .. }))) => {
+                    tracing::warn!("{error}");
+                    continue;
+                }
+                Some(Err(error)) => return Err(error.into()),
+            };
+            self.print(&delivery, &mut output)?;
+            let index = delivery.index;
+            delivery
+                .done()
+                .await
+                .with_context(|| format!("element {index} was printed, and is not done with"))?;
+            left -= 1;
+        }
+        Ok(())
+    }
+
+    fn options(&self, mut group: Group<()>) -> Group<()> {
+        if let Some(lease) = self.lease {
+            group = group.lease(lease);
+        }
+        if let Some(dead) = &self.dead_letters {
+            group = group.dead_letters(dead.as_str(), self.attempts);
+        }
+        if let Some(pin) = self.pin {
+            group = group.pinned_for(pin);
+        }
+        if self.from_end {
+            group = group.from_end();
+        }
+        group.window(self.window)
+    }
+
+    fn print(&self, delivery: &Delivery<Payload>, output: &mut Output) -> anyhow::Result<()> {
+        let mut row = RecordRow::at(delivery.offset, delivery.time_ms);
+        row.kind = "appended";
+        match &delivery.element {
+            Element::Future(future) => row.key = Some(future.key().to_string()),
+            Element::Value(payload) => row.value = Some(payload.to_json()),
+        }
+        let headers = delivery.headers.iter();
+        row.headers = headers.map(|(key, words)| (key.to_owned(), words.into())).collect();
+        if self.json {
+            row.details.insert("index".to_owned(), delivery.index.into());
+            row.details.insert("attempt".to_owned(), delivery.attempt.into());
+            output.json(&row)?;
+        } else {
+            row.note = (delivery.attempt > 1).then(|| format!("attempt {}", delivery.attempt));
+            output.line(row.for_people(CHANNEL_WORD_WIDTH))?;
+        }
+        output.flush()
+    }
+}
+
+/// A group, as programs read it.
+#[derive(Debug, Serialize)]
+pub struct Row<'a> {
+    name: &'a str,
+    next: u64,
+    lag: u64,
+    leased: u64,
+    waiting: u64,
+    members: usize,
+    lease_ms: u64,
+    pin_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dead_letters: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempts_max: Option<u32>,
+    holds_back: bool,
+}
+
+impl<'a> Row<'a> {
+    pub fn of(info: &'a GroupInfo) -> Self {
+        let GroupInfo { name, options, next, lag, leased, waiting, members, holds_back, .. } = info;
+        let dead = options.dead_letters.as_ref();
+        Row {
+            name: name.as_str(),
+            next: *next,
+            lag: *lag,
+            leased: *leased,
+            waiting: *waiting,
+            members: members.len(),
+            lease_ms: options.lease_ms,
+            pin_ms: options.pin_ms,
+            dead_letters: dead.map(|DeadLetters { channel, .. }| channel.as_str()),
+            attempts_max: dead.map(|dead| dead.attempts_max),
+            holds_back: *holds_back,
+        }
+    }
+
+    pub fn line(&self) -> String {
+        format!(
+            "group        {}: lag {}, {} leased to {} members, {} wait to be leased again",
+            self.name, self.lag, self.leased, self.members, self.waiting
+        )
+    }
+}
+
+/// List the groups of a channel.
+///
+/// `lag` is how many elements are not done with: those that were never leased, those that are leased now, and those that
+/// wait to be leased again.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  headwater channel group list orders --json
+
+With --json, each line is one object:
+  {\"name\",\"next\",\"lag\",\"leased\",\"waiting\",\"members\",\"lease_ms\",\"pin_ms\",
+   \"dead_letters\"?,\"attempts_max\"?,\"holds_back\"}")]
+pub struct List {
+    /// The channel
+    channel: ChannelName,
+
+    #[command(flatten)]
+    connect: Connect,
+
+    /// Print one JSON object per group and line
+    #[arg(long)]
+    json: bool,
+}
+
+impl List {
+    async fn run(self) -> anyhow::Result<()> {
+        let List { channel, connect, json } = self;
+        let groups =
+            connect.with(async |client| anyhow::Ok(ask::channel(client, &channel).await?.groups().await?));
+        let groups = groups.await?;
+        let mut output = Output::new();
+        if json {
+            groups.iter().try_for_each(|info| output.json(&Row::of(info)))?;
+        } else {
+            let rows = groups.iter().map(|info| {
+                let counts = [info.lag, info.leased, info.waiting, info.members.len() as u64];
+                let [lag, leased, waiting, members] = counts.map(|count| count.to_string());
+                [info.name.to_string(), lag, leased, waiting, members]
+            });
+            output.table(["GROUP", "LAG", "LEASED", "WAITING", "MEMBERS"], rows)?;
+        }
+        output.flush()
+    }
+}
+
+/// Forget a group, and what it has done.
+///
+/// Its members are told. One of the same name that is made later begins anew.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  headwater channel group delete orders packers")]
+pub struct Delete {
+    /// The channel
+    channel: ChannelName,
+
+    /// The group
+    group: GroupName,
+
+    #[command(flatten)]
+    connect: Connect,
+}
+
+impl Delete {
+    async fn run(self) -> anyhow::Result<()> {
+        let Delete { channel, group, connect } = self;
+        let deleted = connect.with(async |client| {
+            let channel = ask::channel(client, &channel).await?;
+            anyhow::Ok(channel.group(group.as_str())?.delete().await?)
+        });
+        deleted.await?;
+        let mut output = Output::new();
+        output.line(format!("{group} of {channel} is forgotten"))?;
+        output.flush()
+    }
+}
