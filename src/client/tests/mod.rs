@@ -2,6 +2,7 @@
 
 mod batches;
 mod channels;
+mod groups;
 mod readings;
 mod submissions;
 mod synchronous;
