@@ -107,7 +107,8 @@ pub mod local;
 pub mod cli;
 
 pub use client::{
-    Ack, Channel, Client, Cursor, Error, Item, Offset, Result, StreamExt, TaskFuture, Until, View,
+    Ack, Channel, Client, Cursor, Error, Item, NamedProducer, Offset, Produced, Result, StreamExt,
+    TaskFuture, Until, View,
 };
 pub use headwater_macros::task;
 pub use protocol::channel::Retention;

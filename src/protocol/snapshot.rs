@@ -13,6 +13,7 @@ use super::cursor::CursorName;
 use super::digest::Digest;
 use super::ids::{AttemptNumber, LogId, Producer, Seq, SessionId, TaskId, TaskKey};
 use super::payload::Payload;
+use super::producer::ProducerName;
 use super::result::StoredResult;
 use super::session::{EndReason, FunctionOffer, SessionKind};
 use super::task::{Argument, TaskError, TaskOptions};
@@ -23,6 +24,9 @@ pub const PIECE_BYTES: usize = 64 * 1024;
 
 /// Most tasks that one item names: 1,024, about 16 KiB.
 pub const TASKS_PER_ITEM_MAX: usize = 1024;
+
+/// Most named producers that one item has: 256, at most 60 KiB with the longest names.
+pub const PRODUCERS_PER_ITEM_MAX: usize = 256;
 
 /// A part of the scheduler's state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,6 +133,9 @@ pub enum SnapshotItem {
         /// Each command's number, the first offset, how many elements, and their commit.
         appends: Vec<(u64, u64, u32, Seq)>,
     },
+    /// The named producers of a channel that came before, each with the number of its newest append, the offset of the
+    /// first element of that, how many elements it has, and its commit: at most [`PRODUCERS_PER_ITEM_MAX`] to an item.
+    Producers(LogId, Vec<(ProducerName, u64, u64, u32, Seq)>),
 }
 
 /// A place in a channel: what is before it is kept no longer.

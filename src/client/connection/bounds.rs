@@ -31,6 +31,7 @@ pub(super) fn check_command(command: &Command) -> Result<(), TooLarge> {
         | Command::Delete { .. }
         | Command::SetCursor(_)
         | Command::DeleteCursor { .. }
+        | Command::ForgetProducer { .. }
         | Command::Fail { .. }
         | Command::Copied { .. }
         | Command::Lack { .. }

@@ -2,15 +2,16 @@
 
 use std::collections::HashSet;
 
-use super::{Decision, Event, LogFacts, Rejection, State, channel};
+use super::{Decision, Event, LogFacts, Rejection, State, channel, producer};
 use crate::protocol::channel::Progress;
 use crate::protocol::command::{Answer, AppendOptions};
 use crate::protocol::event::Origin;
 use crate::protocol::limits::{APPEND_BYTES_MAX, ELEMENTS_PER_APPEND_MAX, PAYLOAD_BYTES_MAX, TooLarge};
+use crate::protocol::producer::ProducedBy;
 use crate::protocol::{ChannelEvent, Element, Elements, LogId, TaskId, TaskKey};
 use crate::scheduler::core::{Channel, Phase};
 
-/// Appends all of them or none. A future that runs already or has ended is followed, after the last
+/// Appends all of them or none; of a named producer, only what it has not appended before. A future that runs already or has ended is followed, after the last
 /// element, by a record that says so.
 pub(super) fn decide(
     state: &State,
@@ -18,18 +19,42 @@ pub(super) fn decide(
     origin: Origin,
     log: LogId,
     elements: Elements,
-    options: &AppendOptions,
+    options: AppendOptions,
 ) -> Decision {
     let channel = channel::writable(state, log)?;
+    let AppendOptions { expect, producer } = options;
+    let is_produced = producer.is_some();
+    if let Some(answer) = producer.as_ref().and_then(|by| producer::answer_before(channel, facts, by)) {
+        return Ok((Vec::new(), answer));
+    }
     if channel.stopped {
         return Err(Rejection::ChannelStopped(channel.name.clone(), channel.elements));
     }
     check_sizes(&elements)?;
-    check_expected(channel, options.expect)?;
+    check_expected(channel, expect)?;
+    if let Some(by) = &producer {
+        producer::check(channel, by)?;
+    }
     let (seq, epoch) = (facts.next, facts.starts.newest().epoch);
-    let answer = Answer::Appended { first: channel.head, count: elements.len() as u32, seq, epoch };
+    let count = elements.len() as u32;
+    let answer = Answer::Appended { first: channel.head, count, seq, epoch };
+    let mut producer = producer;
+    // The first says whose they are.
+    let mut record = |headers, element| {
+        let event = match producer.take() {
+            Some(ProducedBy { name: producer, number, .. }) => {
+                ChannelEvent::Produced { origin, producer, number, count, headers, element }
+            }
+            None => ChannelEvent::of_element(origin, headers, element),
+        };
+        Event::Channel(log, event)
+    };
     if elements.are_bare_values() {
-        return Ok((vec![Event::Values { log, origin, values: elements }], answer));
+        let mut values = elements;
+        let first = if is_produced { values.take_first() } else { None };
+        let first = first.map(|(headers, element)| record(headers, element));
+        let others = (!values.is_empty()).then_some(Event::Values { log, origin, values });
+        return Ok((first.into_iter().chain(others).collect(), answer));
     }
     let mut events = Vec::with_capacity(elements.len());
     let mut progress = Vec::new();
@@ -42,7 +67,7 @@ pub(super) fn decide(
                 progress.extend(progress_so_far(state, key).map(|event| Event::Channel(log, event)));
             }
         }
-        events.push(Event::Channel(log, ChannelEvent::of_element(origin, headers, element)));
+        events.push(record(headers, element));
     }
     events.append(&mut progress);
     Ok((events, answer))
