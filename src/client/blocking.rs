@@ -26,9 +26,11 @@
 
 mod batch;
 mod channel;
+mod producer;
 
 pub use batch::AppendBatch;
 pub use channel::{Channel, Element, Ended, Nth, Reading, View};
+pub use producer::{NamedProducer, ProducedBatch};
 
 use std::fmt;
 use std::sync::Arc;

@@ -18,7 +18,7 @@ const LOG: LogId = LogId(1);
 
 /// An append of a number to the first channel that expects this offset.
 fn expecting(expect: impl Into<Option<u64>>, n: u8) -> Command {
-    let options = AppendOptions { expect: expect.into() };
+    let options = AppendOptions { expect: expect.into(), ..AppendOptions::default() };
     Command::Append { log: LOG, elements: vec![Element::Value(number(n))].into(), options }
 }
 

@@ -5,6 +5,7 @@ mod create;
 mod cursor;
 mod lines;
 mod list;
+mod producer;
 mod range;
 mod reader;
 mod retention;
@@ -36,6 +37,8 @@ pub enum Command {
     Delete(trim::Delete),
     #[command(subcommand)]
     Cursor(cursor::Command),
+    #[command(subcommand)]
+    Producer(producer::Command),
 }
 
 impl Command {
@@ -53,6 +56,7 @@ impl Command {
             Command::Resume(resume) => resume.run().await,
             Command::Delete(delete) => delete.run().await,
             Command::Cursor(cursor) => cursor.run().await,
+            Command::Producer(producer) => producer.run().await,
         }
     }
 }

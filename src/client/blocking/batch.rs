@@ -13,8 +13,8 @@ use crate::client::error::Result;
 #[must_use = "nothing is appended before `append`"]
 #[derive(Debug)]
 pub struct AppendBatch<T> {
-    batch: batch::AppendBatch<T>,
-    shared: Arc<Shared>,
+    pub(super) batch: batch::AppendBatch<T>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl<T> Channel<T> {

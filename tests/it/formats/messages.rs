@@ -8,6 +8,7 @@ use headwater::protocol::limits::TooLarge;
 use headwater::protocol::message::{
     Assignment, ClientMessage, Closing, Given, Hello, Position, ServerMessage,
 };
+use headwater::protocol::producer::{ProducedBy, ProducerInfo};
 use headwater::protocol::result::{Fetch, Fetched, Holder, Located};
 use headwater::protocol::session::{
     EndReason, FunctionOffer, HeldAttempt, Retire, Role, RunningAttempt, WorkerInfo, WorkerOffer,
@@ -20,7 +21,8 @@ use headwater::protocol::{
 };
 
 use super::facts::{
-    ATTEMPT, RETENTION, TASK, cursor, error, key, name, payload, receipt, stored as kept, submission,
+    ATTEMPT, RETENTION, TASK, cursor, error, key, name, payload, producer, receipt, stored as kept,
+    submission,
 };
 use super::{Lines, variants};
 
@@ -195,12 +197,19 @@ fn of_clients(lines: &mut Lines) {
         Delete = Command::Delete { log: LOG },
         SetCursor = Command::SetCursor(CursorMove { log: LOG, name: cursor(), offset: 300, from: Some(200), pin_ms: 60_000 }),
         DeleteCursor = Command::DeleteCursor { log: LOG, name: cursor() },
+        ForgetProducer = Command::ForgetProducer { log: LOG, name: producer() },
     });
     let headed = [("unit", "°C")].into_iter().collect();
     let elements =
         vec![(headed, Element::Value(payload())), (Headers::new(), Element::Value(payload()))].into();
-    let expecting = Command::Append { log: LOG, elements, options: AppendOptions { expect: Some(300) } };
+    let produced = Some(ProducedBy { name: producer(), number: 70_000, from: Some(300) });
+    let options = AppendOptions { expect: Some(300), ..AppendOptions::default() };
+    let expecting = Command::Append { log: LOG, elements, options };
     lines.add("Command::Append.headers", &expecting);
+    let (elements, expect) = (vec![Element::Value(payload())].into(), None);
+    let produced =
+        Command::Append { log: LOG, elements, options: AppendOptions { expect, producer: produced } };
+    lines.add("Command::Append.producer", &produced);
     variants!(lines, Query {
         Channels = Query::Channels { after: Some(name()) },
         Channel = Query::Channel { name: name() },
@@ -214,6 +223,7 @@ fn of_clients(lines: &mut Lines) {
         Unwanted = Query::Unwanted { results: vec![held()] },
         Cursors = Query::Cursors { log: LOG, after: Some(cursor()) },
         Subscribers = Query::Subscribers { log: LOG },
+        Producers = Query::Producers { log: LOG, after: Some(producer()) },
     });
     variants!(lines, Retire {
         Finish = Retire::Finish,
@@ -272,6 +282,14 @@ fn of_the_server(lines: &mut Lines) {
             holds_back: true,
         }]),
         Subscribers = Answer::Subscribers(300),
+        AppendedBefore = Answer::AppendedBefore { newest: 70_000 },
+        Producers = Answer::Producers(vec![ProducerInfo {
+            name: producer(),
+            number: 70_000,
+            first: 300,
+            count: 2,
+            seq: Seq(1001),
+        }]),
     });
     variants!(lines, Outcome {
         Finished = Outcome::Finished(payload()),
@@ -326,6 +344,7 @@ fn refusals(lines: &mut Lines) {
         ChannelExists = Rejection::ChannelExists(name()),
         CursorMoved = Rejection::CursorMoved { name: cursor(), at: 300, from: 200 },
         Conflict = Rejection::Conflict { channel: name(), expected: 300, head: 301 },
+        ProducerMoved = Rejection::ProducerMoved { name: producer(), at: 70_000, from: 300 },
     });
     variants!(lines, Closing {
         NotHeadwater = Closing::NotHeadwater("checksum".to_owned()),

@@ -36,7 +36,11 @@ impl Client {
     }
 
     pub(super) fn append(&mut self, log: LogId, elements: Vec<(Headers, Element)>, expect: Option<u64>) {
-        self.ask(Command::Append { log, elements: elements.into(), options: AppendOptions { expect } });
+        self.ask(Command::Append {
+            log,
+            elements: elements.into(),
+            options: AppendOptions { expect, ..AppendOptions::default() },
+        });
     }
 
     /// Asks for an append, which may join one that waits to be sent.
