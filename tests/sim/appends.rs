@@ -23,7 +23,12 @@ fn expecting(expect: impl Into<Option<u64>>, n: u8) -> Command {
 }
 
 /// What a command of this number is answered.
-fn answer(scene: &mut Scene, connection: u64, number: u64, command: Command) -> Result<Answer, Rejection> {
+pub fn answer(
+    scene: &mut Scene,
+    connection: u64,
+    number: u64,
+    command: Command,
+) -> Result<Answer, Rejection> {
     let mut answered = None;
     scene.step(|core, out| {
         core.request(ConnectionId(connection), number, Request::Command(command), out);

@@ -40,3 +40,48 @@ pub(super) fn forget(state: &State, origin: Origin, log: LogId, producer: Produc
     channel::writable(state, log)?;
     Ok((vec![Event::Channel(log, ChannelEvent::ProducerForgotten { origin, producer })], Answer::Deleted))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{ChannelName, Seq};
+
+    fn by(name: &str, from: Option<u64>) -> ProducedBy {
+        ProducedBy { name: ProducerName::new(name).unwrap(), number: 9, from }
+    }
+
+    fn channel(producers: usize) -> Channel {
+        let newest = Produced { number: 5, first: 0, count: 1, seq: Seq(1) };
+        let names = (0..producers).map(|number| ProducerName::new(&number.to_string()).unwrap());
+        let channel = Channel::new(ChannelName::new("a").unwrap());
+        Channel { producers: names.map(|name| (name, newest)).collect(), ..channel }
+    }
+
+    #[test]
+    fn a_channel_has_so_many_producers_and_no_more() {
+        assert_eq!(check(&channel(PRODUCERS_PER_CHANNEL_MAX - 1), &by("new", None)), Ok(()));
+        let full = channel(PRODUCERS_PER_CHANNEL_MAX);
+        let told = check(&full, &by("new", None)).unwrap_err().to_string();
+        let begins = "the number of producers is 1025, over the limit of 1024: forget those under whose name";
+        assert!(told.starts_with(begins), "{told}");
+        assert_eq!(check(&full, &by("0", None)), Ok(()), "one that is there goes on");
+    }
+
+    #[test]
+    fn an_append_comes_behind_the_number_that_it_names() {
+        let channel = channel(1);
+        for (name, from, expected) in [
+            ("0", Some(5), Ok(())),
+            ("0", Some(4), Err(5)),
+            ("0", Some(6), Err(5)),
+            ("b", Some(0), Ok(())),
+            ("b", Some(5), Err(0)),
+        ] {
+            let told = check(&channel, &by(name, from)).map_err(|rejection| match rejection {
+                Rejection::ProducerMoved { at, .. } => at,
+                other => panic!("{other}"),
+            });
+            assert_eq!(told, expected, "{name} from {from:?}");
+        }
+    }
+}
