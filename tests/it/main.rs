@@ -9,6 +9,7 @@ mod flush;
 mod formats;
 mod log_reader;
 mod memory;
+mod producers;
 mod reading;
 mod recovering;
 mod refusals;

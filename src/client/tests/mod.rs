@@ -2,6 +2,7 @@
 
 mod batches;
 mod channels;
+mod producers;
 mod readings;
 mod submissions;
 mod synchronous;
