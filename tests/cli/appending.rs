@@ -181,3 +181,17 @@ async fn a_producers_number_is_appended_once_and_shown() {
     let bad = cluster.run(&["channel", "append", "numbers", "--number", "1", "1"]).await;
     assert_eq!(bad.code, Some(2), "a number is a producer's");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_imports_at_once_append_each_line_once() {
+    const LINES: u64 = 10_000;
+    let cluster = Cluster::start().await;
+    let slow = "(seq 1 50; sleep 0.3; seq 51 10000)";
+    let ahead = "(seq 1 7; sleep 0.1; seq 8 4000; sleep 0.3; seq 4001 10000)";
+    let arguments = "numbers - --producer import";
+    let (one, two) = tokio::join!(pipe(&cluster, slow, arguments), pipe(&cluster, ahead, arguments));
+    assert_eq!((one.code, two.code), (Some(0), Some(0)), "{:?} {:?}", one.stderr, two.stderr);
+    let read = cluster.run(&["channel", "tail", "numbers", "--until", "now", "--json"]).await.json();
+    let values: Vec<u64> = read.iter().filter_map(|record| record["value"].as_u64()).collect();
+    assert!(values.iter().copied().eq(1..=LINES), "each line once, in order: {} of them", values.len());
+}

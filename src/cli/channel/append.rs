@@ -6,7 +6,8 @@ use serde_json::Value;
 use super::lines::{self, Lines};
 use crate::cli::connect::Connect;
 use crate::cli::output::{Output, note};
-use crate::client::{Ack, AppendBatch, Channel, Client, Produced};
+use crate::client::{Ack, AppendBatch, Channel, Client, Error, Produced};
+use crate::protocol::command::Rejection;
 use crate::protocol::limits::{APPEND_BYTES_MAX, ELEMENTS_PER_APPEND_MAX};
 use crate::protocol::producer::ProducerName;
 use crate::protocol::{ChannelName, Headers};
@@ -143,29 +144,38 @@ impl Append {
         let mut appended = lines::Appended::of(producer.is_some());
         while let Some(some) = lines.next(ELEMENTS_PER_APPEND_MAX, BYTES_TOGETHER, each).await {
             let some = some.map_err(|error| appended.broke_off_before(error.into()))?;
-            let skipped = known.saturating_sub(appended.lines()).min(some.len() as u64);
-            appended.skip(skipped);
-            let values: Vec<Value> = some[skipped as usize..].iter().map(|line| value(line)).collect();
-            if values.is_empty() {
-                continue;
-            }
-            let (batch, last) =
-                (self.batch(&channel, &values, expect), appended.lines() + values.len() as u64);
-            let brought = match &producer {
-                Some(producer) => batch.produced_by(producer, last).append().await,
-                None => batch.append().await.map(Produced::Appended),
-            };
-            match brought.map_err(|error| appended.broke_off_in(values.len(), error))? {
-                Produced::Appended(ack) => {
-                    appended.add(values.len(), ack);
-                    expect = expect.map(|_| ack.offsets().end);
-                    self.print(ack, output)?;
-                    output.flush()?;
+            let mut values: Vec<Value> = some.iter().map(|line| value(line)).collect();
+            loop {
+                let skipped = known.saturating_sub(appended.lines()).min(values.len() as u64);
+                appended.skip(skipped);
+                values.drain(..skipped as usize);
+                if values.is_empty() {
+                    break;
                 }
-                // Another run is ahead of this one.
-                Produced::Before { newest } => {
-                    known = newest;
-                    appended.skip(values.len() as u64);
+                let batch = self.batch(&channel, &values, expect);
+                let brought = match &producer {
+                    Some(producer) => {
+                        let last = appended.lines() + values.len() as u64;
+                        batch.produced_by(producer, last).append().await
+                    }
+                    None => batch.append().await.map(Produced::Appended),
+                };
+                match (brought, &producer) {
+                    (Ok(Produced::Appended(ack)), _) => {
+                        appended.add(values.len(), ack);
+                        expect = expect.map(|_| ack.offsets().end);
+                        self.print(ack, output)?;
+                        output.flush()?;
+                        break;
+                    }
+                    // Another run is ahead of this one.
+                    (Ok(Produced::Before { newest }), _) => known = newest,
+                    (Err(Error::Rejected(Rejection::ProducerMoved { at, .. })), Some(producer))
+                        if at > appended.lines() =>
+                    {
+                        known = producer.last().await?.unwrap_or(0);
+                    }
+                    (Err(error), _) => return Err(appended.broke_off_in(values.len(), error)),
                 }
             }
         }
