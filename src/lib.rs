@@ -107,8 +107,8 @@ pub mod local;
 pub mod cli;
 
 pub use client::{
-    Ack, Channel, Client, Cursor, Delivery, Error, Group, Item, Member, Offset, Result, StreamExt,
-    TaskFuture, Transaction, Until, View,
+    Ack, Channel, Client, Cursor, Delivery, Error, Group, Item, Member, NamedProducer, Offset, Produced,
+    Result, StreamExt, TaskFuture, Transaction, Until, View,
 };
 pub use headwater_macros::task;
 pub use protocol::channel::Retention;

@@ -7,7 +7,7 @@ use super::time;
 use crate::protocol::channel::{Progress, Retention, TrimCause};
 use crate::protocol::result::StoredResult;
 use crate::protocol::size::Bytes;
-use crate::protocol::{ChannelEvent, Element, TaskError, TimeMs};
+use crate::protocol::{ChannelEvent, Element, Headers, TaskError, TimeMs};
 
 /// How wide keys are shown: a short label, a hyphen, and 32 digits.
 const KEY_WIDTH: usize = 40;
@@ -43,7 +43,7 @@ pub struct Row {
     pub error: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker: Option<Box<str>>,
-    /// What else the records of `$tasks` say.
+    /// What else the records of `$tasks` say, and of an append of a named producer which and its number.
     #[serde(flatten)]
     pub details: Map<String, Value>,
     /// For people only.
@@ -85,7 +85,17 @@ impl Row {
             ChannelEvent::Appended { element, .. } => row.set_element(&element),
             ChannelEvent::AppendedWith { headers, element, .. } => {
                 row.set_element(&element);
-                row.headers = headers.iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
+                row.set_headers(&headers);
+            }
+            ChannelEvent::Produced { producer, number, headers, element, .. } => {
+                row.set_element(&element);
+                row.set_headers(&headers);
+                row.details.insert("producer".to_owned(), producer.as_str().into());
+                row.details.insert("number".to_owned(), number.into());
+            }
+            ChannelEvent::ProducerForgotten { producer, .. } => {
+                row.kind = "forgotten";
+                row.details.insert("producer".to_owned(), producer.as_str().into());
             }
             ChannelEvent::Progress { key, progress } => {
                 (row.kind, row.key) = ("progress", Some(key.to_string()));
@@ -110,6 +120,10 @@ impl Row {
             }
         }
         row
+    }
+
+    fn set_headers(&mut self, headers: &Headers) {
+        self.headers = headers.iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
     }
 
     fn set_element(&mut self, element: &Element) {

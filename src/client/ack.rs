@@ -18,6 +18,26 @@ pub struct Ack {
     pub epoch: Epoch,
 }
 
+/// What an append of a named producer brings: [`NamedProducer`](super::NamedProducer).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Produced {
+    /// The elements are in the log, durable: since now, or since this number was appended first, with as many elements as
+    /// there were then.
+    Appended(Ack),
+    /// Nothing was appended: the producer had come further before.
+    Before {
+        /// Its newest number.
+        newest: u64,
+    },
+}
+
+impl Produced {
+    /// What was acknowledged, if the number was the producer's newest or has become it.
+    pub fn ack(self) -> Option<Ack> {
+        if let Produced::Appended(ack) = self { Some(ack) } else { None }
+    }
+}
+
 impl Ack {
     /// The offsets of all of them.
     pub fn offsets(&self) -> Range<u64> {

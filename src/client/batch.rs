@@ -9,6 +9,7 @@ use super::ack::Ack;
 use super::channel::{Channel, element};
 use super::error::{Error, Result};
 use super::future::TaskFuture;
+use super::producer::{NamedProducer, ProducedBatch};
 use crate::protocol::command::AppendOptions;
 use crate::protocol::transaction::Part;
 use crate::protocol::{Element, Elements, Headers};
@@ -63,14 +64,47 @@ impl<T> AppendBatch<T> {
 
     /// Appends all of it or nothing, next to each other, and brings the offsets and the commit once that is durable.
     /// It has its place in the channel when this returns. As [`Channel::append`] otherwise.
-    pub fn append(mut self) -> impl Future<Output = Result<Ack>> + Send + 'static + use<T> {
+    pub fn append(self) -> impl Future<Output = Result<Ack>> + Send + 'static + use<T> {
+        let channel = self.channel.clone();
+        let (elements, options) = self.into_elements();
+        channel.append_all(elements, options)
+    }
+
+    /// Makes it an append of a named producer of this channel, with a number: of the last of the lines that are in it, say.
+    /// It is made if that is above all numbers that were appended under the name, and else brings what became of it before.
+    ///
+    /// ```
+    /// # use headwater::{Client, Result};
+    /// # use headwater::client::Produced;
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// # let client = Client::local().await?;
+    /// let notes = client.channel::<String>("notes").await?;
+    /// let importer = notes.producer("importer")?;
+    /// let lines = || notes.batch().value(&"one".into()).value(&"two".into());
+    /// let first = lines().produced_by(&importer, 2).append().await?;
+    /// assert_eq!(first.ack().unwrap().offsets(), 0..2);
+    /// assert_eq!(lines().produced_by(&importer, 2).append().await?, first);
+    /// assert_eq!(notes.len().await?, 2);
+    /// # Ok(()) }
+    /// ```
+    pub fn produced_by(mut self, producer: &NamedProducer<T>, number: u64) -> ProducedBatch<T> {
+        if producer.channel_log() != self.channel.log() {
+            let why = format!("{producer:?} is not one of {:?}: ask that channel for it", self.channel);
+            self.error.get_or_insert(Error::msg(why));
+        }
+        ProducedBatch::new(self, producer, number)
+    }
+
+    /// What is to be appended, or what is wrong with it.
+    pub(super) fn into_elements(mut self) -> (Result<Elements>, AppendOptions) {
         self.settle();
         if self.elements.is_empty() {
             let why = "an append needs at least one element: add a value or a future";
             self.error.get_or_insert(Error::msg(why));
         }
-        let Self { channel, elements, options, error, .. } = self;
-        channel.append_all(error.map_or(Ok(elements), Err), options)
+        let Self { elements, options, error, .. } = self;
+        (error.map_or(Ok(elements), Err), options)
     }
 
     /// It as a part of a transaction.

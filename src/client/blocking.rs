@@ -28,12 +28,14 @@ mod batch;
 mod channel;
 mod group;
 mod keeping;
+mod producer;
 mod transaction;
 
 pub use batch::AppendBatch;
 pub use channel::{Channel, Element, Ended, Nth, Reading, View};
 pub use group::{Delivery, Group, Member};
 pub use keeping::Cursor;
+pub use producer::{NamedProducer, ProducedBatch};
 pub use transaction::Transaction;
 
 use std::fmt;

@@ -95,7 +95,8 @@ impl Raw {
         match (event, index) {
             (
                 ChannelEvent::Appended { element: item, .. }
-                | ChannelEvent::AppendedWith { element: item, .. },
+                | ChannelEvent::AppendedWith { element: item, .. }
+                | ChannelEvent::Produced { element: item, .. },
                 Some(index),
             ) => Some(Marked::Item(Placed { index, offset, time_ms, item })),
             (event, _) => self.stops.take(&event).map(|stop| self.stopped(stop)),

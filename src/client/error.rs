@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::function::EncodeError;
 use super::link::ProtocolError;
-use crate::protocol::channel::BadName;
 use crate::protocol::command::Rejection;
 use crate::protocol::ids::BadKey;
 use crate::protocol::limits::TooLarge;
 use crate::protocol::message::Closing;
+use crate::protocol::name::BadName;
 use crate::protocol::size::Bytes as Size;
 use crate::protocol::{ChannelName, TaskError, TaskKey};
 

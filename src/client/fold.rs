@@ -75,7 +75,8 @@ impl Fold {
         match (event, index) {
             (
                 ChannelEvent::Appended { element: item, .. }
-                | ChannelEvent::AppendedWith { element: item, .. },
+                | ChannelEvent::AppendedWith { element: item, .. }
+                | ChannelEvent::Produced { element: item, .. },
                 Some(index),
             ) => {
                 self.push(Placed { index, offset, time_ms, item });

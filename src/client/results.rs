@@ -144,7 +144,8 @@ impl<T> ResultsAsCompleted<T> {
         match (event, index) {
             (
                 ChannelEvent::Appended { element: Element::Future(key), .. }
-                | ChannelEvent::AppendedWith { element: Element::Future(key), .. },
+                | ChannelEvent::AppendedWith { element: Element::Future(key), .. }
+                | ChannelEvent::Produced { element: Element::Future(key), .. },
                 Some(index),
             ) => {
                 let item = TaskFuture::new(key, self.records.client().clone(), None);

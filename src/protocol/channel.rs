@@ -1,14 +1,11 @@
 //! Channels: their names, their elements, and what becomes of the futures on them.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
 use super::event::Origin;
 use super::ids::{AttemptNumber, LogId, TaskKey};
-use super::limits::NAME_BYTES_MAX;
+use super::name::name;
 use super::payload::{Lent, Payload};
 use super::result::StoredResult;
 use super::task::TaskError;
@@ -16,86 +13,17 @@ use super::task::TaskError;
 /// The task log's name as a channel that can be read.
 pub const TASKS_CHANNEL: &str = "$tasks";
 
-/// A channel's name: 1 to [`NAME_BYTES_MAX`] bytes of letters, digits, and `. _ - / :`.
-///
-/// Names that begin with `$` are the scheduler's own (`$tasks`): they can be read, never written.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct ChannelName(Box<str>);
-
-/// A text that nothing of this kind can be named.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{name}` cannot name a {what}: {why}; use 1 to {NAME_BYTES_MAX} bytes of letters, digits and `. _ - / :`"
-)]
-pub struct BadName {
-    what: &'static str,
-    name: String,
-    why: &'static str,
-}
-
-impl BadName {
-    /// Refuses a name of something that is not made of 1 to [`NAME_BYTES_MAX`] bytes of letters, digits, and
-    /// `. _ - / :`; `bare` is what is looked at.
-    pub(super) fn check(what: &'static str, name: &str, bare: &str) -> Result<(), BadName> {
-        let allowed = |c: char| c.is_alphanumeric() || ".-_/:".contains(c);
-        let why = if bare.is_empty() {
-            "it is empty"
-        } else if name.len() > NAME_BYTES_MAX {
-            "it is too long"
-        } else if !bare.chars().all(allowed) {
-            "it has other characters"
-        } else {
-            return Ok(());
-        };
-        Err(BadName { what, name: name.chars().take(80).collect(), why })
-    }
+name! {
+    /// A channel's name: 1 to [`NAME_BYTES_MAX`](super::limits::NAME_BYTES_MAX) bytes of letters, digits, and `. _ - / :`.
+    ///
+    /// Names that begin with `$` are the scheduler's own (`$tasks`): they can be read, never written.
+    ChannelName, "channel", |name| name.strip_prefix('$').unwrap_or(name)
 }
 
 impl ChannelName {
-    /// Checks a name.
-    ///
-    /// # Errors
-    /// [`BadName`] says what is wrong with it.
-    pub fn new(name: &str) -> Result<Self, BadName> {
-        BadName::check("channel", name, name.strip_prefix('$').unwrap_or(name))?;
-        Ok(ChannelName(name.into()))
-    }
-
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// Whether the channel is the scheduler's own.
     pub fn is_reserved(&self) -> bool {
         self.0.starts_with('$')
-    }
-}
-
-impl fmt::Display for ChannelName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for ChannelName {
-    type Err = BadName;
-    fn from_str(name: &str) -> Result<Self, BadName> {
-        ChannelName::new(name)
-    }
-}
-
-impl TryFrom<String> for ChannelName {
-    type Error = BadName;
-    fn try_from(name: String) -> Result<Self, BadName> {
-        ChannelName::new(&name)
-    }
-}
-
-impl From<ChannelName> for String {
-    fn from(name: ChannelName) -> String {
-        name.0.into()
     }
 }
 
@@ -241,6 +169,7 @@ impl ChannelInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::limits::NAME_BYTES_MAX;
 
     #[test]
     fn names_are_checked() {

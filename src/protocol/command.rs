@@ -11,6 +11,7 @@ use super::event::Receipt;
 use super::group::{GroupId, GroupInfo, GroupName, GroupOptions, OfGroup};
 use super::ids::{AttemptNumber, Epoch, LogId, Producer, Seq, TaskId, TaskKey};
 use super::payload::Payload;
+use super::producer::{ProducedBy, ProducerInfo, ProducerName};
 pub use super::rejection::Rejection;
 use super::result::StoredResult;
 use super::session::{HeldAttempt, Retire, WorkerInfo, WorkerStatus};
@@ -220,6 +221,14 @@ pub enum Command {
         /// Its name.
         name: GroupName,
     },
+    /// Forget a named producer: what was appended under its name stays, and its numbers may begin anew. Answer:
+    /// [`Answer::Deleted`]; also when it is not there.
+    ForgetProducer {
+        /// The channel's log.
+        log: LogId,
+        /// Which producer.
+        name: ProducerName,
+    },
 }
 
 /// How elements are appended, where it is not as usual.
@@ -228,6 +237,8 @@ pub struct AppendOptions {
     /// Only if nobody has written at this offset or behind it: no element is there, and no stop. Progress of
     /// futures, which nobody writes by hand, may be. Else [`Rejection::Conflict`].
     pub expect: Option<u64>,
+    /// As whose append, of which number: it is made once, whoever sends it.
+    pub producer: Option<ProducedBy>,
 }
 
 impl AppendOptions {
@@ -339,6 +350,14 @@ pub enum Query {
         /// Only names after this one.
         after: Option<GroupName>,
     },
+    /// The named producers of a channel, by name; at most [`LISTING_ROWS_MAX`](super::limits::LISTING_ROWS_MAX). Answer:
+    /// [`Answer::Producers`].
+    Producers {
+        /// The channel's log.
+        log: LogId,
+        /// Only names after this one.
+        after: Option<ProducerName>,
+    },
 }
 
 /// What a command or a query brings.
@@ -399,7 +418,7 @@ pub enum Answer {
     /// The log of a channel: all that is known of one while the scheduler recovers. To
     /// [`ClientMessage::FindLog`](super::message::ClientMessage::FindLog).
     Log(LogId),
-    /// The channel, or the cursor, is no more.
+    /// The channel, the cursor or the named producer is no more.
     Deleted,
     /// The cursor is where it was to be.
     CursorSet,
@@ -420,6 +439,13 @@ pub enum Answer {
     Group(GroupInfo),
     /// Groups.
     Groups(Vec<GroupInfo>),
+    /// Nothing was appended: the named producer has come further than this append's number before.
+    AppendedBefore {
+        /// The producer's newest number.
+        newest: u64,
+    },
+    /// Named producers.
+    Producers(Vec<ProducerInfo>),
 }
 
 /// What is stored at a moment.

@@ -1,59 +1,15 @@
 //! Cursors: named places up to which a channel has been read.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
 
-use super::channel::{BadName, ChannelName};
+use super::channel::ChannelName;
 use super::ids::LogId;
+use super::name::name;
 
-/// A cursor's name, of those of its channel: 1 to [`NAME_BYTES_MAX`](super::limits::NAME_BYTES_MAX) bytes of letters,
-/// digits, and `. _ - / :`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct CursorName(Box<str>);
-
-impl CursorName {
-    /// Checks a name.
-    ///
-    /// # Errors
-    /// [`BadName`] says what is wrong with it.
-    pub fn new(name: &str) -> Result<Self, BadName> {
-        BadName::check("cursor", name, name)?;
-        Ok(CursorName(name.into()))
-    }
-
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for CursorName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for CursorName {
-    type Err = BadName;
-    fn from_str(name: &str) -> Result<Self, BadName> {
-        CursorName::new(name)
-    }
-}
-
-impl TryFrom<String> for CursorName {
-    type Error = BadName;
-    fn try_from(name: String) -> Result<Self, BadName> {
-        CursorName::new(&name)
-    }
-}
-
-impl From<CursorName> for String {
-    fn from(name: CursorName) -> String {
-        name.0.into()
-    }
+name! {
+    /// A cursor's name, of those of its channel: 1 to [`NAME_BYTES_MAX`](super::limits::NAME_BYTES_MAX) bytes of letters,
+    /// digits, and `. _ - / :`.
+    CursorName, "cursor", |name| name
 }
 
 /// A cursor is set to a place.

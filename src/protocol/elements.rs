@@ -105,6 +105,25 @@ impl Elements {
             postcard::to_extend(element, bytes).expect("elements hold nothing that postcard cannot carry");
     }
 
+    /// Takes the first of them away.
+    pub fn take_first(&mut self) -> Option<(Headers, Element)> {
+        let (headers, element) = self.iter().next()?;
+        let (_, begin) = take_headers(&self.bytes)?;
+        let (_, behind) = take(begin)?;
+        let bytes = self.bytes.len() - behind.len();
+        self.bytes.drain(..bytes);
+        self.count -= 1;
+        if !headers.is_empty() {
+            self.headed -= 1;
+            self.header_bytes -= headers.bytes();
+        }
+        match &element {
+            Element::Future(_) => self.futures -= 1,
+            Element::Value(payload) => self.payload_bytes -= payload.bytes.len(),
+        }
+        Some((headers, element))
+    }
+
     /// Adds others behind these.
     pub fn append(&mut self, others: &Elements) {
         self.count += others.count;
@@ -272,6 +291,12 @@ mod tests {
         let value = |headers: &[(&str, &str)]| vec![(headers.iter().copied().collect(), all().remove(0))];
         let are = |headers| Elements::from(value(headers)).are_bare_values();
         assert!(are(&[]) && !are(&[("k", "v")]) && !bare.are_bare_values() && read.have_headers());
+        let mut behind = elements.clone();
+        for (n, first) in (1..).zip(headed()) {
+            assert_eq!(behind.take_first(), Some(first));
+            assert_eq!(behind, Elements::from(headed()[n..].to_vec()));
+        }
+        assert_eq!(behind.take_first(), None);
         let mut halves = Elements::from(headed()[..2].to_vec());
         halves.append(&Elements::from(headed()[2..].to_vec()));
         assert_eq!(halves, elements);

@@ -10,6 +10,7 @@ use super::group::{GroupId, GroupName, GroupOptions, LeaseEnd, OfGroup, Stretch}
 use super::headers::Headers;
 use super::ids::{AttemptNumber, Epoch, LogId, Producer, Seq, SessionId, TaskId};
 use super::payload::Payload;
+use super::producer::ProducerName;
 use super::result::{LossReason, StoredResult};
 use super::session::{EndReason, SessionKind};
 use super::task::{Submission, TaskError};
@@ -378,6 +379,29 @@ pub enum ChannelEvent {
         /// The element.
         element: Element,
     },
+    /// The first element of an append of a named producer. The others follow it as those of any append do; they have the
+    /// same origin. As [`ChannelEvent::Appended`] otherwise.
+    Produced {
+        /// Who appended it.
+        origin: Origin,
+        /// The producer.
+        producer: ProducerName,
+        /// The append's number.
+        number: u64,
+        /// How many elements it has, with this one.
+        count: u32,
+        /// Its headers; it may have none.
+        headers: Headers,
+        /// The element.
+        element: Element,
+    },
+    /// A named producer is known no longer: its numbers may begin anew.
+    ProducerForgotten {
+        /// Who asked for it.
+        origin: Origin,
+        /// The producer.
+        producer: ProducerName,
+    },
 }
 
 /// An element as its record has it.
@@ -394,7 +418,7 @@ pub struct Appended<'a> {
 impl ChannelEvent {
     /// Whether the record is an element and so has an index.
     pub fn is_element(&self) -> bool {
-        matches!(self, ChannelEvent::Appended { .. } | ChannelEvent::AppendedWith { .. })
+        self.appended().is_some()
     }
 
     /// The element, if the record is one.
@@ -404,7 +428,8 @@ impl ChannelEvent {
             ChannelEvent::Appended { origin, element } => {
                 Some(Appended { origin: *origin, headers: &NONE, element })
             }
-            ChannelEvent::AppendedWith { origin, headers, element } => {
+            ChannelEvent::AppendedWith { origin, headers, element }
+            | ChannelEvent::Produced { origin, headers, element, .. } => {
                 Some(Appended { origin: *origin, headers, element })
             }
             ChannelEvent::Progress { .. }
@@ -412,7 +437,8 @@ impl ChannelEvent {
             | ChannelEvent::Resumed { .. }
             | ChannelEvent::Trimmed { .. }
             | ChannelEvent::Changed { .. }
-            | ChannelEvent::Deleted { .. } => None,
+            | ChannelEvent::Deleted { .. }
+            | ChannelEvent::ProducerForgotten { .. } => None,
         }
     }
 

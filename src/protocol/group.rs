@@ -1,61 +1,19 @@
 //! Groups: consumers that share the elements of a channel, each element leased to one of them until it is acknowledged.
 
 use std::fmt;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::channel::{BadName, ChannelName};
+use super::channel::ChannelName;
 use super::ids::{LogId, Producer};
 use super::limits::{LEASE_MS_MAX, LEASE_MS_MIN, PIN_MS_MAX};
+use super::name::name;
 use super::rejection::Rejection;
 
-/// A group's name, of those of its channel: 1 to [`NAME_BYTES_MAX`](super::limits::NAME_BYTES_MAX) bytes of letters,
-/// digits, and `. _ - / :`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct GroupName(Box<str>);
-
-impl GroupName {
-    /// Checks a name.
-    ///
-    /// # Errors
-    /// [`BadName`] says what is wrong with it.
-    pub fn new(name: &str) -> Result<Self, BadName> {
-        BadName::check("group", name, name)?;
-        Ok(GroupName(name.into()))
-    }
-
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for GroupName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for GroupName {
-    type Err = BadName;
-    fn from_str(name: &str) -> Result<Self, BadName> {
-        GroupName::new(name)
-    }
-}
-
-impl TryFrom<String> for GroupName {
-    type Error = BadName;
-    fn try_from(name: String) -> Result<Self, BadName> {
-        GroupName::new(&name)
-    }
-}
-
-impl From<GroupName> for String {
-    fn from(name: GroupName) -> String {
-        name.0.into()
-    }
+name! {
+    /// A group's name, of those of its channel: 1 to [`NAME_BYTES_MAX`](super::limits::NAME_BYTES_MAX) bytes of letters,
+    /// digits, and `. _ - / :`.
+    GroupName, "group", |name| name
 }
 
 /// Which group: the offset in the task log of the record that made it. One of the same name that is made later is

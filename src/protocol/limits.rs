@@ -85,6 +85,9 @@ pub const CHANNELS_MAX: usize = 262_144;
 /// Most cursors of one channel: 1,024.
 pub const CURSORS_PER_CHANNEL_MAX: usize = 1024;
 
+/// Most named producers of one channel: 1,024.
+pub const PRODUCERS_PER_CHANNEL_MAX: usize = 1024;
+
 /// Longest time for which a cursor may keep elements after it was set, in ms: 30 days.
 pub const PIN_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
 

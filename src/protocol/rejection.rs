@@ -7,6 +7,7 @@ use super::cursor::CursorName;
 use super::group::{GroupId, GroupName};
 use super::ids::{AttemptNumber, TaskId};
 use super::limits::TooLarge;
+use super::producer::ProducerName;
 use super::session::EndReason;
 use super::size::Bytes as Size;
 
@@ -133,6 +134,19 @@ pub enum Rejection {
         group: GroupName,
         /// The element's index.
         index: u64,
+    },
+    /// A named producer's newest number is not the one behind which an append was to be made.
+    #[error(
+        "producer `{name}` is at number {at}, not at {from}, and nothing was appended: an append before this one was \
+         refused, or somebody else appends under this name; ask for its last number, and go on behind it"
+    )]
+    ProducerMoved {
+        /// Which producer.
+        name: ProducerName,
+        /// Its newest number; 0 for one that is not there.
+        at: u64,
+        /// Behind which number it was to be.
+        from: u64,
     },
 }
 

@@ -14,6 +14,7 @@ use super::digest::Digest;
 use super::group::{GroupId, GroupName, GroupOptions};
 use super::ids::{AttemptNumber, LogId, Producer, Seq, SessionId, TaskId, TaskKey};
 use super::payload::Payload;
+use super::producer::ProducerName;
 use super::result::StoredResult;
 use super::session::{EndReason, FunctionOffer, SessionKind};
 use super::task::{Argument, TaskError, TaskOptions};
@@ -25,6 +26,9 @@ pub const PIECE_BYTES: usize = 64 * 1024;
 
 /// Most tasks that one item names: 1,024, about 16 KiB.
 pub const TASKS_PER_ITEM_MAX: usize = 1024;
+
+/// Most named producers that one item has: 256, at most 60 KiB with the longest names.
+pub const PRODUCERS_PER_ITEM_MAX: usize = 256;
 
 /// A part of the scheduler's state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,6 +165,9 @@ pub enum SnapshotItem {
     /// Elements of a group that wait to be leased again, by index, and how often they were. At most
     /// [`TASKS_PER_ITEM_MAX`] to an item.
     Waiting(GroupId, Vec<(u64, u32)>),
+    /// The named producers of a channel that came before, each with the number of its newest append, the offset of the
+    /// first element of that, how many elements it has, and its commit: at most [`PRODUCERS_PER_ITEM_MAX`] to an item.
+    Producers(LogId, Vec<(ProducerName, u64, u64, u32, Seq)>),
 }
 
 /// A place in a channel: what is before it is kept no longer.

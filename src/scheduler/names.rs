@@ -86,7 +86,8 @@ fn of_snapshot(log: &dyn Log, at: Seq) -> Result<(Names, u64), Error> {
                 | SnapshotItem::Transacted { .. }
                 | SnapshotItem::Group { .. }
                 | SnapshotItem::Leased(..)
-                | SnapshotItem::Waiting(..) => {}
+                | SnapshotItem::Waiting(..)
+                | SnapshotItem::Producers { .. } => {}
                 SnapshotItem::Channel { log, name, .. } => drop(names.insert(name, log)),
                 SnapshotItem::Function(_)
                 | SnapshotItem::Task(_)

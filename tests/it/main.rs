@@ -10,6 +10,7 @@ mod formats;
 mod groups;
 mod log_reader;
 mod memory;
+mod producers;
 mod reading;
 mod recovering;
 mod refusals;

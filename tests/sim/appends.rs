@@ -18,12 +18,17 @@ const LOG: LogId = LogId(1);
 
 /// An append of a number to the first channel that expects this offset.
 fn expecting(expect: impl Into<Option<u64>>, n: u8) -> Command {
-    let options = AppendOptions { expect: expect.into() };
+    let options = AppendOptions { expect: expect.into(), ..AppendOptions::default() };
     Command::Append { log: LOG, elements: vec![Element::Value(number(n))].into(), options }
 }
 
 /// What a command of this number is answered.
-fn answer(scene: &mut Scene, connection: u64, number: u64, command: Command) -> Result<Answer, Rejection> {
+pub fn answer(
+    scene: &mut Scene,
+    connection: u64,
+    number: u64,
+    command: Command,
+) -> Result<Answer, Rejection> {
     let mut answered = None;
     scene.step(|core, out| {
         core.request(ConnectionId(connection), number, Request::Command(command), out);

@@ -14,6 +14,7 @@ mod network;
 mod pipeline;
 mod poison;
 mod positions;
+mod producers;
 mod progress;
 mod retention;
 mod retiring;

@@ -55,14 +55,15 @@ fn futures(log: &Memory, channel: LogId) -> BTreeMap<TaskId, Told> {
     let mut kept: VecDeque<Option<TaskId>> = VecDeque::new();
     let mut first = 0;
     for (since, event) in records::<ChannelEvent>(log, channel) {
-        match event {
-            ChannelEvent::Appended { element: Element::Value(_), .. }
-            | ChannelEvent::AppendedWith { element: Element::Value(_), .. } => kept.push_back(None),
-            ChannelEvent::Appended { element: Element::Future(key), .. }
-            | ChannelEvent::AppendedWith { element: Element::Future(key), .. } => {
+        match event.appended().map(|appended| appended.element) {
+            Some(Element::Value(_)) => kept.push_back(None),
+            Some(Element::Future(key)) => {
                 kept.push_back(Some(key.id));
                 futures.entry(key.id).or_insert(Told { since, started: BTreeSet::new(), last: None });
             }
+            None => {}
+        }
+        match event {
             ChannelEvent::Progress { key, progress } => {
                 let told = futures.get_mut(&key.id).expect("progress of a future that is on the channel");
                 if let Progress::Started { attempt, .. } = progress {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use headwater::protocol::group::GroupId;
+use headwater::protocol::producer::ProducerName;
 use headwater::protocol::{ChannelEvent, Element, Epoch, Headers, LogId, Outcome, Seq, SessionId, TaskId};
 
 /// What an element is known by in the shadow: the payload of a value, the task of a future.
@@ -33,6 +34,11 @@ pub struct Shadow {
     pub moved: BTreeMap<(Seq, LogId, u64), u64>,
     /// Elements of groups that were said to be done with, and acknowledged.
     pub consumed: BTreeSet<(GroupId, u64)>,
+    /// Acknowledged appends of named producers, by log, name and number: the first offset and how many elements. A number
+    /// may be used again once its producer is forgotten.
+    pub produced: BTreeSet<(LogId, ProducerName, u64, u64, u32)>,
+    /// Up to where producers were said to have come.
+    pub produced_before: BTreeSet<(LogId, ProducerName, u64)>,
     /// Tasks of nobody else's that were refused: the same.
     pub refused_tasks: BTreeSet<TaskId>,
     /// The marks of values in the order in which each session appended them to each log.

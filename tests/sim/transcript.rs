@@ -7,7 +7,7 @@ use headwater::protocol::result::Located;
 use headwater::protocol::session::{Retire, SessionKind};
 use headwater::protocol::task::Outcome;
 use headwater::protocol::transaction::AppendedPart;
-use headwater::protocol::{ChannelEvent, Element, TaskEvent, TaskId};
+use headwater::protocol::{ChannelEvent, Element, Headers, TaskEvent, TaskId};
 use headwater::scheduler::core::{Effect, Event, Placed, State};
 
 /// What happened, line by line.
@@ -131,13 +131,25 @@ fn element_in_words(element: &Element) -> String {
     }
 }
 
+fn headers_in_words(headers: &Headers) -> String {
+    if headers.is_empty() {
+        return String::new();
+    }
+    let headers: Vec<_> = headers.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    format!(" with {}", headers.join(" "))
+}
+
 fn channel_event(event: &ChannelEvent) -> String {
     match event {
         ChannelEvent::Appended { element, .. } => element_in_words(element),
         ChannelEvent::AppendedWith { headers, element, .. } => {
-            let headers: Vec<_> = headers.iter().map(|(key, value)| format!("{key}={value}")).collect();
-            format!("{} with {}", element_in_words(element), headers.join(" "))
+            format!("{}{}", element_in_words(element), headers_in_words(headers))
         }
+        ChannelEvent::Produced { producer, number, count, headers, element, .. } => {
+            let (element, headers) = (element_in_words(element), headers_in_words(headers));
+            format!("{element}{headers}, {number} of {producer}, {count} in all")
+        }
+        ChannelEvent::ProducerForgotten { producer, .. } => format!("no producer {producer}"),
         ChannelEvent::Progress { key, progress } => match progress {
             Progress::Started { attempt, worker } => {
                 format!("{} started, attempt {attempt} on {worker}", key.label)

@@ -10,8 +10,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use fastrand::Rng;
 use headwater::client::link::{Delivery, Link};
 use headwater::log::{Log, Memory};
-use headwater::protocol::command::{Answer, Command, Query, Rejection};
+use headwater::protocol::command::{Answer, AppendOptions, Command, Query, Rejection};
 use headwater::protocol::message::{Closing, Position, ServerMessage};
+use headwater::protocol::producer::ProducerName;
 use headwater::protocol::result::Located;
 use headwater::protocol::session::{EndReason, Retire, Role};
 use headwater::protocol::task::{Argument, Outcome, TaskOptions};
@@ -66,8 +67,10 @@ pub struct Client {
     opening: BTreeMap<u64, &'static str>,
     finding: BTreeMap<u64, &'static str>,
     appends: BTreeMap<u64, (LogId, Vec<(Headers, Element)>)>,
-    /// What some of them expect.
-    expects: BTreeMap<u64, u64>,
+    /// How some of them are to be made.
+    options: BTreeMap<u64, AppendOptions>,
+    /// The newest number that it has asked for of each producer, or heard of.
+    numbers: BTreeMap<(LogId, ProducerName), u64>,
     submits: BTreeMap<u64, TaskKey>,
     transactions: BTreeMap<u64, Transaction>,
     /// Where it believes the cursors to be that it moves by them.
@@ -127,7 +130,8 @@ impl Client {
             opening: BTreeMap::new(),
             finding: BTreeMap::new(),
             appends: BTreeMap::new(),
-            expects: BTreeMap::new(),
+            options: BTreeMap::new(),
+            numbers: BTreeMap::new(),
             submits: BTreeMap::new(),
             transactions: BTreeMap::new(),
             cursors: BTreeMap::new(),
@@ -192,8 +196,8 @@ impl Client {
             36..60 => self.submit(rng),
             60..75 => {
                 if let Some(key) = rng.choice(&self.held).cloned() {
-                    let expect = self.some_offset(rng, log);
-                    self.append(log, vec![(some_headers(rng), Element::Future(key))], expect);
+                    let options = self.some_options(rng, log);
+                    self.append(log, vec![(some_headers(rng), Element::Future(key))], options);
                 }
             }
             75..82 => {
@@ -219,12 +223,8 @@ impl Client {
                 let number = self.link.subscribe(log, from);
                 self.reading.insert(number, (log, None));
             }
-            97..99 => {
-                self.link.query(Query::Overview);
-            }
-            _ if rng.u8(..10) == 0 => {
-                self.link.command(Command::Stop { log });
-            }
+            97..99 => _ = self.link.query(Query::Overview),
+            _ if rng.u8(..10) == 0 => _ = self.link.command(Command::Stop { log }),
             _ => {}
         }
     }
@@ -408,7 +408,7 @@ impl Client {
             self.opening.remove(&number);
             self.submits.remove(&number);
             self.appends.remove(&number);
-            self.expects.remove(&number);
+            self.options.remove(&number);
             return;
         }
         if let Some(name) = self.opening.remove(&number) {

@@ -5,9 +5,11 @@ use serde_json::Value;
 
 use super::lines::{self, Lines};
 use crate::cli::connect::Connect;
-use crate::cli::output::Output;
-use crate::client::{Ack, AppendBatch, Channel, Client};
+use crate::cli::output::{Output, note};
+use crate::client::{Ack, AppendBatch, Channel, Client, Error, Produced};
+use crate::protocol::command::Rejection;
 use crate::protocol::limits::{APPEND_BYTES_MAX, ELEMENTS_PER_APPEND_MAX};
+use crate::protocol::producer::ProducerName;
 use crate::protocol::{ChannelName, Headers};
 
 /// The word for the lines of stdin, in the place of the values.
@@ -26,6 +28,12 @@ const BYTES_TOGETHER: usize = APPEND_BYTES_MAX / 4;
 /// With - in the place of the values, each line of stdin is one. Those that are there are appended together, as
 /// many as fit an append; when it breaks off, what was appended before stays, and the error says how much that is.
 ///
+/// With --producer NAME and --number N, nothing is appended that this producer has appended before: N must be above the
+/// newest number under that name, which the channel remembers. With the newest itself the first offsets are printed again,
+/// with a lower one none. With --producer and - the lines of stdin are numbered from 1, and those that are in already are
+/// skipped: so the same import, run again after it was killed at any moment, appends each line once. Each name stands for
+/// one input.
+///
 /// With --expect, nothing is appended if somebody has appended to the channel at that offset or behind it, or has
 /// stopped it. What became of futures is recorded by nobody, and does not count. The error names the offset to go on
 /// with.
@@ -36,7 +44,9 @@ const BYTES_TOGETHER: usize = APPEND_BYTES_MAX / 4;
   headwater channel append notes 'a text' '\"12\"'    (the quoted 12 is a text, too)
   headwater channel append notes --header by=me --header lang=en 'a text'
   headwater channel append leader --expect 41 '\"me\"'    (only if nobody was faster)
-  tail -f access.log | headwater channel append access - --json")]
+  tail -f access.log | headwater channel append access - --json
+  headwater channel append orders --producer shop --number 17 '{\"id\": 17}'    (once, however often it is run)
+  headwater channel append lines --producer import - < lines.txt    (the same, of each line)")]
 pub struct Append {
     /// The channel
     name: ChannelName,
@@ -48,6 +58,14 @@ pub struct Append {
     /// Only if nobody has written at this offset or behind it
     #[arg(long, value_name = "OFFSET")]
     expect: Option<u64>,
+
+    /// Append as this named producer: what it has appended before is not appended again
+    #[arg(long, value_name = "NAME")]
+    producer: Option<ProducerName>,
+
+    /// The append's number, above those that the producer has used before
+    #[arg(long, value_name = "N", requires = "producer")]
+    number: Option<u64>,
 
     /// A header of each value: a few words under a key
     #[arg(long = "header", value_name = "KEY=WORDS", value_parser = header)]
@@ -77,6 +95,14 @@ impl Append {
             !reads_stdin || self.values.len() == 1,
             "- stands for the lines of stdin, and alone: give the other values on stdin, or write '\"-\"' for a text"
         );
+        anyhow::ensure!(
+            !reads_stdin || self.number.is_none(),
+            "the lines of stdin are numbered from 1: leave --number out, or give the values in the place of -"
+        );
+        anyhow::ensure!(
+            reads_stdin || self.producer.is_none() || self.number.is_some(),
+            "an append of a producer has a number: add --number, above those that it has used before"
+        );
         self.connect
             .with(async |client| match reads_stdin {
                 true => self.append_lines(client, &mut output).await,
@@ -89,28 +115,71 @@ impl Append {
     async fn append_values(&self, client: &Client, output: &mut Output) -> anyhow::Result<()> {
         let channel = client.channel::<Value>(self.name.as_str()).await?;
         let values: Vec<Value> = self.values.iter().map(|text| value(text)).collect();
-        let ack = self.batch(&channel, &values, self.expect).append().await?;
-        self.print(ack, output)
+        let batch = self.batch(&channel, &values, self.expect);
+        let (Some(name), Some(number)) = (&self.producer, self.number) else {
+            return self.print(batch.append().await?, output);
+        };
+        let producer = channel.producer(name.as_str())?;
+        match batch.produced_by(&producer, number).append().await? {
+            Produced::Appended(ack) => self.print(ack, output),
+            Produced::Before { newest } => {
+                note(format!("nothing is appended: producer `{name}` is at number {newest} already"));
+                Ok(())
+            }
+        }
     }
 
-    /// Appends the lines of stdin, those that are there together. Each append but the first expects that nobody has
-    /// written since the one before, if that expects anything.
+    /// Appends the lines of stdin, those that are there together; as a producer, those that are not in yet. Each append but
+    /// the first expects that nobody has written since the one before, if that expects anything.
     async fn append_lines(&self, client: &Client, output: &mut Output) -> anyhow::Result<()> {
         let channel = client.channel::<Value>(self.name.as_str()).await?;
         let (mut lines, mut expect) = (Lines::of_stdin(), self.expect);
         let headers: Headers = self.headers.iter().cloned().collect();
         let each = headers.bytes() + lines::AROUND_BYTES;
-        let mut appended = lines::Appended::default();
+        let producer = self.producer.as_ref().map(|name| channel.producer(name.as_str())).transpose()?;
+        let mut known = match &producer {
+            Some(producer) => producer.last().await?.unwrap_or(0),
+            None => 0,
+        };
+        let mut appended = lines::Appended::of(producer.is_some());
         while let Some(some) = lines.next(ELEMENTS_PER_APPEND_MAX, BYTES_TOGETHER, each).await {
             let some = some.map_err(|error| appended.broke_off_before(error.into()))?;
-            let values: Vec<Value> = some.iter().map(|line| value(line)).collect();
-            let acked = self.batch(&channel, &values, expect).append().await;
-            let ack = acked.map_err(|error| appended.broke_off_in(values.len(), error))?;
-            appended.add(ack);
-            expect = expect.map(|_| ack.offsets().end);
-            self.print(ack, output)?;
-            output.flush()?;
+            let mut values: Vec<Value> = some.iter().map(|line| value(line)).collect();
+            loop {
+                let skipped = known.saturating_sub(appended.lines()).min(values.len() as u64);
+                appended.skip(skipped);
+                values.drain(..skipped as usize);
+                if values.is_empty() {
+                    break;
+                }
+                let batch = self.batch(&channel, &values, expect);
+                let brought = match &producer {
+                    Some(producer) => {
+                        let last = appended.lines() + values.len() as u64;
+                        batch.produced_by(producer, last).append().await
+                    }
+                    None => batch.append().await.map(Produced::Appended),
+                };
+                match (brought, &producer) {
+                    (Ok(Produced::Appended(ack)), _) => {
+                        appended.add(values.len(), ack);
+                        expect = expect.map(|_| ack.offsets().end);
+                        self.print(ack, output)?;
+                        output.flush()?;
+                        break;
+                    }
+                    // Another run is ahead of this one.
+                    (Ok(Produced::Before { newest }), _) => known = newest,
+                    (Err(Error::Rejected(Rejection::ProducerMoved { at, .. })), Some(producer))
+                        if at > appended.lines() =>
+                    {
+                        known = producer.last().await?.unwrap_or(0);
+                    }
+                    (Err(error), _) => return Err(appended.broke_off_in(values.len(), error)),
+                }
+            }
         }
+        appended.skipped().into_iter().for_each(note);
         Ok(())
     }
 

@@ -132,13 +132,39 @@ fn line(stream: &mut impl BufRead, number: u64) -> Result<Option<String>, BadLin
 #[derive(Debug, Default)]
 pub struct Appended {
     lines: u64,
+    /// How many of them were in already.
+    skipped: u64,
     last: Option<u64>,
+    /// Whether a run that begins anew skips what is in.
+    is_skipping: bool,
 }
 
 impl Appended {
-    pub fn add(&mut self, ack: Ack) {
-        self.lines += ack.count;
+    /// None yet.
+    pub fn of(is_skipping: bool) -> Self {
+        Appended { is_skipping, ..Appended::default() }
+    }
+
+    /// How many lines there were so far.
+    pub fn lines(&self) -> u64 {
+        self.lines
+    }
+
+    /// So many lines more were appended.
+    pub fn add(&mut self, lines: usize, ack: Ack) {
+        self.lines += lines as u64;
         self.last = Some(ack.offsets().end - 1);
+    }
+
+    /// So many lines more are in already.
+    pub fn skip(&mut self, lines: u64) {
+        self.lines += lines;
+        self.skipped += lines;
+    }
+
+    /// That lines were skipped, in words, if any were.
+    pub fn skipped(&self) -> Option<String> {
+        (self.skipped > 0).then(|| format!("{} lines were in already, and are skipped", self.skipped))
     }
 
     /// It broke off before the next line.
@@ -152,6 +178,7 @@ impl Appended {
         let became = match error {
             Error::Rejected(ref rejection) if !rejection.may_be_done() => "were not appended",
             Error::TooLarge(_) | Error::Encode { .. } | Error::TooManyInFlight { .. } => "were not appended",
+            _ if self.is_skipping => "may have been appended or not: run it again, and what is in is skipped",
             _ => "may have been appended or not: look before they are sent again",
         };
         anyhow::anyhow!("{error}; {}, lines {from} to {to} {became}", self.told())
@@ -159,7 +186,10 @@ impl Appended {
 
     fn told(&self) -> String {
         match self.last {
-            Some(last) => format!("{} lines were appended before, the last at offset {last}", self.lines),
+            Some(last) => {
+                let lines = self.lines - self.skipped;
+                format!("{lines} lines were appended before, the last at offset {last}")
+            }
             None => "no line was appended before".to_owned(),
         }
     }
@@ -224,7 +254,7 @@ mod tests {
         let told = appended.broke_off_in(3, stopped()).to_string();
         let end = "append to another one, or let it go on with `headwater channel resume`; no line was appended before, lines 1 to 3 were not appended";
         assert!(told.ends_with(end), "{told}");
-        appended.add(Ack { offset: 10, count: 3, seq: Seq(1), epoch: Epoch(1) });
+        appended.add(3, Ack { offset: 10, count: 3, seq: Seq(1), epoch: Epoch(1) });
         let told = appended.broke_off_in(2, Error::Stopped).to_string();
         let end = "3 lines were appended before, the last at offset 12, lines 4 to 5 may have been appended or not: \
                    look before they are sent again";

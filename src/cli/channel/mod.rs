@@ -6,6 +6,7 @@ mod cursor;
 mod group;
 mod lines;
 mod list;
+mod producer;
 mod range;
 mod reader;
 mod retention;
@@ -39,6 +40,8 @@ pub enum Command {
     Cursor(cursor::Command),
     #[command(subcommand)]
     Group(group::Command),
+    #[command(subcommand)]
+    Producer(producer::Command),
 }
 
 impl Command {
@@ -57,6 +60,7 @@ impl Command {
             Command::Delete(delete) => delete.run().await,
             Command::Cursor(cursor) => cursor.run().await,
             Command::Group(group) => group.run().await,
+            Command::Producer(producer) => producer.run().await,
         }
     }
 }

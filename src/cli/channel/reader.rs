@@ -193,7 +193,8 @@ impl Reader {
             }
             match &event {
                 ChannelEvent::Appended { element: Element::Future(key), .. }
-                | ChannelEvent::AppendedWith { element: Element::Future(key), .. } => {
+                | ChannelEvent::AppendedWith { element: Element::Future(key), .. }
+                | ChannelEvent::Produced { element: Element::Future(key), .. } => {
                     self.unsettled.insert(key.id);
                 }
                 ChannelEvent::Progress { key, progress } if progress.is_final() => {

@@ -36,7 +36,8 @@ impl Known {
                 | SnapshotItem::Kept { .. }
                 | SnapshotItem::Runs(..)
                 | SnapshotItem::Futures(..)
-                | SnapshotItem::Cursor { .. } => {}
+                | SnapshotItem::Cursor { .. }
+                | SnapshotItem::Producers(..) => {}
                 _ => self.is_read = true,
             }
         }

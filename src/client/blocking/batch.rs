@@ -14,7 +14,7 @@ use crate::client::error::Result;
 #[derive(Debug)]
 pub struct AppendBatch<T> {
     pub(super) batch: batch::AppendBatch<T>,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl<T> Channel<T> {

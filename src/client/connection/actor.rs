@@ -421,8 +421,12 @@ impl Actor {
             Call::Append { log, run, options } => {
                 self.send_releases();
                 let elements = run.take();
-                let count = elements.len();
-                self.answers.add_run(self.link.append(log, elements, options), count, run);
+                let (count, is_produced) = (elements.len(), options.producer.is_some());
+                let number = self.link.append(log, elements, options);
+                match is_produced {
+                    true => self.answers.add_produced(number, run),
+                    false => self.answers.add_run(number, count, run),
+                }
             }
             Call::Query(query, waiter) => {
                 self.send_releases();

@@ -40,6 +40,7 @@ pub(super) fn check_command(command: &Command) -> Result<(), TooLarge> {
         | Command::GiveBack(_)
         | Command::Extend(_)
         | Command::DeleteGroup { .. }
+        | Command::ForgetProducer { .. }
         | Command::Fail { .. }
         | Command::Copied { .. }
         | Command::Lack { .. }

@@ -11,14 +11,16 @@
 //! different channels.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use super::Ended;
 use super::room::{APPEND_BYTES, Room};
-use crate::client::ack::Ack;
+use crate::client::ack::{Ack, Produced};
 use crate::client::error::{Error, Result};
+use crate::client::handle::wrong_answer;
 use crate::protocol::limits::{APPEND_BYTES_MAX, ELEMENTS_PER_APPEND_MAX};
 use crate::protocol::{Elements, LogId};
 
@@ -38,7 +40,7 @@ const RUNS_MIN: usize = 64;
 struct Run {
     filling: Mutex<Filling>,
     /// Of all elements; `None` when it is known that there will be no answer: the actor has ended.
-    answer: OnceLock<Option<Result<Ack>>>,
+    answer: OnceLock<Option<Result<Produced>>>,
     ended: Ended,
     room: Arc<Room>,
 }
@@ -73,19 +75,21 @@ impl Runs {
             && let Some(run) = self.newest.get(&log)
             && let Some(first) = run.filling().join(elements)
         {
-            return (Share::new(run.clone(), first, count), None);
+            return (Share::new(run.clone(), Some((first, count))), None);
         }
         let room_bytes = elements.encoded_bytes() + APPEND_BYTES;
         let filling = Mutex::new(Filling { elements: elements.clone(), room_bytes, ..Filling::default() });
         let (answer, ended, room) = (OnceLock::new(), ended.clone(), self.room.clone());
         let run = Arc::new(Run { filling, answer, ended, room });
+        // Who is alone has all of the answer, whatever was asked.
+        let part = (!alone).then_some((0, count));
         if alone {
             self.newest.remove(&log);
         } else {
             self.sweep();
             self.newest.insert(log, run.clone());
         }
-        (Share::new(run.clone(), 0, count), Some(Taker(run)))
+        (Share::new(run.clone(), part), Some(Taker(run)))
     }
 
     fn sweep(&mut self) {
@@ -101,7 +105,7 @@ impl Run {
         self.filling.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn give(&self, answer: Option<Result<Ack>>) {
+    fn give(&self, answer: Option<Result<Produced>>) {
         // It is given once; that there is none comes behind it.
         if self.answer.set(answer).is_ok() {
             let mut filling = self.filling();
@@ -141,8 +145,8 @@ impl Taker {
     }
 
     /// Gives the answer, for all that is in it.
-    pub fn answer(self, ack: Result<Ack>) {
-        self.0.give(Some(ack));
+    pub fn answer(self, brought: Result<Produced>) {
+        self.0.give(Some(brought));
     }
 }
 
@@ -157,31 +161,37 @@ impl Drop for Taker {
 #[must_use = "the elements are on their way, but whether they arrive is not known"]
 pub struct Share {
     run: Arc<Run>,
-    /// The place of the first in the run.
-    first: u64,
-    count: u64,
+    /// The place of the first in the run, and how many they are; none for all that the run brings.
+    part: Option<(u64, u64)>,
     /// Its place among those who wait.
     waits_at: Option<usize>,
 }
 
 impl Share {
-    fn new(run: Arc<Run>, first: u64, count: u64) -> Share {
-        Share { run, first, count, waits_at: None }
+    fn new(run: Arc<Run>, part: Option<(u64, u64)>) -> Share {
+        Share { run, part, waits_at: None }
     }
 
-    fn answer(&self) -> Option<Result<Ack>> {
+    /// Waits for what a named producer's append brings.
+    pub async fn produced(mut self) -> Result<Produced> {
+        poll_fn(|context| self.poll_produced(context)).await
+    }
+
+    fn answer(&self) -> Option<Result<Produced>> {
         Some(match self.run.answer.get()? {
-            Some(Ok(ack)) => Ok(ack.part(self.first, self.count)),
+            Some(Ok(Produced::Appended(ack))) => {
+                let ack = self.part.map_or(*ack, |(first, count)| ack.part(first, count));
+                Ok(Produced::Appended(ack))
+            }
+            Some(Ok(before)) => Ok(*before),
             Some(Err(error)) => Err(error.clone()),
             None => Err(self.run.ended.get().cloned().unwrap_or(Error::Stopped)),
         })
     }
 }
 
-impl Future for Share {
-    type Output = Result<Ack>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+impl Share {
+    fn poll_produced(&mut self, context: &mut Context<'_>) -> Poll<Result<Produced>> {
         if let Some(answer) = self.answer() {
             return Poll::Ready(answer);
         }
@@ -199,6 +209,15 @@ impl Future for Share {
             }
         }
         Poll::Pending
+    }
+}
+
+impl Future for Share {
+    type Output = Result<Ack>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let acked = |produced: Produced| produced.ack().ok_or_else(|| wrong_answer("an append"));
+        self.poll_produced(context).map(|brought| brought.and_then(acked))
     }
 }
 
@@ -271,7 +290,7 @@ mod tests {
         assert!(second.as_mut().poll(&mut Context::from_waker(&other)).is_pending());
         assert!(first.as_mut().poll(&mut Context::from_waker(&new)).is_pending());
         let (seq, epoch) = (Seq(7), Epoch(1));
-        taker.unwrap().answer(Ok(Ack { offset: 10, count: 3, seq, epoch }));
+        taker.unwrap().answer(Ok(Produced::Appended(Ack { offset: 10, count: 3, seq, epoch })));
         assert_eq!(wakers.map(|counts| counts.0.load(Ordering::Relaxed)), [0, 1, 1]);
         let context = &mut Context::from_waker(&new);
         let offsets = [first.poll(context), second.poll(context)].map(|polled| match polled {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tokio::sync::oneshot;
 
 use super::run::Taker;
-use crate::client::ack::Ack;
+use crate::client::ack::{Ack, Produced};
 use crate::client::error::{Error, Result};
 use crate::client::handle::wrong_answer;
 use crate::protocol::command::{Answer, Rejection};
@@ -22,6 +22,8 @@ enum Waiter {
     One(oneshot::Sender<Result<Answer>>),
     /// The runs that one append gathers, in their order in it.
     Runs(Vec<Run>),
+    /// The run of an append of a named producer, which may have been made before, of other elements.
+    Produced(Taker),
 }
 
 /// A part of an append, of so many elements.
@@ -42,8 +44,15 @@ impl Waiting {
         let run = Run { count: count as u64, taker };
         match self.waiters.entry(number).or_insert_with(|| Waiter::Runs(Vec::new())) {
             Waiter::Runs(runs) => runs.push(run),
-            waiter @ Waiter::One(_) => unreachable!("{waiter:?} has a number of its own"),
+            waiter @ (Waiter::One(_) | Waiter::Produced(_)) => {
+                unreachable!("{waiter:?} has a number of its own")
+            }
         }
+    }
+
+    /// The run of an append of a named producer, which has this number alone.
+    pub fn add_produced(&mut self, number: u64, taker: Taker) {
+        self.waiters.insert(number, Waiter::Produced(taker));
     }
 
     /// Gives the answer to those who wait for it: of an append to each run its own part, of a refusal the same to all.
@@ -55,10 +64,11 @@ impl Waiting {
                 let ack = ack_of(answer, runs.iter().map(|run| run.count).sum());
                 let mut behind = 0;
                 for Run { count, taker } in runs {
-                    taker.answer(ack.clone().map(|ack| ack.part(behind, count)));
+                    taker.answer(ack.clone().map(|ack| Produced::Appended(ack.part(behind, count))));
                     behind += count;
                 }
             }
+            Some(Waiter::Produced(taker)) => taker.answer(produced_of(answer)),
             None => {}
         }
     }
@@ -66,10 +76,19 @@ impl Waiting {
 
 /// What is acknowledged of an append of so many elements.
 fn ack_of(answer: Result<Answer, Rejection>, elements: u64) -> Result<Ack> {
+    match produced_of(answer)? {
+        Produced::Appended(ack) if ack.count == elements => Ok(ack),
+        _ => Err(wrong_answer("an append")),
+    }
+}
+
+/// What an append of a named producer brings.
+fn produced_of(answer: Result<Answer, Rejection>) -> Result<Produced> {
     match answer? {
-        Answer::Appended { first, count, seq, epoch } if u64::from(count) == elements => {
-            Ok(Ack { offset: first, count: elements, seq, epoch })
+        Answer::Appended { first: offset, count, seq, epoch } => {
+            Ok(Produced::Appended(Ack { offset, count: count.into(), seq, epoch }))
         }
+        Answer::AppendedBefore { newest } => Ok(Produced::Before { newest }),
         _ => Err(wrong_answer("an append")),
     }
 }

@@ -3,6 +3,7 @@
 mod batches;
 mod channels;
 mod groups;
+mod producers;
 mod readings;
 mod submissions;
 mod synchronous;

@@ -6,7 +6,7 @@
 use super::Event;
 use super::deaths::Death;
 use super::group::Group;
-use super::state::{Channel, Cursor, Remembered, Session, State};
+use super::state::{Channel, Cursor, Produced, Remembered, Session, State};
 use super::task::{Call, Keepers, Phase, Stored, Task};
 use super::value::Value;
 use crate::protocol::channel::{Retention, TrimCause};
@@ -164,6 +164,10 @@ impl State {
             channel.elements += 1;
             channel.written_to = channel.head;
             channel.digest = channel.digest.with_appended(&appended);
+            if let ChannelEvent::Produced { producer, number, count, .. } = event {
+                let newest = Produced { number: *number, first: offset, count: *count, seq };
+                channel.producers.insert(producer.clone(), newest);
+            }
             match appended.element {
                 Element::Future(key) => {
                     channel.kept.add(index, offset, 0);
@@ -177,6 +181,7 @@ impl State {
         match event {
             ChannelEvent::Appended { .. }
             | ChannelEvent::AppendedWith { .. }
+            | ChannelEvent::Produced { .. }
             | ChannelEvent::Progress { .. } => {}
             ChannelEvent::Stopped { origin, .. } => {
                 (channel.stopped, channel.written_to) = (true, channel.head);
@@ -199,8 +204,13 @@ impl State {
             ChannelEvent::Deleted { origin, .. } => {
                 (channel.stopped, channel.deleted, channel.written_to) = (true, true, channel.head);
                 channel.kept.retention = Retention::ALL;
+                channel.producers.clear();
                 let elements = channel.elements;
                 self.trim_channel(log, offset, elements);
+                self.remember(*origin, |_| Remembered::Done);
+            }
+            ChannelEvent::ProducerForgotten { origin, producer } => {
+                channel.producers.remove(producer);
                 self.remember(*origin, |_| Remembered::Done);
             }
         }

@@ -7,7 +7,7 @@ use super::Core;
 use super::state::{Channel, Counts, State};
 use super::task::Phase;
 use crate::protocol::group::GroupId;
-use crate::protocol::limits::IN_FLIGHT_MAX;
+use crate::protocol::limits::{IN_FLIGHT_MAX, PRODUCERS_PER_CHANNEL_MAX};
 use crate::protocol::session::SessionKind;
 use crate::protocol::{LogId, Producer, TaskId, TaskMap};
 
@@ -212,6 +212,7 @@ impl State {
             assert!(channel.name == *name && *log <= self.last_log && *log != LogId::TASKS);
             assert!(channel.elements <= channel.written_to && channel.written_to <= channel.head);
             channel.check_kept();
+            channel.check_producers();
         }
     }
 }
@@ -244,6 +245,17 @@ impl State {
 }
 
 impl Channel {
+    fn check_producers(&self) {
+        let (producers, name) = (&self.producers, &self.name);
+        assert!(producers.len() <= PRODUCERS_PER_CHANNEL_MAX, "{name} has too many producers");
+        assert!(!self.deleted || producers.is_empty(), "{name} is deleted and has producers");
+        for (producer, newest) in producers {
+            // Behind a loss not all of its elements may be there.
+            let is_there = newest.count > 0 && newest.first < self.written_to;
+            assert!(is_there, "{name}: {producer} has appended {newest:?}");
+        }
+    }
+
     fn check_kept(&self) {
         let kept = &self.kept;
         let (first, name) = (kept.first, &self.name);

@@ -61,7 +61,7 @@ pub use room::{DISK_RESERVE_BYTES, Shortage};
 pub use slots::{Slots, Worker};
 pub use small_set::SmallSet;
 pub use snapshot::{BadSnapshot, Restoring};
-pub use state::{Channel, Counts, Cursor, Remembered, Session, State};
+pub use state::{Channel, Counts, Cursor, Produced, Remembered, Session, State};
 pub use task::{Call, Keepers, Phase, Stored, Task, Turn};
 pub use tasks::Tasks;
 pub use value::Value;

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, Bound};
 use super::consumers::Consumers;
 use super::presence::Presence;
 use super::retention::Retaining;
-use super::state::{Channel, State};
+use super::state::{Channel, Produced, State};
 use super::task::Phase;
 use super::{LogFacts, effect, upkeep};
 use crate::protocol::channel::{ChannelInfo, TASKS_CHANNEL};
@@ -13,6 +13,7 @@ use crate::protocol::command::{Answer, Overview, Query, Rejection};
 use crate::protocol::cursor::{CursorInfo, CursorName};
 use crate::protocol::group::GroupInfo;
 use crate::protocol::limits::{LISTING_BYTES_MAX, LISTING_ROWS_MAX, RUNS_SHOWN_MAX, TooLarge};
+use crate::protocol::producer::{ProducerInfo, ProducerName};
 use crate::protocol::session::{
     FunctionOffer, HeldAttempt, RunningAttempt, SessionKind, WorkerInfo, WorkerStatus,
 };
@@ -53,6 +54,7 @@ pub(super) fn answer(
             Ok(Answer::Groups(infos.collect()))
         }
         Query::Cursors { log, after } => cursors(state, retaining, log, after),
+        Query::Producers { log, after } => producers(state, log, after),
         Query::Channels { after } => {
             let from = after.map_or(Bound::Unbounded, Bound::Excluded);
             let channels =
@@ -143,6 +145,19 @@ fn cursors(
         holds_back: retaining.holds_back(log, channel, name, cursor),
     });
     Ok(Answer::Cursors(infos.collect()))
+}
+
+/// The named producers of a channel, by name.
+fn producers(state: &State, log: LogId, after: Option<ProducerName>) -> Result<Answer, Rejection> {
+    let channel =
+        state.channels.get(&log).ok_or_else(|| Rejection::UnknownChannel(format!("with log {log}")))?;
+    let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+    let producers = channel.producers.range((from, Bound::Unbounded)).take(LISTING_ROWS_MAX);
+    let infos = producers.map(|(name, newest)| {
+        let Produced { number, first, count, seq } = *newest;
+        ProducerInfo { name: name.clone(), number, first, count, seq }
+    });
+    Ok(Answer::Producers(infos.collect()))
 }
 
 /// What is known of a channel, or of the task log under its name.

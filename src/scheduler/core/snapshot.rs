@@ -10,12 +10,14 @@ use std::sync::Arc;
 use super::deaths::{Death, Deaths};
 use super::group::{Group, Lease};
 use super::kept::Kept;
-use super::state::{Channel, Cursor, Remembered, Session, State};
+use super::state::{Channel, Cursor, Produced, Remembered, Session, State};
 use super::task::{Call, Phase, Stored, Task};
 use super::value::Value;
 use crate::protocol::group::GroupId;
 use crate::protocol::session::FunctionOffer;
-use crate::protocol::snapshot::{CallItem, PhaseItem, SnapshotItem, TASKS_PER_ITEM_MAX, TaskItem};
+use crate::protocol::snapshot::{
+    CallItem, PRODUCERS_PER_ITEM_MAX, PhaseItem, SnapshotItem, TASKS_PER_ITEM_MAX, TaskItem,
+};
 use crate::protocol::{LogId, Seq, TaskId};
 
 impl State {
@@ -77,7 +79,19 @@ impl State {
 
 impl Channel {
     fn add_items(&self, log: LogId, items: &mut Vec<SnapshotItem>) {
-        let Channel { name, head, elements, digest, stopped, written_to, deleted, kept, cursors, .. } = self;
+        let Channel {
+            name,
+            head,
+            elements,
+            digest,
+            stopped,
+            written_to,
+            deleted,
+            kept,
+            cursors,
+            producers,
+            ..
+        } = self;
         let (name, head, elements, digest, stopped) = (name.clone(), *head, *elements, *digest, *stopped);
         items.push(SnapshotItem::Channel { log, name, head, elements, digest, stopped });
         let Kept { first, bytes, retention, runs, marks, futures } = kept;
@@ -91,6 +105,12 @@ impl Channel {
             let (name, offset, pin_ms) = (name.clone(), *offset, *pin_ms);
             SnapshotItem::Cursor { log, name, offset, pin_ms }
         }));
+        let newest = producers.iter().map(|(name, Produced { number, first, count, seq })| {
+            (name.clone(), *number, *first, *count, *seq)
+        });
+        let newest: Vec<_> = newest.collect();
+        let parts = newest.chunks(PRODUCERS_PER_ITEM_MAX);
+        items.extend(parts.map(|part| SnapshotItem::Producers(log, part.to_vec())));
     }
 }
 
@@ -229,6 +249,15 @@ impl Restoring {
                 let channel =
                     state.channels.get_mut(&log).ok_or(BadSnapshot("a cursor of an unknown channel"))?;
                 channel.cursors.insert(name, Cursor { offset, pin_ms });
+            }
+            SnapshotItem::Producers(log, producers) => {
+                let channel =
+                    state.channels.get_mut(&log).ok_or(BadSnapshot("producers of an unknown channel"))?;
+                channel.producers.extend(
+                    producers.into_iter().map(|(name, number, first, count, seq)| {
+                        (name, Produced { number, first, count, seq })
+                    }),
+                );
             }
             SnapshotItem::Runs(log, runs) => {
                 let channel =

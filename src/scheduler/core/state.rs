@@ -10,6 +10,7 @@ use super::task::{Phase, Turn};
 use super::tasks::Tasks;
 use crate::protocol::cursor::CursorName;
 use crate::protocol::group::{GroupId, GroupName};
+use crate::protocol::producer::ProducerName;
 use crate::protocol::session::{FunctionOffer, SessionKind};
 use crate::protocol::transaction::AppendedPart;
 use crate::protocol::{
@@ -97,6 +98,22 @@ pub struct Channel {
     pub cursors: BTreeMap<CursorName, Cursor>,
     /// Its groups; an index.
     pub groups: BTreeMap<GroupName, GroupId>,
+    /// Its named producers, each with its newest append: at most
+    /// [`PRODUCERS_PER_CHANNEL_MAX`](crate::protocol::limits::PRODUCERS_PER_CHANNEL_MAX). What is trimmed does not matter.
+    pub producers: BTreeMap<ProducerName, Produced>,
+}
+
+/// The newest append of a named producer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Produced {
+    /// Its number.
+    pub number: u64,
+    /// The offset of its first element.
+    pub first: u64,
+    /// How many elements it has.
+    pub count: u32,
+    /// Their commit.
+    pub seq: Seq,
 }
 
 /// A named place up to which a channel has been read.
@@ -161,9 +178,21 @@ impl Channel {
 
     /// A channel without any record.
     pub fn new(name: ChannelName) -> Self {
-        let (head, elements, written_to, digest, kept, cursors) = Default::default();
-        let (stopped, deleted, groups) = Default::default();
-        Channel { name, head, elements, digest, stopped, written_to, deleted, kept, cursors, groups }
+        let (head, elements, written_to, stopped, deleted) = Default::default();
+        let (digest, kept, cursors, producers, groups) = Default::default();
+        Channel {
+            name,
+            head,
+            elements,
+            digest,
+            stopped,
+            written_to,
+            deleted,
+            kept,
+            cursors,
+            producers,
+            groups,
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use headwater::protocol::channel::{Progress, Retention, TrimCause};
 use headwater::protocol::cursor::CursorName;
 use headwater::protocol::event::{Appended, Origin, Receipt, TaskResult};
 use headwater::protocol::group::{DeadLetters, GroupId, GroupName, GroupOptions, LeaseEnd, OfGroup};
+use headwater::protocol::producer::ProducerName;
 use headwater::protocol::result::{LossReason, StoredResult};
 use headwater::protocol::session::{EndReason, SessionKind};
 use headwater::protocol::task::{Argument, ErrorKind, TaskOptions};
@@ -55,6 +56,10 @@ pub fn of_group() -> OfGroup {
 
 pub fn cursor() -> CursorName {
     CursorName::new("reader").unwrap()
+}
+
+pub fn producer() -> ProducerName {
+    ProducerName::new("importer").unwrap()
 }
 
 pub fn submission() -> Submission {
@@ -179,6 +184,15 @@ pub fn channel_events(lines: &mut Lines) {
             headers: [("source", "gauge 7"), ("unit", "°C")].into_iter().collect(),
             element: Element::Value(payload()),
         },
+        Produced = ChannelEvent::Produced {
+            origin: ORIGIN,
+            producer: producer(),
+            number: 70_000,
+            count: 2,
+            headers: [("unit", "°C")].into_iter().collect(),
+            element: Element::Value(payload()),
+        },
+        ProducerForgotten = ChannelEvent::ProducerForgotten { origin: ORIGIN, producer: producer() },
     });
     variants!(lines, TrimCause {
         Asked = TrimCause::Asked(ORIGIN),

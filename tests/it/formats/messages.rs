@@ -9,6 +9,7 @@ use headwater::protocol::limits::TooLarge;
 use headwater::protocol::message::{
     Assignment, ClientMessage, Closing, Given, Hello, Position, ServerMessage,
 };
+use headwater::protocol::producer::{ProducedBy, ProducerInfo};
 use headwater::protocol::result::{Fetch, Fetched, Holder, Located};
 use headwater::protocol::session::{
     EndReason, FunctionOffer, HeldAttempt, Retire, Role, RunningAttempt, WorkerInfo, WorkerOffer,
@@ -23,7 +24,7 @@ use headwater::protocol::{
 
 use super::facts::{
     ATTEMPT, RETENTION, TASK, cursor, error, group_name, group_options, key, name, of_group, payload,
-    receipt, stored as kept, submission,
+    producer, receipt, stored as kept, submission,
 };
 use super::{Lines, variants};
 
@@ -226,12 +227,19 @@ fn of_clients(lines: &mut Lines) {
         GiveBack = Command::GiveBack(of_group()),
         Extend = Command::Extend(of_group()),
         DeleteGroup = Command::DeleteGroup { log: LOG, name: group_name() },
+        ForgetProducer = Command::ForgetProducer { log: LOG, name: producer() },
     });
     let headed = [("unit", "°C")].into_iter().collect();
     let elements =
         vec![(headed, Element::Value(payload())), (Headers::new(), Element::Value(payload()))].into();
-    let expecting = Command::Append { log: LOG, elements, options: AppendOptions { expect: Some(300) } };
+    let produced = Some(ProducedBy { name: producer(), number: 70_000, from: Some(300) });
+    let options = AppendOptions { expect: Some(300), ..AppendOptions::default() };
+    let expecting = Command::Append { log: LOG, elements, options };
     lines.add("Command::Append.headers", &expecting);
+    let (elements, expect) = (vec![Element::Value(payload())].into(), None);
+    let produced =
+        Command::Append { log: LOG, elements, options: AppendOptions { expect, producer: produced } };
+    lines.add("Command::Append.producer", &produced);
     variants!(lines, Query {
         Channels = Query::Channels { after: Some(name()) },
         Channel = Query::Channel { name: name() },
@@ -246,6 +254,7 @@ fn of_clients(lines: &mut Lines) {
         Cursors = Query::Cursors { log: LOG, after: Some(cursor()) },
         Subscribers = Query::Subscribers { log: LOG },
         Groups = Query::Groups { log: LOG, after: Some(group_name()) },
+        Producers = Query::Producers { log: LOG, after: Some(producer()) },
     });
     variants!(lines, Retire {
         Finish = Retire::Finish,
@@ -320,6 +329,14 @@ fn of_the_server(lines: &mut Lines) {
         },
         Group = Answer::Group(group_info()),
         Groups = Answer::Groups(vec![group_info()]),
+        AppendedBefore = Answer::AppendedBefore { newest: 70_000 },
+        Producers = Answer::Producers(vec![ProducerInfo {
+            name: producer(),
+            number: 70_000,
+            first: 300,
+            count: 2,
+            seq: Seq(1001),
+        }]),
     });
     variants!(lines, Outcome {
         Finished = Outcome::Finished(payload()),
@@ -376,6 +393,7 @@ fn refusals(lines: &mut Lines) {
         Conflict = Rejection::Conflict { channel: name(), expected: 300, head: 301 },
         UnknownGroup = Rejection::UnknownGroup(GroupId(400)),
         LeaseOver = Rejection::LeaseOver { group: group_name(), index: 300 },
+        ProducerMoved = Rejection::ProducerMoved { name: producer(), at: 70_000, from: 300 },
     });
     variants!(lines, Closing {
         NotHeadwater = Closing::NotHeadwater("checksum".to_owned()),

@@ -1,11 +1,16 @@
-//! The appends of a client: values and futures, with headers and without, some of which expect an offset.
+//! The appends of a client: values and futures, with headers and without, some of which expect an offset, or are a named
+//! producer's: of a few that all clients share, and those that come in their place, which know of nothing.
 
 use fastrand::Rng;
 use headwater::protocol::command::{Answer, AppendOptions, Command, Rejection};
+use headwater::protocol::producer::{ProducedBy, ProducerName};
 use headwater::protocol::{Element, Headers, LogId, Payload};
 
 use super::{Client, is_of_room};
 use crate::shadow::{Shadow, mark};
+
+/// The named producers that all clients share.
+const PRODUCERS: [&str; 2] = ["p", "q"];
 
 /// None as a rule, else one or two.
 pub(super) fn some_headers(rng: &mut Rng) -> Headers {
@@ -15,8 +20,8 @@ pub(super) fn some_headers(rng: &mut Rng) -> Headers {
 impl Client {
     pub(super) fn append_values(&mut self, rng: &mut Rng, log: LogId) {
         let elements = self.some_values(rng);
-        let expect = self.some_offset(rng, log);
-        self.append(log, elements, expect);
+        let options = self.some_options(rng, log);
+        self.append(log, elements, options);
     }
 
     /// Values that are like no others.
@@ -30,6 +35,29 @@ impl Client {
         values.collect()
     }
 
+    /// How an append is made.
+    pub(super) fn some_options(&mut self, rng: &mut Rng, log: LogId) -> AppendOptions {
+        AppendOptions { expect: self.some_offset(rng, log), producer: self.some_producer(rng, log) }
+    }
+
+    /// As whose it is made, if it is a producer's: as a rule the next number behind the last, or one that was before.
+    fn some_producer(&mut self, rng: &mut Rng, log: LogId) -> Option<ProducedBy> {
+        let name = ProducerName::new(PRODUCERS.get(rng.usize(..5))?).expect("a good name");
+        if rng.u8(..30) == 0 {
+            self.link.command(Command::ForgetProducer { log, name });
+            return None;
+        }
+        let last = self.numbers.entry((log, name.clone())).or_default();
+        let (number, from) = match rng.u8(..6) {
+            0..3 => (*last + rng.u64(1..3), Some(*last)),
+            3 => (*last + rng.u64(1..3), None),
+            4 => (last.saturating_sub(rng.u64(..3)), None),
+            _ => (*last, None),
+        };
+        *last = number.max(*last);
+        Some(ProducedBy { name, number, from })
+    }
+
     /// What an append expects, if it does: behind its own last append as a rule, where others may have written since.
     pub(super) fn some_offset(&self, rng: &mut Rng, log: LogId) -> Option<u64> {
         let last = self.acked.get(&log).copied().unwrap_or(0);
@@ -40,8 +68,8 @@ impl Client {
         }
     }
 
-    pub(super) fn append(&mut self, log: LogId, elements: Vec<(Headers, Element)>, expect: Option<u64>) {
-        self.ask(Command::Append { log, elements: elements.into(), options: AppendOptions { expect } });
+    pub(super) fn append(&mut self, log: LogId, elements: Vec<(Headers, Element)>, options: AppendOptions) {
+        self.ask(Command::Append { log, elements: elements.into(), options });
     }
 
     /// Asks for an append, which may join one that waits to be sent.
@@ -52,13 +80,18 @@ impl Client {
         options: AppendOptions,
     ) {
         let number = self.link.append(log, elements.clone().into(), options.clone());
-        if let Some(expected) = options.expect {
-            let before = self.expects.insert(number, expected);
+        if !options.is_default() {
+            let before = self.options.insert(number, options.clone());
             assert!(before.is_none() && !self.appends.contains_key(&number), "it joined another");
         }
         let (_, all) = self.appends.entry(number).or_insert((log, Vec::new()));
         all.extend(elements);
         self.asked.insert(number, Command::Append { log, elements: all.clone().into(), options });
+    }
+
+    /// It has heard of a producer's newest number.
+    fn came_to(&mut self, log: LogId, name: ProducerName, number: u64) {
+        self.numbers.insert((log, name), number);
     }
 
     pub(super) fn append_answered(
@@ -68,10 +101,29 @@ impl Client {
         shadow: &mut Shadow,
     ) {
         let Some((log, elements)) = self.appends.remove(&number) else { return };
-        let expected = self.expects.remove(&number);
+        let AppendOptions { expect: expected, producer } = self.options.remove(&number).unwrap_or_default();
         let values = elements.iter().map(|(_, element)| element);
         let values = values.filter(|element| matches!(element, Element::Value(_))).map(mark);
         match answer {
+            Ok(Answer::Appended { first, count, seq, epoch }) if let Some(by) = &producer => {
+                // It may have been made by another client, of other elements.
+                shadow.commits.insert((log, first), (seq, epoch));
+                shadow.produced.insert((log, by.name.clone(), by.number, first, count));
+            }
+            Ok(Answer::AppendedBefore { newest }) => {
+                let by = producer.expect("a producer's append");
+                assert!(newest > by.number, "{newest} is not above {}", by.number);
+                shadow.produced_before.insert((log, by.name.clone(), newest));
+                shadow.refused.extend(values);
+                self.came_to(log, by.name, newest);
+            }
+            Err(Rejection::ProducerMoved { name, at, from }) => {
+                let by = producer.expect("a producer's append");
+                assert_eq!((&name, Some(from)), (&by.name, by.from), "it asked for nothing of this");
+                assert_ne!(at, from);
+                shadow.refused.extend(values);
+                self.came_to(log, name, at);
+            }
             Ok(Answer::Appended { first, count, seq, epoch }) => {
                 assert_eq!(count as usize, elements.len());
                 shadow.commits.insert((log, first), (seq, epoch));

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use headwater::log::Log;
 use headwater::protocol::event::TaskResult;
+use headwater::protocol::producer::ProducerName;
 use headwater::protocol::result::Located;
 use headwater::protocol::task::{Argument, ErrorKind};
 use headwater::protocol::{ChannelEvent, Digest, Element, LogId, Outcome, TaskEvent, TaskId};
-use headwater::scheduler::core::{Event, State};
+use headwater::scheduler::core::{Channel, Event, State};
 
 use super::World;
 use crate::server::SETTINGS;
@@ -44,6 +45,7 @@ impl World {
                 self.told.push(format!("counted to {}", counted.len()));
             }
             self.audit_stop(&records);
+            self.audit_producers(*log, channel, &records);
             retention::audit(&self.log, *log, channel);
         }
         for (log, first) in &self.shadow.trimmed {
@@ -204,6 +206,36 @@ impl World {
         for (task, heard) in &self.shadow.outcomes {
             let ended = outcomes.get(task).map_or(&[][..], Vec::as_slice);
             assert!(heard.iter().all(|outcome| ended.contains(outcome)), "{task}: {heard:?}, not {ended:?}");
+        }
+    }
+
+    /// The numbers of each named producer grow, so that each is there once; and those that clients were told of are there.
+    fn audit_producers(&self, log: LogId, channel: &Channel, records: &[ChannelEvent]) {
+        let mut newest: BTreeMap<&ProducerName, u64> = BTreeMap::new();
+        let mut there = BTreeSet::new();
+        for (at, record) in records.iter().enumerate() {
+            match record {
+                ChannelEvent::Produced { producer, number, count, origin, .. } => {
+                    let before = newest.insert(producer, *number);
+                    assert!(before < Some(*number), "{number} of {producer} comes behind {before:?}");
+                    let all = &records[at..at + *count as usize];
+                    let origins = all.iter().map(|record| record.appended().map(|appended| appended.origin));
+                    assert!(origins.eq(all.iter().map(|_| Some(*origin))), "all of {number} of {producer}");
+                    there.insert((log, producer.clone(), *number, at as u64, *count));
+                }
+                ChannelEvent::ProducerForgotten { producer, .. } => drop(newest.remove(producer)),
+                ChannelEvent::Deleted { .. } => newest.clear(),
+                _ => {}
+            }
+        }
+        let known = channel.producers.iter().map(|(name, newest)| (name, newest.number));
+        assert!(known.eq(newest), "what is known of the producers of {}", channel.name);
+        for acked in self.shadow.produced.iter().filter(|(of, ..)| *of == log) {
+            assert!(there.contains(acked), "acknowledged and not there: {acked:?}");
+        }
+        for (of, name, newest) in self.shadow.produced_before.iter().filter(|(of, ..)| *of == log) {
+            let is_there = there.iter().any(|(_, producer, number, ..)| (producer, number) == (name, newest));
+            assert!(is_there, "{name} of {of} was said to be at {newest}");
         }
     }
 

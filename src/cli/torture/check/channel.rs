@@ -118,7 +118,9 @@ impl ChannelCheck {
         });
         self.next_offset = offset + 1;
         match &record.event {
-            ChannelEvent::Appended { .. } | ChannelEvent::AppendedWith { .. } => {
+            ChannelEvent::Appended { .. }
+            | ChannelEvent::AppendedWith { .. }
+            | ChannelEvent::Produced { .. } => {
                 let appended = record.event.appended().expect("an element");
                 self.appended(&appended, record, found);
             }
@@ -132,7 +134,10 @@ impl ChannelCheck {
                 self.is_stopped = true;
             }
             ChannelEvent::Resumed { .. } => self.is_stopped = false,
-            ChannelEvent::Trimmed { .. } | ChannelEvent::Changed { .. } | ChannelEvent::Deleted { .. } => {
+            ChannelEvent::Trimmed { .. }
+            | ChannelEvent::Changed { .. }
+            | ChannelEvent::Deleted { .. }
+            | ChannelEvent::ProducerForgotten { .. } => {
                 let what = format!(
                     "channel {}, offset {offset}: {:?}, and nobody asked for it",
                     self.name, record.event

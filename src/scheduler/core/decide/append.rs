@@ -2,15 +2,16 @@
 
 use std::collections::HashSet;
 
-use super::{Decision, Event, LogFacts, Rejection, State, channel};
+use super::{Decision, Event, LogFacts, Rejection, State, channel, producer};
 use crate::protocol::channel::Progress;
 use crate::protocol::command::{Answer, AppendOptions};
 use crate::protocol::event::Origin;
 use crate::protocol::limits::{APPEND_BYTES_MAX, ELEMENTS_PER_APPEND_MAX, PAYLOAD_BYTES_MAX, TooLarge};
+use crate::protocol::producer::ProducedBy;
 use crate::protocol::{ChannelEvent, Element, Elements, LogId, TaskId, TaskKey};
 use crate::scheduler::core::{Channel, Phase};
 
-/// Appends all of them or none. A future that runs already or has ended is followed, after the last
+/// Appends all of them or none; of a named producer, only what it has not appended before. A future that runs already or has ended is followed, after the last
 /// element, by a record that says so.
 pub(super) fn decide(
     state: &State,
@@ -18,18 +19,42 @@ pub(super) fn decide(
     origin: Origin,
     log: LogId,
     elements: Elements,
-    options: &AppendOptions,
+    options: AppendOptions,
 ) -> Decision {
     let channel = channel::writable(state, log)?;
+    let AppendOptions { expect, producer } = options;
+    let is_produced = producer.is_some();
+    if let Some(answer) = producer.as_ref().and_then(|by| producer::answer_before(channel, facts, by)) {
+        return Ok((Vec::new(), answer));
+    }
     if channel.stopped {
         return Err(Rejection::ChannelStopped(channel.name.clone(), channel.elements));
     }
     check_sizes(&elements)?;
-    check_expected(channel, options.expect)?;
+    check_expected(channel, expect)?;
+    if let Some(by) = &producer {
+        producer::check(channel, by)?;
+    }
     let (seq, epoch) = (facts.next, facts.starts.newest().epoch);
-    let answer = Answer::Appended { first: channel.head, count: elements.len() as u32, seq, epoch };
+    let count = elements.len() as u32;
+    let answer = Answer::Appended { first: channel.head, count, seq, epoch };
+    let mut producer = producer;
+    // The first says whose they are.
+    let mut record = |headers, element| {
+        let event = match producer.take() {
+            Some(ProducedBy { name: producer, number, .. }) => {
+                ChannelEvent::Produced { origin, producer, number, count, headers, element }
+            }
+            None => ChannelEvent::of_element(origin, headers, element),
+        };
+        Event::Channel(log, event)
+    };
     if elements.are_bare_values() {
-        return Ok((vec![Event::Values { log, origin, values: elements }], answer));
+        let mut values = elements;
+        let first = if is_produced { values.take_first() } else { None };
+        let first = first.map(|(headers, element)| record(headers, element));
+        let others = (!values.is_empty()).then_some(Event::Values { log, origin, values });
+        return Ok((first.into_iter().chain(others).collect(), answer));
     }
     let mut events = Vec::with_capacity(elements.len());
     let mut progress = Vec::new();
@@ -42,7 +67,7 @@ pub(super) fn decide(
                 progress.extend(progress_so_far(state, key).map(|event| Event::Channel(log, event)));
             }
         }
-        events.push(Event::Channel(log, ChannelEvent::of_element(origin, headers, element)));
+        events.push(record(headers, element));
     }
     events.append(&mut progress);
     Ok((events, answer))
@@ -96,4 +121,92 @@ fn progress_so_far(state: &State, key: &TaskKey) -> Option<ChannelEvent> {
         Phase::Stored(stored) => Progress::Stored { result: stored.result },
     };
     Some(ChannelEvent::Progress { key: key.clone(), progress })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::producer::ProducerName;
+    use crate::protocol::start::Start;
+    use crate::protocol::{ChannelName, Epoch, Headers, Payload, Producer, Seq, StartId};
+
+    const LOG: LogId = LogId(1);
+    const ORIGIN: Origin = Origin { producer: Producer(5), number: 7 };
+
+    fn state() -> State {
+        let mut state = State::default();
+        state.channels.insert(LOG, Channel::new(ChannelName::new("a").unwrap()));
+        state
+    }
+
+    /// Appends, and tells what the records are and what is answered.
+    fn append(
+        state: &mut State,
+        next: u64,
+        elements: Vec<(Headers, Element)>,
+        options: AppendOptions,
+    ) -> (Vec<&'static str>, Answer) {
+        let start = |epoch, after| Start { epoch: Epoch(epoch), id: StartId(epoch), after: Seq(after) };
+        let starts = [start(3, 0), start(4, 50)].into_iter().collect();
+        let facts = LogFacts { starts, next: Seq(next), ..LogFacts::default() };
+        let (events, answer) = decide(state, &facts, ORIGIN, LOG, elements.into(), options).unwrap();
+        events.iter().for_each(|event| state.apply(Seq(next), event));
+        let word = |event: &Event| match event {
+            Event::Channel(_, ChannelEvent::Produced { .. }) => "produced",
+            Event::Channel(_, event) if event.is_element() => "element",
+            Event::Values { .. } => "values",
+            other => panic!("{other:?}"),
+        };
+        (events.iter().map(word).collect(), answer)
+    }
+
+    fn by(number: u64) -> AppendOptions {
+        let name = ProducerName::new("p").unwrap();
+        let producer = Some(ProducedBy { name, number, from: None });
+        AppendOptions { producer, ..AppendOptions::default() }
+    }
+
+    fn bare(count: u8) -> Vec<(Headers, Element)> {
+        (0..count).map(|n| (Headers::new(), Element::Value(Payload::raw(vec![n])))).collect()
+    }
+
+    #[test]
+    fn only_the_first_record_says_whose_it_is_and_the_others_are_one_event() {
+        let mut state = state();
+        let mut appended = |elements: Vec<_>, number| append(&mut state, 60, elements, by(number)).0;
+        assert_eq!(appended((0..16).flat_map(|_| bare(250)).collect(), 7), ["produced", "values"]);
+        assert_eq!(appended(bare(1), 8), ["produced"]);
+        let headed = |element| ([("k", "v")].into_iter().collect::<Headers>(), element);
+        let all = bare(2).into_iter().map(|(_, element)| headed(element));
+        assert_eq!(appended(all.collect(), 9), ["produced", "element"]);
+    }
+
+    #[test]
+    fn a_number_brings_what_it_brought_and_an_older_one_nothing() {
+        let mut state = state();
+        append(&mut state, 40, bare(2), AppendOptions::default());
+        // A start is the newest when something is appended.
+        let first = append(&mut state, 45, bare(3), by(10)).1;
+        assert_eq!(first, Answer::Appended { first: 2, count: 3, seq: Seq(45), epoch: Epoch(4) });
+        let before = state.clone();
+        // The commit was of an earlier start.
+        let again = Answer::Appended { first: 2, count: 3, seq: Seq(45), epoch: Epoch(3) };
+        assert_eq!(append(&mut state, 60, bare(1), by(10)), (vec![], again));
+        assert_eq!(append(&mut state, 60, bare(1), by(9)), (vec![], Answer::AppendedBefore { newest: 10 }));
+        assert_eq!(state, before);
+        let next = append(&mut state, 60, bare(1), by(12)).1;
+        assert_eq!(next, Answer::Appended { first: 5, count: 1, seq: Seq(60), epoch: Epoch(4) });
+    }
+
+    #[test]
+    fn what_was_appended_before_is_told_whatever_would_be_refused_now() {
+        let mut state = state();
+        let expecting = |expect| AppendOptions { expect: Some(expect), ..by(1) };
+        append(&mut state, 1, bare(1), expecting(0));
+        // Its own element is there now.
+        assert_eq!(append(&mut state, 2, bare(1), expecting(0)).0, [""; 0]);
+        state.channels.get_mut(&LOG).unwrap().stopped = true;
+        assert_eq!(append(&mut state, 3, bare(1), expecting(0)).0, [""; 0]);
+        assert_eq!(append(&mut state, 3, bare(1), by(0)).1, Answer::AppendedBefore { newest: 1 });
+    }
 }

@@ -9,6 +9,7 @@ mod channel;
 mod cursor;
 mod group;
 mod hold;
+mod producer;
 mod report;
 mod retire;
 mod session;
@@ -62,7 +63,7 @@ pub(super) fn command(state: &State, facts: &LogFacts, origin: Origin, command: 
         }
         Command::OpenChannel { name } => channel::open(state, origin, name),
         Command::Append { log, elements, options } => {
-            append::decide(state, facts, origin, log, elements, &options)
+            append::decide(state, facts, origin, log, elements, options)
         }
         Command::CreateChannel { name, retention } => channel::create(state, origin, name, retention),
         Command::Retain { log, retention } => channel::retain(state, origin, log, retention),
@@ -82,6 +83,7 @@ pub(super) fn command(state: &State, facts: &LogFacts, origin: Origin, command: 
         Command::GiveBack(of) => group::give_back(state, origin, of),
         Command::Extend(of) => group::extend(state, &of),
         Command::DeleteGroup { log, name } => group::delete(state, origin, log, &name),
+        Command::ForgetProducer { log, name } => producer::forget(state, origin, log, name),
         Command::Finish { task, attempt, result } => {
             report::finish(state, origin.producer, task, attempt, result)
         }
@@ -103,7 +105,12 @@ pub(super) fn command(state: &State, facts: &LogFacts, origin: Origin, command: 
         Command::Retire => retire::retire(state, origin.producer),
         Command::RetireWorker { worker, .. } => retire::retire_worker(state, worker),
     };
-    decision.and_then(|decided| in_order.map(|()| decided))
+    let (events, answer) = decision?;
+    // Where nothing is done, nothing is done out of order: an append of a named producer may have been made before.
+    if !events.is_empty() {
+        in_order?;
+    }
+    Ok((events, answer))
 }
 
 /// Refuses a command that was refused when it came first, if later ones of its session have been carried
@@ -123,6 +130,7 @@ fn check_order(session: &Session, origin: Origin, command: &Command) -> Result<(
             | Command::Transact(_)
             | Command::Acknowledge(_)
             | Command::GiveBack(_)
+            | Command::ForgetProducer { .. }
     );
     match session.remembered.last_key_value() {
         Some((last, _)) if is_remembered && *last > origin.number => Err(Rejection::Invalid(format!(
@@ -177,7 +185,10 @@ fn first_answer(
             let channel = channel::writable(state, *log)?;
             Answer::Stopped { count: channel.elements, digest: channel.digest }
         }
-        (Remembered::Done, Command::Delete { .. } | Command::DeleteCursor { .. }) => Answer::Deleted,
+        (
+            Remembered::Done,
+            Command::Delete { .. } | Command::DeleteCursor { .. } | Command::ForgetProducer { .. },
+        ) => Answer::Deleted,
         (Remembered::Done, Command::SetCursor(_)) => Answer::CursorSet,
         (Remembered::Done, Command::Acknowledge(_) | Command::GiveBack(_)) => Answer::Reported,
         (Remembered::Done, Command::DeleteGroup { .. }) => Answer::Deleted,

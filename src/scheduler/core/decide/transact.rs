@@ -25,8 +25,8 @@ pub(super) fn decide(state: &State, facts: &LogFacts, origin: Origin, transactio
     let (mut appended, mut of_channels) = (Vec::with_capacity(appends.len()), Vec::new());
     for Part { log, elements, expect } in appends {
         let (first, count) = (state.head_of(log).0, elements.len() as u32);
-        let options = AppendOptions { expect };
-        of_channels.append(&mut append::decide(state, facts, origin, log, elements, &options)?.0);
+        let options = AppendOptions { expect, ..AppendOptions::default() };
+        of_channels.append(&mut append::decide(state, facts, origin, log, elements, options)?.0);
         appended.push(AppendedPart { log, first, count });
     }
     events.push(Event::Task(TaskEvent::Transacted { origin, appended: appended.clone() }));

@@ -1,0 +1,113 @@
+//! `headwater channel producer …`.
+
+use serde::Serialize;
+
+use crate::cli::ask;
+use crate::cli::connect::Connect;
+use crate::cli::output::Output;
+use crate::protocol::ChannelName;
+use crate::protocol::producer::{ProducerInfo, ProducerName};
+
+/// See and forget named producers: who has appended up to which number
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    List(List),
+    Delete(Delete),
+}
+
+impl Command {
+    pub async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Command::List(list) => list.run().await,
+            Command::Delete(delete) => delete.run().await,
+        }
+    }
+}
+
+/// A producer, as programs read it.
+#[derive(Debug, Serialize)]
+struct Row<'a> {
+    name: &'a str,
+    number: u64,
+    offset: u64,
+    count: u32,
+    seq: u64,
+}
+
+impl<'a> Row<'a> {
+    fn of(info: &'a ProducerInfo) -> Self {
+        let ProducerInfo { name, number, first, count, seq } = info;
+        Row { name: name.as_str(), number: *number, offset: *first, count: *count, seq: seq.0 }
+    }
+}
+
+/// List the named producers of a channel.
+///
+/// Each is shown with its newest append: the number, the offset of the first element, and how many elements there are. It is
+/// remembered for as long as the channel is there, whatever is trimmed.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  headwater channel producer list lines --json
+
+With --json, each line is one object: {\"name\",\"number\",\"offset\",\"count\",\"seq\"}")]
+pub struct List {
+    /// The channel
+    channel: ChannelName,
+
+    #[command(flatten)]
+    connect: Connect,
+
+    /// Print one JSON object per producer and line
+    #[arg(long)]
+    json: bool,
+}
+
+impl List {
+    async fn run(self) -> anyhow::Result<()> {
+        let List { channel, connect, json } = self;
+        let producers =
+            connect.with(async |client| anyhow::Ok(ask::channel(client, &channel).await?.producers().await?));
+        let producers = producers.await?;
+        let mut output = Output::new();
+        if json {
+            producers.iter().try_for_each(|info| output.json(&Row::of(info)))?;
+        } else {
+            let rows = producers.iter().map(|info| {
+                let ProducerInfo { name, number, first, count, .. } = info;
+                [name.to_string(), number.to_string(), first.to_string(), count.to_string()]
+            });
+            output.table(["PRODUCER", "NUMBER", "OFFSET", "ELEMENTS"], rows)?;
+        }
+        output.flush()
+    }
+}
+
+/// Forget a named producer.
+///
+/// What it has appended stays. Its numbers may begin anew, so that the same input, appended again under its name, is there
+/// twice.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  headwater channel producer delete lines import")]
+pub struct Delete {
+    /// The channel
+    channel: ChannelName,
+
+    /// The producer
+    producer: ProducerName,
+
+    #[command(flatten)]
+    connect: Connect,
+}
+
+impl Delete {
+    async fn run(self) -> anyhow::Result<()> {
+        let Delete { channel, producer, connect } = self;
+        let forgotten = connect.with(async |client| {
+            let channel = ask::channel(client, &channel).await?;
+            anyhow::Ok(channel.producer(producer.as_str())?.forget().await?)
+        });
+        forgotten.await?;
+        let mut output = Output::new();
+        output.line(format!("{producer} of {channel} is forgotten"))?;
+        output.flush()
+    }
+}
