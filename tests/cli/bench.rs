@@ -134,6 +134,9 @@ async fn memory_and_starts_are_measured() {
     check(&lines[0], "memory", "100 values", &["rss_bytes"]);
     check(&lines[1], "memory", "50 unfinished tasks", &["bytes_per_task", "rss_bytes"]);
     check(&lines[2], "memory", "50 finished tasks, held", &["bytes_per_task", "rss_bytes"]);
+    let lines = bench(&["channels", "--channels", "1030"]).await;
+    let figures = ["bytes_per_channel", "rss_bytes", "seconds"];
+    check(&lines[0], "channels", "1030 idle channels", &figures);
     let lines = bench(&["recovery", "--tasks", "50", "--records", "500"]).await;
     check(&lines[0], "recovery", "50 live tasks, 500 records", &["rss_bytes", "seconds"]);
 }

@@ -9,6 +9,7 @@
 mod append;
 mod catchup;
 mod chain;
+mod channels;
 mod compare;
 mod fanout;
 mod figures;
@@ -78,6 +79,7 @@ enum Scenario {
     Chain(chain::Chain),
     Recovery(recovery::Recovery),
     Memory(memory::Memory),
+    Channels(channels::Channels),
     Soak(soak::Soak),
     #[command(hide = true)]
     Reader(reader::Reader),
@@ -112,6 +114,7 @@ impl Scenario {
             Scenario::Chain(chain) => chain.run(report).await,
             Scenario::Recovery(recovery) => recovery.run(report).await,
             Scenario::Memory(memory) => memory.run(report).await,
+            Scenario::Channels(channels) => channels.run(report).await,
             Scenario::Soak(soak) => soak.run(report).await,
             Scenario::Reader(reader) => reader.run().await,
         }
