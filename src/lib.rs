@@ -110,7 +110,7 @@ pub use client::{
     Ack, Channel, Client, Cursor, Error, Item, Offset, Result, StreamExt, TaskFuture, Until, View,
 };
 pub use headwater_macros::task;
-pub use protocol::channel::Retention;
+pub use protocol::channel::{ChannelOptions, Durability, Retention};
 pub use worker::context::local_client;
 
 /// The same for code that is not async.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::channel::{ChannelInfo, ChannelName, Retention};
+use super::channel::{ChannelInfo, ChannelName, ChannelOptions, Durability, Retention};
 use super::cursor::{CursorInfo, CursorMove, CursorName};
 use super::digest::Digest;
 use super::elements::Elements;
@@ -13,7 +13,7 @@ use super::payload::Payload;
 pub use super::rejection::Rejection;
 use super::result::StoredResult;
 use super::session::{HeldAttempt, Retire, WorkerInfo, WorkerStatus};
-use super::start::Start;
+use super::start::{Seen, Start};
 use super::task::{Submission, TaskError, TaskInfo};
 
 /// A wish that changes something. It is decided once: sent again with the same number, it finds its
@@ -140,8 +140,8 @@ pub enum Command {
     CreateChannel {
         /// Its name.
         name: ChannelName,
-        /// What it keeps.
-        retention: Retention,
+        /// What it is made with.
+        options: ChannelOptions,
     },
     /// Let this channel keep so much from now on. Answer: [`Answer::Channel`].
     Retain {
@@ -176,6 +176,13 @@ pub enum Command {
         /// Which cursor.
         name: CursorName,
     },
+    /// From now on acknowledge appends to this channel so that do not say it themselves. Answer: [`Answer::Channel`].
+    SetDurability {
+        /// The channel's log.
+        log: LogId,
+        /// When they are acknowledged.
+        durability: Durability,
+    },
 }
 
 /// How elements are appended, where it is not as usual.
@@ -184,6 +191,8 @@ pub struct AppendOptions {
     /// Only if nobody has written at this offset or behind it: no element is there, and no stop. Progress of
     /// futures, which nobody writes by hand, may be. Else [`Rejection::Conflict`].
     pub expect: Option<u64>,
+    /// When it is acknowledged; as the channel says when this does not.
+    pub durability: Option<Durability>,
 }
 
 impl AppendOptions {
@@ -286,6 +295,12 @@ pub enum Query {
         /// The channel's log.
         log: LogId,
     },
+    /// Make durable all that was acknowledged so far, and see whether it is all there. Answer: [`Answer::Durable`], or
+    /// [`Rejection::Undone`] when the store does not have it any more.
+    Durable {
+        /// The newest commit of which something was acknowledged before it was durable, and whose it was.
+        acked: Seen,
+    },
 }
 
 /// What a command or a query brings.
@@ -310,6 +325,8 @@ pub enum Answer {
         seq: Seq,
         /// The epoch of that commit.
         epoch: Epoch,
+        /// What holds when this leaves: it is on the disk, or it is written and will be within a time.
+        durability: Durability,
     },
     /// The channel is stopped.
     Stopped {
@@ -354,6 +371,8 @@ pub enum Answer {
     Cursors(Vec<CursorInfo>),
     /// How many subscriptions read a channel now.
     Subscribers(u64),
+    /// What was acknowledged is on the disk.
+    Durable,
 }
 
 /// What is stored at a moment.

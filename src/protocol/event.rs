@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::channel::{ChannelName, Element, Progress, Retention, TrimCause};
+use super::channel::{ChannelName, Durability, Element, Progress, Retention, TrimCause};
 use super::cursor::CursorName;
 use super::digest::Digest;
 use super::headers::Headers;
@@ -314,6 +314,13 @@ pub enum ChannelEvent {
         /// The element.
         element: Element,
     },
+    /// From here on appends to the channel that do not say it themselves are acknowledged so.
+    DurabilityChanged {
+        /// Who asked for it.
+        origin: Origin,
+        /// When they are.
+        durability: Durability,
+    },
 }
 
 /// An element as its record has it.
@@ -348,7 +355,8 @@ impl ChannelEvent {
             | ChannelEvent::Resumed { .. }
             | ChannelEvent::Trimmed { .. }
             | ChannelEvent::Changed { .. }
-            | ChannelEvent::Deleted { .. } => None,
+            | ChannelEvent::Deleted { .. }
+            | ChannelEvent::DurabilityChanged { .. } => None,
         }
     }
 

@@ -84,6 +84,10 @@ pub const CURSORS_PER_CHANNEL_MAX: usize = 1024;
 /// Longest time for which a cursor may keep elements after it was set, in ms: 30 days.
 pub const PIN_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
 
+/// Longest time, in ms, for which what is acknowledged as buffered may not be on the disk: a minute. As much as a
+/// power failure takes away.
+pub const FLUSH_MS_MAX: u32 = 60_000;
+
 /// Most slots of one worker.
 pub const SLOTS_PER_WORKER_MAX: u32 = 65_536;
 

@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::TimeMs;
-use super::channel::{ChannelName, Retention};
+use super::channel::{ChannelName, Durability, Retention};
 use super::cursor::CursorName;
 use super::digest::Digest;
 use super::ids::{AttemptNumber, LogId, Producer, Seq, SessionId, TaskId, TaskKey};
@@ -129,6 +129,8 @@ pub enum SnapshotItem {
         /// Each command's number, the first offset, how many elements, and their commit.
         appends: Vec<(u64, u64, u32, Seq)>,
     },
+    /// When appends to a channel that came before are acknowledged, if it is not once they are fsynced.
+    Durability(LogId, Durability),
 }
 
 /// A place in a channel: what is before it is kept no longer.

@@ -82,7 +82,8 @@ fn of_snapshot(log: &dyn Log, at: Seq) -> Result<(Names, u64), Error> {
                 | SnapshotItem::Kept { .. }
                 | SnapshotItem::Runs { .. }
                 | SnapshotItem::Futures { .. }
-                | SnapshotItem::Cursor { .. } => {}
+                | SnapshotItem::Cursor { .. }
+                | SnapshotItem::Durability(..) => {}
                 SnapshotItem::Channel { log, name, .. } => drop(names.insert(name, log)),
                 SnapshotItem::Function(_)
                 | SnapshotItem::Task(_)

@@ -17,12 +17,13 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::outbox::Piece;
 use super::subscription::{Search, Step, Subscription};
-use crate::log::Bounds;
 use crate::log::reader::Reader;
-use crate::protocol::LogId;
+use crate::log::{Bounds, Error};
+use crate::protocol::batch::Batch;
 use crate::protocol::command::Rejection;
-use crate::protocol::message::{Position, ServerMessage};
+use crate::protocol::message::{Position, Reads, ServerMessage};
 use crate::protocol::start::{Seen, Starts};
+use crate::protocol::{LogId, Seq};
 
 /// Most reads of the log that are going on for subscriptions at one time: half as many as there are cores, and at most
 /// 16, since more would only make a disk seek. Each holds a thread, and with one for each reader of a long history
@@ -84,6 +85,7 @@ pub(super) struct Wanted {
     pub log: LogId,
     pub from: Position,
     pub credit_bytes: u64,
+    pub reads: Reads,
 }
 
 /// A running subscription. Dropped, it ends.
@@ -155,17 +157,13 @@ async fn run(
     mut credit: watch::Receiver<u64>,
     pieces: mpsc::Sender<Piece>,
 ) -> Option<()> {
-    let Wanted { number, log, from, credit_bytes } = wanted;
+    let Wanted { number, log, from, credit_bytes, reads } = wanted;
 
     let slot = pieces.reserve().await.ok()?;
-    let bounds = match from {
-        Position::Stored(_) => Reader::stored_bounds,
-        _ => Reader::bounds,
-    };
+    let view = View::of(from, reads);
     let opened = source.read(move |reader| {
-        // The commit second: it is not behind the head.
-        let at = (bounds(reader, log), reader.last().seq);
-        Subscription::open(log, from, credit_bytes, at, |search| match search {
+        check(reader, reads)?;
+        Subscription::open(log, from, credit_bytes, view.begins(reader, log, from), |search| match search {
             Search::Element(index) => reader.find_element(log, index),
             Search::Time(time_ms) => reader.find_time(log, time_ms),
         })
@@ -180,7 +178,7 @@ async fn run(
             return Some(());
         }
     };
-    let mut head = source.reader.head(log);
+    let mut head = view.head(&source.reader, log);
     let mut credit_taken = 0;
     loop {
         // First the place, then the read: so there is never more read than there are places.
@@ -188,7 +186,7 @@ async fn run(
         let credit_given = *credit.borrow_and_update();
         subscription.add_credit(credit_given - credit_taken);
         credit_taken = credit_given;
-        let (stepped, wait) = send(subscription, number, slot, (&source, bounds)).await?;
+        let (stepped, wait) = send(subscription, number, slot, (&source, view)).await?;
         subscription = stepped;
         match wait {
             Wait::Slot => {}
@@ -204,8 +202,74 @@ fn refused(number: u64, rejection: Rejection) -> Piece {
     Piece { number, message: ServerMessage::SubscriptionRefused(rejection), batches: Vec::new() }
 }
 
-/// Where a log begins and ends for a subscription.
-type BoundsOf = fn(&Reader, LogId) -> Bounds;
+/// Refuses to go on behind records that were read and are not there any more.
+fn check(reader: &Reader, reads: Reads) -> Result<(), Rejection> {
+    match reads {
+        Reads::Appended { seen: Some(seen) } => reader.starts().check(&seen).map_err(Rejection::Undone),
+        _ => Ok(()),
+    }
+}
+
+/// What a subscription sees of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum View {
+    /// What is durable and not trimmed.
+    Durable,
+    /// What is durable and stored.
+    Stored,
+    /// What is appended and not trimmed.
+    Appended,
+}
+
+impl View {
+    fn of(from: Position, reads: Reads) -> View {
+        match (from, reads) {
+            (Position::Stored(_), _) => View::Stored,
+            (_, Reads::Durable) => View::Durable,
+            (_, Reads::Appended { .. }) => View::Appended,
+        }
+    }
+
+    /// The bounds by which it is found out where to begin, and a commit at which the log reached up to there.
+    fn begins(self, reader: &Reader, log: LogId, from: Position) -> (Bounds, Seq) {
+        // The commit second: it is not behind the head.
+        match self {
+            // Whatever is to be found is looked for in what is durable; what is read from there on is not.
+            View::Appended if !matches!(from, Position::Offset(offset) if offset > reader.bounds(log).head) => {
+                View::Durable.begins(reader, log, from)
+            }
+            View::Appended => (self.bounds(reader, log), reader.appended_last()),
+            View::Durable | View::Stored => (self.bounds(reader, log), reader.last().seq),
+        }
+    }
+
+    fn bounds(self, reader: &Reader, log: LogId) -> Bounds {
+        match self {
+            View::Durable => reader.bounds(log),
+            View::Stored => reader.stored_bounds(log),
+            View::Appended => reader.appended_bounds(log),
+        }
+    }
+
+    fn head(self, reader: &Reader, log: LogId) -> watch::Receiver<u64> {
+        match self {
+            View::Durable | View::Stored => reader.head(log),
+            View::Appended => reader.appended_head(log),
+        }
+    }
+
+    fn read(self, reader: &Reader, log: LogId, from: u64, bytes_max: usize) -> Result<Vec<Batch>, Error> {
+        match self {
+            View::Durable | View::Stored => reader.read(log, from, bytes_max),
+            View::Appended => reader.read_appended(log, from, bytes_max),
+        }
+    }
+
+    /// Whether a read from this offset finds its first batch in memory.
+    fn is_at_hand(self, reader: &Reader, log: LogId, from: u64) -> bool {
+        reader.is_recent(log, from) || (self == View::Appended && from >= reader.bounds(log).head)
+    }
+}
 
 /// What a subscription waits for.
 enum Wait {
@@ -221,18 +285,18 @@ async fn send(
     mut subscription: Subscription,
     number: u64,
     slot: OwnedPermit<Piece>,
-    (source, bounds): (&Source, BoundsOf),
+    (source, view): (&Source, View),
 ) -> Option<(Subscription, Wait)> {
     let log = subscription.log();
-    let reads = subscription.will_read(bounds(&source.reader, log));
-    if reads && !source.reader.is_recent(log, subscription.next_offset()) {
+    let reads = subscription.will_read(view.bounds(&source.reader, log));
+    if reads && !view.is_at_hand(&source.reader, log, subscription.next_offset()) {
         let send = move |reader: &Reader| {
-            let wait = step(&mut subscription, number, slot, (reader, bounds));
+            let wait = step(&mut subscription, number, slot, (reader, view));
             (subscription, wait)
         };
         return source.read(send).await;
     }
-    let wait = step(&mut subscription, number, slot, (&source.reader, bounds));
+    let wait = step(&mut subscription, number, slot, (&source.reader, view));
     Some((subscription, wait))
 }
 
@@ -241,13 +305,13 @@ fn step(
     subscription: &mut Subscription,
     number: u64,
     slot: OwnedPermit<Piece>,
-    (reader, bounds): (&Reader, BoundsOf),
+    (reader, view): (&Reader, View),
 ) -> Wait {
     let log = subscription.log();
     let mut slot = slot;
     loop {
-        let step =
-            subscription.step(bounds(reader, log), |from, bytes_max| reader.read(log, from, bytes_max));
+        let read = |from, bytes_max| view.read(reader, log, from, bytes_max);
+        let step = subscription.step(view.bounds(reader, log), read);
         let pieces = match step {
             Ok(Step::Send(message, batches)) => slot.send(Piece { number, message, batches }),
             Ok(Step::WaitForCredit) => return Wait::Credit,

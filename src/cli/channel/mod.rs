@@ -3,6 +3,7 @@
 mod append;
 mod create;
 mod cursor;
+mod durability;
 mod lines;
 mod list;
 mod range;

@@ -8,7 +8,7 @@ use super::retention::in_words;
 use crate::cli::ask;
 use crate::cli::connect::Connect;
 use crate::cli::output::Output;
-use crate::cli::row::retention_details;
+use crate::cli::row::{durability_word, retention_details};
 use crate::protocol::ChannelName;
 use crate::protocol::channel::ChannelInfo;
 use crate::protocol::cursor::CursorInfo;
@@ -23,7 +23,7 @@ use crate::protocol::size::Bytes;
 
 With --json, one object:
   {\"name\",\"log\",\"first\",\"head\",\"elements\",\"trimmed\",\"bytes\",\"stopped\",\"digest\",\"subscribers\",
-   \"retention\":{\"max_elements\"?,\"max_age_ms\"?,\"max_bytes\"?},
+   \"durability\",\"retention\":{\"max_elements\"?,\"max_age_ms\"?,\"max_bytes\"?},
    \"cursors\":[{\"name\",\"offset\",\"lag\",\"pin_ms\",\"holds_back\"}],\"pinned_by\":[NAME]}")]
 pub struct Show {
     /// The channel
@@ -49,6 +49,7 @@ struct Shown<'a> {
     stopped: bool,
     digest: String,
     subscribers: u64,
+    durability: String,
     retention: Map<String, Value>,
     cursors: Vec<Row<'a>>,
     pinned_by: Vec<&'a str>,
@@ -87,6 +88,7 @@ impl<'a> Shown<'a> {
             stopped: info.stopped,
             digest: info.digest.to_string(),
             subscribers,
+            durability: durability_word(info.durability),
             retention: retention_details(info.retention),
             cursors: cursors.iter().map(Row::of).collect(),
             pinned_by: holding.map(|cursor| cursor.name.as_str()).collect(),
@@ -102,6 +104,7 @@ impl<'a> Shown<'a> {
             format!("elements     {} ever, {kept} kept, {bytes}", self.elements),
             format!("digest       {}", self.digest),
             format!("keeps        {}", in_words(info.retention)),
+            format!("appends      {}", self.durability),
             format!("subscribers  {}", self.subscribers),
         ];
         lines.extend(self.cursors.iter().map(Row::line));

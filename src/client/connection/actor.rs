@@ -23,8 +23,9 @@ use crate::client::link::{Delivery, Link, ProtocolError};
 use crate::protocol::command::{Answer, AppendOptions, Command, Query, Rejection};
 use crate::protocol::frame::{BadFrame, Frame};
 use crate::protocol::limits::TASKS_PER_COMMAND_MAX;
-use crate::protocol::message::{Position, ServerMessage};
+use crate::protocol::message::{Position, Reads, ServerMessage};
 use crate::protocol::session::{HeldAttempt, Role};
+use crate::protocol::start::Seen;
 use crate::protocol::{ChannelName, LogId, Outcome, TaskId};
 
 /// The first pause before connecting again, and the longest: each is twice the one before.
@@ -47,16 +48,31 @@ const CALLS_PER_STEP_MAX: usize = 1024;
 #[derive(Debug)]
 pub(super) enum Call {
     Command(Command, oneshot::Sender<Result<Answer>>),
-    Append { log: LogId, run: Taker, options: AppendOptions },
+    Append {
+        log: LogId,
+        run: Taker,
+        options: AppendOptions,
+    },
     Query(Query, oneshot::Sender<Result<Answer>>),
     FindChannel(ChannelName, oneshot::Sender<Result<Answer>>),
     Watch(TaskId, oneshot::Sender<Result<Outcome>>),
     Retire(oneshot::Sender<Result<Answer>>),
-    Flush(Option<LogId>, oneshot::Sender<Result<()>>),
+    Flush(Option<LogId>, oneshot::Sender<Result<Vec<Seen>>>),
     Release(TaskId),
-    Subscribe { id: u64, log: LogId, from: Position, items: mpsc::UnboundedSender<Result<ReadItem>> },
-    Consumed { id: u64, bytes: u64 },
-    Unsubscribe { id: u64 },
+    Subscribe {
+        id: u64,
+        log: LogId,
+        from: Position,
+        reads: Reads,
+        items: mpsc::UnboundedSender<Result<ReadItem>>,
+    },
+    Consumed {
+        id: u64,
+        bytes: u64,
+    },
+    Unsubscribe {
+        id: u64,
+    },
     Close(oneshot::Sender<()>),
 }
 
@@ -322,7 +338,7 @@ impl Actor {
             }
             Delivery::Answer { number, answer } => {
                 self.answers.answer(number, answer);
-                self.flushes.answered(number);
+                self.flushes.answered(&self.link, number);
             }
             Delivery::Settled { task, outcome } => self.settle(task, &Ok(outcome)),
             Delivery::Unknown { task } => {
@@ -434,8 +450,7 @@ impl Actor {
             }
             Call::Flush(log, waiter) => {
                 self.send_releases();
-                let unanswered = self.link.unanswered_commands(log).collect();
-                self.flushes.add(unanswered, waiter);
+                self.flushes.add(&mut self.link, log, waiter);
             }
             Call::Release(task) => {
                 self.releases.push(task);
@@ -443,8 +458,8 @@ impl Actor {
                     self.send_releases();
                 }
             }
-            Call::Subscribe { id, log, from, items } => {
-                let number = self.link.subscribe(log, from);
+            Call::Subscribe { id, log, from, reads, items } => {
+                let number = self.link.subscribe_to(log, from, reads);
                 self.subscriptions.insert(id, number);
                 self.readers.insert(number, Reader { id, items });
             }

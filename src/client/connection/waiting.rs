@@ -67,8 +67,8 @@ impl Waiting {
 /// What is acknowledged of an append of so many elements.
 fn ack_of(answer: Result<Answer, Rejection>, elements: u64) -> Result<Ack> {
     match answer? {
-        Answer::Appended { first, count, seq, epoch } if u64::from(count) == elements => {
-            Ok(Ack { offset: first, count: elements, seq, epoch })
+        Answer::Appended { first, count, seq, epoch, durability } if u64::from(count) == elements => {
+            Ok(Ack { offset: first, count: elements, seq, epoch, durability })
         }
         _ => Err(wrong_answer("an append")),
     }

@@ -16,7 +16,10 @@ async fn a_batch_is_one_append_with_headers_and_what_it_expects() {
     let future = super::super::fixture::future(TaskId([1; 16]));
     let batch = channel.batch().value(&1.5).header("unit", "m").header("unit", "s").header("by", "me");
     let batch = batch.future(&future).value(&2.5).header("last", "").expect(7);
-    assert_eq!(format!("{batch:?}"), "AppendBatch(3 elements for Channel(a, log 1), AppendOptions { expect: Some(7) })");
+    assert_eq!(
+        format!("{batch:?}"),
+        "AppendBatch(3 elements for Channel(a, log 1), AppendOptions { expect: Some(7) })"
+    );
     let (alone, ack) = (channel.append_value(&0.5), batch.append());
     let elements = |elements: Vec<(Headers, Element)>| Elements::from(elements);
     let value = |x: f64| Element::Value(Payload::encode(&x).unwrap());

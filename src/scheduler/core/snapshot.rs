@@ -12,6 +12,7 @@ use super::kept::Kept;
 use super::state::{Channel, Cursor, Remembered, Session, State};
 use super::task::{Call, Phase, Stored, Task};
 use super::value::Value;
+use crate::protocol::channel::Durability;
 use crate::protocol::session::FunctionOffer;
 use crate::protocol::snapshot::{CallItem, PhaseItem, SnapshotItem, TASKS_PER_ITEM_MAX, TaskItem};
 use crate::protocol::{LogId, Seq, TaskId};
@@ -66,7 +67,8 @@ impl State {
 
 impl Channel {
     fn add_items(&self, log: LogId, items: &mut Vec<SnapshotItem>) {
-        let Channel { name, head, elements, digest, stopped, written_to, deleted, kept, cursors } = self;
+        let Channel { name, head, elements, digest, stopped, written_to, deleted, kept, cursors, durability } =
+            self;
         let (name, head, elements, digest, stopped) = (name.clone(), *head, *elements, *digest, *stopped);
         items.push(SnapshotItem::Channel { log, name, head, elements, digest, stopped });
         let Kept { first, bytes, retention, runs, marks, futures } = kept;
@@ -74,6 +76,9 @@ impl Channel {
         let (written_to, deleted) = (*written_to, *deleted);
         let marks = marks.iter().copied().collect();
         items.push(SnapshotItem::Kept { log, first, bytes, retention, written_to, deleted, marks });
+        if *durability != Durability::Fsynced {
+            items.push(SnapshotItem::Durability(log, *durability));
+        }
         items.extend(parts(runs).map(|part| SnapshotItem::Runs(log, part)));
         items.extend(parts(futures).map(|part| SnapshotItem::Futures(log, part)));
         items.extend(cursors.iter().map(|(name, Cursor { offset, pin_ms })| {
@@ -201,6 +206,11 @@ impl Restoring {
                 let channel =
                     state.channels.get_mut(&log).ok_or(BadSnapshot("a cursor of an unknown channel"))?;
                 channel.cursors.insert(name, Cursor { offset, pin_ms });
+            }
+            SnapshotItem::Durability(log, durability) => {
+                let channel =
+                    state.channels.get_mut(&log).ok_or(BadSnapshot("durability of an unknown channel"))?;
+                channel.durability = durability;
             }
             SnapshotItem::Runs(log, runs) => {
                 let channel =

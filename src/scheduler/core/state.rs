@@ -7,6 +7,7 @@ use super::kept::Kept;
 use super::retired::Retired;
 use super::task::{Phase, Turn};
 use super::tasks::Tasks;
+use crate::protocol::channel::Durability;
 use crate::protocol::cursor::CursorName;
 use crate::protocol::session::{FunctionOffer, SessionKind};
 use crate::protocol::{
@@ -90,6 +91,8 @@ pub struct Channel {
     pub kept: Kept,
     /// Its cursors.
     pub cursors: BTreeMap<CursorName, Cursor>,
+    /// When appends to it are acknowledged that do not say it themselves.
+    pub durability: Durability,
 }
 
 /// A named place up to which a channel has been read.
@@ -145,8 +148,9 @@ impl Channel {
 
     /// A channel without any record.
     pub fn new(name: ChannelName) -> Self {
-        let (head, elements, written_to, digest, kept, cursors) = Default::default();
-        Channel { name, head, elements, digest, stopped: false, written_to, deleted: false, kept, cursors }
+        let (head, elements, digest, stopped, written_to, deleted) = Default::default();
+        let (kept, cursors, durability) = Default::default();
+        Channel { name, head, elements, digest, stopped, written_to, deleted, kept, cursors, durability }
     }
 }
 

@@ -132,7 +132,10 @@ impl ChannelCheck {
                 self.is_stopped = true;
             }
             ChannelEvent::Resumed { .. } => self.is_stopped = false,
-            ChannelEvent::Trimmed { .. } | ChannelEvent::Changed { .. } | ChannelEvent::Deleted { .. } => {
+            ChannelEvent::Trimmed { .. }
+            | ChannelEvent::Changed { .. }
+            | ChannelEvent::DurabilityChanged { .. }
+            | ChannelEvent::Deleted { .. } => {
                 let what = format!(
                     "channel {}, offset {offset}: {:?}, and nobody asked for it",
                     self.name, record.event

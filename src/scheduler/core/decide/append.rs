@@ -26,8 +26,11 @@ pub(super) fn decide(
     }
     check_sizes(&elements)?;
     check_expected(channel, options.expect)?;
+    let durability = options.durability.unwrap_or(channel.durability);
+    durability.check()?;
+    let (first, count) = (channel.head, elements.len() as u32);
     let (seq, epoch) = (facts.next, facts.starts.newest().epoch);
-    let answer = Answer::Appended { first: channel.head, count: elements.len() as u32, seq, epoch };
+    let answer = Answer::Appended { first, count, seq, epoch, durability };
     if elements.are_bare_values() {
         return Ok((vec![Event::Values { log, origin, values: elements }], answer));
     }
