@@ -17,13 +17,12 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::outbox::Piece;
 use super::subscription::{Search, Step, Subscription};
+use super::view::View;
 use crate::log::reader::Reader;
-use crate::log::{Bounds, Error};
-use crate::protocol::batch::Batch;
+use crate::protocol::LogId;
 use crate::protocol::command::Rejection;
 use crate::protocol::message::{Position, Reads, ServerMessage};
 use crate::protocol::start::{Seen, Starts};
-use crate::protocol::{LogId, Seq};
 
 /// Most reads of the log that are going on for subscriptions at one time: half as many as there are cores, and at most
 /// 16, since more would only make a disk seek. Each holds a thread, and with one for each reader of a long history
@@ -160,18 +159,20 @@ async fn run(
     let Wanted { number, log, from, credit_bytes, reads } = wanted;
 
     let slot = pieces.reserve().await.ok()?;
-    let view = View::of(from, reads);
     let opened = source.read(move |reader| {
-        check(reader, reads)?;
-        Subscription::open(log, from, credit_bytes, view.begins(reader, log, from), |search| match search {
-            Search::Element(index) => reader.find_element(log, index),
-            Search::Time(time_ms) => reader.find_time(log, time_ms),
-        })
+        let view = View::open(reader, from, reads)?;
+        let at = view.begins(reader, log, from);
+        let (subscription, subscribed) =
+            Subscription::open(log, from, credit_bytes, at, |search| match search {
+                Search::Element(index) => reader.find_element(log, index),
+                Search::Time(time_ms) => reader.find_time(log, time_ms),
+            })?;
+        Ok((view, subscription, subscribed))
     });
-    let mut subscription = match opened.await? {
-        Ok((subscription, subscribed)) => {
+    let (view, mut subscription) = match opened.await? {
+        Ok((view, subscription, subscribed)) => {
             slot.send(Piece { number, message: subscribed, batches: Vec::new() });
-            subscription
+            (view, subscription)
         }
         Err(rejection) => {
             slot.send(refused(number, rejection));
@@ -200,75 +201,6 @@ async fn run(
 
 fn refused(number: u64, rejection: Rejection) -> Piece {
     Piece { number, message: ServerMessage::SubscriptionRefused(rejection), batches: Vec::new() }
-}
-
-/// Refuses to go on behind records that were read and are not there any more.
-fn check(reader: &Reader, reads: Reads) -> Result<(), Rejection> {
-    match reads {
-        Reads::Appended { seen: Some(seen) } => reader.starts().check(&seen).map_err(Rejection::Undone),
-        _ => Ok(()),
-    }
-}
-
-/// What a subscription sees of a log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum View {
-    /// What is durable and not trimmed.
-    Durable,
-    /// What is durable and stored.
-    Stored,
-    /// What is appended and not trimmed.
-    Appended,
-}
-
-impl View {
-    fn of(from: Position, reads: Reads) -> View {
-        match (from, reads) {
-            (Position::Stored(_), _) => View::Stored,
-            (_, Reads::Durable) => View::Durable,
-            (_, Reads::Appended { .. }) => View::Appended,
-        }
-    }
-
-    /// The bounds by which it is found out where to begin, and a commit at which the log reached up to there.
-    fn begins(self, reader: &Reader, log: LogId, from: Position) -> (Bounds, Seq) {
-        // The commit second: it is not behind the head.
-        match self {
-            // Whatever is to be found is looked for in what is durable; what is read from there on is not.
-            View::Appended if !matches!(from, Position::Offset(offset) if offset > reader.bounds(log).head) => {
-                View::Durable.begins(reader, log, from)
-            }
-            View::Appended => (self.bounds(reader, log), reader.appended_last()),
-            View::Durable | View::Stored => (self.bounds(reader, log), reader.last().seq),
-        }
-    }
-
-    fn bounds(self, reader: &Reader, log: LogId) -> Bounds {
-        match self {
-            View::Durable => reader.bounds(log),
-            View::Stored => reader.stored_bounds(log),
-            View::Appended => reader.appended_bounds(log),
-        }
-    }
-
-    fn head(self, reader: &Reader, log: LogId) -> watch::Receiver<u64> {
-        match self {
-            View::Durable | View::Stored => reader.head(log),
-            View::Appended => reader.appended_head(log),
-        }
-    }
-
-    fn read(self, reader: &Reader, log: LogId, from: u64, bytes_max: usize) -> Result<Vec<Batch>, Error> {
-        match self {
-            View::Durable | View::Stored => reader.read(log, from, bytes_max),
-            View::Appended => reader.read_appended(log, from, bytes_max),
-        }
-    }
-
-    /// Whether a read from this offset finds its first batch in memory.
-    fn is_at_hand(self, reader: &Reader, log: LogId, from: u64) -> bool {
-        reader.is_recent(log, from) || (self == View::Appended && from >= reader.bounds(log).head)
-    }
 }
 
 /// What a subscription waits for.

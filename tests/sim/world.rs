@@ -170,7 +170,7 @@ impl World {
             client.act(&mut self.rng);
         }
         client.send(&mut self.network);
-        client.hear(&mut self.network, &mut self.shadow, &self.stores, &mut self.rng);
+        client.hear(&mut self.network, &mut self.shadow, (&self.stores, self.now), &mut self.rng);
         if client.ended && storm {
             self.clients[at] = Client::new(&mut self.rng);
         }
@@ -308,10 +308,14 @@ impl World {
 
     fn crash_scheduler(&mut self) {
         self.crashes += 1;
-        let kept = self.rng.u64(..2);
-        self.told.push(format!("scheduler crashes; of what was not flushed {kept} commits are kept"));
-        self.server = None;
+        // Its process ends, and the system has all that was written; or the machine does.
+        let kept = if self.rng.bool() { u64::from(u32::MAX) } else { self.rng.u64(..4) };
+        self.told.push(format!("scheduler crashes; of what was not flushed {kept} commits are kept at most"));
+        let epoch = self.server.take().map(|server| server.epoch());
         self.log.crash_keeping(kept);
+        if let Some(epoch) = epoch {
+            self.shadow.crashed(epoch, self.log.last().seq, self.now);
+        }
         for wire in self.network.wires() {
             self.network.cut(wire);
             self.network.leave_as_server(wire);
@@ -322,7 +326,10 @@ impl World {
         let copy = self.log.copy();
         copy.crash();
         self.told.push(format!("the store is copied at commit {}", copy.last().seq));
-        self.copy = Some((copy, self.shadow.clone()));
+        let mut shadow = self.shadow.clone();
+        // What is not durable is not in the copy: as lost as in a crash now.
+        shadow.crashed(copy.starts().newest().epoch, copy.last().seq, self.now);
+        self.copy = Some((copy, shadow));
     }
 
     /// The scheduler is killed, and an older copy of its store put into the place of the newer one. Whoever has

@@ -1,6 +1,6 @@
 //! What is stored: the events, all that is in them, and what identifies tasks and histories.
 
-use headwater::protocol::channel::{Progress, Retention, TrimCause};
+use headwater::protocol::channel::{Durability, Progress, Retention, TrimCause};
 use headwater::protocol::cursor::CursorName;
 use headwater::protocol::event::{Appended, Origin, Receipt, TaskResult};
 use headwater::protocol::result::{LossReason, StoredResult};
@@ -17,6 +17,7 @@ pub const TASK: TaskId = TaskId([0xa7; 16]);
 pub const ATTEMPT: AttemptNumber = AttemptNumber(3);
 pub const RETENTION: Retention =
     Retention { max_elements: Some(300), max_age_ms: Some(60_000), max_bytes: None };
+pub const BUFFERED: Durability = Durability::Buffered { flush_ms: 300 };
 
 pub fn key() -> TaskKey {
     TaskKey { id: TASK, label: "add".into() }
@@ -144,6 +145,11 @@ pub fn channel_events(lines: &mut Lines) {
             headers: [("source", "gauge 7"), ("unit", "°C")].into_iter().collect(),
             element: Element::Value(payload()),
         },
+        DurabilityChanged = ChannelEvent::DurabilityChanged { origin: ORIGIN, durability: BUFFERED },
+    });
+    variants!(lines, Durability {
+        Fsynced = Durability::Fsynced,
+        Buffered = BUFFERED,
     });
     variants!(lines, TrimCause {
         Asked = TrimCause::Asked(ORIGIN),

@@ -1,12 +1,12 @@
 //! What is sent: the messages, and all that is in them and not in the facts.
 
 use bytes::Bytes;
-use headwater::protocol::channel::ChannelInfo;
+use headwater::protocol::channel::{ChannelInfo, ChannelOptions};
 use headwater::protocol::command::{Answer, AppendOptions, Command, Overview, Query, Rejection, Stored};
 use headwater::protocol::cursor::{CursorInfo, CursorMove};
 use headwater::protocol::limits::TooLarge;
 use headwater::protocol::message::{
-    Assignment, ClientMessage, Closing, Given, Hello, Position, ServerMessage,
+    Assignment, ClientMessage, Closing, Given, Hello, Position, Reads, ServerMessage,
 };
 use headwater::protocol::result::{Fetch, Fetched, Holder, Located};
 use headwater::protocol::session::{
@@ -20,7 +20,8 @@ use headwater::protocol::{
 };
 
 use super::facts::{
-    ATTEMPT, RETENTION, TASK, cursor, error, key, name, payload, receipt, stored as kept, submission,
+    ATTEMPT, BUFFERED, RETENTION, TASK, cursor, error, key, name, payload, receipt, stored as kept,
+    submission,
 };
 use super::{Lines, variants};
 
@@ -52,6 +53,7 @@ fn channel() -> ChannelInfo {
         retention: RETENTION,
         stopped: true,
         digest: Digest(7),
+        durability: BUFFERED,
     }
 }
 
@@ -151,7 +153,12 @@ fn of_clients(lines: &mut Lines) {
         Command = ClientMessage::Command(Command::Stop { log: LOG }),
         Query = ClientMessage::Query(Query::Overview),
         Watch = ClientMessage::Watch { tasks: vec![TASK] },
-        Subscribe = ClientMessage::Subscribe { log: LOG, from: Position::Offset(300), credit_bytes: 70_000 },
+        Subscribe = ClientMessage::Subscribe {
+            log: LOG,
+            from: Position::Offset(300),
+            credit_bytes: 70_000,
+            reads: Reads::Durable,
+        },
         Credit = ClientMessage::Credit { bytes: 70_000 },
         Unsubscribe = ClientMessage::Unsubscribe,
         Ping = ClientMessage::Ping,
@@ -162,6 +169,10 @@ fn of_clients(lines: &mut Lines) {
         Client = Role::Client,
         Worker = Role::Worker(offer()),
         Attempt = Role::Attempt { task: TASK, attempt: ATTEMPT },
+    });
+    variants!(lines, Reads {
+        Durable = Reads::Durable,
+        Appended = Reads::Appended { seen: Some(Seen { start: start(), seq: Seq(1003) }) },
     });
     variants!(lines, Position {
         Offset = Position::Offset(300),
@@ -188,18 +199,23 @@ fn of_clients(lines: &mut Lines) {
         Defer = Command::Defer { task: TASK, attempt: ATTEMPT, missing: TaskId([1; 16]) },
         Window = Command::Window { attempts: 300 },
         Return = Command::Return { task: TASK, attempt: ATTEMPT },
-        CreateChannel = Command::CreateChannel { name: name(), retention: RETENTION },
+        CreateChannel = Command::CreateChannel {
+            name: name(),
+            options: ChannelOptions { retention: RETENTION, durability: BUFFERED },
+        },
         Retain = Command::Retain { log: LOG, retention: RETENTION },
         Trim = Command::Trim { log: LOG, before: Some(300) },
         Resume = Command::Resume { log: LOG },
         Delete = Command::Delete { log: LOG },
         SetCursor = Command::SetCursor(CursorMove { log: LOG, name: cursor(), offset: 300, from: Some(200), pin_ms: 60_000 }),
         DeleteCursor = Command::DeleteCursor { log: LOG, name: cursor() },
+        SetDurability = Command::SetDurability { log: LOG, durability: BUFFERED },
     });
     let headed = [("unit", "°C")].into_iter().collect();
     let elements =
         vec![(headed, Element::Value(payload())), (Headers::new(), Element::Value(payload()))].into();
-    let expecting = Command::Append { log: LOG, elements, options: AppendOptions { expect: Some(300) } };
+    let options = AppendOptions { expect: Some(300), durability: Some(BUFFERED) };
+    let expecting = Command::Append { log: LOG, elements, options };
     lines.add("Command::Append.headers", &expecting);
     variants!(lines, Query {
         Channels = Query::Channels { after: Some(name()) },
@@ -214,6 +230,7 @@ fn of_clients(lines: &mut Lines) {
         Unwanted = Query::Unwanted { results: vec![held()] },
         Cursors = Query::Cursors { log: LOG, after: Some(cursor()) },
         Subscribers = Query::Subscribers { log: LOG },
+        Durable = Query::Durable { acked: Seen { start: start(), seq: Seq(1003) } },
     });
     variants!(lines, Retire {
         Finish = Retire::Finish,
@@ -248,7 +265,7 @@ fn of_the_server(lines: &mut Lines) {
         Held = Answer::Held(key()),
         Released = Answer::Released,
         Channel = Answer::Channel(channel()),
-        Appended = Answer::Appended { first: 300, count: 2, seq: Seq(1001), epoch: Epoch(4) },
+        Appended = Answer::Appended { first: 300, count: 2, seq: Seq(1001), epoch: Epoch(4), durability: BUFFERED },
         Stopped = Answer::Stopped { count: 99, digest: Digest(7) },
         Reported = Answer::Reported,
         Channels = Answer::Channels(vec![channel()]),
@@ -272,6 +289,7 @@ fn of_the_server(lines: &mut Lines) {
             holds_back: true,
         }]),
         Subscribers = Answer::Subscribers(300),
+        Durable = Answer::Durable,
     });
     variants!(lines, Outcome {
         Finished = Outcome::Finished(payload()),
@@ -326,6 +344,7 @@ fn refusals(lines: &mut Lines) {
         ChannelExists = Rejection::ChannelExists(name()),
         CursorMoved = Rejection::CursorMoved { name: cursor(), at: 300, from: 200 },
         Conflict = Rejection::Conflict { channel: name(), expected: 300, head: 301 },
+        Undone = Rejection::Undone(Regress { epoch: Epoch(4), from: Seq(1001), to: Seq(1003) }),
     });
     variants!(lines, Closing {
         NotHeadwater = Closing::NotHeadwater("checksum".to_owned()),

@@ -9,7 +9,7 @@ use headwater::protocol::{
 };
 
 use super::envelopes::fields;
-use super::facts::{RETENTION, cursor, stored};
+use super::facts::{BUFFERED, RETENTION, cursor, stored};
 use super::{Lines, variants};
 
 const TASK: TaskId = TaskId([0xa7; 16]);
@@ -75,6 +75,7 @@ fn snapshots_are_stored_as_version_5_does() {
         Futures = SnapshotItem::Futures(LogId(7), vec![(65, TASK)]),
         Cursor = SnapshotItem::Cursor { log: LogId(7), name: cursor(), offset: 300, pin_ms: 60_000 },
         Acknowledged = SnapshotItem::Acknowledged { producer: PRODUCER, appends: vec![(3, 300, 4, Seq(1001))] },
+        Durability = SnapshotItem::Durability(LogId(7), BUFFERED),
     });
     variants!(lines, PhaseItem {
         Pending = PhaseItem::Pending(call()),

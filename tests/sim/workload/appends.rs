@@ -1,8 +1,9 @@
 //! The appends of a client: values and futures, with headers and without, some of which expect an offset.
 
 use fastrand::Rng;
+use headwater::protocol::channel::Durability;
 use headwater::protocol::command::{Answer, AppendOptions, Command, Rejection};
-use headwater::protocol::{Element, Headers, LogId, Payload};
+use headwater::protocol::{Element, Headers, LogId, Payload, TimeMs};
 
 use super::{Client, is_of_room};
 use crate::shadow::{Shadow, mark};
@@ -10,6 +11,14 @@ use crate::shadow::{Shadow, mark};
 /// None as a rule, else one or two.
 pub(super) fn some_headers(rng: &mut Rng) -> Headers {
     (0..rng.u8(..6).saturating_sub(3)).map(|n| (format!("key-{n}"), rng.u8(..10).to_string())).collect()
+}
+
+/// Any.
+pub(super) fn some_durability(rng: &mut Rng) -> Durability {
+    match rng.u8(..4) {
+        0 => Durability::Fsynced,
+        _ => Durability::Buffered { flush_ms: rng.choice([1, 30, 500]).expect("there are some") },
+    }
 }
 
 impl Client {
@@ -22,7 +31,7 @@ impl Client {
         });
         let elements = elements.collect();
         let expect = self.some_offset(rng, log);
-        self.append(log, elements, expect);
+        self.append(rng, log, elements, expect);
     }
 
     /// What an append expects, if it does: behind its own last append as a rule, where others may have written since.
@@ -35,8 +44,20 @@ impl Client {
         }
     }
 
-    pub(super) fn append(&mut self, log: LogId, elements: Vec<(Headers, Element)>, expect: Option<u64>) {
-        self.ask(Command::Append { log, elements: elements.into(), options: AppendOptions { expect } });
+    pub(super) fn append(
+        &mut self,
+        rng: &mut Rng,
+        log: LogId,
+        elements: Vec<(Headers, Element)>,
+        expect: Option<u64>,
+    ) {
+        // As the channel has it, as a rule.
+        let durability = (rng.u8(..4) == 0).then(|| some_durability(rng));
+        self.ask(Command::Append {
+            log,
+            elements: elements.into(),
+            options: AppendOptions { expect, durability },
+        });
     }
 
     /// Asks for an append, which may join one that waits to be sent.
@@ -61,22 +82,27 @@ impl Client {
         number: u64,
         answer: Result<Answer, Rejection>,
         shadow: &mut Shadow,
+        now: TimeMs,
     ) {
         let Some((log, elements)) = self.appends.remove(&number) else { return };
         let expected = self.expects.remove(&number);
         let values = elements.iter().map(|(_, element)| element);
         let values = values.filter(|element| matches!(element, Element::Value(_))).map(mark);
         match answer {
-            Ok(Answer::Appended { first, count, seq, epoch }) => {
+            Ok(Answer::Appended { first, count, seq, epoch, durability }) => {
                 assert_eq!(count as usize, elements.len());
-                self.acked.insert(log, first + u64::from(count));
-                shadow.commits.insert((log, first), (seq, epoch));
-                shadow.expected.extend(expected.map(|expected| (log, expected, first)));
-                shadow.order.entry((self.session, log)).or_default().extend(values);
-                for (offset, (headers, element)) in (first..).zip(&elements) {
-                    let before = shadow.acked.insert((log, offset), (mark(element), headers.clone()));
-                    assert_eq!(before, None, "offset {offset} of log {log} was given twice");
+                let commit = (seq, epoch);
+                match durability {
+                    Durability::Fsynced => _ = self.acked.insert(log, first + u64::from(count)),
+                    // It was written before this.
+                    Durability::Buffered { flush_ms } => {
+                        shadow.buffered.entry(commit).or_insert(now + TimeMs::from(flush_ms));
+                    }
                 }
+                shadow.expected.extend(expected.map(|expected| (log, expected, first, commit)));
+                let values = values.map(|value| (value, commit));
+                shadow.order.entry((self.session, log)).or_default().extend(values);
+                shadow.appended(log, first, &elements, commit);
             }
             Err(Rejection::Conflict { expected: named, head, .. }) => {
                 assert_eq!(Some(named), expected, "what it did not expect");

@@ -97,7 +97,8 @@ fn a_future_has_a_command_of_its_own_and_its_place_in_its_channel() {
 fn what_expects_an_offset_has_a_command_of_its_own() {
     let mut link = link();
     let expects = [None, Some(7), Some(7), None];
-    let numbers = expects.map(|expect| link.append(LOG, values(&[1]).into(), AppendOptions { expect }));
+    let numbers = expects
+        .map(|expect| link.append(LOG, values(&[1]).into(), AppendOptions { expect, durability: None }));
     assert_eq!(numbers, [1, 2, 3, 4]);
     let sent = all(&mut link).into_iter().map(|(_, message)| match message {
         ClientMessage::Command(Command::Append { options, .. }) => options.expect,
