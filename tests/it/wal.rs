@@ -30,7 +30,7 @@ fn set_wal(dir: &TempDir, bytes: &[u8]) {
 }
 
 /// Where the entry of a commit begins.
-fn entry_of(bytes: &[u8], seq: u64) -> usize {
+pub fn entry_of(bytes: &[u8], seq: u64) -> usize {
     let seq = seq.to_le_bytes();
     (0..bytes.len()).find(|at| bytes[*at..].starts_with(b"HWWL") && bytes[at + 8..at + 16] == seq).unwrap()
 }

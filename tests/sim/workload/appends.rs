@@ -22,16 +22,35 @@ pub(super) fn some_durability(rng: &mut Rng) -> Durability {
 }
 
 impl Client {
+    /// Does something that has nothing flushed: appends, most of them buffered, and reads.
+    pub fn act_quietly(&mut self, rng: &mut Rng) {
+        let Some(log) = self.some_log(rng) else { return };
+        if rng.u8(..8) == 0 {
+            return self.reading.begin(&mut self.link, rng, log);
+        }
+        let (elements, flush_ms) = (self.some_values(rng), rng.choice([30, 500]).expect("there are some"));
+        let durability = Some(match rng.u8(..20) {
+            0 => Durability::Fsynced,
+            _ => Durability::Buffered { flush_ms },
+        });
+        let options = AppendOptions { durability, ..AppendOptions::default() };
+        self.ask(Command::Append { log, elements: elements.into(), options });
+    }
+
     pub(super) fn append_values(&mut self, rng: &mut Rng, log: LogId) {
+        let elements = self.some_values(rng);
+        let expect = self.some_offset(rng, log);
+        self.append(rng, log, elements, expect);
+    }
+
+    fn some_values(&mut self, rng: &mut Rng) -> Vec<(Headers, Element)> {
         let count = rng.usize(1..4);
         let elements = (0..count).map(|_| {
             self.values += 1;
             let payload = Payload::raw([&self.session.0[..], &self.values.to_be_bytes()].concat());
             (some_headers(rng), Element::Value(payload))
         });
-        let elements = elements.collect();
-        let expect = self.some_offset(rng, log);
-        self.append(rng, log, elements, expect);
+        elements.collect()
     }
 
     /// What an append expects, if it does: behind its own last append as a rule, where others may have written since.
