@@ -76,6 +76,4 @@ async fn when_appends_are_acknowledged_is_set_and_shown_and_what_is_not_on_the_d
     let set = run("channel set gauge --fsynced --max-elements 2").await.only_line();
     assert!(set.ends_with("2 of 3 elements, 2 bytes, keeps at most 2 elements"), "{set}");
     assert_eq!(durability(run("channel show gauge --json").await.json()), json!("fsynced"));
-    let refused = run("channel set gauge --buffered 0").await.refusal();
-    assert!(refused.contains("give at least 1 ms"), "{refused}");
 }
