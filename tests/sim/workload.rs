@@ -196,7 +196,7 @@ impl Client {
                     self.link.command(Command::Release { tasks: vec![key.id] });
                 }
             }
-            92..97 => self.reading.begin(&mut self.link, rng, log),
+            92..97 => self.reading.begin(&mut self.link, rng, log, 2),
             97..99 => {
                 self.link.query(Query::Overview);
             }

@@ -325,7 +325,8 @@ impl World {
     fn crash_scheduler(&mut self) {
         self.crashes += 1;
         // Its process ends, and the system has all that was written; or the machine does.
-        let kept = if self.rng.bool() { u64::from(u32::MAX) } else { self.rng.u64(..4) };
+        let is_process = self.rng.u8(..4) < if self.is_quiet { 1 } else { 2 };
+        let kept = if is_process { u64::from(u32::MAX) } else { self.rng.u64(..4) };
         self.told.push(format!("scheduler crashes; of what was not flushed {kept} commits are kept at most"));
         let epoch = self.server.take().map(|server| server.epoch());
         self.log.crash_keeping(kept);

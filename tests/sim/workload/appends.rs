@@ -26,10 +26,10 @@ impl Client {
     pub fn act_quietly(&mut self, rng: &mut Rng) {
         let Some(log) = self.some_log(rng) else { return };
         if rng.u8(..8) == 0 {
-            return self.reading.begin(&mut self.link, rng, log);
+            return self.reading.begin(&mut self.link, rng, log, 6);
         }
-        let (elements, flush_ms) = (self.some_values(rng), rng.choice([30, 500]).expect("there are some"));
-        let durability = Some(match rng.u8(..20) {
+        let (elements, flush_ms) = (self.some_values(rng), rng.choice([30, 2000]).expect("there are some"));
+        let durability = Some(match rng.u8(..60) {
             0 => Durability::Fsynced,
             _ => Durability::Buffered { flush_ms },
         });

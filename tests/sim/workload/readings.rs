@@ -32,8 +32,8 @@ struct Reading {
 pub struct Readings(BTreeMap<u64, Reading>);
 
 impl Readings {
-    /// Begins to read, if there are few.
-    pub fn begin(&mut self, link: &mut Link, rng: &mut Rng, log: LogId) {
+    /// Begins to read, if there are few: so many in 8 of them what is not durable, too.
+    pub fn begin(&mut self, link: &mut Link, rng: &mut Rng, log: LogId, ahead: u8) {
         if self.0.len() >= 3 {
             return;
         }
@@ -41,7 +41,7 @@ impl Readings {
         let from = rng
             .choice([Position::Offset(0), Position::End, Position::Index(3), last, time])
             .expect("there are some");
-        let is_ahead = rng.u8(..3) == 0;
+        let is_ahead = rng.u8(..8) < ahead;
         let reads = if is_ahead { Reads::Appended { seen: None } } else { Reads::Durable };
         let number = link.subscribe_to(log, from, reads);
         let (next, newest) = (None, None);
