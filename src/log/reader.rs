@@ -4,7 +4,7 @@
 //! The newest batches of all logs are kept once for all readers, so that those who follow the tail
 //! leave the disk alone. It is not a queue: nobody's reading changes it, and nobody is waited for.
 //!
-//! What is appended and not durable is here, too, in a place of its own ([`Undurable`]), for those who ask for it by name;
+//! What is appended and not durable is here, too, in a place of its own (`Undurable`), for those who ask for it by name;
 //! nobody else sees it.
 //!
 //! Invariants: only durable batches are in the ring; what is here of one log is dense; a watched head never

@@ -202,7 +202,7 @@ pub enum Durability {
     /// this time may take it away, with all that came behind it, and its offsets may be given to others then.
     Buffered {
         /// At most so long after it was written it is on the disk, in ms by the scheduler's clock: 1 to
-        /// [`FLUSH_MS_MAX`](super::limits::FLUSH_MS_MAX).
+        /// [`FLUSH_MS_MAX`].
         flush_ms: u32,
     },
 }
