@@ -111,7 +111,7 @@ pub use client::{
     Result, StreamExt, TaskFuture, Transaction, Until, View,
 };
 pub use headwater_macros::task;
-pub use protocol::channel::Retention;
+pub use protocol::channel::{ChannelOptions, Durability, Retention};
 pub use worker::context::local_client;
 
 /// The same for code that is not async.

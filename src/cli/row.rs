@@ -1,10 +1,12 @@
 //! One record of a log as one line, for people and for programs.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::time;
-use crate::protocol::channel::{Progress, Retention, TrimCause};
+use crate::protocol::channel::{Durability, Progress, Retention, TrimCause};
 use crate::protocol::result::StoredResult;
 use crate::protocol::size::Bytes;
 use crate::protocol::{ChannelEvent, Element, Headers, TaskError, TimeMs};
@@ -118,6 +120,10 @@ impl Row {
                 row.kind = "changed";
                 row.details = retention_details(retention);
             }
+            ChannelEvent::DurabilityChanged { durability, .. } => {
+                row.kind = "changed";
+                row.details.insert("durability".to_owned(), durability_word(durability).into());
+            }
         }
         row
     }
@@ -198,6 +204,16 @@ fn cause_word(cause: TrimCause) -> &'static str {
         TrimCause::Elements => "max_elements",
         TrimCause::Age => "max_age",
         TrimCause::Bytes => "max_bytes",
+    }
+}
+
+/// When appends are acknowledged, in a word: `fsynced` or `buffered 100ms`.
+pub fn durability_word(durability: Durability) -> String {
+    match durability {
+        Durability::Fsynced => "fsynced".to_owned(),
+        Durability::Buffered { flush_ms } => {
+            format!("buffered {}", time::in_units(Duration::from_millis(flush_ms.into())))
+        }
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
+use crate::protocol::channel::Durability;
 use crate::protocol::{Epoch, Seq};
 
-/// Elements are in the log, durable.
+/// Elements are in the log: as durable as [`Ack::durability`] says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ack {
     /// The offset of the first of them, which is that of the record to read it at.
@@ -16,6 +17,9 @@ pub struct Ack {
     pub seq: Seq,
     /// The scheduler's epoch in which that commit was made: one for each of its starts.
     pub epoch: Epoch,
+    /// What held when they were acknowledged: they are on the disk; or they are written and will be, within a time for
+    /// which a power failure may take them away. An append that was to be buffered may be on the disk all the same.
+    pub durability: Durability,
 }
 
 /// What an append of a named producer brings: [`NamedProducer`](super::NamedProducer).

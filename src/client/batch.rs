@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -10,6 +11,7 @@ use super::channel::{Channel, element};
 use super::error::{Error, Result};
 use super::future::TaskFuture;
 use super::producer::{NamedProducer, ProducedBatch};
+use crate::protocol::channel::Durability;
 use crate::protocol::command::AppendOptions;
 use crate::protocol::transaction::Part;
 use crate::protocol::{Element, Elements, Headers};
@@ -62,7 +64,26 @@ impl<T> AppendBatch<T> {
         self
     }
 
-    /// Appends all of it or nothing, next to each other, and brings the offsets and the commit once that is durable.
+    /// Acknowledges it once it is written, whatever the channel says: it is on the disk at most so long after that, at
+    /// least 1 ms and at most a minute. The scheduler's process may be killed without a loss; a power failure, or a crash of
+    /// its machine, within that time may take the append away, with all that came behind it.
+    pub fn buffered(self, flush_within: Duration) -> Self {
+        self.acknowledged(Durability::buffered(flush_within))
+    }
+
+    /// Acknowledges it once it is on the disk, whatever the channel says.
+    pub fn fsynced(self) -> Self {
+        self.acknowledged(Durability::Fsynced)
+    }
+
+    /// Acknowledges it so, whatever the channel says.
+    pub fn acknowledged(mut self, durability: Durability) -> Self {
+        self.options.durability = Some(durability);
+        self
+    }
+
+    /// Appends all of it or nothing, next to each other, and brings the offsets and the commit once that is durable, or, if it
+    /// is buffered, written.
     /// It has its place in the channel when this returns. As [`Channel::append`] otherwise.
     pub fn append(self) -> impl Future<Output = Result<Ack>> + Send + 'static + use<T> {
         let channel = self.channel.clone();

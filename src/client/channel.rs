@@ -9,7 +9,6 @@ use serde::de::DeserializeOwned;
 
 use super::ack::Ack;
 use super::batch::AppendBatch;
-use super::connection::Reply;
 use super::elements::{Elements, Futures, Values};
 use super::error::{Error, Result};
 use super::fold::{Fold, Keep};
@@ -22,6 +21,7 @@ use super::streams::Reading;
 use super::view::{self, View};
 use crate::protocol::channel::ChannelInfo;
 use crate::protocol::command::{Answer, AppendOptions, Command, Query};
+use crate::protocol::message::Reads;
 use crate::protocol::task::TaskStatus;
 use crate::protocol::{self, ChannelEvent, ChannelName, LogId, Payload, TimeMs};
 
@@ -124,8 +124,8 @@ impl<T> Channel<T> {
     /// As [`Client::flush`], of what this client has appended to this channel, and of its stop.
     ///
     /// # Errors
-    /// When the session is over.
-    pub fn flush(&self) -> Reply<()> {
+    /// As there.
+    pub fn flush(&self) -> impl Future<Output = Result<()>> + Send + 'static + use<T> {
         self.client.connection().flush(Some(self.log))
     }
 
@@ -198,8 +198,8 @@ impl<T> Channel<T> {
         self.from(Offset::Start).scan()
     }
 
-    pub(super) fn records_from(&self, from: Offset) -> Records<ChannelEvent> {
-        Records::new(&self.client, self.name.clone(), self.log, from)
+    pub(super) fn records_from(&self, from: Offset, reads: Reads) -> Records<ChannelEvent> {
+        Records::new(&self.client, self.name.clone(), self.log, from, reads)
     }
 
     /// To read from the element with this index, counted from 0.

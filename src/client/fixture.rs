@@ -12,6 +12,7 @@ use super::connection::{Connection, Options};
 use super::future::TaskFuture;
 use super::handle::Client;
 use crate::protocol::batch::OpenBatch;
+use crate::protocol::channel::Durability;
 use crate::protocol::command::{Answer, Command, Query};
 use crate::protocol::frame::{self, FrameReader};
 use crate::protocol::limits::RESULT_PIECE_BYTES;
@@ -77,7 +78,7 @@ impl FakeServer {
 
 /// The answer to an append: so many elements from this offset on, in commit 7 of epoch 1.
 pub(crate) fn acked(first: u64, count: u32) -> Answer {
-    Answer::Appended { first, count, seq: Seq(7), epoch: Epoch(1) }
+    Answer::Appended { first, count, seq: Seq(7), epoch: Epoch(1), durability: Durability::Fsynced }
 }
 
 impl Peer {

@@ -16,6 +16,7 @@ use super::reading::{Offset, Records};
 use super::submit::{Submission, Submit};
 use crate::protocol::channel::TASKS_CHANNEL;
 use crate::protocol::command::{Answer, Command, Overview, Query};
+use crate::protocol::message::Reads;
 use crate::protocol::session::Role;
 use crate::protocol::task::TaskOptions;
 use crate::protocol::{ChannelName, LogId, TaskEvent, TaskKey};
@@ -155,7 +156,7 @@ impl Client {
     pub fn task_log(&self, from: Offset) -> Records<TaskEvent> {
         let from = if let Offset::Index(_) = from { Offset::Start } else { from };
         let name = ChannelName::new(TASKS_CHANNEL).expect("it is a name");
-        Records::new(self, name, LogId::TASKS, from)
+        Records::new(self, name, LogId::TASKS, from, Reads::Durable)
     }
 
     /// The connection.
@@ -164,12 +165,15 @@ impl Client {
     }
 
     /// Brings nothing, once everything that this client, or a clone of it, has asked for so far is durable or refused:
-    /// appends, stops, submissions, holds and releases. It has its place in the session's order when this returns;
-    /// what was refused was said to whoever asked for it. While the scheduler is away it waits, as all calls do.
+    /// appends, stops, submissions, holds and releases; appends that were acknowledged as buffered are made durable now. It has
+    /// its place in the session's order when this returns; what was refused was said to whoever asked for it. While the
+    /// scheduler is away it waits, as all calls do.
     ///
     /// # Errors
-    /// When the session is over: then it is not known of all.
-    pub fn flush(&self) -> Reply<()> {
+    /// When the session is over: then it is not known of all. [`Error::Rejected`] with
+    /// [`Rejection::Undone`](crate::protocol::command::Rejection::Undone), once, when what was acknowledged as buffered is
+    /// gone since the scheduler's machine failed.
+    pub fn flush(&self) -> impl Future<Output = Result<()>> + Send + 'static + use<> {
         self.connection().flush(None)
     }
 

@@ -1,4 +1,4 @@
-//! What a channel keeps, and the cursors that say how far it was read.
+//! What a channel keeps and when its appends are acknowledged, and the cursors that say how far it was read.
 
 use std::time::Duration;
 
@@ -6,12 +6,13 @@ use super::channel::Channel;
 use super::error::Result;
 use super::handle::{Client, wrong_answer};
 use crate::protocol::ChannelName;
-use crate::protocol::channel::{ChannelInfo, Retention};
+use crate::protocol::channel::{ChannelInfo, ChannelOptions, Durability, Retention};
 use crate::protocol::command::{Answer, Command, Query};
 use crate::protocol::cursor::{CursorInfo, CursorMove, CursorName};
 
 impl Client {
-    /// Makes a channel of this name, which must not be there.
+    /// Makes a channel of this name, which must not be there, with what it keeps ([`Retention`]), or with when its appends
+    /// are acknowledged ([`Durability`]), or with both ([`ChannelOptions`]).
     ///
     /// ```
     /// # use std::time::Duration;
@@ -33,9 +34,13 @@ impl Client {
     /// # Errors
     /// [`Error::BadName`](super::Error::BadName); [`Error::Rejected`](super::Error::Rejected) for a name that is taken or is
     /// the scheduler's own, and for a bound of 0.
-    pub async fn create_channel<T>(&self, name: &str, retention: Retention) -> Result<Channel<T>> {
-        let name = ChannelName::new(name)?;
-        let create = Command::CreateChannel { name: name.clone(), retention };
+    pub async fn create_channel<T>(
+        &self,
+        name: &str,
+        options: impl Into<ChannelOptions>,
+    ) -> Result<Channel<T>> {
+        let (name, options) = (ChannelName::new(name)?, options.into());
+        let create = Command::CreateChannel { name: name.clone(), options };
         match self.connection().command(create).await? {
             Answer::Channel(info) => Ok(Channel::new(self.clone(), name, info.log)),
             _ => Err(wrong_answer("the creation of a channel")),
@@ -52,7 +57,41 @@ impl Retention {
     }
 }
 
+impl Durability {
+    /// Acknowledged once it is written, and on the disk at most so long after that, in whole milliseconds:
+    /// [`Durability::Buffered`].
+    pub fn buffered(flush_within: Duration) -> Self {
+        Durability::Buffered { flush_ms: u32::try_from(flush_within.as_millis()).unwrap_or(u32::MAX) }
+    }
+}
+
 impl<T> Channel<T> {
+    /// Lets appends to the channel be acknowledged so from now on, whoever appends, unless the append says it itself
+    /// ([`AppendBatch::buffered`](super::AppendBatch::buffered)).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use headwater::{Client, Durability, Result};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// # let client = Client::local().await?;
+    /// let gauge = client.channel::<u32>("gauge").await?;
+    /// gauge.set_durability(Durability::buffered(Duration::from_millis(100))).await?;
+    /// for reading in 1..=3 {
+    ///     gauge.append_value(&reading).await?; // Waits for no disk.
+    /// }
+    /// gauge.flush().await?; // Now it is all on the disk.
+    /// let kept = gauge.batch().value(&4).fsynced().append().await?; // This was, when it returned.
+    /// assert_eq!(kept.durability, Durability::Fsynced);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// For a time of 0 or over a minute, and when the channel was deleted.
+    pub async fn set_durability(&self, durability: Durability) -> Result<ChannelInfo> {
+        self.change(Command::SetDurability { log: self.log(), durability }).await
+    }
+
     /// Lets the channel keep so much from now on. What is over that goes at once, and futures among it are released.
     ///
     /// # Errors

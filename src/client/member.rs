@@ -27,6 +27,7 @@ use crate::protocol::group::{
     DeadLetters, GroupEnd, GroupId, GroupInfo, Leased, LeasedRun, OfGroup, stretches,
 };
 use crate::protocol::limits::LEASED_PER_MEMBER_MAX;
+use crate::protocol::message::Reads;
 use crate::protocol::transaction::{Part, Transaction};
 use crate::protocol::{self, ChannelEvent, ChannelName, Elements, Headers, Payload};
 
@@ -331,7 +332,8 @@ impl<T> Member<T> {
             };
             if !self.records.as_ref().is_some_and(is_near) {
                 let (client, name) = (self.channel.client(), self.channel.channel_name().clone());
-                self.records = Some(Records::new(client, name, self.channel.log(), Offset::At(run.offset)));
+                let from = Offset::At(run.offset);
+                self.records = Some(Records::new(client, name, self.channel.log(), from, Reads::Durable));
             }
             let item = self.records.as_mut()?.next().await;
             let name = || self.channel.channel_name().clone();

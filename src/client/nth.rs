@@ -12,6 +12,7 @@ use super::elements::{Element, Raw};
 use super::error::{Error, Result};
 use super::marked::Marked;
 use super::reading::Offset;
+use crate::protocol::message::Reads;
 
 /// The element of a channel with this index, soon or late: [`Channel::element`]. It is waited for when this is awaited;
 /// before that, a timeout can be set.
@@ -59,7 +60,7 @@ impl<T: DeserializeOwned + 'static> IntoFuture for Nth<T> {
 async fn find<T: DeserializeOwned>(channel: &Channel<T>, index: u64) -> Result<Element<T>> {
     let name = || channel.channel_name().clone();
     loop {
-        let mut raw = Raw::new(channel.records_from(Offset::Index(index)), None);
+        let mut raw = Raw::new(channel.records_from(Offset::Index(index), Reads::Durable), None);
         let mut is_first = true;
         loop {
             match raw.next().await.transpose()? {

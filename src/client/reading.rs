@@ -12,7 +12,7 @@ use super::connection::{ReadItem, Subscription};
 use super::error::{Error, Result};
 use super::handle::Client;
 use crate::protocol::batch::{BadBatch, Batch, Damage};
-use crate::protocol::message::Position;
+use crate::protocol::message::{Position, Reads};
 use crate::protocol::payload::Lent;
 use crate::protocol::unread::Unread;
 use crate::protocol::{ChannelEvent, ChannelName, Headers, LogId, TaskEvent, TimeMs};
@@ -163,9 +163,9 @@ struct Open {
 }
 
 impl<E: Event> Records<E> {
-    pub(super) fn new(client: &Client, channel: ChannelName, log: LogId, from: Offset) -> Self {
+    pub(super) fn new(client: &Client, channel: ChannelName, log: LogId, from: Offset, reads: Reads) -> Self {
         Records {
-            subscription: client.connection().subscribe(log, from.position()),
+            subscription: client.connection().subscribe_to(log, from.position(), reads),
             client: client.clone(),
             channel,
             bound: Bound::new(AtStop::GoOn),

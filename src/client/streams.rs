@@ -8,6 +8,7 @@ use super::elements::{Elements, Futures, Values};
 use super::reading::{Offset, Records};
 use super::results::{Results, ResultsAsCompleted};
 use crate::protocol::ChannelEvent;
+use crate::protocol::message::Reads;
 
 /// Where to read a channel from, and up to where: [`Channel::from`] and [`Channel::scan`]. Reading begins when a stream
 /// is made of it; any number can be made, and each reads on its own.
@@ -34,11 +35,12 @@ pub struct Reading<T> {
     channel: Channel<T>,
     from: Offset,
     until: Option<Until>,
+    reads: Reads,
 }
 
 impl<T> Reading<T> {
     pub(super) fn new(channel: Channel<T>, from: Offset) -> Self {
-        Reading { channel, from, until: None }
+        Reading { channel, from, until: None, reads: Reads::Durable }
     }
 
     /// Lets reading end there. Where the channel was stopped before, it ends there, or when all is read that the channel
@@ -52,6 +54,18 @@ impl<T> Reading<T> {
     #[must_use]
     pub fn scan(self) -> Self {
         self.until(Until::Now)
+    }
+
+    /// Brings also what is written and not durable yet: what was appended as buffered comes at once, and not only when it is
+    /// on the disk.
+    ///
+    /// What is read so may never have been: when the scheduler's machine fails before it is on the disk, it is gone, and its
+    /// offsets may be given to other records. A reader that has such records in hand is then told, by an error with
+    /// [`Rejection::Undone`](crate::protocol::command::Rejection::Undone), as soon as it is connected again, and before
+    /// anything else comes. The end of the scheduler's process takes nothing away.
+    #[must_use]
+    pub fn undurable(self) -> Self {
+        Reading { reads: Reads::Appended { seen: None }, ..self }
     }
 
     /// The futures in order; values are left out. Ends where the channel was stopped.
@@ -82,7 +96,7 @@ impl<T> Reading<T> {
     }
 
     fn unbounded(&self) -> Records<ChannelEvent> {
-        self.channel.records_from(self.from)
+        self.channel.records_from(self.from, self.reads)
     }
 }
 

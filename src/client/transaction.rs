@@ -11,6 +11,7 @@ use super::error::{Error, Result};
 use super::future::TaskFuture;
 use super::handle::{Client, wrong_answer};
 use super::keeping::Cursor;
+use crate::protocol::channel::Durability;
 use crate::protocol::command::{Answer, Command};
 use crate::protocol::cursor::CursorMove;
 use crate::protocol::group::{OfGroup, indexes, stretches};
@@ -148,9 +149,9 @@ impl Transaction {
 impl Committed {
     /// What was appended to the channel of this log ([`Channel::log`]), if anything was.
     pub fn ack(&self, log: LogId) -> Option<Ack> {
-        let (seq, epoch) = (self.seq, self.epoch);
+        let (seq, epoch, durability) = (self.seq, self.epoch, Durability::Fsynced);
         let part = self.appended.iter().find(|part| part.log == log)?;
-        Some(Ack { offset: part.first, count: u64::from(part.count), seq, epoch })
+        Some(Ack { offset: part.first, count: u64::from(part.count), seq, epoch, durability })
     }
 }
 

@@ -15,6 +15,7 @@ use super::fold::{Fold, Keep};
 use super::future::TaskFuture;
 use super::marked::Placed;
 use super::reading::{Offset, Records};
+use crate::protocol::message::Reads;
 use crate::protocol::{self, Digest};
 
 /// The elements of a channel as they are here now, and where the futures among them stand: [`Channel::view`],
@@ -97,7 +98,7 @@ impl<T> View<T> {
         let fold = Mutex::new(Fold::new(Keep::Elements(maxlen), first_index));
         let shared = Arc::new(Shared { fold, ended: Mutex::new(None) });
         let (changed, changes) = watch::channel(());
-        let records = channel.records_from(from);
+        let records = channel.records_from(from, Reads::Durable);
         let reading = tokio::spawn(read(records, Arc::clone(&shared), changed)).abort_handle();
         let (channel, reading) = (channel.clone(), Arc::new(Reading(reading)));
         View { channel, shared, changes, reading, element: PhantomData }

@@ -14,7 +14,8 @@
 //! ```
 //!
 //! - [`Log::append`] takes the next commit (its [`Seq`] is one after the last,
-//!   its batches go on where their logs end) and moves the appended heads, of all its logs or of none.
+//!   its batches go on where their logs end) and moves the appended heads, of all its logs or of none. What is appended
+//!   outlives the process, if anything does: only a crash of the machine takes away what was not flushed.
 //! - [`Log::flush`] makes everything appended durable, and moves the durable heads to the appended ones.
 //! - Readers see what is durable, nothing else. What was readable once stays so until it is trimmed,
 //!   also after a crash; what was appended and not flushed is after a crash there whole or not at all,
@@ -115,7 +116,7 @@ pub trait Log: Send + Sync + 'static {
         Starts::default()
     }
 
-    /// Takes the next commit: all of it or nothing.
+    /// Takes the next commit: all of it or nothing. It does not wait for a disk, unless there is no other place for it.
     ///
     /// # Errors
     /// [`Error::Refused`]: it did not happen and the store is as before; also for a commit that makes no

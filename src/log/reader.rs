@@ -4,12 +4,15 @@
 //! The newest batches of all logs are kept once for all readers, so that those who follow the tail
 //! leave the disk alone. It is not a queue: nobody's reading changes it, and nobody is waited for.
 //!
-//! Invariants: only durable batches are here; what is here of one log is dense; a watched head never
+//! What is appended and not durable is here, too, in a place of its own (`Undurable`), for those who ask for it by name;
+//! nobody else sees it.
+//!
+//! Invariants: only durable batches are in the ring; what is here of one log is dense; a watched head never
 //! goes back. Every answer begins where it was asked to, so one that is put together from memory and
 //! store over several calls has no gap.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tokio::sync::watch;
 
@@ -38,7 +41,10 @@ pub struct Reader {
 struct Shared {
     log: Arc<dyn Log>,
     recent: RwLock<Recent>,
+    undurable: RwLock<Undurable>,
     watched: Mutex<Watched>,
+    /// The heads of those who read what is not durable, too.
+    watched_appended: Mutex<Watched>,
     /// Where logs begin for those who read them, if that is behind where they begin in the store.
     firsts: RwLock<HashMap<LogId, u64>>,
 }
@@ -53,6 +59,14 @@ struct Recent {
     bytes: usize,
 }
 
+/// The commits that are appended and not durable, in order. They are few: the scheduler bounds their bytes.
+#[derive(Default)]
+struct Undurable {
+    commits: Vec<Commit>,
+    /// Their batches, by log.
+    logs: BTreeMap<LogId, Vec<Batch>>,
+}
+
 #[derive(Default)]
 struct Watched {
     heads: HashMap<LogId, watch::Sender<u64>>,
@@ -63,8 +77,8 @@ struct Watched {
 impl Reader {
     /// A reader of this store.
     pub fn new(log: Arc<dyn Log>) -> Self {
-        let (recent, watched, firsts) = Default::default();
-        Reader { shared: Arc::new(Shared { log, recent, watched, firsts }) }
+        let (recent, undurable, watched, watched_appended, firsts) = Default::default();
+        Reader { shared: Arc::new(Shared { log, recent, undurable, watched, watched_appended, firsts }) }
     }
 
     /// As [`Log::bounds`], but for what was trimmed and is still stored: see [`Self::stored_bounds`].
@@ -154,37 +168,118 @@ impl Reader {
 
     /// The head of a log, now and whenever it moves.
     pub fn head(&self, log: LogId) -> watch::Receiver<u64> {
-        let mut watched = self.watched();
-        if !watched.heads.contains_key(&log) && watched.heads.len() >= watched.sweep_at {
-            watched.heads.retain(|_, head| head.receiver_count() > 0);
-            watched.sweep_at = WATCHED_MIN.max(2 * watched.heads.len());
-        }
         // What is published later finds the entry; what was published before is in the bounds.
-        let head = || watch::Sender::new(self.bounds(log).head);
-        watched.heads.entry(log).or_insert_with(head).subscribe()
+        lock(&self.shared.watched).head(log, || self.bounds(log).head)
     }
 
     /// How many wait for a log's head to move.
     pub fn followers(&self, log: LogId) -> usize {
-        self.watched().heads.get(&log).map_or(0, watch::Sender::receiver_count)
+        lock(&self.shared.watched).followers(log) + lock(&self.shared.watched_appended).followers(log)
     }
 
     /// Shows a commit to those who follow the tail. The writer calls this for each commit, in order,
-    /// once it is durable.
+    /// once it is durable, or [`Self::flushed`].
     pub fn publish(&self, commit: &Commit) {
         let mut recent = self.shared.recent.write().unwrap_or_else(PoisonError::into_inner);
         for batch in &commit.batches {
             recent.push(batch);
         }
         drop(recent);
-        let watched = self.watched();
+        lock(&self.shared.watched).move_to(commit);
+        lock(&self.shared.watched_appended).move_to(commit);
+    }
+
+    /// Shows a commit to those who follow the tail and ask for what is not durable yet. The writer calls this for each
+    /// commit that it does not flush at once.
+    pub fn appended(&self, commit: &Commit) {
+        self.undurable_mut().push(commit);
+        lock(&self.shared.watched_appended).move_to(commit);
+    }
+
+    /// Publishes what was appended so far: it is durable now.
+    pub fn flushed(&self) {
+        // A reader finds them in one of the two places at any moment.
+        let commits = self.undurable().commits.clone();
+        if !commits.is_empty() {
+            commits.iter().for_each(|commit| self.publish(commit));
+            *self.undurable_mut() = Undurable::default();
+        }
+    }
+
+    /// As [`Self::bounds`], up to what is appended.
+    pub fn appended_bounds(&self, log: LogId) -> Bounds {
+        let newest = self
+            .undurable()
+            .of(log)
+            .last()
+            .map(|batch| (batch.header().end_offset(), batch.header().end_index()));
+        let durable = self.bounds(log);
+        match newest {
+            Some((head, elements)) if head > durable.head => Bounds { head, elements, ..durable },
+            _ => durable,
+        }
+    }
+
+    /// The newest commit that is appended.
+    pub fn appended_last(&self) -> Seq {
+        let newest = self.undurable().commits.last().map_or(Seq(0), |commit| commit.seq);
+        newest.max(self.last().seq)
+    }
+
+    /// As [`Self::read`], up to what is appended.
+    ///
+    /// # Errors
+    /// As [`Log::read`].
+    pub fn read_appended(&self, log: LogId, from: u64, bytes_max: usize) -> Result<Vec<Batch>, Error> {
+        // This first: what is durable meanwhile is not passed over.
+        let undurable = self.undurable().read(log, from, bytes_max);
+        if undurable.is_empty() { self.read(log, from, bytes_max) } else { Ok(undurable) }
+    }
+
+    /// The head of a log as it is appended, now and whenever it moves.
+    pub fn appended_head(&self, log: LogId) -> watch::Receiver<u64> {
+        lock(&self.shared.watched_appended).head(log, || self.appended_bounds(log).head)
+    }
+
+    fn undurable(&self) -> RwLockReadGuard<'_, Undurable> {
+        self.shared.undurable.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn undurable_mut(&self) -> RwLockWriteGuard<'_, Undurable> {
+        self.shared.undurable.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn lock(watched: &Mutex<Watched>) -> MutexGuard<'_, Watched> {
+    watched.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Watched {
+    /// The head of a log, which is there if nobody watches it yet.
+    fn head(&mut self, log: LogId, there: impl FnOnce() -> u64) -> watch::Receiver<u64> {
+        if !self.heads.contains_key(&log) && self.heads.len() >= self.sweep_at {
+            self.heads.retain(|_, head| head.receiver_count() > 0);
+            self.sweep_at = WATCHED_MIN.max(2 * self.heads.len());
+        }
+        self.heads.entry(log).or_insert_with(|| watch::Sender::new(there())).subscribe()
+    }
+
+    fn followers(&self, log: LogId) -> usize {
+        self.heads.get(&log).map_or(0, watch::Sender::receiver_count)
+    }
+
+    /// The logs of a commit reach up to its end.
+    fn move_to(&self, commit: &Commit) {
+        if self.heads.is_empty() {
+            return;
+        }
         for (at, batch) in commit.batches.iter().enumerate() {
             let header = batch.header();
             // Only the last batch of each log: one wake-up a commit.
             if commit.batches.get(at + 1).is_some_and(|next| next.header().log == header.log) {
                 continue;
             }
-            if let Some(head) = watched.heads.get(&header.log) {
+            if let Some(head) = self.heads.get(&header.log) {
                 head.send_if_modified(|head| {
                     let moved = header.end_offset() > *head;
                     if moved {
@@ -195,9 +290,38 @@ impl Reader {
             }
         }
     }
+}
 
-    fn watched(&self) -> MutexGuard<'_, Watched> {
-        self.shared.watched.lock().unwrap_or_else(PoisonError::into_inner)
+impl Undurable {
+    fn push(&mut self, commit: &Commit) {
+        for batch in &commit.batches {
+            self.logs.entry(batch.header().log).or_default().push(batch.clone());
+        }
+        self.commits.push(commit.clone());
+    }
+
+    fn of(&self, log: LogId) -> &[Batch] {
+        self.logs.get(&log).map_or(&[], Vec::as_slice)
+    }
+
+    /// Batches of a log from the one that holds `from`; none when that one is not here.
+    fn read(&self, log: LogId, from: u64, bytes_max: usize) -> Vec<Batch> {
+        let batches = self.of(log);
+        if batches.first().is_none_or(|first| first.header().base_offset > from) {
+            return Vec::new();
+        }
+        let start = batches.partition_point(|batch| batch.header().end_offset() <= from);
+        batches[start..].iter().take_while(within(bytes_max)).cloned().collect()
+    }
+}
+
+/// Whether a batch is the first, or keeps the sum of all under so many bytes.
+fn within(bytes_max: usize) -> impl FnMut(&&Batch) -> bool {
+    let mut bytes = 0;
+    move |batch| {
+        let is_first = bytes == 0;
+        bytes += batch.bytes().len();
+        is_first || bytes <= bytes_max
     }
 }
 
@@ -238,13 +362,7 @@ impl Recent {
     fn read(&self, log: LogId, from: u64, bytes_max: usize) -> Vec<Batch> {
         let Some(batches) = self.holding(log, from) else { return Vec::new() };
         let start = batches.partition_point(|batch| batch.header().end_offset() <= from);
-        let mut bytes = 0;
-        let fits = |batch: &&Batch| {
-            let is_first = bytes == 0;
-            bytes += batch.bytes().len();
-            is_first || bytes <= bytes_max
-        };
-        batches.range(start..).take_while(fits).cloned().collect()
+        batches.range(start..).take_while(within(bytes_max)).cloned().collect()
     }
 }
 

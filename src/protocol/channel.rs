@@ -5,8 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::digest::Digest;
 use super::event::Origin;
 use super::ids::{AttemptNumber, LogId, TaskKey};
+use super::limits::{FLUSH_MS_MAX, TooLarge};
 use super::name::name;
 use super::payload::{Lent, Payload};
+use super::rejection::Rejection;
 use super::result::StoredResult;
 use super::task::TaskError;
 
@@ -118,6 +120,61 @@ impl Retention {
     }
 }
 
+/// When an append is acknowledged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Durability {
+    /// Once it is on the disk (`fdatasync`): neither a crash nor a power failure takes it away.
+    #[default]
+    Fsynced,
+    /// Once the scheduler has written it, which leaves it to the system to bring it to the disk. The end of the
+    /// scheduler's process takes nothing away, a SIGKILL neither. A power failure, or a crash of the machine, within
+    /// this time may take it away, with all that came behind it, and its offsets may be given to others then.
+    Buffered {
+        /// At most so long after it was written it is on the disk, in ms by the scheduler's clock: 1 to
+        /// [`FLUSH_MS_MAX`].
+        flush_ms: u32,
+    },
+}
+
+impl Durability {
+    /// Checks the time within which is flushed.
+    ///
+    /// # Errors
+    /// [`Rejection::Invalid`] for none, [`Rejection::TooLarge`] for too much.
+    pub fn check(self) -> Result<(), Rejection> {
+        let Durability::Buffered { flush_ms } = self else { return Ok(()) };
+        if flush_ms == 0 {
+            let why =
+                "what is to be on the disk within 0 ms is waited for: give at least 1 ms, or say `fsynced`";
+            return Err(Rejection::Invalid(why.to_owned()));
+        }
+        let (what, hint) =
+            ("the time within which is flushed, in ms,", "give less: a power failure takes away so much");
+        Ok(TooLarge::check(what, flush_ms as usize, FLUSH_MS_MAX as usize, hint)?)
+    }
+}
+
+/// What a channel is made with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelOptions {
+    /// What it keeps.
+    pub retention: Retention,
+    /// When appends to it are acknowledged that do not say it themselves.
+    pub durability: Durability,
+}
+
+impl From<Retention> for ChannelOptions {
+    fn from(retention: Retention) -> Self {
+        ChannelOptions { retention, ..ChannelOptions::default() }
+    }
+}
+
+impl From<Durability> for ChannelOptions {
+    fn from(durability: Durability) -> Self {
+        ChannelOptions { durability, ..ChannelOptions::default() }
+    }
+}
+
 /// Why elements of a channel were trimmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TrimCause {
@@ -155,14 +212,28 @@ pub struct ChannelInfo {
     pub stopped: bool,
     /// The running digest of its elements.
     pub digest: Digest,
+    /// When appends to it are acknowledged that do not say it themselves.
+    pub durability: Durability,
 }
 
 impl ChannelInfo {
     /// What is known of a log whose records are counted and nothing else: the task log.
     pub fn of_records(name: ChannelName, log: LogId, first: u64, head: u64) -> Self {
         let (elements, trimmed, bytes, retention) = (0, 0, 0, Retention::ALL);
-        let digest = Digest::default();
-        ChannelInfo { name, log, first, head, elements, trimmed, bytes, retention, stopped: false, digest }
+        let (digest, durability, stopped) = Default::default();
+        ChannelInfo {
+            name,
+            log,
+            first,
+            head,
+            elements,
+            trimmed,
+            bytes,
+            retention,
+            stopped,
+            digest,
+            durability,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::channel::{ChannelInfo, ChannelName, Retention};
+use super::channel::{ChannelInfo, ChannelName, ChannelOptions, Durability, Retention};
 use super::cursor::{CursorInfo, CursorMove, CursorName};
 use super::digest::Digest;
 use super::elements::Elements;
@@ -15,7 +15,7 @@ use super::producer::{ProducedBy, ProducerInfo, ProducerName};
 pub use super::rejection::Rejection;
 use super::result::StoredResult;
 use super::session::{HeldAttempt, Retire, WorkerInfo, WorkerStatus};
-use super::start::Start;
+use super::start::{Seen, Start};
 use super::task::{Submission, TaskError, TaskInfo};
 use super::transaction::{AppendedPart, Transaction};
 
@@ -143,8 +143,8 @@ pub enum Command {
     CreateChannel {
         /// Its name.
         name: ChannelName,
-        /// What it keeps.
-        retention: Retention,
+        /// What it is made with.
+        options: ChannelOptions,
     },
     /// Let this channel keep so much from now on. Answer: [`Answer::Channel`].
     Retain {
@@ -229,6 +229,13 @@ pub enum Command {
         /// Which producer.
         name: ProducerName,
     },
+    /// From now on acknowledge appends to this channel so that do not say it themselves. Answer: [`Answer::Channel`].
+    SetDurability {
+        /// The channel's log.
+        log: LogId,
+        /// When they are acknowledged.
+        durability: Durability,
+    },
 }
 
 /// How elements are appended, where it is not as usual.
@@ -239,6 +246,8 @@ pub struct AppendOptions {
     pub expect: Option<u64>,
     /// As whose append, of which number: it is made once, whoever sends it.
     pub producer: Option<ProducedBy>,
+    /// When it is acknowledged; as the channel says when this does not.
+    pub durability: Option<Durability>,
 }
 
 impl AppendOptions {
@@ -358,6 +367,12 @@ pub enum Query {
         /// Only names after this one.
         after: Option<ProducerName>,
     },
+    /// Make durable all that was acknowledged so far, and see whether it is all there. Answer: [`Answer::Durable`], or
+    /// [`Rejection::Undone`] when the store does not have it any more.
+    Durable {
+        /// The newest commit of which something was acknowledged before it was durable, and whose it was.
+        acked: Seen,
+    },
 }
 
 /// What a command or a query brings.
@@ -382,6 +397,8 @@ pub enum Answer {
         seq: Seq,
         /// The epoch of that commit.
         epoch: Epoch,
+        /// What holds when this leaves: it is on the disk, or it is written and will be within a time.
+        durability: Durability,
     },
     /// The channel is stopped.
     Stopped {
@@ -446,6 +463,8 @@ pub enum Answer {
     },
     /// Named producers.
     Producers(Vec<ProducerInfo>),
+    /// What was acknowledged is on the disk.
+    Durable,
 }
 
 /// What is stored at a moment.

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::channel::{ChannelName, Element, Progress, Retention, TrimCause};
+use super::channel::{ChannelName, Durability, Element, Progress, Retention, TrimCause};
 use super::cursor::CursorName;
 use super::digest::Digest;
 use super::group::{GroupId, GroupName, GroupOptions, LeaseEnd, OfGroup, Stretch};
@@ -402,6 +402,13 @@ pub enum ChannelEvent {
         /// The producer.
         producer: ProducerName,
     },
+    /// From here on appends to the channel that do not say it themselves are acknowledged so.
+    DurabilityChanged {
+        /// Who asked for it.
+        origin: Origin,
+        /// When they are.
+        durability: Durability,
+    },
 }
 
 /// An element as its record has it.
@@ -438,7 +445,8 @@ impl ChannelEvent {
             | ChannelEvent::Trimmed { .. }
             | ChannelEvent::Changed { .. }
             | ChannelEvent::Deleted { .. }
-            | ChannelEvent::ProducerForgotten { .. } => None,
+            | ChannelEvent::ProducerForgotten { .. }
+            | ChannelEvent::DurabilityChanged { .. } => None,
         }
     }
 

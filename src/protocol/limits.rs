@@ -105,6 +105,9 @@ pub const LEASED_PER_MEMBER_MAX: u32 = 4096;
 
 /// Most members that are shown of a group: 100.
 pub const MEMBERS_SHOWN_MAX: usize = 100;
+/// Longest time, in ms, for which what is acknowledged as buffered may not be on the disk: a minute. As much as a
+/// power failure takes away.
+pub const FLUSH_MS_MAX: u32 = 60_000;
 
 /// Most slots of one worker.
 pub const SLOTS_PER_WORKER_MAX: u32 = 65_536;

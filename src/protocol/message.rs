@@ -54,6 +54,20 @@ pub enum Position {
     Time(TimeMs),
 }
 
+/// Which records of a log a subscription brings.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reads {
+    /// Those that are durable.
+    #[default]
+    Durable,
+    /// Those, too, that are written and not durable yet: if the machine fails, they may never have been.
+    Appended {
+        /// The newest commit that was read so, and whose it was. If it never became durable, the subscription is refused
+        /// with [`Rejection::Undone`].
+        seen: Option<Seen>,
+    },
+}
+
 /// From a client or worker. Who sends it may only borrow the command: the bytes are the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ClientMessage<C = Command> {
@@ -77,6 +91,8 @@ pub enum ClientMessage<C = Command> {
         from: Position,
         /// How many bytes of batches may be sent before more credit comes.
         credit_bytes: u64,
+        /// Which of its records.
+        reads: Reads,
     },
     /// More bytes may be sent.
     Credit {
@@ -131,7 +147,8 @@ pub enum ServerMessage {
     Subscribed {
         /// The offset of the first record that will come.
         from: u64,
-        /// A durable commit at which the log reached up to there, whether or not its records come.
+        /// A commit at which the log reached up to there, whether or not its records come: a durable one, unless others are
+        /// read, too.
         seq: Seq,
     },
     /// A subscription is refused.

@@ -10,6 +10,7 @@ use super::limits::TooLarge;
 use super::producer::ProducerName;
 use super::session::EndReason;
 use super::size::Bytes as Size;
+use super::start::Regress;
 
 /// Why a command, a query or a subscription is refused. Nothing was changed, but for
 /// [`Rejection::LogFailed`], where nobody knows before a restart.
@@ -148,6 +149,14 @@ pub enum Rejection {
         /// Behind which number it was to be.
         from: u64,
     },
+    /// What was acknowledged as buffered, or read before it was durable, never became durable.
+    #[error(
+        "commits {} to {} of epoch {} never became durable: the machine failed before they were on the disk. What was \
+         acknowledged as buffered or read ahead of them is gone, and its offsets may be given anew: append it again, \
+         and read again from where you are sure",
+        .0.from, .0.to, .0.epoch
+    )]
+    Undone(Regress),
 }
 
 impl Rejection {

@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::TimeMs;
-use super::channel::{ChannelName, Retention};
+use super::channel::{ChannelName, Durability, Retention};
 use super::cursor::CursorName;
 use super::digest::Digest;
 use super::group::{GroupId, GroupName, GroupOptions};
@@ -168,6 +168,8 @@ pub enum SnapshotItem {
     /// The named producers of a channel that came before, each with the number of its newest append, the offset of the
     /// first element of that, how many elements it has, and its commit: at most [`PRODUCERS_PER_ITEM_MAX`] to an item.
     Producers(LogId, Vec<(ProducerName, u64, u64, u32, Seq)>),
+    /// When appends to a channel that came before are acknowledged, if it is not once they are fsynced.
+    Durability(LogId, Durability),
 }
 
 /// A place in a channel: what is before it is kept no longer.

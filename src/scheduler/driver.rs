@@ -3,7 +3,7 @@
 //! needs thought is in the core, where it can be simulated.
 //!
 //! ```text
-//!   Handle ──calls──▶ driver ──commit──▶ writer: append, flush, publish
+//!   Handle ──calls──▶ driver ──commit──▶ writer: append, flush when it is told, publish
 //!   outboxes ◀─effects── driver ◀──durable seq──┘
 //! ```
 //!
@@ -21,7 +21,7 @@ use super::Pipeline;
 use super::core::{Effect, Trim};
 use super::handle::{Call, Connected, ConnectionId, Departure, Outgoing, Request};
 use super::snapshots::Snapshots;
-use super::writer::{self, Done, Written};
+use super::writer::{self, Done, Work, Written};
 use crate::log::{Error, Reader};
 use crate::protocol::command::Rejection;
 use crate::protocol::message::{Closing, ServerMessage};
@@ -123,6 +123,9 @@ impl Driver {
                 tracing::warn!(away_ms, "the scheduler stood still: nobody's lease runs for that time");
                 self.pipeline.was_absent(away_ms);
             }
+            if stopping {
+                self.pipeline.flush_at_once();
+            }
             self.release()?;
             if !stopping {
                 self.snapshots.begin_if_due(&mut self.pipeline);
@@ -133,21 +136,19 @@ impl Driver {
                 self.pipeline.tick(now());
                 self.release()?;
             }
-            if stopping && !self.pipeline.is_committing() && self.pipeline.open_records() == 0 {
+            if stopping && self.pipeline.is_durable() {
                 return Ok(());
             }
             let full = self.pipeline.is_full();
             self.snapshots.step(&mut self.pipeline);
             let deadline = if stopping { PULSE } else { self.until_deadline().min(PULSE) };
-            let deadline = deadline.min(self.snapshots.next_step_in().unwrap_or(PULSE));
+            let deadline =
+                deadline.min(self.snapshots.next_step_in().unwrap_or(PULSE)).min(self.until_flush());
             tokio::select! {
                 biased;
                 written = self.written.recv() => {
                     let written = written.unwrap_or(Err(Error::Unknown("the writer's thread is gone".to_owned())));
-                    match written? {
-                        Done::Commit(seq) => self.committed(seq),
-                        Done::Free(free) => self.see(free),
-                    }
+                    self.wrote(written?);
                 }
                 call = self.calls.recv(), if !full && !stopping => match call {
                     Some(call) => stopping = self.take(call) || self.take_all_there_are(),
@@ -164,18 +165,34 @@ impl Driver {
             while let Some(effect) = self.pipeline.next_effect() {
                 self.carry_out(effect);
             }
-            let Some(commit) = self.pipeline.next_commit(now()) else { return Ok(()) };
-            self.snapshots.committing(&commit, &mut self.pipeline);
+            if self.pipeline.is_writing() {
+                return Ok(());
+            }
+            let now = now();
+            let commit = self.pipeline.next_commit(now);
+            commit.iter().for_each(|commit| self.snapshots.committing(commit, &mut self.pipeline));
+            let flush = self.pipeline.next_flush(now);
+            if commit.is_none() && !flush {
+                return Ok(());
+            }
+            let work = Work { commit, flush };
             // Beside a snapshot that is being written the disk may take its time.
             let is_idle = self.calls.is_empty() && !self.snapshots.is_taking();
-            match is_idle.then(|| self.commits.write_here(&commit)).flatten() {
-                Some(written) => written?,
+            match is_idle.then(|| self.commits.write_here(&work)).flatten() {
+                Some(written) => self.wrote(written?),
                 None => {
-                    self.commits.send(commit);
+                    self.commits.send(work);
                     return Ok(());
                 }
             }
-            self.committed(commit.seq);
+        }
+    }
+
+    fn wrote(&mut self, done: Done) {
+        match done {
+            Done::Flushed(seq) => self.committed(seq),
+            Done::Appended(seq) => self.pipeline.appended(seq),
+            Done::Free(free) => self.see(free),
         }
     }
 
@@ -213,6 +230,11 @@ impl Driver {
         let deadline = self.pipeline.core().next_deadline().unwrap_or(u64::MAX);
         // An hour is as good as for ever, and no overflow of the timer's.
         Duration::from_millis(deadline.saturating_sub(now()).min(3_600_000))
+    }
+
+    fn until_flush(&self) -> Duration {
+        let by = self.pipeline.flush_by();
+        by.map_or(PULSE, |by| Duration::from_millis(by.saturating_sub(now())))
     }
 
     /// Takes the calls that wait, so that they share a commit. Says whether one was to stop.

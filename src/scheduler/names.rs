@@ -87,7 +87,8 @@ fn of_snapshot(log: &dyn Log, at: Seq) -> Result<(Names, u64), Error> {
                 | SnapshotItem::Group { .. }
                 | SnapshotItem::Leased(..)
                 | SnapshotItem::Waiting(..)
-                | SnapshotItem::Producers { .. } => {}
+                | SnapshotItem::Producers { .. }
+                | SnapshotItem::Durability(..) => {}
                 SnapshotItem::Channel { log, name, .. } => drop(names.insert(name, log)),
                 SnapshotItem::Function(_)
                 | SnapshotItem::Task(_)

@@ -2,18 +2,24 @@
 //! cause is durable. Pure: the driver and the simulator both turn this crank.
 //!
 //! ```text
-//!   core's output ──▶ open commit ──next_commit──▶ in flight ──committed──▶ durable
-//!         effects ──▶ wait for the commit they came with ─────next_effect──▶ out
+//!   core's output ──▶ open commit ──next_commit──▶ in flight ──appended──▶ written ──committed──▶ durable
+//!         effects ──▶ wait for the commit they came with ─────────────────────────────next_effect──▶ out
+//!         acks of buffered appends ──────────────────────────next_effect──▶ out
 //! ```
 //!
 //! An effect that came without events (a refusal, the answer to a query, a dedupe) may still tell of
 //! facts that are not durable yet; so it waits for the newest commit that the core has seen.
+//!
+//! Only the acknowledgement of an append that is buffered leaves once its commit is appended. Such commits are flushed
+//! together: within the time that the appends allow, or at once when anything else has come. So whatever else waits, waits
+//! for one flush as ever, and buffered appends behind it wait with it: effects leave in the order in which they came.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::core::{Core, Effect, Event, Output, Placed, Trim};
 use super::handle::{ConnectionId, Request};
 use crate::protocol::batch::{Commit, OpenBatch};
+use crate::protocol::channel::Durability;
 use crate::protocol::command::Answer;
 use crate::protocol::message::{Hello, ServerMessage};
 use crate::protocol::snapshot::SnapshotItem;
@@ -29,6 +35,13 @@ const OPEN_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// and while a disk takes its time any number of questions can be asked.
 const WAITING_MAX: usize = 65_536;
 
+/// Most bytes of commits that are appended and not durable, about: with more they are flushed at once. 1 MiB: half of
+/// what a store on disk puts down before it makes all of it durable anyhow, and little to keep for readers.
+const UNFLUSHED_BYTES_MAX: usize = 1024 * 1024;
+
+/// When something that is not durable is to be flushed, in ms from when it is handed out: at once.
+const AT_ONCE: u32 = 0;
+
 /// The core, and the commits on their way to the log.
 #[derive(Debug)]
 pub struct Pipeline {
@@ -38,9 +51,17 @@ pub struct Pipeline {
     open: BTreeMap<LogId, Vec<OpenBatch>>,
     open_records: usize,
     open_bytes: usize,
-    /// The newest commit that was handed out.
+    /// Within how many ms the open commit is to be flushed; nothing for one that nothing has come for.
+    open_flush_ms: Option<u32>,
+    /// The newest commit that was handed out, that is appended, and that is durable.
     handed_out: Seq,
+    appended: Seq,
     durable: Seq,
+    /// Whether the writer was told to flush, and has not.
+    is_flushing: bool,
+    /// By when those that were handed out are to be durable, and how large those are that are not.
+    flush_by: Option<TimeMs>,
+    unflushed_bytes: usize,
     /// The newest commit that each connection was told to be durable.
     told: HashMap<ConnectionId, Seq>,
     waiting: VecDeque<(Seq, Effect)>,
@@ -59,8 +80,13 @@ impl Pipeline {
             open: BTreeMap::new(),
             open_records: 0,
             open_bytes: 0,
+            open_flush_ms: None,
             handed_out: last,
+            appended: last,
             durable: last,
+            is_flushing: false,
+            flush_by: None,
+            unflushed_bytes: 0,
             told: HashMap::new(),
             waiting: VecDeque::new(),
             waiting_weight: 0,
@@ -118,6 +144,13 @@ impl Pipeline {
         }
         let cause = if self.open_records > 0 { self.handed_out.next() } else { self.handed_out };
         self.core.facts_mut().seq = cause;
+        let buffered = out.effects.iter().filter_map(flush_ms).min();
+        let all_buffered = buffered.is_some() && out.effects.iter().all(|effect| flush_ms(effect).is_some());
+        match buffered.filter(|_| all_buffered) {
+            Some(flush_ms) => self.flush_within(flush_ms),
+            None if !out.effects.is_empty() || !out.events.is_empty() => self.flush_within(AT_ONCE),
+            None => {}
+        }
         self.waiting_weight += out.effects.iter().map(weight).sum::<usize>();
         self.waiting.extend(out.effects.into_iter().map(|effect| (cause, effect)));
     }
@@ -161,30 +194,75 @@ impl Pipeline {
         self.open_records
     }
 
-    /// Whether a commit is on its way to the log.
-    pub fn is_committing(&self) -> bool {
-        self.handed_out > self.durable
+    /// Lets what has come so far be flushed within this time, or earlier.
+    fn flush_within(&mut self, flush_ms: u32) {
+        if self.open_records > 0 {
+            self.open_flush_ms = Some(self.open_flush_ms.map_or(flush_ms, |open| open.min(flush_ms)));
+        } else if self.handed_out > self.durable && flush_ms == AT_ONCE {
+            self.flush_by = Some(0);
+        }
     }
 
-    /// Closes the open commit, if there is anything in it and none is on its way.
+    /// Lets all that has come so far be flushed at once.
+    pub fn flush_at_once(&mut self) {
+        self.flush_within(AT_ONCE);
+    }
+
+    /// Whether the writer has something to do.
+    pub fn is_writing(&self) -> bool {
+        self.handed_out > self.appended || self.is_flushing
+    }
+
+    /// Whether all that has come so far is durable.
+    pub fn is_durable(&self) -> bool {
+        self.open_records == 0 && self.handed_out == self.durable
+    }
+
+    /// Closes the open commit, if there is anything in it and the writer has nothing to do.
     pub fn next_commit(&mut self, now: TimeMs) -> Option<Commit> {
-        if self.open_records == 0 || self.is_committing() {
+        if self.open_records == 0 || self.is_writing() {
             return None;
         }
         let channels: Vec<LogId> = self.open.keys().copied().filter(|log| *log != LogId::TASKS).collect();
+        // What is trimmed for what was appended may wait as long as that.
+        let flush_ms = self.open_flush_ms.take().unwrap_or(AT_ONCE);
         self.step(|core, out| core.end_commit(&channels, now, out));
-        self.trims.0 = self.core.take_trims();
+        self.open_flush_ms = None;
+        self.trims.0.append(&mut self.core.take_trims());
         self.handed_out = self.handed_out.next();
         (self.open_records, self.open_bytes) = (0, 0);
         let (seq, epoch) = (self.handed_out, self.epoch);
         let open = std::mem::take(&mut self.open).into_values().flatten();
-        Some(Commit { seq, epoch, batches: open.map(|batch| batch.seal(seq, epoch, now)).collect() })
+        let batches = open.map(|batch| batch.seal(seq, epoch, now)).collect();
+        let commit = Commit { seq, epoch, batches };
+        self.unflushed_bytes += commit.bytes();
+        let is_much = self.unflushed_bytes > UNFLUSHED_BYTES_MAX;
+        let by = if is_much || flush_ms == AT_ONCE { 0 } else { now.saturating_add(flush_ms.into()) };
+        self.flush_by = Some(self.flush_by.map_or(by, |before| before.min(by)));
+        Some(commit)
+    }
+
+    /// Whether what was handed out is to be flushed now: with the commit that was just handed out, if one was. To be asked
+    /// when the writer has nothing else to do.
+    pub fn next_flush(&mut self, now: TimeMs) -> bool {
+        if self.is_flushing || self.flush_by.is_none_or(|by| by > now) {
+            return false;
+        }
+        self.is_flushing = true;
+        true
+    }
+
+    /// By when [`Self::next_flush`] is to be asked again, unless the writer is to be waited for.
+    pub fn flush_by(&self) -> Option<TimeMs> {
+        self.flush_by.filter(|_| !self.is_writing())
     }
 
     /// Begins to take a snapshot of the state at the commit that was handed out last; one that was being taken is given
-    /// up. To be called before anything else happens to the core, and of use only once that commit is durable.
+    /// up. To be called before anything else happens to the core, and of use only once that commit is durable: it is
+    /// flushed at once.
     pub fn begin_snapshot(&mut self) {
         debug_assert_eq!(self.open_records, 0, "the state is ahead of the commit");
+        self.flush_at_once();
         self.core.begin_snapshot();
     }
 
@@ -203,9 +281,15 @@ impl Pipeline {
         self.durable
     }
 
-    /// The commit that was on its way is durable.
+    /// The commit that was on its way is appended, and not flushed.
+    pub fn appended(&mut self, seq: Seq) {
+        self.appended = seq;
+    }
+
+    /// The commit that was on its way is durable, with all before it.
     pub fn committed(&mut self, seq: Seq) {
-        self.durable = seq;
+        (self.appended, self.durable, self.is_flushing) = (seq, seq, false);
+        (self.flush_by, self.unflushed_bytes) = (None, 0);
         self.trims.1.append(&mut self.trims.0);
     }
 
@@ -219,12 +303,20 @@ impl Pipeline {
         ServerMessage::Welcome { start: self.core.facts().starts.newest(), seq: self.durable, lease_ms }
     }
 
-    /// The next effect whose cause is durable. Before the first message of those that came with a commit
-    /// each connection is told of that commit.
+    /// The next effect whose cause is durable; of a buffered append, appended. Before the first message of those that came
+    /// with a commit that is durable each connection is told of that commit.
     pub fn next_effect(&mut self) -> Option<Effect> {
-        let (cause, effect) = self.waiting.front()?;
+        let (cause, effect) = self.waiting.front_mut()?;
         if *cause > self.durable {
-            return None;
+            let may_leave = *cause <= self.appended && flush_ms(effect).is_some();
+            return if may_leave { self.pop_effect() } else { None };
+        }
+        if let Effect::Send {
+            message: ServerMessage::Answer(Ok(Answer::Appended { durability, .. })), ..
+        } = effect
+        {
+            // Whatever it was to be.
+            *durability = Durability::Fsynced;
         }
         match effect {
             Effect::Accept { connection, .. } => drop(self.told.insert(*connection, self.durable)),
@@ -238,9 +330,27 @@ impl Pipeline {
             }
             Effect::Close { connection, .. } => drop(self.told.remove(connection)),
         }
+        self.pop_effect()
+    }
+
+    fn pop_effect(&mut self) -> Option<Effect> {
         let (_, effect) = self.waiting.pop_front()?;
         self.waiting_weight -= weight(&effect);
         Some(effect)
+    }
+}
+
+/// For how long what an effect tells of need not be durable: it is the acknowledgement of a buffered append.
+fn flush_ms(effect: &Effect) -> Option<u32> {
+    match effect {
+        Effect::Send {
+            message:
+                ServerMessage::Answer(Ok(Answer::Appended {
+                    durability: Durability::Buffered { flush_ms }, ..
+                })),
+            ..
+        } => Some(*flush_ms),
+        _ => None,
     }
 }
 

@@ -1,5 +1,5 @@
 //! The writer: the only place that writes to the log. It makes one commit durable at a time, shows it to the
-//! readers, and says so. After a failure it takes no more.
+//! readers, and says so; or appends it, and flushes several later. After a failure it takes no more.
 //!
 //! It has a thread, so that the next commit fills while one is on its way to the disk. A driver that has nothing else
 //! to do writes a small one itself: a lone command pays for no hand-over to that thread and back. The thread looks how
@@ -18,10 +18,27 @@ use crate::protocol::batch::Commit;
 /// What the writer has to say.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Done {
-    /// A commit is durable.
-    Commit(Seq),
+    /// A commit is durable, and all before it.
+    Flushed(Seq),
+    /// A commit is appended, and not durable.
+    Appended(Seq),
     /// So much is free where the log is kept.
     Free(Option<u64>),
+}
+
+/// What the writer is to do.
+#[derive(Debug, Clone)]
+pub(super) struct Work {
+    /// What it is to append, if anything.
+    pub commit: Option<Commit>,
+    /// Whether it is to make that durable, and all that was appended before.
+    pub flush: bool,
+}
+
+impl Work {
+    fn bytes(&self) -> usize {
+        self.commit.as_ref().map_or(0, Commit::bytes)
+    }
 }
 
 /// What became of a commit, and what was seen. After an error nothing comes any more.
@@ -45,30 +62,31 @@ const NEWEST_PART: u32 = 8;
 /// The way to the writer. Dropping it ends the thread, once the commit in its hands is done; the end of
 /// the `Written`s says that it has let go of the log.
 pub(super) struct Commits {
-    thread: std_mpsc::Sender<Commit>,
+    thread: std_mpsc::Sender<Work>,
     writer: Arc<Mutex<Writer>>,
 }
 
 impl Commits {
-    /// Hands over a commit. There is never more than one under way: the pipeline sees to that.
-    pub fn send(&self, commit: Commit) {
+    /// Hands over work. There is never more than one piece under way: the pipeline sees to that.
+    pub fn send(&self, work: Work) {
         // A thread that is gone has dropped its end of `Written`, which the driver sees.
-        let _ = self.thread.send(commit);
+        let _ = self.thread.send(work);
     }
 
-    /// Writes a commit on this thread, if it is small and the disk was quick so far: for someone who has nothing else
-    /// to do, two hand-overs between threads would take longer. Answers nothing when it was not written.
-    pub fn write_here(&self, commit: &Commit) -> Option<Result<(), Error>> {
+    /// Does the work on this thread, if it is little and the disk was quick so far: for someone who has nothing else
+    /// to do, two hand-overs between threads would take longer. Answers nothing when it was not done.
+    pub fn write_here(&self, work: &Work) -> Option<Written> {
         let mut writer = self.writer.try_lock().ok()?;
-        writer.is_quick(commit).then(|| writer.write(commit))
+        writer.is_quick(work).then(|| writer.write(work))
     }
 }
 
 /// Starts the writer's thread.
 pub(super) fn spawn(log: Arc<dyn Log>, reader: Reader) -> (Commits, mpsc::UnboundedReceiver<Written>) {
-    let (sender, waiting) = std_mpsc::channel::<Commit>();
+    let (sender, waiting) = std_mpsc::channel::<Work>();
     let (done, written) = mpsc::unbounded_channel();
-    let writer = Writer { log, reader, look: Look::default(), typical: Duration::ZERO, has_failed: false };
+    let (appended, look, typical) = (log.last().seq, Look::default(), Duration::ZERO);
+    let writer = Writer { log, reader, look, typical, appended, unflushed_bytes: 0, has_failed: false };
     let writer = Arc::new(Mutex::new(writer));
     let commits = Commits { thread: sender, writer: writer.clone() };
     let thread = std::thread::Builder::new().name("log-writer".to_owned());
@@ -77,11 +95,7 @@ pub(super) fn spawn(log: Arc<dyn Log>, reader: Reader) -> (Commits, mpsc::Unboun
 }
 
 /// The thread. `done` goes last: who sees its end may open the store again.
-fn run(
-    writer: Arc<Mutex<Writer>>,
-    waiting: &std_mpsc::Receiver<Commit>,
-    done: mpsc::UnboundedSender<Written>,
-) {
+fn run(writer: Arc<Mutex<Writer>>, waiting: &std_mpsc::Receiver<Work>, done: mpsc::UnboundedSender<Written>) {
     serve(&writer, waiting, &done);
     {
         let writer = lock(&writer);
@@ -97,18 +111,14 @@ fn run(
 }
 
 /// Writes until there is nothing more to write, or nobody who wants to know, or a write fails.
-fn serve(
-    writer: &Mutex<Writer>,
-    waiting: &std_mpsc::Receiver<Commit>,
-    done: &mpsc::UnboundedSender<Written>,
-) {
+fn serve(writer: &Mutex<Writer>, waiting: &std_mpsc::Receiver<Work>, done: &mpsc::UnboundedSender<Written>) {
     loop {
         let due_in = lock(writer).look.due_in();
         let told = match waiting.recv_timeout(due_in) {
-            Ok(commit) => {
-                let result = lock(writer).write(&commit);
-                let has_failed = result.is_err();
-                let told = done.send(result.map(|()| Done::Commit(commit.seq)));
+            Ok(work) => {
+                let written = lock(writer).write(&work);
+                let has_failed = written.is_err();
+                let told = done.send(written);
                 if has_failed {
                     return;
                 }
@@ -133,26 +143,43 @@ struct Writer {
     log: Arc<dyn Log>,
     reader: Reader,
     look: Look,
-    /// How long commits take.
+    /// How long it takes to make a commit durable.
     typical: Duration,
+    /// The newest commit that is appended, and how large those are that are not durable.
+    appended: Seq,
+    unflushed_bytes: usize,
     has_failed: bool,
 }
 
 impl Writer {
-    /// Makes a commit durable, and shows it to the readers.
-    fn write(&mut self, commit: &Commit) -> Result<(), Error> {
+    /// Does what it is to do, and shows it to the readers.
+    fn write(&mut self, work: &Work) -> Written {
         let began = Instant::now();
-        let result = self.log.append(commit).and_then(|()| self.log.flush());
-        self.has_failed = result.is_err();
-        result?;
+        let appended = work.commit.as_ref().map_or(Ok(()), |commit| self.log.append(commit));
+        let written = appended.and_then(|()| if work.flush { self.log.flush() } else { Ok(()) });
+        self.has_failed = written.is_err();
+        written?;
+        self.appended = work.commit.as_ref().map_or(self.appended, |commit| commit.seq);
+        self.look.written(work.bytes());
+        if !work.flush {
+            self.unflushed_bytes += work.bytes();
+            work.commit.iter().for_each(|commit| self.reader.appended(commit));
+            return Ok(Done::Appended(self.appended));
+        }
+        self.unflushed_bytes = 0;
         self.typical = (self.typical * (NEWEST_PART - 1) + began.elapsed()) / NEWEST_PART;
-        self.reader.publish(commit);
-        self.look.written(commit);
-        Ok(())
+        self.reader.flushed();
+        work.commit.iter().for_each(|commit| self.reader.publish(commit));
+        Ok(Done::Flushed(self.appended))
     }
 
-    fn is_quick(&self, commit: &Commit) -> bool {
-        self.typical < HERE_TIME_MAX && commit.bytes() <= HERE_BYTES_MAX
+    /// Whether it takes no longer than hand-overs would. What is only appended waits for no disk.
+    fn is_quick(&self, work: &Work) -> bool {
+        let is_little = self.unflushed_bytes + work.bytes() <= HERE_BYTES_MAX;
+        match work.flush {
+            true => is_little && self.typical < HERE_TIME_MAX,
+            false => work.bytes() <= HERE_BYTES_MAX,
+        }
     }
 
     fn look_if_due(&mut self) -> Option<Option<u64>> {
@@ -179,8 +206,8 @@ impl Look {
         if self.bytes >= LOOK_BYTES { Duration::ZERO } else { LOOK_EVERY.saturating_sub(self.at.elapsed()) }
     }
 
-    fn written(&mut self, commit: &Commit) {
-        self.bytes += commit.bytes();
+    fn written(&mut self, bytes: usize) {
+        self.bytes += bytes;
     }
 
     /// What is free, if it is time to look and something else is seen than before.
@@ -219,11 +246,12 @@ mod tests {
     use crate::protocol::batch::OpenBatch;
     use crate::protocol::{Epoch, LogId};
 
-    fn commit(seq: u64, offset: u64, bytes: usize) -> Commit {
+    fn work(seq: u64, offset: u64, bytes: usize, flush: bool) -> Work {
         let mut open = OpenBatch::new(LogId(1), offset, offset);
         assert!(open.push(&"x".repeat(bytes), true));
         let (seq, epoch) = (Seq(seq), Epoch(1));
-        Commit { seq, epoch, batches: vec![open.seal(seq, epoch, 0)] }
+        let commit = Commit { seq, epoch, batches: vec![open.seal(seq, epoch, 0)] };
+        Work { commit: Some(commit), flush }
     }
 
     fn writer() -> (Arc<Faulty<Memory>>, Commits, mpsc::UnboundedReceiver<Written>) {
@@ -236,22 +264,43 @@ mod tests {
     #[tokio::test]
     async fn what_is_small_while_the_disk_is_quick_is_written_here_and_all_else_by_the_thread() {
         let (log, commits, mut written) = writer();
-        assert!(commits.write_here(&commit(1, 0, 100)).unwrap().is_ok());
+        assert_eq!(commits.write_here(&work(1, 0, 100, true)).unwrap().unwrap(), Done::Flushed(Seq(1)));
         assert_eq!(log.last().seq, Seq(1));
-        let large = commit(2, 1, HERE_BYTES_MAX);
+        let large = work(2, 1, HERE_BYTES_MAX, true);
         assert!(commits.write_here(&large).is_none());
         commits.send(large);
-        assert_eq!(written.recv().await.unwrap().unwrap(), Done::Commit(Seq(2)));
+        assert_eq!(written.recv().await.unwrap().unwrap(), Done::Flushed(Seq(2)));
         commits.writer.lock().unwrap().typical = HERE_TIME_MAX;
-        assert!(commits.write_here(&commit(3, 2, 100)).is_none(), "the disk was slow");
+        assert!(commits.write_here(&work(3, 2, 100, true)).is_none(), "the disk was slow");
         assert_eq!(log.last().seq, Seq(2));
+    }
+
+    #[tokio::test]
+    async fn what_is_appended_is_shown_to_all_once_it_is_flushed_with_all_before_it() {
+        let (log, commits, mut written) = writer();
+        let reader = commits.writer.lock().unwrap().reader.clone();
+        commits.writer.lock().unwrap().typical = HERE_TIME_MAX;
+        let heads = || (reader.bounds(LogId(1)).head, reader.appended_bounds(LogId(1)).head);
+        for seq in 1..=3 {
+            let done = commits.write_here(&work(seq, seq - 1, 6_000, false)).expect("that waits for no disk");
+            assert_eq!(done.unwrap(), Done::Appended(Seq(seq)));
+            assert_eq!((log.last().seq, heads()), (Seq(0), (0, seq)));
+        }
+        commits.writer.lock().unwrap().typical = Duration::ZERO;
+        let flush = Work { commit: None, flush: true };
+        assert!(commits.write_here(&flush).is_none(), "together it is much");
+        commits.send(flush);
+        assert_eq!(written.recv().await.unwrap().unwrap(), Done::Flushed(Seq(3)));
+        assert_eq!((log.last().seq, heads()), (Seq(3), (3, 3)));
+        assert!(commits.write_here(&work(4, 3, 100, true)).unwrap().is_ok());
+        assert_eq!(heads(), (4, 4));
     }
 
     #[tokio::test]
     async fn what_fails_here_is_told_here_and_the_thread_lets_the_log_go() {
         let (log, commits, mut written) = writer();
         log.inject(Operation::Flush, Fault::NotDone);
-        assert!(matches!(commits.write_here(&commit(1, 0, 100)), Some(Err(Error::Unknown(_)))));
+        assert!(matches!(commits.write_here(&work(1, 0, 100, true)), Some(Err(Error::Unknown(_)))));
         assert!(commits.writer.lock().unwrap().has_failed);
         drop(commits);
         assert!(written.recv().await.is_none());

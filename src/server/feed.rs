@@ -17,11 +17,11 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::outbox::Piece;
 use super::subscription::{Search, Step, Subscription};
-use crate::log::Bounds;
+use super::view::View;
 use crate::log::reader::Reader;
 use crate::protocol::LogId;
 use crate::protocol::command::Rejection;
-use crate::protocol::message::{Position, ServerMessage};
+use crate::protocol::message::{Position, Reads, ServerMessage};
 use crate::protocol::start::{Seen, Starts};
 
 /// Most reads of the log that are going on for subscriptions at one time: half as many as there are cores, and at most
@@ -84,6 +84,7 @@ pub(super) struct Wanted {
     pub log: LogId,
     pub from: Position,
     pub credit_bytes: u64,
+    pub reads: Reads,
 }
 
 /// A running subscription. Dropped, it ends.
@@ -155,32 +156,30 @@ async fn run(
     mut credit: watch::Receiver<u64>,
     pieces: mpsc::Sender<Piece>,
 ) -> Option<()> {
-    let Wanted { number, log, from, credit_bytes } = wanted;
+    let Wanted { number, log, from, credit_bytes, reads } = wanted;
 
     let slot = pieces.reserve().await.ok()?;
-    let bounds = match from {
-        Position::Stored(_) => Reader::stored_bounds,
-        _ => Reader::bounds,
-    };
     let opened = source.read(move |reader| {
-        // The commit second: it is not behind the head.
-        let at = (bounds(reader, log), reader.last().seq);
-        Subscription::open(log, from, credit_bytes, at, |search| match search {
-            Search::Element(index) => reader.find_element(log, index),
-            Search::Time(time_ms) => reader.find_time(log, time_ms),
-        })
+        let view = View::open(reader, from, reads)?;
+        let at = view.begins(reader, log, from);
+        let (subscription, subscribed) =
+            Subscription::open(log, from, credit_bytes, at, |search| match search {
+                Search::Element(index) => reader.find_element(log, index),
+                Search::Time(time_ms) => reader.find_time(log, time_ms),
+            })?;
+        Ok((view, subscription, subscribed))
     });
-    let mut subscription = match opened.await? {
-        Ok((subscription, subscribed)) => {
+    let (view, mut subscription) = match opened.await? {
+        Ok((view, subscription, subscribed)) => {
             slot.send(Piece { number, message: subscribed, batches: Vec::new() });
-            subscription
+            (view, subscription)
         }
         Err(rejection) => {
             slot.send(refused(number, rejection));
             return Some(());
         }
     };
-    let mut head = source.reader.head(log);
+    let mut head = view.head(&source.reader, log);
     let mut credit_taken = 0;
     loop {
         // First the place, then the read: so there is never more read than there are places.
@@ -188,7 +187,7 @@ async fn run(
         let credit_given = *credit.borrow_and_update();
         subscription.add_credit(credit_given - credit_taken);
         credit_taken = credit_given;
-        let (stepped, wait) = send(subscription, number, slot, (&source, bounds)).await?;
+        let (stepped, wait) = send(subscription, number, slot, (&source, view)).await?;
         subscription = stepped;
         match wait {
             Wait::Slot => {}
@@ -204,9 +203,6 @@ fn refused(number: u64, rejection: Rejection) -> Piece {
     Piece { number, message: ServerMessage::SubscriptionRefused(rejection), batches: Vec::new() }
 }
 
-/// Where a log begins and ends for a subscription.
-type BoundsOf = fn(&Reader, LogId) -> Bounds;
-
 /// What a subscription waits for.
 enum Wait {
     Slot,
@@ -221,18 +217,18 @@ async fn send(
     mut subscription: Subscription,
     number: u64,
     slot: OwnedPermit<Piece>,
-    (source, bounds): (&Source, BoundsOf),
+    (source, view): (&Source, View),
 ) -> Option<(Subscription, Wait)> {
     let log = subscription.log();
-    let reads = subscription.will_read(bounds(&source.reader, log));
-    if reads && !source.reader.is_recent(log, subscription.next_offset()) {
+    let reads = subscription.will_read(view.bounds(&source.reader, log));
+    if reads && !view.is_at_hand(&source.reader, log, subscription.next_offset()) {
         let send = move |reader: &Reader| {
-            let wait = step(&mut subscription, number, slot, (reader, bounds));
+            let wait = step(&mut subscription, number, slot, (reader, view));
             (subscription, wait)
         };
         return source.read(send).await;
     }
-    let wait = step(&mut subscription, number, slot, (&source.reader, bounds));
+    let wait = step(&mut subscription, number, slot, (&source.reader, view));
     Some((subscription, wait))
 }
 
@@ -241,13 +237,13 @@ fn step(
     subscription: &mut Subscription,
     number: u64,
     slot: OwnedPermit<Piece>,
-    (reader, bounds): (&Reader, BoundsOf),
+    (reader, view): (&Reader, View),
 ) -> Wait {
     let log = subscription.log();
     let mut slot = slot;
     loop {
-        let step =
-            subscription.step(bounds(reader, log), |from, bytes_max| reader.read(log, from, bytes_max));
+        let read = |from, bytes_max| view.read(reader, log, from, bytes_max);
+        let step = subscription.step(view.bounds(reader, log), read);
         let pieces = match step {
             Ok(Step::Send(message, batches)) => slot.send(Piece { number, message, batches }),
             Ok(Step::WaitForCredit) => return Wait::Credit,

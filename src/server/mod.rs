@@ -35,6 +35,7 @@ mod feed;
 mod finds;
 mod stored;
 pub mod subscription;
+pub mod view;
 
 #[cfg(test)]
 mod fixture;
@@ -43,3 +44,4 @@ mod tests;
 
 pub use listener::{BindError, Options, Server};
 pub use subscription::{Search, Step, Subscription};
+pub use view::View;

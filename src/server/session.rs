@@ -309,8 +309,8 @@ impl Session {
             // In the state it is asked for once more, in its turn, by those who ask ahead of it.
             ClientMessage::FindLog { name } if self.entry == Entry::Waiting => self.finds.ask(number, name),
             ClientMessage::FindLog { .. } => {}
-            ClientMessage::Subscribe { log, from, credit_bytes } => {
-                self.subscribe(Wanted { number, log, from, credit_bytes }).await;
+            ClientMessage::Subscribe { log, from, credit_bytes, reads } => {
+                self.subscribe(Wanted { number, log, from, credit_bytes, reads }).await;
             }
             // Credit for a subscription that has just ended crosses the news of it.
             ClientMessage::Credit { bytes } => {

@@ -31,7 +31,7 @@ async fn a_channel_is_bounded_trimmed_pinned_and_shown() {
     let digest = shown["digest"].clone();
     let expected = json!({
         "name": "readings", "log": 1, "first": 4, "head": 9, "elements": 5, "trimmed": 3, "bytes": 2,
-        "stopped": false, "digest": digest, "subscribers": 0, "retention": {"max_elements": 1},
+        "stopped": false, "digest": digest, "subscribers": 0, "durability": "fsynced", "retention": {"max_elements": 1},
         "cursors": [{"name": "billing", "offset": 4, "lag": 2, "pin_ms": 3_600_000, "holds_back": true}],
         "groups": [], "pinned_by": ["billing"],
     });
@@ -53,4 +53,27 @@ async fn a_channel_is_bounded_trimmed_pinned_and_shown() {
     assert!(run("channel show readings").await.refusal().starts_with("there is no channel `readings`"));
     let nothing = run("channel set readings").await.refusal();
     assert!(nothing.starts_with("nothing to set"), "{nothing}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_appends_are_acknowledged_is_set_and_shown_and_what_is_not_on_the_disk_is_read_on_request() {
+    let cluster = Cluster::start().await;
+    let run = async |line: &str| cluster.run(&line.split(' ').collect::<Vec<_>>()).await;
+    let created = run("channel create gauge --buffered 1m").await.only_line();
+    assert!(created.ends_with("keeps everything, buffered 1m"), "{created}");
+    let durability = |rows: Vec<serde_json::Value>| rows[0]["durability"].clone();
+    assert_eq!(durability(run("channel append gauge 1 --json").await.json()), json!("buffered 1m"));
+    assert_eq!(durability(run("channel append gauge 2 --json --fsynced").await.json()), json!("fsynced"));
+    assert_eq!(
+        durability(run("channel append gauge 3 --json --buffered 2s").await.json()),
+        json!("buffered 2s")
+    );
+    let read = run("channel tail gauge --undurable --json").await.json();
+    assert_eq!(read.iter().filter_map(|row| row["value"].as_u64()).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!((&read[0]["kind"], &read[0]["durability"]), (&json!("changed"), &json!("buffered 1m")));
+    let people = run("channel show gauge").await.lines();
+    assert!(people.contains(&"appends      buffered 1m".to_owned()), "{people:?}");
+    let set = run("channel set gauge --fsynced --max-elements 2").await.only_line();
+    assert!(set.ends_with("2 of 3 elements, 2 bytes, keeps at most 2 elements"), "{set}");
+    assert_eq!(durability(run("channel show gauge --json").await.json()), json!("fsynced"));
 }

@@ -1,5 +1,6 @@
 //! Real processes, killed: what was promised is checked from outside.
 
+mod buffered;
 mod cluster;
 mod results;
 mod torture;

@@ -29,6 +29,7 @@ suite! {
     what_is_written_is_read_back
     readers_see_only_what_is_durable
     a_crash_keeps_what_was_flushed_and_no_half_of_the_rest
+    what_was_appended_is_flushed_later_in_order_whatever_comes_between
     a_commit_that_is_not_the_next_one_deposes
     a_commit_that_makes_no_sense_is_refused_and_changes_nothing
     epochs_count_every_start
@@ -115,6 +116,40 @@ fn a_crash_keeps_what_was_flushed_and_no_half_of_the_rest(mut engine: impl Engin
     let log = engine.crash(log);
     everywhere(&log, kept + 1);
     assert_eq!(read_all(&log, 1, 0), all_of(&vec![ELEMENT; 2 * kept as usize + 2], 0, 1));
+}
+
+fn what_was_appended_is_flushed_later_in_order_whatever_comes_between(mut engine: impl Engine) {
+    fn keeps_appended<E: Engine>(_: &E) -> bool {
+        E::KEEPS_APPENDED
+    }
+    let log = engine.open();
+    let mut writer = Writer::begin(&log);
+    writer.write(&log, &[(1, &[ELEMENT]), (2, &[ELEMENT])]);
+    writer.write(&log, &[(1, &[ELEMENT]), (2, &[ELEMENT])]);
+    // Small and large ones, so that some do not fit where small ones lie, and all together do not either.
+    let mut appended = 2;
+    for round in 0..60 {
+        let parts: Vec<Part<'_>> =
+            (1..=if round % 20 == 7 { 12 } else { 1 }).map(|id| (id, &[ELEMENT][..])).collect();
+        log.append(&writer.commit_padded(&parts, 60_000)).unwrap();
+        appended += 1;
+        if round % 25 == 3 {
+            log.trim(LogId(1), 1).unwrap();
+        }
+        assert_eq!((log.last().seq, log.bounds(LogId(1)).head), (Seq(2), 2), "none of it is durable");
+    }
+    assert_eq!(read_all(&log, 1, 1).len(), 1);
+    let keeps = keeps_appended(&engine);
+    let log = engine.crash(log);
+    let kept = log.last().seq.0;
+    assert_eq!(kept, if keeps { appended } else { 2 }, "what outlives a process");
+    assert_eq!(log.bounds(LogId(1)).head, kept);
+    let mut writer = Writer::begin(&log);
+    (0..3).for_each(|_| log.append(&writer.commit(&[(1, &[ELEMENT])])).unwrap());
+    log.flush().unwrap();
+    assert_eq!((log.last().seq, log.bounds(LogId(1)).head), (Seq(kept + 3), kept + 3));
+    let log = engine.crash(log);
+    assert_eq!(log.last().seq, Seq(kept + 3));
 }
 
 fn a_commit_that_is_not_the_next_one_deposes(mut engine: impl Engine) {

@@ -14,6 +14,8 @@ use tempfile::TempDir;
 /// A place where a log of one kind is kept.
 pub trait Engine {
     type Log: Log;
+    /// Whether what was appended and not flushed is there after a crash: it is that of a process alone.
+    const KEEPS_APPENDED: bool;
     fn new() -> Self;
     /// Opens the store; the one opened before is dropped.
     fn open(&mut self) -> Self::Log;
@@ -25,6 +27,7 @@ pub struct InMemory(Memory);
 
 impl Engine for InMemory {
     type Log = Memory;
+    const KEEPS_APPENDED: bool = false;
     fn new() -> Self {
         InMemory(Memory::new())
     }
@@ -75,6 +78,7 @@ fn is_copy(of: &Path, copy: &Path) -> bool {
 
 impl Engine for OnSled {
     type Log = SledLog;
+    const KEEPS_APPENDED: bool = true;
     fn new() -> Self {
         OnSled(tempfile::tempdir().unwrap())
     }
@@ -82,10 +86,9 @@ impl Engine for OnSled {
         open_sled(self.0.path())
     }
     fn crash(&mut self, log: SledLog) -> SledLog {
-        // The files as they are now, while the store is open: what a killed process leaves. sled writes what was
-        // appended and not flushed with several threads, in any order; the scheduler never has more than one commit
-        // of that kind, these tests do. With a hole before a later commit a start would rightly see damage, so
-        // they are given time to come to rest.
+        // The files as they are now, while the store is open: what a killed process leaves. sled writes with several
+        // threads, in any order. With a hole before a later commit a start would rightly see damage, so they are given
+        // time to come to rest.
         let left = (0..100).find_map(|_| {
             let left = tempfile::tempdir().unwrap();
             copy_dir(self.0.path(), left.path());
@@ -103,6 +106,7 @@ pub struct Behind<E>(E);
 
 impl<E: Engine> Engine for Behind<E> {
     type Log = Faulty<E::Log>;
+    const KEEPS_APPENDED: bool = E::KEEPS_APPENDED;
     fn new() -> Self {
         Behind(E::new())
     }

@@ -1,6 +1,7 @@
 //! Tests of Headwater from the outside, in one binary.
 #![allow(clippy::unwrap_used)]
 
+mod buffered;
 mod cluster;
 mod conformance;
 mod engines;

@@ -30,7 +30,7 @@ fn set_wal(dir: &TempDir, bytes: &[u8]) {
 }
 
 /// Where the entry of a commit begins.
-fn entry_of(bytes: &[u8], seq: u64) -> usize {
+pub fn entry_of(bytes: &[u8], seq: u64) -> usize {
     let seq = seq.to_le_bytes();
     (0..bytes.len()).find(|at| bytes[*at..].starts_with(b"HWWL") && bytes[at + 8..at + 16] == seq).unwrap()
 }
@@ -167,4 +167,43 @@ fn a_store_that_was_closed_leaves_it_empty() {
     log.close().unwrap();
     assert!(wal(&left(dir.path())).is_empty());
     assert_eq!(open_sled(left(dir.path()).path()).last(), log.last());
+}
+
+/// What a power failure may leave of what was appended and not flushed: any part of it.
+#[test]
+fn of_what_was_not_flushed_a_power_failure_leaves_the_first_commits_and_no_damage() {
+    // With none before them, what others take the places of lies exactly behind those.
+    for flushed in [0, 3] {
+        let dir = tempfile::tempdir().unwrap();
+        let log = open_sled(dir.path());
+        let mut writer = Writer::begin(&log);
+        (0..flushed).for_each(|_| drop(writer.write(&log, &SMALL)));
+        (0..4).for_each(|_| log.append(&writer.commit(&SMALL)).unwrap());
+        let bytes = wal(&left(dir.path()));
+        let entries: Vec<usize> = (1..=4).map(|at| entry_of(&bytes, flushed + at)).collect();
+        for (whole, from) in (flushed..).zip(&entries) {
+            for to in entries.iter().filter(|to| *to > from).chain([&bytes.len()]) {
+                let left = left(dir.path());
+                let mut torn = bytes.clone();
+                torn[*from..*to].fill(0);
+                set_wal(&left, &torn);
+                goes_on(&left, whole);
+            }
+        }
+    }
+}
+
+/// It opens with so many commits and no damage. Others go on behind them, and what is behind the hole is never taken for
+/// what follows those.
+fn goes_on(dir: &TempDir, whole: u64) {
+    let (after, damage) = opened(dir);
+    assert_eq!((after.last().seq, damage), (Seq(whole), None));
+    assert_eq!(read_all(&after, 1, 0).len() as u64, whole);
+    let mut writer = Writer::begin(&after);
+    for commits in 1..=2 {
+        after.append(&writer.commit(&SMALL)).unwrap();
+        let (next, damage) = opened(&left(dir.path()));
+        assert_eq!((next.last().seq, damage), (Seq(whole + commits), None));
+        assert_eq!(next.read(LogId(1), whole, 0).unwrap()[0].header().epoch, writer.epoch);
+    }
 }

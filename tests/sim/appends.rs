@@ -1,5 +1,6 @@
 //! Scenarios of appends: what they expect, what they bring, and what they are when they come again.
 
+use headwater::protocol::channel::Durability;
 use headwater::protocol::command::{Answer, AppendOptions, Command, Rejection};
 use headwater::protocol::limits::{HEADERS_BYTES_MAX, HEADERS_MAX, PAYLOAD_BYTES_MAX};
 use headwater::protocol::message::{Hello, ServerMessage};
@@ -196,8 +197,9 @@ fn an_append_that_comes_again_names_the_commit_that_holds_it() {
     let facts = scene.core.facts_mut();
     facts.starts = [start(3, 0), start(4, 50)].into_iter().collect();
     facts.next = Seq(0);
+    let durability = Durability::Fsynced;
     let first = answer(&mut scene, 1, 11, expecting(None, 1));
-    assert_eq!(first, Ok(Answer::Appended { first: 0, count: 1, seq: Seq(0), epoch: Epoch(4) }));
+    assert_eq!(first, Ok(Answer::Appended { first: 0, count: 1, seq: Seq(0), epoch: Epoch(4), durability }));
     // The state keeps the commit; whose it was the store knows.
     let items: Vec<SnapshotItem> = scene.core.state().clone().into_items().collect();
     let mut restoring = Restoring::new(Seq(60));
@@ -225,7 +227,7 @@ fn an_append_that_comes_again_names_the_commit_that_holds_it() {
     };
     let starts: Starts = [start(3, 0), start(4, 50)].into_iter().collect();
     let again = given(restoring.finish().unwrap().0, starts.clone());
-    assert_eq!(again, Ok(Answer::Appended { first: 0, count: 1, seq: Seq(45), epoch: Epoch(3) }));
+    assert_eq!(again, Ok(Answer::Appended { first: 0, count: 1, seq: Seq(45), epoch: Epoch(3), durability }));
     // As the snapshots of store versions before 5 have it: by this commit it was durable.
     let mut restoring = Restoring::new(Seq(60));
     for item in items {
@@ -238,5 +240,5 @@ fn an_append_that_comes_again_names_the_commit_that_holds_it() {
         restoring.add(item).unwrap();
     }
     let again = given(restoring.finish().unwrap().0, starts);
-    assert_eq!(again, Ok(Answer::Appended { first: 0, count: 1, seq: Seq(60), epoch: Epoch(4) }));
+    assert_eq!(again, Ok(Answer::Appended { first: 0, count: 1, seq: Seq(60), epoch: Epoch(4), durability }));
 }

@@ -6,6 +6,7 @@
 //! its transcript.
 
 mod appends;
+mod buffered;
 mod damage;
 mod groups;
 mod large;

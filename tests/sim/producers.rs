@@ -21,7 +21,11 @@ fn name(name: &str) -> ProducerName {
 fn produce(producer: &str, number: u64, from: Option<u64>, values: &[u8]) -> Command {
     let elements: Vec<Element> = values.iter().map(|n| Element::Value(self::number(*n))).collect();
     let producer = Some(ProducedBy { name: name(producer), number, from });
-    Command::Append { log: LOG, elements: elements.into(), options: AppendOptions { expect: None, producer } }
+    Command::Append {
+        log: LOG,
+        elements: elements.into(),
+        options: AppendOptions { producer, ..AppendOptions::default() },
+    }
 }
 
 /// The first offset and how many, or the newest number where nothing was appended.
@@ -188,7 +192,7 @@ fn futures_and_headers_are_appended_once_as_well() {
     };
     let produced = |n| {
         let producer = Some(ProducedBy { name: name("p"), number: n, from: None });
-        let options = AppendOptions { expect: None, producer };
+        let options = AppendOptions { producer, ..AppendOptions::default() };
         Command::Append { log: LOG, elements: elements().into(), options }
     };
     assert_eq!(brought(&mut scene, 1, 11, produced(1)), Ok((0, 2)));
@@ -206,7 +210,11 @@ fn futures_and_headers_are_appended_once_as_well() {
     let unknown = {
         let producer = Some(ProducedBy { name: name("p"), number: 2, from: Some(1) });
         let elements = vec![Element::Future(TaskKey::named("nobody"))].into();
-        Command::Append { log: LOG, elements, options: AppendOptions { expect: None, producer } }
+        Command::Append {
+            log: LOG,
+            elements,
+            options: AppendOptions { producer, ..AppendOptions::default() },
+        }
     };
     let refused = answer(&mut scene, 1, 13, unknown);
     assert_eq!(refused, Err(Rejection::UnknownTask(TaskKey::named("nobody").id)));

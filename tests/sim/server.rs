@@ -9,13 +9,13 @@ use headwater::log::{Error, Faulty, Log, Memory, Reader};
 use headwater::protocol::batch::Commit;
 use headwater::protocol::command::Answer;
 use headwater::protocol::event::Receipt;
-use headwater::protocol::message::{ClientMessage, Closing, Hello, ServerMessage};
+use headwater::protocol::message::{ClientMessage, Closing, Hello, Reads, ServerMessage};
 use headwater::protocol::start::RecoveryProgress;
 use headwater::protocol::{Epoch, Seq, TimeMs};
 use headwater::scheduler::core::{Core, Effect, LogFacts, Settings};
 use headwater::scheduler::names::{self, More, Names};
 use headwater::scheduler::{ConnectionId, Pipeline, Request, recovery};
-use headwater::server::{Search, Step, Subscription};
+use headwater::server::{Search, Step, Subscription, View};
 
 use crate::network::{Heard, Network, Wire};
 use crate::positions;
@@ -68,7 +68,9 @@ pub struct Server {
     waiting: Vec<(Wire, Hello)>,
     /// The names that are known while it recovers.
     names: Names,
-    commit: Option<(Commit, Writing)>,
+    work: Option<Work>,
+    /// The newest commit that was handed out.
+    newest: Seq,
     snapshot: Snapshot,
     reader: Reader,
 }
@@ -87,7 +89,14 @@ struct Session {
     connection: Option<ConnectionId>,
     welcomed: bool,
     goodbye: bool,
-    subscriptions: BTreeMap<u64, Subscription>,
+    subscriptions: BTreeMap<u64, (Subscription, View)>,
+}
+
+/// What the writer does, and how far it is.
+struct Work {
+    commit: Option<Commit>,
+    flush: bool,
+    writing: Writing,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -126,7 +135,8 @@ impl Server {
             recovering,
             waiting,
             names,
-            commit: None,
+            work: None,
+            newest: last.seq,
             snapshot: Snapshot::default(),
             reader,
         };
@@ -162,7 +172,7 @@ impl Server {
 
     /// Whether nothing is on its way to the log.
     pub fn is_idle(&self) -> bool {
-        self.commit.is_none() && self.pipeline.open_records() == 0
+        self.work.is_none() && self.pipeline.is_durable()
     }
 
     /// The writer's thread does its next bit.
@@ -170,29 +180,41 @@ impl Server {
     /// # Errors
     /// The log could not be written: the process ends.
     pub fn write(&mut self, now: TimeMs) -> Result<(), Error> {
-        let Some((commit, writing)) = &mut self.commit else {
-            self.commit = self.pipeline.next_commit(now).map(|commit| (commit, Writing::HandedOver));
-            if let Some((commit, _)) = &self.commit
-                && self.snapshot.is_due
-            {
-                self.pipeline.begin_snapshot();
-                self.snapshot = Snapshot { of: Some(commit.seq), ..Snapshot::default() };
+        let Some(Work { commit, flush, writing }) = &mut self.work else {
+            let commit = self.pipeline.next_commit(now);
+            if let Some(commit) = &commit {
+                self.newest = commit.seq;
+                if self.snapshot.is_due {
+                    self.pipeline.begin_snapshot();
+                    self.snapshot = Snapshot { of: Some(commit.seq), ..Snapshot::default() };
+                }
             }
+            let flush = self.pipeline.next_flush(now);
+            self.work =
+                (commit.is_some() || flush).then_some(Work { commit, flush, writing: Writing::HandedOver });
             return Ok(());
         };
         *writing = match writing {
             Writing::HandedOver => {
-                self.writer.append(commit)?;
+                commit.iter().try_for_each(|commit| self.writer.append(commit))?;
                 Writing::Appended
             }
-            Writing::Appended => {
+            Writing::Appended if *flush => {
                 self.writer.flush()?;
                 Writing::Flushed
             }
+            Writing::Appended => {
+                commit.iter().for_each(|commit| self.reader.appended(commit));
+                self.pipeline.appended(self.newest);
+                self.work = None;
+                return Ok(());
+            }
             Writing::Flushed => {
-                self.pipeline.committed(commit.seq);
+                self.reader.flushed();
+                commit.iter().for_each(|commit| self.reader.publish(commit));
+                self.pipeline.committed(self.newest);
                 self.pipeline.next_trims().iter().for_each(|trim| self.reader.trim(trim.log, trim.first));
-                self.commit = None;
+                self.work = None;
                 return Ok(());
             }
         };
@@ -336,13 +358,19 @@ impl Server {
                 session.goodbye = true;
                 return;
             }
-            ClientMessage::Subscribe { log, from, credit_bytes } => {
+            ClientMessage::Subscribe { log, from, credit_bytes, reads } => {
                 let find = |search: Search| search.in_log(&self.log, log);
-                let at = (self.reader.bounds(log), self.log.last().seq);
-                match Subscription::open(log, from, credit_bytes, at, find) {
-                    Ok((subscription, subscribed)) => {
-                        positions::check(&self.log, log, at.0.first, from, subscription.next_offset());
-                        session.subscriptions.insert(number, subscription);
+                let opened = View::open(&self.reader, from, reads).and_then(|view| {
+                    let at = view.begins(&self.reader, log, from);
+                    let (subscription, subscribed) = Subscription::open(log, from, credit_bytes, at, find)?;
+                    Ok((view, subscription, subscribed, at.0.first))
+                });
+                match opened {
+                    Ok((view, subscription, subscribed, first)) => {
+                        if reads == Reads::Durable {
+                            positions::check(&self.log, log, first, from, subscription.next_offset());
+                        }
+                        session.subscriptions.insert(number, (subscription, view));
                         network.send_to_client(wire, number, &subscribed, &[]);
                     }
                     Err(rejection) => {
@@ -357,7 +385,7 @@ impl Server {
                 return;
             }
             ClientMessage::Credit { bytes } => {
-                if let Some(subscription) = session.subscriptions.get_mut(&number) {
+                if let Some((subscription, _)) = session.subscriptions.get_mut(&number) {
                     subscription.add_credit(bytes);
                 }
                 return;
@@ -391,10 +419,11 @@ impl Server {
         if count == 0 {
             return;
         }
-        let (number, subscription) =
+        let (number, (subscription, view)) =
             session.subscriptions.iter_mut().nth(which % count).expect("below the count");
         let log = subscription.log();
-        let step = subscription.step(self.reader.bounds(log), |from, bytes| self.log.read(log, from, bytes));
+        let read = |from, bytes| view.read(&self.reader, log, from, bytes);
+        let step = subscription.step(view.bounds(&self.reader, log), read);
         match step.expect("the log can be read") {
             Step::Send(message, behind) => network.send_to_client(wire, *number, &message, &behind),
             Step::WaitForCredit | Step::WaitForHead => {}

@@ -166,6 +166,7 @@ fn channel_event(event: &ChannelEvent) -> String {
             format!("trimmed before {before}, {index}: {cause:?}")
         }
         ChannelEvent::Changed { retention, .. } => format!("keeps {retention:?}"),
+        ChannelEvent::DurabilityChanged { durability, .. } => format!("appends are {durability:?}"),
         ChannelEvent::Deleted { count, .. } => format!("deleted at {count}"),
     }
 }

@@ -3,6 +3,7 @@
 mod appends;
 mod groups;
 mod keeping;
+mod readings;
 mod transactions;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -11,19 +12,19 @@ use fastrand::Rng;
 use headwater::client::link::{Delivery, Link};
 use headwater::log::{Log, Memory};
 use headwater::protocol::command::{Answer, AppendOptions, Command, Query, Rejection};
-use headwater::protocol::message::{Closing, Position, ServerMessage};
+use headwater::protocol::message::{Closing, ServerMessage};
 use headwater::protocol::producer::ProducerName;
 use headwater::protocol::result::Located;
 use headwater::protocol::session::{EndReason, Retire, Role};
 use headwater::protocol::task::{Argument, Outcome, TaskOptions};
 use headwater::protocol::transaction::Transaction;
 use headwater::protocol::{
-    ChannelEvent, ChannelName, Element, Headers, LogId, Payload, Producer, SessionId, Submission, TaskId,
-    TaskKey,
+    ChannelName, Element, Headers, LogId, Payload, Producer, SessionId, Submission, TaskId, TaskKey, TimeMs,
 };
 
 use self::appends::some_headers;
 use self::groups::Groups;
+use self::readings::Readings;
 use crate::network::{Heard, Network, Wire};
 use crate::shadow::Shadow;
 use crate::stores::Stores;
@@ -31,9 +32,6 @@ use crate::stores::Stores;
 /// The function of ordinary tasks, and of those that are clients themselves.
 pub const PLAIN: &str = "rust:sim::plain";
 pub const COUNTER: &str = "rust:sim::counter";
-
-/// A time that most runs come near to.
-const TIME_MS_MAX: u64 = 3_000;
 
 /// The label of keys that no other client uses.
 const OWN: &str = "own";
@@ -81,10 +79,7 @@ pub struct Client {
     again: VecDeque<Command>,
     held: Vec<TaskKey>,
     watching: BTreeSet<TaskId>,
-    /// The log and the next offset of each subscription.
-    reading: BTreeMap<u64, (LogId, Option<u64>)>,
-    /// Those of them that have caught up.
-    caught_up: BTreeSet<u64>,
+    reading: Readings,
     values: u64,
     /// Up to where its appends to each log were acknowledged.
     acked: BTreeMap<LogId, u64>,
@@ -139,8 +134,7 @@ impl Client {
             again: VecDeque::new(),
             held: Vec::new(),
             watching: BTreeSet::new(),
-            reading: BTreeMap::new(),
-            caught_up: BTreeSet::new(),
+            reading: Readings::default(),
             values: 0,
             acked: BTreeMap::new(),
             groups: Groups::default(),
@@ -151,21 +145,22 @@ impl Client {
 
     /// Whether everything that it asked for has come.
     pub fn is_content(&self) -> bool {
-        let caught_up = self.reading.keys().all(|subscription| self.caught_up.contains(subscription));
+        let caught_up = self.reading.have_caught_up();
         let answered = self.link.unanswered() == 0 && self.again.is_empty();
         self.ended || (answered && self.watching.is_empty() && caught_up)
     }
 
     /// The next offset of each log that it reads.
     pub fn positions(&self) -> impl Iterator<Item = (LogId, u64)> + '_ {
-        let at = |(log, next): &(LogId, Option<u64>)| next.map(|next| (*log, next));
-        self.reading.values().filter_map(at).filter(|_| !self.ended)
+        self.reading.positions().filter(|_| !self.ended)
     }
 
     /// An older copy of the store was put back.
     pub fn store_went_back(&mut self, log: &Memory) {
         self.regress = self.regress.max(Regressed::of(&self.link, log));
-        let ends = self.acked.iter().map(|(log, end)| (*log, *end)).chain(self.positions());
+        self.reading.store_went_back();
+        let read = self.reading.durable_positions();
+        let ends = self.acked.iter().map(|(log, end)| (*log, *end)).chain(read);
         if ends.into_iter().any(|(id, end)| end > log.bounds(id).head) {
             self.regress = Regressed::ItsRecords;
         }
@@ -215,14 +210,7 @@ impl Client {
                     self.link.command(Command::Release { tasks: vec![key.id] });
                 }
             }
-            92..97 if self.reading.len() < 3 => {
-                let (last, time) = (Position::Last(rng.u64(..5)), Position::Time(rng.u64(..TIME_MS_MAX)));
-                let from = rng
-                    .choice([Position::Offset(0), Position::End, Position::Index(3), last, time])
-                    .expect("there are some");
-                let number = self.link.subscribe(log, from);
-                self.reading.insert(number, (log, None));
-            }
+            92..97 => self.reading.begin(&mut self.link, rng, log, 2),
             97..99 => _ = self.link.query(Query::Overview),
             _ if rng.u8(..10) == 0 => _ = self.link.command(Command::Stop { log }),
             _ => {}
@@ -302,7 +290,13 @@ impl Client {
     }
 
     /// Hears what arrived next.
-    pub fn hear(&mut self, network: &mut Network, shadow: &mut Shadow, stores: &Stores, rng: &mut Rng) {
+    pub fn hear(
+        &mut self,
+        network: &mut Network,
+        shadow: &mut Shadow,
+        (stores, now): (&Stores, TimeMs),
+        rng: &mut Rng,
+    ) {
         let Some(wire) = self.wire else { return };
         match network.hear_as_client::<ServerMessage>(wire) {
             Heard::Nothing => return,
@@ -326,14 +320,14 @@ impl Client {
                         self.link.watch(task);
                     }
                 }
-                other => self.take(other, shadow),
+                other => self.take(other, shadow, now),
             }
         }
     }
 
-    fn take(&mut self, delivery: Delivery, shadow: &mut Shadow) {
+    fn take(&mut self, delivery: Delivery, shadow: &mut Shadow, now: TimeMs) {
         match delivery {
-            Delivery::Answer { number, answer } => self.answered(number, answer, shadow),
+            Delivery::Answer { number, answer } => self.answered(number, answer, shadow, now),
             Delivery::Settled { task, outcome } => {
                 self.watching.remove(&task);
                 shadow.settled(task, outcome);
@@ -344,22 +338,9 @@ impl Client {
             }
             Delivery::Records { subscription, batch, from } => {
                 self.link.consumed(subscription, batch.bytes().len() as u64);
-                let (log, next) = self.reading.get_mut(&subscription).expect("it was subscribed");
-                assert!(next.is_none_or(|next| next == from), "a gap or a repeat at {from}");
-                for record in batch.records::<ChannelEvent>() {
-                    let (offset, event) = record.expect("records decode");
-                    if offset >= from {
-                        shadow.read(*log, offset, event);
-                    }
-                }
-                *next = Some(batch.header().end_offset());
+                self.reading.records(subscription, &batch, from, shadow);
             }
-            Delivery::CaughtUp { subscription, head } => {
-                let (_, next) = self.reading.get_mut(&subscription).expect("it was subscribed");
-                assert!(next.is_none_or(|next| next >= head), "caught up at {head}, and has {next:?}");
-                *next = Some(next.unwrap_or(head));
-                assert!(self.caught_up.insert(subscription), "it caught up twice");
-            }
+            Delivery::CaughtUp { subscription, head } => self.reading.caught_up(subscription, head),
             Delivery::Closed(why) => {
                 let expired = Closing::Rejected(Rejection::SessionEnded(EndReason::LeaseExpired));
                 match why {
@@ -370,20 +351,13 @@ impl Client {
                 }
                 self.ended = true;
             }
-            Delivery::SubscriptionRefused { rejection, .. } => panic!("a log went backwards: {rejection}"),
+            Delivery::SubscriptionRefused { subscription, rejection } => {
+                self.reading.refused(subscription, &rejection, shadow);
+            }
             Delivery::Trimmed { subscription, from, first } => {
-                let (log, next) = self.reading.get_mut(&subscription).expect("it was subscribed");
-                assert!(
-                    from < first && next.is_none_or(|next| next == from),
-                    "trimmed from {from}, and not {next:?}"
-                );
-                *next = Some(first);
-                shadow.trimmed.insert((*log, first));
+                self.reading.trimmed(subscription, from, first, shadow);
             }
-            Delivery::Subscribed { subscription, from } => {
-                let (_, next) = self.reading.get_mut(&subscription).expect("it was subscribed");
-                assert!(next.is_none_or(|next| next == from), "it goes on at {from}, and has {next:?}");
-            }
+            Delivery::Subscribed { subscription, from } => self.reading.began(subscription, from),
             Delivery::Welcome { .. } => {
                 assert!(self.regress == Regressed::No, "it has seen what is gone");
                 self.join_again();
@@ -399,7 +373,7 @@ impl Client {
         }
     }
 
-    fn answered(&mut self, number: u64, answer: Result<Answer, Rejection>, shadow: &mut Shadow) {
+    fn answered(&mut self, number: u64, answer: Result<Answer, Rejection>, shadow: &mut Shadow, now: TimeMs) {
         let command = self.asked.remove(&number);
         if let (Some(command), Err(Rejection::DiskLow { .. })) = (command, &answer)
             && !self.gives_up(number, &command)
@@ -444,7 +418,7 @@ impl Client {
         if let Some(transaction) = self.transactions.remove(&number) {
             return self.transacted(transaction, answer, shadow);
         }
-        self.append_answered(number, answer, shadow);
+        self.append_answered(number, answer, shadow, now);
     }
 
     fn knows(&mut self, name: &'static str, log: LogId) {

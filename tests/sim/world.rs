@@ -31,6 +31,10 @@ const FETCHES_FAIL_ONE_IN: u32 = 8;
 /// In one world of so many old copies of the store are put back. Not in all: what was gone may be gone.
 const COPIES_ONE_IN: u64 = 4;
 
+/// In one world of so many there is nobody but clients that append to buffered channels and read: all else would have
+/// what they append flushed at once.
+const QUIET_ONE_IN: u64 = 5;
+
 /// Steps in which things go wrong, and at most this many to heal.
 const STORM_STEPS: usize = 1500;
 const CALM_STEPS: usize = 60_000;
@@ -49,6 +53,7 @@ pub struct World {
     /// A copy of the store and what clients knew then, in worlds where an old copy may be put back.
     copy: Option<(Memory, Shadow)>,
     has_copies: bool,
+    is_quiet: bool,
     retiring: Retirements,
     /// What workers keep of results.
     stores: Stores,
@@ -91,9 +96,13 @@ impl World {
         let log = Memory::new();
         let disk = Disk { seed, fails_one_in: FAILS_ONE_IN, free_bytes: u64::MAX };
         let server = Server::start(&log, disk, 0, &mut told).ok();
+        let is_quiet = seed % QUIET_ONE_IN == 1;
         let mut clients: Vec<Client> = (0..3).map(|_| Client::new(&mut rng)).collect();
-        clients[0].submit_counter();
-        let workers = ["one", "two"].map(|name| Worker::new(name, &mut rng)).into();
+        let mut workers = Vec::new();
+        if !is_quiet {
+            clients[0].submit_counter();
+            workers.extend(["one", "two"].map(|name| Worker::new(name, &mut rng)));
+        }
         let (network, shadow) = (Network::default(), Shadow::default());
         World {
             rng,
@@ -107,6 +116,7 @@ impl World {
             crashes: 0,
             copy: None,
             has_copies: seed.is_multiple_of(COPIES_ONE_IN),
+            is_quiet,
             retiring: Retirements::default(),
             stores: Stores::new(FETCHES_FAIL_ONE_IN),
             free_bytes: u64::MAX,
@@ -149,6 +159,7 @@ impl World {
                 self.serve(|server, _, _, told| server.look(free_bytes, told));
             }
             530..750 => self.move_client(storm),
+            750..950 if self.is_quiet => self.move_client(storm),
             750..950 => self.move_worker(storm),
             950..985 => self.connect(storm),
             _ if storm => self.trouble(),
@@ -167,10 +178,10 @@ impl World {
         let at = self.rng.usize(..self.clients.len());
         let client = &mut self.clients[at];
         if storm && self.rng.u8(..3) == 0 {
-            client.act(&mut self.rng);
+            if self.is_quiet { client.act_quietly(&mut self.rng) } else { client.act(&mut self.rng) }
         }
         client.send(&mut self.network);
-        client.hear(&mut self.network, &mut self.shadow, &self.stores, &mut self.rng);
+        client.hear(&mut self.network, &mut self.shadow, (&self.stores, self.now), &mut self.rng);
         if client.ended && storm {
             self.clients[at] = Client::new(&mut self.rng);
         }
@@ -226,7 +237,12 @@ impl World {
     }
 
     fn trouble(&mut self) {
-        match self.rng.u8(..if self.has_copies { 25 } else { 22 }) {
+        let what = match self.rng.u8(..if self.has_copies { 25 } else { 22 }) {
+            // Nothing that has anything flushed: crashes, cut connections, and time.
+            other @ 1..22 if self.is_quiet => [0, 0, 1, 21][usize::from(other % 4)],
+            other => other,
+        };
+        match what {
             0 => self.crash_scheduler(),
             22 | 23 => self.copy_store(),
             24 => self.put_copy_back(),
@@ -308,10 +324,15 @@ impl World {
 
     fn crash_scheduler(&mut self) {
         self.crashes += 1;
-        let kept = self.rng.u64(..2);
-        self.told.push(format!("scheduler crashes; of what was not flushed {kept} commits are kept"));
-        self.server = None;
+        // Its process ends, and the system has all that was written; or the machine does.
+        let is_process = self.rng.u8(..4) < if self.is_quiet { 1 } else { 2 };
+        let kept = if is_process { u64::from(u32::MAX) } else { self.rng.u64(..4) };
+        self.told.push(format!("scheduler crashes; of what was not flushed {kept} commits are kept at most"));
+        let epoch = self.server.take().map(|server| server.epoch());
         self.log.crash_keeping(kept);
+        if let Some(epoch) = epoch {
+            self.shadow.crashed(epoch, self.log.last().seq, self.now);
+        }
         for wire in self.network.wires() {
             self.network.cut(wire);
             self.network.leave_as_server(wire);
@@ -322,7 +343,10 @@ impl World {
         let copy = self.log.copy();
         copy.crash();
         self.told.push(format!("the store is copied at commit {}", copy.last().seq));
-        self.copy = Some((copy, self.shadow.clone()));
+        let mut shadow = self.shadow.clone();
+        // What is not durable is not in the copy: as lost as in a crash now.
+        shadow.crashed(copy.starts().newest().epoch, copy.last().seq, self.now);
+        self.copy = Some((copy, shadow));
     }
 
     /// The scheduler is killed, and an older copy of its store put into the place of the newer one. Whoever has

@@ -19,7 +19,7 @@ use crate::cli::time::duration;
 ///
 /// Appends values of 128 bytes, each acknowledged once it is durable: one client with 8,192 appends in flight, of one
 /// value each, and with 1,024 of 100 values; 16 clients with 1,024 each; one with 16,384 over 1,000 channels in turn;
-/// and one append at a time. Beside each run the disk's and loopback's limits are measured, and the figures are given by
+/// and one append at a time, once so and once buffered (on the disk within 100 ms). Beside each run the disk's and loopback's limits are measured, and the figures are given by
 /// them, too: these ratios travel between machines.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: a short look, for a program to read
@@ -33,12 +33,13 @@ pub struct Append {
     target: Target,
 }
 
-const VARIANTS: [(&str, Way); 5] = [
+const VARIANTS: [(&str, Way); 6] = [
     ("one client", ONE_CLIENT),
     ("100 values a command", Way { values: 100, in_flight: 1_024, ..ONE_CLIENT }),
     ("16 clients", Way { clients: 16, in_flight: 1_024, ..ONE_CLIENT }),
     ("1000 channels", Way { channels: 1000, in_flight: 16_384, ..ONE_CLIENT }),
     ("one in flight", Way { in_flight: 1, ..ONE_CLIENT }),
+    ("one in flight, buffered", Way { in_flight: 1, is_buffered: true, ..ONE_CLIENT }),
 ];
 
 impl Append {
@@ -77,6 +78,7 @@ impl Append {
                 ("in_flight", json!(way.in_flight)),
                 ("values_per_command", json!(way.values)),
                 ("value_bytes", json!(VALUE_BYTES)),
+                ("buffered", json!(way.is_buffered)),
                 ("records_per_commit", json!(commits.records())),
             ]),
             ratios: ratios(way, &figures, &limits),
@@ -87,11 +89,18 @@ impl Append {
     }
 }
 
-/// Throughput by the bare file's; a lone append's times by those of a disk and a loopback that do nothing else.
+/// Throughput by the bare file's; a lone append's times by those of a disk and a loopback that do nothing else, or, if it
+/// waits for no disk, of the loopback alone.
 fn ratios(way: Way, figures: &Figures, limits: &Figures) -> BTreeMap<&'static str, f64> {
     if way.in_flight > 1 {
         let rate = figures["records_per_s"].median / limits["bare_file_records_per_s"].median;
         return BTreeMap::from([("records_per_s", rate)]);
+    }
+    if way.is_buffered {
+        return BTreeMap::from([
+            ("p50_us", figures["p50_us"].median / limits["pingpong_p50_us"].median),
+            ("p99_us", figures["p99_us"].median / limits["pingpong_p99_us"].median),
+        ]);
     }
     BTreeMap::from([
         (

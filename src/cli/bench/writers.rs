@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use super::ground::Ground;
 use super::values::text;
 use crate::client::{Channel, Result};
+use crate::protocol::channel::Durability;
 
 /// How many appends a program that pipelines has in flight at a time: 8,192, of which a commit takes a third to a
 /// half. With 16,384 it is no faster, and each waits twice as long.
@@ -23,10 +24,16 @@ pub struct Way {
     pub in_flight: usize,
     /// How many values an append brings.
     pub values: usize,
+    /// Whether an append is acknowledged before it is on the disk.
+    pub is_buffered: bool,
 }
 
+/// Within how long what is buffered is on the disk.
+const FLUSH_WITHIN: Duration = Duration::from_millis(100);
+
 /// One client with one channel, and one value an append.
-pub const ONE_CLIENT: Way = Way { clients: 1, channels: 1, in_flight: IN_FLIGHT, values: 1 };
+pub const ONE_CLIENT: Way =
+    Way { clients: 1, channels: 1, in_flight: IN_FLIGHT, values: 1, is_buffered: false };
 
 /// The clients of a way.
 pub struct Writers {
@@ -57,7 +64,11 @@ impl Writers {
             let client = ground.client().await?;
             let mut channels = Vec::with_capacity(way.channels);
             for channel in 0..way.channels {
-                channels.push(client.channel(&format!("{name}-{channel}")).await?);
+                let channel: Channel<String> = client.channel(&format!("{name}-{channel}")).await?;
+                if way.is_buffered {
+                    channel.set_durability(Durability::buffered(FLUSH_WITHIN)).await?;
+                }
+                channels.push(channel);
             }
             writers.push(Writer { way, channels });
         }

@@ -3,9 +3,11 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::durability::Acknowledged;
 use super::lines::{self, Lines};
 use crate::cli::connect::Connect;
 use crate::cli::output::{Output, note};
+use crate::cli::row::durability_word;
 use crate::client::{Ack, AppendBatch, Channel, Client, Error, Produced};
 use crate::protocol::command::Rejection;
 use crate::protocol::limits::{APPEND_BYTES_MAX, ELEMENTS_PER_APPEND_MAX};
@@ -22,7 +24,8 @@ const BYTES_TOGETHER: usize = APPEND_BYTES_MAX / 4;
 /// Append values to a channel.
 ///
 /// The channel is made when it is not there. All values are appended or none, in the order given, and
-/// they are durable when their offsets are printed, one per line. A value is read as JSON when it is JSON,
+/// they are durable when their offsets are printed, one per line; in a channel that is buffered, or with --buffered, they
+/// are written then, and on the disk within the time that was named. A value is read as JSON when it is JSON,
 /// and is a text otherwise.
 ///
 /// With - in the place of the values, each line of stdin is one. Those that are there are appended together, as
@@ -44,6 +47,7 @@ const BYTES_TOGETHER: usize = APPEND_BYTES_MAX / 4;
   headwater channel append notes 'a text' '\"12\"'    (the quoted 12 is a text, too)
   headwater channel append notes --header by=me --header lang=en 'a text'
   headwater channel append leader --expect 41 '\"me\"'    (only if nobody was faster)
+  headwater channel append gauge 7.5 --buffered 100ms    (waits for no disk)
   tail -f access.log | headwater channel append access - --json
   headwater channel append orders --producer shop --number 17 '{\"id\": 17}'    (once, however often it is run)
   headwater channel append lines --producer import - < lines.txt    (the same, of each line)")]
@@ -71,7 +75,11 @@ pub struct Append {
     #[arg(long = "header", value_name = "KEY=WORDS", value_parser = header)]
     headers: Vec<(String, String)>,
 
-    /// One JSON object a line for each value: its offset, commit and epoch
+    #[command(flatten)]
+    acknowledged: Acknowledged,
+
+    /// One JSON object a line for each value: its offset, commit and epoch, and whether it is on the disk (`fsynced`) or
+    /// will be (`buffered 100ms`)
     #[arg(long)]
     json: bool,
 
@@ -85,6 +93,7 @@ struct Row {
     offset: u64,
     seq: u64,
     epoch: u64,
+    durability: String,
 }
 
 impl Append {
@@ -191,15 +200,21 @@ impl Append {
                 batch = batch.header(key.as_str(), words.as_str());
             }
         }
-        match expect {
-            Some(offset) => batch.expect(offset),
+        if let Some(offset) = expect {
+            batch = batch.expect(offset);
+        }
+        match self.acknowledged.named() {
+            Some(durability) => batch.acknowledged(durability),
             None => batch,
         }
     }
 
     fn print(&self, ack: Ack, output: &mut Output) -> anyhow::Result<()> {
+        let durability = || durability_word(ack.durability);
         ack.offsets().try_for_each(|offset| match self.json {
-            true => output.json(&Row { offset, seq: ack.seq.0, epoch: ack.epoch.0 }),
+            true => {
+                output.json(&Row { offset, seq: ack.seq.0, epoch: ack.epoch.0, durability: durability() })
+            }
             false => output.line(offset),
         })
     }

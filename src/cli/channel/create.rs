@@ -1,18 +1,20 @@
 //! `headwater channel create` and `set`.
 
+use super::durability::Acknowledged;
 use super::retention::Bounds;
 use crate::cli::connect::Connect;
 use crate::protocol::ChannelName;
-use crate::protocol::channel::Retention;
+use crate::protocol::channel::{ChannelOptions, Retention};
 
-/// Make a channel, and say what it keeps.
+/// Make a channel, and say what it keeps and when appends to it are acknowledged.
 ///
-/// Without a bound it keeps everything. Channels are made by the first append, too; this is for those that are
+/// Without a bound it keeps everything, and without --buffered appends are acknowledged once they are on the disk. Channels are made by the first append, too; this is for those that are
 /// not to keep everything. It is an error when the channel is there.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   headwater channel create readings --max-elements 1000 --max-age 7d
-  headwater channel create pictures --max-bytes 256MiB")]
+  headwater channel create pictures --max-bytes 256MiB
+  headwater channel create gauge --buffered 100ms")]
 pub struct Create {
     /// The channel
     name: ChannelName,
@@ -21,28 +23,34 @@ pub struct Create {
     bounds: Bounds,
 
     #[command(flatten)]
+    acknowledged: Acknowledged,
+
+    #[command(flatten)]
     connect: Connect,
 }
 
 impl Create {
     pub async fn run(self) -> anyhow::Result<()> {
-        let Create { name, bounds, connect } = self;
+        let Create { name, bounds, acknowledged, connect } = self;
+        let (retention, durability) = (bounds.over(Retention::ALL), acknowledged.named().unwrap_or_default());
+        let options = ChannelOptions { retention, durability };
         let created = connect.with(async |client| {
-            let channel = client.create_channel::<()>(name.as_str(), bounds.over(Retention::ALL)).await?;
+            let channel = client.create_channel::<()>(name.as_str(), options).await?;
             anyhow::Ok(channel.info().await?)
         });
         super::print(&created.await?)
     }
 }
 
-/// Change what a channel keeps.
+/// Change what a channel keeps, or when appends to it are acknowledged.
 ///
-/// Bounds that are not named stay as they are. What is over the new ones is trimmed at once, but for what cursors
+/// What is not named stays as it is. What is over the new ones is trimmed at once, but for what cursors
 /// hold back; futures that are trimmed are released.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   headwater channel set readings --max-elements 100
-  headwater channel set readings --max-age none")]
+  headwater channel set readings --max-age none
+  headwater channel set gauge --fsynced")]
 pub struct Set {
     /// The channel
     name: ChannelName,
@@ -51,16 +59,28 @@ pub struct Set {
     bounds: Bounds,
 
     #[command(flatten)]
+    acknowledged: Acknowledged,
+
+    #[command(flatten)]
     connect: Connect,
 }
 
 impl Set {
     pub async fn run(self) -> anyhow::Result<()> {
-        let Set { name, bounds, connect } = self;
-        anyhow::ensure!(!bounds.is_empty(), "nothing to set: name a bound, like --max-elements 1000");
+        let Set { name, bounds, acknowledged, connect } = self;
+        let durability = acknowledged.named();
+        anyhow::ensure!(
+            !bounds.is_empty() || durability.is_some(),
+            "nothing to set: name a bound, like --max-elements 1000, or --buffered 100ms, or --fsynced"
+        );
         super::change(connect, &name, async |channel| {
-            let before = channel.info().await?.retention;
-            channel.set_retention(bounds.over(before)).await?;
+            if let Some(durability) = durability {
+                channel.set_durability(durability).await?;
+            }
+            if !bounds.is_empty() {
+                let before = channel.info().await?.retention;
+                channel.set_retention(bounds.over(before)).await?;
+            }
             // With what was trimmed by it.
             channel.info().await
         })

@@ -198,6 +198,7 @@ impl Appended {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::channel::Durability;
     use crate::protocol::command::Rejection;
     use crate::protocol::{ChannelName, Epoch, Seq};
 
@@ -254,7 +255,8 @@ mod tests {
         let told = appended.broke_off_in(3, stopped()).to_string();
         let end = "append to another one, or let it go on with `headwater channel resume`; no line was appended before, lines 1 to 3 were not appended";
         assert!(told.ends_with(end), "{told}");
-        appended.add(3, Ack { offset: 10, count: 3, seq: Seq(1), epoch: Epoch(1) });
+        let (seq, epoch, durability) = (Seq(1), Epoch(1), Durability::Fsynced);
+        appended.add(3, Ack { offset: 10, count: 3, seq, epoch, durability });
         let told = appended.broke_off_in(2, Error::Stopped).to_string();
         let end = "3 lines were appended before, the last at offset 12, lines 4 to 5 may have been appended or not: \
                    look before they are sent again";

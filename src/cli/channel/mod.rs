@@ -3,6 +3,7 @@
 mod append;
 mod create;
 mod cursor;
+mod durability;
 mod group;
 mod lines;
 mod list;

@@ -16,7 +16,7 @@ use crate::client::connection::ReadItem;
 use crate::client::{CLOCKS_APART_MS_MAX, Client, Until};
 use crate::protocol::batch::{Batch, Damage};
 use crate::protocol::command::{Answer, Query};
-use crate::protocol::message::Position;
+use crate::protocol::message::{Position, Reads};
 use crate::protocol::{ChannelEvent, ChannelName, Element, LogId, TaskEvent, TaskId};
 
 /// A line that is no record, with `--json`.
@@ -38,6 +38,7 @@ enum More {
 /// A place in a log, and what is to be known to read on from there.
 pub struct Reader {
     next: Position,
+    reads: Reads,
     until: Option<Until>,
     follow: bool,
     json: bool,
@@ -61,6 +62,7 @@ impl Reader {
     pub fn new(next: Position, until: Option<Until>, follow: bool, json: bool) -> Self {
         Reader {
             next,
+            reads: Reads::Durable,
             until,
             follow,
             json,
@@ -76,13 +78,18 @@ impl Reader {
         }
     }
 
+    /// Which records are read.
+    pub fn of(self, reads: Reads) -> Self {
+        Reader { reads, ..self }
+    }
+
     /// Reads until the end, as `follow` and the bound have it.
     ///
     /// # Errors
     /// When the channel cannot be read, or what was read cannot be printed.
     pub async fn read(&mut self, client: &Client, name: &ChannelName) -> anyhow::Result<()> {
         let log = ask::log(client, name).await?;
-        let mut subscription = client.connection().subscribe(log, self.next);
+        let mut subscription = client.connection().subscribe_to(log, self.next, self.reads);
         // Whoever reads history sees its end. What comes after it is not waited for.
         let ask = || client.query(Query::Channel { name: name.clone() });
         let mut asked = self.follow.then(ask);

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::cli::row::durability_word;
 use crate::cli::time;
-use crate::protocol::channel::{ChannelInfo, Retention};
+use crate::protocol::channel::{ChannelInfo, Durability, Retention};
 use crate::protocol::size::Bytes;
 
 /// What a channel keeps.
@@ -89,12 +90,17 @@ pub fn in_words(retention: Retention) -> String {
 
 /// A channel in a line, for people.
 pub fn line(info: &ChannelInfo) -> String {
-    let ChannelInfo { name, first, head, elements, trimmed, bytes, retention, stopped, .. } = info;
+    let ChannelInfo { name, first, head, elements, trimmed, bytes, retention, stopped, durability, .. } =
+        info;
     let (kept, bytes, is_stopped) =
         (elements - trimmed, Bytes(*bytes), if *stopped { ", stopped" } else { "" });
     let keeps = in_words(*retention);
+    let acknowledged = match durability {
+        Durability::Fsynced => String::new(),
+        buffered => format!(", {}", durability_word(*buffered)),
+    };
     format!(
-        "{name}: offsets {first}..{head}, {kept} of {elements} elements, {bytes}, keeps {keeps}{is_stopped}"
+        "{name}: offsets {first}..{head}, {kept} of {elements} elements, {bytes}, keeps {keeps}{acknowledged}{is_stopped}"
     )
 }
 

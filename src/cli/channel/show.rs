@@ -9,7 +9,7 @@ use super::retention::in_words;
 use crate::cli::ask;
 use crate::cli::connect::Connect;
 use crate::cli::output::Output;
-use crate::cli::row::retention_details;
+use crate::cli::row::{durability_word, retention_details};
 use crate::protocol::ChannelName;
 use crate::protocol::channel::ChannelInfo;
 use crate::protocol::cursor::CursorInfo;
@@ -52,6 +52,7 @@ struct Shown<'a> {
     stopped: bool,
     digest: String,
     subscribers: u64,
+    durability: String,
     retention: Map<String, Value>,
     cursors: Vec<Row<'a>>,
     groups: Vec<group::Row<'a>>,
@@ -98,6 +99,7 @@ impl<'a> Shown<'a> {
             stopped: info.stopped,
             digest: info.digest.to_string(),
             subscribers,
+            durability: durability_word(info.durability),
             retention: retention_details(info.retention),
             cursors: cursors.iter().map(Row::of).collect(),
             groups: groups.iter().map(group::Row::of).collect(),
@@ -114,6 +116,7 @@ impl<'a> Shown<'a> {
             format!("elements     {} ever, {kept} kept, {bytes}", self.elements),
             format!("digest       {}", self.digest),
             format!("keeps        {}", in_words(info.retention)),
+            format!("appends      {}", self.durability),
             format!("subscribers  {}", self.subscribers),
         ];
         lines.extend(self.cursors.iter().map(Row::line));

@@ -7,7 +7,7 @@ use crate::cli::signals::Signals;
 use crate::client::{Error, Until};
 use crate::protocol::ChannelName;
 use crate::protocol::command::Rejection;
-use crate::protocol::message::{Closing, Position};
+use crate::protocol::message::{Closing, Position, Reads};
 
 /// Read a channel, from anywhere and up to anywhere, and follow it.
 ///
@@ -32,6 +32,7 @@ use crate::protocol::message::{Closing, Position};
   headwater channel tail adds --from time:-10m     what came in the last ten minutes
   headwater channel tail adds --from 100 --until 200
   headwater channel tail adds --from time:2026-11-23T08:00Z --until time:2026-11-23T09:00Z
+  headwater channel tail gauge --follow --undurable   what is appended as buffered, at once
   headwater channel tail '$tasks' --json           for a program
 
 With --json, each line is one object:
@@ -56,6 +57,11 @@ pub struct Tail {
     #[arg(long, short)]
     follow: bool,
 
+    /// Print also what is written and not on the disk yet: a power failure may take it away, and then this ends with an
+    /// error that says so
+    #[arg(long)]
+    undurable: bool,
+
     /// Print one JSON object per record and line
     #[arg(long)]
     json: bool,
@@ -67,7 +73,8 @@ pub struct Tail {
 impl Tail {
     pub async fn run(self) -> anyhow::Result<()> {
         let mut signals = Signals::listen()?;
-        let mut reader = Reader::new(self.from, self.until, self.follow, self.json);
+        let reads = if self.undurable { Reads::Appended { seen: None } } else { Reads::Durable };
+        let mut reader = Reader::new(self.from, self.until, self.follow, self.json).of(reads);
         loop {
             let read = self.connect.with(async |client| {
                 tokio::select! {
@@ -77,8 +84,9 @@ impl Tail {
             });
             match read.await {
                 // This process was not heard of for so long (it was suspended, say) that its session is
-                // over. Reading holds nothing, so a new session goes on at the next offset.
-                Err(error) if self.follow && is_session_over(&error) => {}
+                // over. Reading holds nothing, so a new session goes on at the next offset. It would not know whether what
+                // was not durable is still there.
+                Err(error) if self.follow && !self.undurable && is_session_over(&error) => {}
                 result => return result,
             }
         }

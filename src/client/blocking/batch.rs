@@ -1,6 +1,7 @@
 //! An append of several elements, for synchronous code.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -40,7 +41,17 @@ impl<T> AppendBatch<T> {
         AppendBatch { batch: self.batch.expect(offset), ..self }
     }
 
-    /// Appends all of it or nothing, and gives the offsets and the commit: it is durable then.
+    /// As [`batch::AppendBatch::buffered`].
+    pub fn buffered(self, flush_within: Duration) -> Self {
+        AppendBatch { batch: self.batch.buffered(flush_within), ..self }
+    }
+
+    /// As [`batch::AppendBatch::fsynced`].
+    pub fn fsynced(self) -> Self {
+        AppendBatch { batch: self.batch.fsynced(), ..self }
+    }
+
+    /// Appends all of it or nothing, and gives the offsets and the commit: it is durable then, or written if it is buffered.
     ///
     /// # Errors
     /// As [`batch::AppendBatch::append`].

@@ -172,6 +172,12 @@ impl<T> Reading<T> {
         self.until(Until::Now)
     }
 
+    /// As [`client::Reading::undurable`].
+    #[must_use]
+    pub fn undurable(self) -> Self {
+        Reading { reading: self.reading.undurable(), ..self }
+    }
+
     /// As [`client::Reading::futures`].
     pub fn futures(&self) -> impl Iterator<Item = Result<TaskFuture<T>>> + use<T> {
         let shared = self.shared.clone();

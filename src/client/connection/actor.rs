@@ -13,21 +13,20 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::call::Call;
 use super::flush::Flushes;
 use super::membership::{MemberItem, Memberships};
-use super::run::Taker;
 use super::transport::{self, DialError, Progress, Wire};
 use super::waiting::Waiting;
 use super::{Ended, LEAVE_MS_MAX, ReadItem, WorkerMessage};
 use crate::client::error::{Error, Result};
 use crate::client::link::{Delivery, Link, ProtocolError};
-use crate::protocol::command::{Answer, AppendOptions, Command, Query, Rejection};
+use crate::protocol::command::{Command, Rejection};
 use crate::protocol::frame::{BadFrame, Frame};
-use crate::protocol::group::GroupId;
 use crate::protocol::limits::TASKS_PER_COMMAND_MAX;
-use crate::protocol::message::{Position, ServerMessage};
+use crate::protocol::message::ServerMessage;
 use crate::protocol::session::{HeldAttempt, Role};
-use crate::protocol::{ChannelName, LogId, Outcome, TaskId};
+use crate::protocol::{Outcome, TaskId};
 
 /// The first pause before connecting again, and the longest: each is twice the one before.
 const PAUSE_MS_MIN: u64 = 20;
@@ -44,25 +43,6 @@ const LEASE_MS_MIN: u64 = 150;
 
 /// How many calls are taken at once, so that reading and writing get their turn.
 const CALLS_PER_STEP_MAX: usize = 1024;
-
-/// What handles ask of the actor.
-#[derive(Debug)]
-pub(super) enum Call {
-    Command(Command, oneshot::Sender<Result<Answer>>),
-    Append { log: LogId, run: Taker, options: AppendOptions },
-    Query(Query, oneshot::Sender<Result<Answer>>),
-    FindChannel(ChannelName, oneshot::Sender<Result<Answer>>),
-    Watch(TaskId, oneshot::Sender<Result<Outcome>>),
-    Retire(oneshot::Sender<Result<Answer>>),
-    Flush(Option<LogId>, oneshot::Sender<Result<()>>),
-    Release(TaskId),
-    Subscribe { id: u64, log: LogId, from: Position, items: mpsc::UnboundedSender<Result<ReadItem>> },
-    Consumed { id: u64, bytes: u64 },
-    Unsubscribe { id: u64 },
-    Join { group: GroupId, window: u32, items: mpsc::UnboundedSender<Result<MemberItem>> },
-    Leave { group: GroupId },
-    Close(oneshot::Sender<()>),
-}
 
 /// How one connection ended.
 #[derive(Debug)]
@@ -330,7 +310,7 @@ impl Actor {
             Delivery::Answer { number, answer } => {
                 self.memberships.answered(number, &answer);
                 self.answers.answer(number, answer);
-                self.flushes.answered(number);
+                self.flushes.answered(&self.link, number);
             }
             Delivery::Settled { task, outcome } => self.settle(task, &Ok(outcome)),
             Delivery::Unknown { task } => {
@@ -448,8 +428,7 @@ impl Actor {
             }
             Call::Flush(log, waiter) => {
                 self.send_releases();
-                let unanswered = self.link.unanswered_commands(log).collect();
-                self.flushes.add(unanswered, waiter);
+                self.flushes.add(&mut self.link, log, waiter);
             }
             Call::Release(task) => {
                 self.releases.push(task);
@@ -457,8 +436,8 @@ impl Actor {
                     self.send_releases();
                 }
             }
-            Call::Subscribe { id, log, from, items } => {
-                let number = self.link.subscribe(log, from);
+            Call::Subscribe { id, log, from, reads, items } => {
+                let number = self.link.subscribe_to(log, from, reads);
                 self.subscriptions.insert(id, number);
                 self.readers.insert(number, Reader { id, items });
             }

@@ -31,6 +31,7 @@ pub(super) fn check_command(command: &Command) -> Result<(), TooLarge> {
         | Command::Stop { .. }
         | Command::Resume { .. }
         | Command::Delete { .. }
+        | Command::SetDurability { .. }
         | Command::SetCursor(_)
         | Command::DeleteCursor { .. }
         | Command::OpenGroup { .. }

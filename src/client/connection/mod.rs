@@ -21,6 +21,7 @@
 
 mod actor;
 mod bounds;
+mod call;
 mod flush;
 mod membership;
 mod room;
@@ -40,13 +41,14 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use self::actor::{Actor, Call};
+use self::actor::Actor;
+use self::call::Call;
 use self::run::Runs;
 use super::error::{Error, Result};
 use super::fetch::{self, FetchError};
 use super::link::Link;
 use crate::protocol::command::{Answer, AppendOptions, Command, Query};
-use crate::protocol::message::{Assignment, Position};
+use crate::protocol::message::{Assignment, Position, Reads};
 use crate::protocol::result::Located;
 use crate::protocol::session::{HeldAttempt, Retire, Role};
 use crate::protocol::{
@@ -239,12 +241,22 @@ impl Connection {
         self.ended().map_or(Ok(()), Err)
     }
 
-    /// Brings nothing, once all commands so far are answered: what they ask for is durable, or refused; of those that
-    /// write to one channel, if it is named. While the connection is lost it waits, as they do.
-    pub fn flush(&self, log: Option<LogId>) -> Reply<()> {
-        let (sender, reply) = self.reply();
+    /// Brings nothing, once all commands so far are answered and what they ask for is durable, or refused; of those that
+    /// write to one channel, if it is named. What was acknowledged before it was durable is made so now. While the
+    /// connection is lost it waits, as they do.
+    ///
+    /// The future brings [`Rejection::Undone`](crate::protocol::command::Rejection::Undone) when something that was
+    /// acknowledged as buffered is gone, once, or why the session ended.
+    pub fn flush(&self, log: Option<LogId>) -> impl Future<Output = Result<()>> + Send + 'static + use<> {
+        let (sender, buffered) = self.reply();
         self.call(Call::Flush(log, sender));
-        reply
+        let connection = self.clone();
+        async move {
+            for acked in buffered.await? {
+                connection.query(Query::Durable { acked }).await?;
+            }
+            Ok(())
+        }
     }
 
     /// Asks a query, behind the commands before it.
@@ -301,9 +313,14 @@ impl Connection {
 
     /// Begins to read a log.
     pub fn subscribe(&self, log: LogId, from: Position) -> Subscription {
+        self.subscribe_to(log, from, Reads::Durable)
+    }
+
+    /// As [`Self::subscribe`], of these records.
+    pub fn subscribe_to(&self, log: LogId, from: Position, reads: Reads) -> Subscription {
         let id = self.shared.last_subscription.fetch_add(1, Ordering::Relaxed) + 1;
         let (items, received) = mpsc::unbounded_channel();
-        self.call(Call::Subscribe { id, log, from, items });
+        self.call(Call::Subscribe { id, log, from, reads, items });
         Subscription::new(self.clone(), id, received)
     }
 

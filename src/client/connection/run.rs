@@ -228,6 +228,7 @@ mod tests {
     use std::task::Wake;
 
     use super::*;
+    use crate::protocol::channel::Durability;
     use crate::protocol::{Element, Epoch, Payload, Seq, TaskKey};
 
     const LOG: LogId = LogId(1);
@@ -290,7 +291,8 @@ mod tests {
         assert!(second.as_mut().poll(&mut Context::from_waker(&other)).is_pending());
         assert!(first.as_mut().poll(&mut Context::from_waker(&new)).is_pending());
         let (seq, epoch) = (Seq(7), Epoch(1));
-        taker.unwrap().answer(Ok(Produced::Appended(Ack { offset: 10, count: 3, seq, epoch })));
+        let durability = Durability::Fsynced;
+        taker.unwrap().answer(Ok(Produced::Appended(Ack { offset: 10, count: 3, seq, epoch, durability })));
         assert_eq!(wakers.map(|counts| counts.0.load(Ordering::Relaxed)), [0, 1, 1]);
         let context = &mut Context::from_waker(&new);
         let offsets = [first.poll(context), second.poll(context)].map(|polled| match polled {

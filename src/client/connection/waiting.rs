@@ -85,8 +85,8 @@ fn ack_of(answer: Result<Answer, Rejection>, elements: u64) -> Result<Ack> {
 /// What an append of a named producer brings.
 fn produced_of(answer: Result<Answer, Rejection>) -> Result<Produced> {
     match answer? {
-        Answer::Appended { first: offset, count, seq, epoch } => {
-            Ok(Produced::Appended(Ack { offset, count: count.into(), seq, epoch }))
+        Answer::Appended { first: offset, count, seq, epoch, durability } => {
+            Ok(Produced::Appended(Ack { offset, count: count.into(), seq, epoch, durability }))
         }
         Answer::AppendedBefore { newest } => Ok(Produced::Before { newest }),
         _ => Err(wrong_answer("an append")),

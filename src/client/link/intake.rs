@@ -12,10 +12,10 @@ use bytes::Bytes;
 
 use super::sight::Sight;
 use super::{Delivery, ProtocolError};
-use crate::protocol::LogId;
 use crate::protocol::batch::Batch;
 use crate::protocol::limits::FRAME_BYTES_MAX;
-use crate::protocol::message::{ClientMessage, Position, ServerMessage};
+use crate::protocol::message::{ClientMessage, Position, Reads, ServerMessage};
+use crate::protocol::{LogId, Seq};
 
 /// How many bytes of batches may be under way or unconsumed in one subscription: 1 MiB, so that a
 /// reader is busy while the next batches travel, and one that stops costs no more than that.
@@ -31,6 +31,7 @@ const UNCONSUMED_BYTES_MAX: u64 = CREDIT_BYTES + FRAME_BYTES_MAX as u64;
 pub(super) struct Intake {
     log: LogId,
     asked: Position,
+    reads: Reads,
     /// The offset of the record that is to come next, once it is known.
     next: Option<u64>,
     has_begun: bool,
@@ -40,11 +41,12 @@ pub(super) struct Intake {
 }
 
 impl Intake {
-    pub(super) fn new(log: LogId, asked: Position) -> Self {
+    pub(super) fn new(log: LogId, asked: Position, reads: Reads) -> Self {
         let next = if let Position::Offset(offset) = asked { Some(offset) } else { None };
         Intake {
             log,
             asked,
+            reads,
             next,
             has_begun: false,
             has_caught_up: false,
@@ -64,6 +66,16 @@ impl Intake {
                 (Some(next), _) => Position::Offset(next),
             },
             credit_bytes: CREDIT_BYTES.saturating_sub(self.unconsumed_bytes),
+            reads: self.reads,
+        }
+    }
+
+    /// There is a commit. One that may not be durable is no sight of the store's, but this subscription's alone: that it
+    /// is still there is asked when it goes on.
+    pub(super) fn see(&mut self, seq: Seq, sight: &mut Sight) {
+        match &mut self.reads {
+            Reads::Durable => sight.see(seq),
+            Reads::Appended { seen } => *seen = sight.of_running(seq).or(*seen),
         }
     }
 
@@ -148,7 +160,7 @@ impl Intake {
                 let found = header.base_offset;
                 return Err(ProtocolError::Gap { subscription, log: self.log, expected: next, found });
             }
-            sight.see(header.seq);
+            self.see(header.seq, sight);
             deliveries.push_back(Delivery::Records { subscription, batch, from: next });
             next = header.end_offset();
             self.next = Some(next);

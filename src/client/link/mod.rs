@@ -27,6 +27,7 @@
 //! It never imports `log`, `scheduler` or `server`.
 
 mod ahead;
+mod buffered;
 mod delivery;
 mod gather;
 mod intake;
@@ -40,9 +41,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
+use self::buffered::Buffered;
 use self::gather::Gathering;
 use self::intake::Intake;
 use self::sight::Sight;
+use crate::protocol::channel::Durability;
 use crate::protocol::command::{Answer, Command, Query, Rejection};
 use crate::protocol::message::{Closing, ServerMessage};
 use crate::protocol::session::{HeldAttempt, Role};
@@ -93,6 +96,7 @@ pub struct Link {
     state: State,
     was_welcomed: bool,
     sight: Sight,
+    buffered: Buffered,
     is_leaving: bool,
     last_number: u64,
     requests: BTreeMap<u64, Request>,
@@ -120,6 +124,7 @@ impl Link {
             state: State::Down,
             was_welcomed: false,
             sight: Sight::default(),
+            buffered: Buffered::default(),
             is_leaving: false,
             last_number: 0,
             requests: BTreeMap::new(),
@@ -268,6 +273,7 @@ impl Link {
             (State::HelloSent | State::Reading, ServerMessage::Welcome { start, seq, lease_ms }) => {
                 (self.state, self.was_welcomed) = (State::Up, true);
                 self.sight.begin(start, Seen { start, seq });
+                self.buffered.settle(start, seq);
                 self.deliveries.push_back(Delivery::Welcome { epoch: start.epoch, lease_ms });
                 Ok(())
             }
@@ -305,6 +311,12 @@ impl Link {
             Request::Command(command) if log.is_none_or(|log| command.writes_to(log)) => Some(*number),
             _ => None,
         })
+    }
+
+    /// The newest commit of what was acknowledged of one log, or of all, before it was durable, and is not known to be durable:
+    /// of each start that acknowledged some. [`Query::Durable`] asks for it.
+    pub fn buffered(&self, log: Option<LogId>) -> Vec<Seen> {
+        self.buffered.newest(log)
     }
 
     fn request(&mut self, request: Request) -> u64 {
@@ -374,7 +386,10 @@ impl Link {
                 self.deliveries.push_back(Delivery::GroupEnded { group, why });
             }
             ServerMessage::Pong => {}
-            ServerMessage::Durable { seq } => self.sight.see(seq),
+            ServerMessage::Durable { seq } => {
+                self.sight.see(seq);
+                self.buffered.settle(self.sight.running(), seq);
+            }
             message @ (ServerMessage::Welcome { .. } | ServerMessage::Closing(_)) => {
                 return Err(ProtocolError::unexpected(&message, "while the session was open"));
             }
@@ -399,6 +414,13 @@ impl Link {
         // twice; the second answer finds nothing.
         match self.requests.get(&number) {
             Some(Request::Command(command)) => {
+                if let (Command::Append { log, .. }, Ok(Answer::Appended { seq, durability, .. })) =
+                    (command, &answer)
+                    && *durability != Durability::Fsynced
+                    && let Some(acked) = self.sight.of_running(*seq)
+                {
+                    self.buffered.acked(*log, acked);
+                }
                 if let Command::Finish { task, attempt, .. }
                 | Command::Store { task, attempt, .. }
                 | Command::Fail { task, attempt, .. }
@@ -409,6 +431,11 @@ impl Link {
                 }
                 if number < self.next_to_send {
                     self.commands_in_flight -= 1;
+                }
+            }
+            Some(Request::Query(Query::Durable { acked })) => {
+                if matches!(answer, Ok(_) | Err(Rejection::Undone(_))) {
+                    self.buffered.settle(acked.start, acked.seq);
                 }
             }
             Some(Request::Query(_) | Request::FindChannel(_)) => {}

@@ -23,6 +23,16 @@ impl Sight {
         (self.running, self.seen) = (running, Some(newest));
     }
 
+    /// The start that runs.
+    pub fn running(&self) -> Start {
+        self.running
+    }
+
+    /// A commit of the start that runs, as it is shown; nothing of one that it has found.
+    pub fn of_running(&self, seq: Seq) -> Option<Seen> {
+        (seq > self.running.after).then_some(Seen { start: self.running, seq })
+    }
+
     /// There is a commit. One that the running start has found tells nothing new.
     pub fn see(&mut self, seq: Seq) {
         let is_newer = self.seen.is_none_or(|seen| seen.start.id != self.running.id || seen.seq < seq);

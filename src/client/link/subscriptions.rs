@@ -6,13 +6,18 @@ use super::intake::Intake;
 use super::{Delivery, Link, ProtocolError, Request};
 use crate::protocol::LogId;
 use crate::protocol::command::Rejection;
-use crate::protocol::message::{Position, ServerMessage};
+use crate::protocol::message::{Position, Reads, ServerMessage};
 
 impl Link {
     /// Begins to read a log, and gives the subscription's number.
     pub fn subscribe(&mut self, log: LogId, from: Position) -> u64 {
+        self.subscribe_to(log, from, Reads::Durable)
+    }
+
+    /// As [`Self::subscribe`], of these records.
+    pub fn subscribe_to(&mut self, log: LogId, from: Position, reads: Reads) -> u64 {
         let number = self.request(Request::Subscribe);
-        self.intakes.insert(number, Intake::new(log, from));
+        self.intakes.insert(number, Intake::new(log, from, reads));
         number
     }
 
@@ -49,7 +54,7 @@ impl Link {
         match message {
             ServerMessage::Subscribed { from, seq } => {
                 // Where a log ends is something that was seen, too.
-                self.sight.see(seq);
+                intake.see(seq, &mut self.sight);
                 intake.begin(subscription, from, deliveries);
             }
             ServerMessage::Trimmed { first, .. } => intake.skip_to(subscription, first, deliveries)?,

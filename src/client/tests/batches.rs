@@ -1,6 +1,7 @@
 //! Appends of several elements, all or none.
 
 use super::*;
+use crate::protocol::channel::Durability;
 use crate::protocol::limits::{ELEMENTS_PER_APPEND_MAX, HEADERS_MAX};
 use crate::protocol::{Elements, Headers};
 
@@ -18,7 +19,7 @@ async fn a_batch_is_one_append_with_headers_and_what_it_expects() {
     let batch = batch.future(&future).value(&2.5).header("last", "").expect(7);
     assert_eq!(
         format!("{batch:?}"),
-        "AppendBatch(3 elements for Channel(a, log 1), AppendOptions { expect: Some(7), producer: None })"
+        "AppendBatch(3 elements for Channel(a, log 1), AppendOptions { expect: Some(7), producer: None, durability: None })"
     );
     let (alone, ack) = (channel.append_value(&0.5), batch.append());
     let elements = |elements: Vec<(Headers, Element)>| Elements::from(elements);
@@ -35,7 +36,10 @@ async fn a_batch_is_one_append_with_headers_and_what_it_expects() {
     assert_eq!(peer.command().await, (3, second));
     peer.answer(2, acked(6, 1)).await;
     peer.answer(3, acked(7, 3)).await;
-    assert_eq!(ack.await.unwrap(), Ack { offset: 7, count: 3, seq: Seq(7), epoch: Epoch(1) });
+    assert_eq!(
+        ack.await.unwrap(),
+        Ack { offset: 7, count: 3, seq: Seq(7), epoch: Epoch(1), durability: Durability::Fsynced }
+    );
     assert_eq!(alone.await.unwrap().offset, 6);
 }
 

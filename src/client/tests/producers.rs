@@ -1,6 +1,7 @@
 //! Named producers: what their appends say, and what they bring.
 
 use super::*;
+use crate::protocol::channel::Durability;
 use crate::protocol::producer::{ProducedBy, ProducerInfo, ProducerName};
 
 fn name() -> ProducerName {
@@ -12,7 +13,9 @@ async fn produced(peer: &mut Peer) -> (u64, u64, Option<u64>) {
     match peer.command().await {
         (
             at,
-            Command::Append { log: LOG, options: AppendOptions { expect: None, producer: Some(by) }, .. },
+            Command::Append {
+                log: LOG, options: AppendOptions { expect: None, producer: Some(by), .. }, ..
+            },
         ) => {
             assert_eq!(by.name, name());
             (at, by.number, by.from)
@@ -22,7 +25,7 @@ async fn produced(peer: &mut Peer) -> (u64, u64, Option<u64>) {
 }
 
 fn appended(offset: u64, count: u64) -> Produced {
-    Produced::Appended(Ack { offset, count, seq: Seq(7), epoch: Epoch(1) })
+    Produced::Appended(Ack { offset, count, seq: Seq(7), epoch: Epoch(1), durability: Durability::Fsynced })
 }
 
 #[tokio::test]
@@ -43,14 +46,14 @@ async fn appends_of_a_producer_go_alone_and_each_behind_the_one_before() {
     let headers = [("unit", "m")].into_iter().collect();
     let elements = vec![(headers, Element::Value(Payload::encode(&3.5).unwrap()))].into();
     let producer = Some(ProducedBy { name: name(), number: 20, from: Some(8) });
-    let options = AppendOptions { expect: Some(9), producer };
+    let options = AppendOptions { expect: Some(9), producer, durability: None };
     assert_eq!(peer.command().await, (4, Command::Append { log: LOG, elements, options }));
     assert_eq!(produced(&mut peer).await, (5, 2, None), "an older number is behind nothing");
     peer.answer(2, acked(7, 1)).await;
     peer.answer(3, Answer::AppendedBefore { newest: 9 }).await;
     // It was of more elements when it was appended first.
     peer.answer(4, acked(30, 12)).await;
-    peer.answer(5, Answer::Appended { first: 0, count: 2, seq: Seq(7), epoch: Epoch(1) }).await;
+    peer.answer(5, acked(0, 2)).await;
     assert_eq!(first.await.unwrap(), appended(7, 1));
     assert_eq!(second.await.unwrap(), Produced::Before { newest: 9 });
     assert_eq!(third.await.unwrap(), appended(30, 12));

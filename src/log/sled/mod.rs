@@ -16,9 +16,9 @@
 //! (u16), `epoch` → the last epoch (u64), and for each log that was trimmed `first` and its id (u32,
 //! big-endian) → its first offset (u64); for each of the newest starts `start` and its epoch (u64, big-endian)
 //! → its identity (u64), and `after` and its epoch → the newest commit that it found (u64). Values are little-endian. (A third, `cache`, holds nothing: see
-//! `cache.rs`.) A commit is durable, all of it or nothing, once its entry in the write-ahead log is; then it is put
-//! into sled. Where there is no place for it, it is one `apply_batch` on `batches`, which sled makes atomic, and a
-//! **checkpoint**: a flush of all that sled has.
+//! `cache.rs`.) A commit that is appended has its entry in the write-ahead log, and is durable, all of it or nothing, once
+//! that is flushed; then it is put into sled. Where there is no place for it, it is one `apply_batch` on `batches`, which
+//! sled makes atomic, and a **checkpoint**: a flush of all that sled has.
 //!
 //! # What sled 0.34.7 does, and what is done about it
 //!
@@ -137,7 +137,7 @@ struct Writer {
     data: File,
     head: HeadFile,
     wal: Wal,
-    /// What was appended since the last flush, and is nowhere else.
+    /// What sled does not have yet: the write-ahead log has it, and it may not be durable.
     appended: Vec<Commit>,
 }
 
@@ -201,20 +201,34 @@ impl SledLog {
         guarded(call).map_err(|failure| failure.of(&self.dir))
     }
 
-    /// Makes everything that sled has durable, so that the write-ahead log can begin anew.
+    /// Makes durable what the write-ahead log has, and gives it to sled.
+    fn settle(&self, writer: &mut Writer) -> Result<(), Error> {
+        if writer.appended.is_empty() {
+            return Ok(());
+        }
+        self.call(|| writer.wal.sync())?;
+        let commits = std::mem::take(&mut writer.appended);
+        self.call(|| commits.iter().try_for_each(|commit| self.trees.insert(&commit.batches)))
+    }
+
+    /// Makes everything durable that there is, in sled, so that the write-ahead log can begin anew.
     fn checkpoint(&self, writer: &mut Writer) -> Result<(), Error> {
+        self.settle(writer)?;
         self.call(|| self.trees.flush())?;
         self.call(|| writer.data.sync_data())?;
         writer.wal.begin_anew();
         Ok(())
     }
 
-    /// Makes commits durable, and gives them to sled.
-    fn commit(&self, writer: &mut Writer, commits: &[Commit]) -> Result<(), Error> {
-        if self.call(|| writer.wal.write(commits))? {
-            return self.call(|| commits.iter().try_for_each(|commit| self.trees.insert(&commit.batches)));
+    /// Puts a commit down, so that it outlives this process.
+    fn put_down(&self, writer: &mut Writer, commit: &Commit) -> Result<(), Error> {
+        if self.call(|| writer.wal.write(commit))? {
+            writer.appended.push(commit.clone());
+            return Ok(());
         }
-        self.call(|| commits.iter().try_for_each(|commit| self.trees.insert_whole(&commit.batches)))?;
+        // What is before it first: sled is never given what is not durable.
+        self.settle(writer)?;
+        self.call(|| self.trees.insert_whole(&commit.batches))?;
         self.checkpoint(writer)
     }
 }
@@ -252,7 +266,7 @@ impl Log for SledLog {
     fn append(&self, commit: &Commit) -> Result<(), Error> {
         self.write(|writer| {
             self.heads().check(commit)?;
-            writer.appended.push(commit.clone());
+            self.put_down(writer, commit)?;
             self.heads_mut().append(commit);
             Ok(())
         })
@@ -260,12 +274,11 @@ impl Log for SledLog {
 
     fn flush(&self) -> Result<(), Error> {
         self.write(|writer| {
-            let commits = std::mem::take(&mut writer.appended);
-            if commits.is_empty() {
+            self.settle(writer)?;
+            let last = self.heads().appended();
+            if last == self.heads().last() {
                 return Ok(());
             }
-            self.commit(writer, &commits)?;
-            let last = self.heads().appended();
             self.call(|| writer.head.write(last))?;
             self.heads_mut().flush();
             Ok(())

@@ -1,9 +1,9 @@
 //! The write-ahead log, `store/wal`: where small commits become durable before sled has written them.
 //!
 //! A flush of sled's costs several hand-overs between its threads and two waits for the disk; one write and one
-//! fdatasync of a file whose blocks are there already cost no hand-over and one wait. So a commit is put down here, then
-//! given to sled, which keeps it in memory; what sled has is made durable now and then, a **checkpoint**, and then this
-//! file begins anew.
+//! fdatasync of a file whose blocks are there already cost no hand-over and one wait. So a commit is put down here when it
+//! is appended, and made durable here when it is flushed; then it is given to sled, which keeps it in memory. What sled has
+//! is made durable now and then, a **checkpoint**, and then this file begins anew.
 //!
 //! ```text
 //!   │ entry │ entry │ entry │ what an earlier round left, or zeros                │
@@ -23,7 +23,9 @@
 //!
 //! Numbers are little-endian. Entries follow each other from the beginning; the first that is not whole, or is not
 //! the next commit, is what an earlier round left, or was being written when the process ended: there it ends.
-//! Nothing has to be cleared for that, and what is left does no harm: a commit that sled has is passed over.
+//! Nothing has to be cleared for that, and what is left does no harm: a commit that sled has is passed over. Of commits that
+//! were appended and not flushed a power failure may leave any part; the first that is not whole ends the file, and what
+//! is behind it is not used, nor taken for the next one later: then the epoch before it is newer.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -65,7 +67,7 @@ pub(super) struct Wal {
     /// How far the file goes.
     zeroed: u64,
     /// What is being written.
-    entries: Vec<u8>,
+    entry: Vec<u8>,
 }
 
 impl Wal {
@@ -73,31 +75,33 @@ impl Wal {
     pub fn open(store: &Path) -> io::Result<Wal> {
         let file = File::options().write(true).create(true).truncate(false).open(store.join(NAME))?;
         let zeroed = file.metadata()?.len();
-        Ok(Wal { file, at: 0, zeroed, entries: Vec::new() })
+        Ok(Wal { file, at: 0, zeroed, entry: Vec::new() })
     }
 
-    /// Puts commits down, durably, unless there is no place for all of them before the next checkpoint; says
-    /// whether there was.
-    pub fn write(&mut self, commits: &[Commit]) -> io::Result<bool> {
-        let bytes: u64 = commits.iter().map(|commit| (ENTRY_HEADER + commit.bytes()) as u64).sum();
+    /// Puts a commit down, unless there is no place for it before the next checkpoint; says whether there was. It is with
+    /// the system then: it outlives this process, and is durable once that is asked for.
+    pub fn write(&mut self, commit: &Commit) -> io::Result<bool> {
+        let bytes = (ENTRY_HEADER + commit.bytes()) as u64;
         let end = self.at + bytes;
         if bytes > BYTES_MAX || end > WAL_BYTES {
             return Ok(false);
         }
-        self.entries.clear();
-        for commit in commits {
-            self.entries.extend_from_slice(&header(commit));
-            commit.batches.iter().for_each(|batch| self.entries.extend_from_slice(batch.bytes()));
-        }
+        self.entry.clear();
+        self.entry.extend_from_slice(&header(commit));
+        commit.batches.iter().for_each(|batch| self.entry.extend_from_slice(batch.bytes()));
         if end > self.zeroed {
             self.zeroed = end.next_multiple_of(ZERO_BYTES);
-            self.entries.resize((self.zeroed - self.at) as usize, 0);
+            self.entry.resize((self.zeroed - self.at) as usize, 0);
         }
         self.file.seek(SeekFrom::Start(self.at))?;
-        self.file.write_all(&self.entries)?;
-        self.file.sync_data()?;
+        self.file.write_all(&self.entry)?;
         self.at = end;
         Ok(true)
+    }
+
+    /// Makes durable what was put down.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
     }
 
     /// Begins anew: sled has made durable what was put down.

@@ -9,7 +9,7 @@ use super::group::Group;
 use super::state::{Channel, Cursor, Produced, Remembered, Session, State};
 use super::task::{Call, Keepers, Phase, Stored, Task};
 use super::value::Value;
-use crate::protocol::channel::{Retention, TrimCause};
+use crate::protocol::channel::{Durability, Retention, TrimCause};
 use crate::protocol::event::{Origin, TaskResult};
 use crate::protocol::group::{GroupId, indexes};
 use crate::protocol::limits::IN_FLIGHT_MAX;
@@ -201,9 +201,13 @@ impl State {
                 channel.kept.retention = *retention;
                 self.remember(*origin, |_| Remembered::Done);
             }
+            ChannelEvent::DurabilityChanged { origin, durability } => {
+                channel.durability = *durability;
+                self.remember(*origin, |_| Remembered::Done);
+            }
             ChannelEvent::Deleted { origin, .. } => {
                 (channel.stopped, channel.deleted, channel.written_to) = (true, true, channel.head);
-                channel.kept.retention = Retention::ALL;
+                (channel.kept.retention, channel.durability) = (Retention::ALL, Durability::Fsynced);
                 channel.producers.clear();
                 let elements = channel.elements;
                 self.trim_channel(log, offset, elements);

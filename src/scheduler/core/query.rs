@@ -109,6 +109,11 @@ pub(super) fn answer(
             let is_unwanted = |held: &HeldAttempt| !is_wanted(state, presence, producer, *held);
             Ok(Answer::Unwanted(results.into_iter().filter(is_unwanted).collect()))
         }
+        // It waits for what it tells of, as every answer.
+        Query::Durable { acked } => match facts.starts.check(&acked) {
+            Ok(()) => Ok(Answer::Durable),
+            Err(regress) => Err(Rejection::Undone(regress)),
+        },
         // The server asks the logs.
         Query::Stored { .. } | Query::SnapshotPieces { .. } | Query::Subscribers { .. } => Err(
             Rejection::Invalid("the state does not know what is stored: ask a server with a log".to_owned()),
@@ -172,7 +177,7 @@ pub(super) fn channel(state: &State, name: &ChannelName) -> Result<ChannelInfo, 
 
 impl Channel {
     pub(super) fn info(&self, log: LogId) -> ChannelInfo {
-        let Channel { name, head, elements, digest, stopped, kept, .. } = self;
+        let Channel { name, head, elements, digest, stopped, kept, durability, .. } = self;
         ChannelInfo {
             name: name.clone(),
             log,
@@ -184,6 +189,7 @@ impl Channel {
             retention: kept.retention,
             stopped: *stopped,
             digest: *digest,
+            durability: *durability,
         }
     }
 }

@@ -13,6 +13,7 @@ use super::kept::Kept;
 use super::state::{Channel, Cursor, Produced, Remembered, Session, State};
 use super::task::{Call, Phase, Stored, Task};
 use super::value::Value;
+use crate::protocol::channel::Durability;
 use crate::protocol::group::GroupId;
 use crate::protocol::session::FunctionOffer;
 use crate::protocol::snapshot::{
@@ -90,6 +91,7 @@ impl Channel {
             kept,
             cursors,
             producers,
+            durability,
             ..
         } = self;
         let (name, head, elements, digest, stopped) = (name.clone(), *head, *elements, *digest, *stopped);
@@ -99,6 +101,9 @@ impl Channel {
         let (written_to, deleted) = (*written_to, *deleted);
         let marks = marks.iter().copied().collect();
         items.push(SnapshotItem::Kept { log, first, bytes, retention, written_to, deleted, marks });
+        if *durability != Durability::Fsynced {
+            items.push(SnapshotItem::Durability(log, *durability));
+        }
         items.extend(parts(runs).map(|part| SnapshotItem::Runs(log, part)));
         items.extend(parts(futures).map(|part| SnapshotItem::Futures(log, part)));
         items.extend(cursors.iter().map(|(name, Cursor { offset, pin_ms })| {
@@ -258,6 +263,11 @@ impl Restoring {
                         (name, Produced { number, first, count, seq })
                     }),
                 );
+            }
+            SnapshotItem::Durability(log, durability) => {
+                let channel =
+                    state.channels.get_mut(&log).ok_or(BadSnapshot("durability of an unknown channel"))?;
+                channel.durability = durability;
             }
             SnapshotItem::Runs(log, runs) => {
                 let channel =

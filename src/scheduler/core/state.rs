@@ -8,6 +8,7 @@ use super::kept::Kept;
 use super::retired::Retired;
 use super::task::{Phase, Turn};
 use super::tasks::Tasks;
+use crate::protocol::channel::Durability;
 use crate::protocol::cursor::CursorName;
 use crate::protocol::group::{GroupId, GroupName};
 use crate::protocol::producer::ProducerName;
@@ -96,6 +97,8 @@ pub struct Channel {
     pub kept: Kept,
     /// Its cursors.
     pub cursors: BTreeMap<CursorName, Cursor>,
+    /// When appends to it are acknowledged that do not say it themselves.
+    pub durability: Durability,
     /// Its groups; an index.
     pub groups: BTreeMap<GroupName, GroupId>,
     /// Its named producers, each with its newest append: at most
@@ -178,8 +181,8 @@ impl Channel {
 
     /// A channel without any record.
     pub fn new(name: ChannelName) -> Self {
-        let (head, elements, written_to, stopped, deleted) = Default::default();
-        let (digest, kept, cursors, producers, groups) = Default::default();
+        let (head, elements, digest, stopped, written_to, deleted) = Default::default();
+        let (kept, cursors, groups, producers, durability) = Default::default();
         Channel {
             name,
             head,
@@ -190,8 +193,9 @@ impl Channel {
             deleted,
             kept,
             cursors,
-            producers,
             groups,
+            producers,
+            durability,
         }
     }
 }

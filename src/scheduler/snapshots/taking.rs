@@ -394,7 +394,7 @@ mod tests {
         let mut rig = Rig::new(10);
         let retention = Retention::ALL.with_elements(4);
         let name = ChannelName::new("a").unwrap();
-        rig.ask(Command::CreateChannel { name, retention });
+        rig.ask(Command::CreateChannel { name, options: retention.into() });
         rig.commit(true);
         let log = LogId(1);
         let mut firsts = Vec::new();

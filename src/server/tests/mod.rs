@@ -14,7 +14,7 @@ use super::subscription::READ_BYTES_MAX;
 use crate::protocol::command::{Answer, Command, Query, Rejection};
 use crate::protocol::frame;
 use crate::protocol::limits::{FRAME_BYTES_MAX, TASKS_PER_COMMAND_MAX};
-use crate::protocol::message::{ClientMessage, Closing, Position, ServerMessage};
+use crate::protocol::message::{ClientMessage, Closing, Position, Reads, ServerMessage};
 use crate::protocol::version::WIRE_VERSION;
 use crate::protocol::{LogId, Seq, TaskId};
 use crate::scheduler::{Departure, Outgoing, Request};
@@ -33,7 +33,7 @@ async fn closing(client: &mut TestClient<impl AsyncRead + AsyncWrite + Unpin>) -
 }
 
 fn subscribe(from: Position, credit_bytes: u64) -> ClientMessage {
-    ClientMessage::Subscribe { log: LOG, from, credit_bytes }
+    ClientMessage::Subscribe { log: LOG, from, credit_bytes, reads: Reads::Durable }
 }
 
 // How a connection begins.
@@ -367,7 +367,8 @@ async fn the_task_log_and_logs_that_hold_nothing_yet_can_be_read() {
     let (mut client, _outbox) = site.welcomed().await;
     for (number, log) in [(1, LogId::TASKS), (2, LogId(77))] {
         let from = Position::Offset(0);
-        client.send(number, &ClientMessage::Subscribe { log, from, credit_bytes: 1 }).await;
+        let reads = Reads::Durable;
+        client.send(number, &ClientMessage::Subscribe { log, from, credit_bytes: 1, reads }).await;
         assert_eq!(client.message().await, (number, ServerMessage::Subscribed { from: 0, seq: Seq(0) }));
         assert_eq!(client.message().await, (number, ServerMessage::CaughtUp { head: 0 }));
         site.append(log, &[("first", false)]);

@@ -1,6 +1,6 @@
 //! What is stored: the events, all that is in them, and what identifies tasks and histories.
 
-use headwater::protocol::channel::{Progress, Retention, TrimCause};
+use headwater::protocol::channel::{Durability, Progress, Retention, TrimCause};
 use headwater::protocol::cursor::CursorName;
 use headwater::protocol::event::{Appended, Origin, Receipt, TaskResult};
 use headwater::protocol::group::{DeadLetters, GroupId, GroupName, GroupOptions, LeaseEnd, OfGroup};
@@ -20,6 +20,7 @@ pub const TASK: TaskId = TaskId([0xa7; 16]);
 pub const ATTEMPT: AttemptNumber = AttemptNumber(3);
 pub const RETENTION: Retention =
     Retention { max_elements: Some(300), max_age_ms: Some(60_000), max_bytes: None };
+pub const BUFFERED: Durability = Durability::Buffered { flush_ms: 300 };
 
 pub fn key() -> TaskKey {
     TaskKey { id: TASK, label: "add".into() }
@@ -193,6 +194,11 @@ pub fn channel_events(lines: &mut Lines) {
             element: Element::Value(payload()),
         },
         ProducerForgotten = ChannelEvent::ProducerForgotten { origin: ORIGIN, producer: producer() },
+        DurabilityChanged = ChannelEvent::DurabilityChanged { origin: ORIGIN, durability: BUFFERED },
+    });
+    variants!(lines, Durability {
+        Fsynced = Durability::Fsynced,
+        Buffered = BUFFERED,
     });
     variants!(lines, TrimCause {
         Asked = TrimCause::Asked(ORIGIN),

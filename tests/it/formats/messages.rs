@@ -1,13 +1,13 @@
 //! What is sent: the messages, and all that is in them and not in the facts.
 
 use bytes::Bytes;
-use headwater::protocol::channel::ChannelInfo;
+use headwater::protocol::channel::{ChannelInfo, ChannelOptions};
 use headwater::protocol::command::{Answer, AppendOptions, Command, Overview, Query, Rejection, Stored};
 use headwater::protocol::cursor::{CursorInfo, CursorMove};
 use headwater::protocol::group::{GroupEnd, GroupId, GroupInfo, Leased, LeasedRun, MemberInfo};
 use headwater::protocol::limits::TooLarge;
 use headwater::protocol::message::{
-    Assignment, ClientMessage, Closing, Given, Hello, Position, ServerMessage,
+    Assignment, ClientMessage, Closing, Given, Hello, Position, Reads, ServerMessage,
 };
 use headwater::protocol::producer::{ProducedBy, ProducerInfo};
 use headwater::protocol::result::{Fetch, Fetched, Holder, Located};
@@ -23,8 +23,8 @@ use headwater::protocol::{
 };
 
 use super::facts::{
-    ATTEMPT, RETENTION, TASK, cursor, error, group_name, group_options, key, name, of_group, payload,
-    producer, receipt, stored as kept, submission,
+    ATTEMPT, BUFFERED, RETENTION, TASK, cursor, error, group_name, group_options, key, name, of_group,
+    payload, producer, receipt, stored as kept, submission,
 };
 use super::{Lines, variants};
 
@@ -56,6 +56,7 @@ fn channel() -> ChannelInfo {
         retention: RETENTION,
         stopped: true,
         digest: Digest(7),
+        durability: BUFFERED,
     }
 }
 
@@ -171,7 +172,12 @@ fn of_clients(lines: &mut Lines) {
         Command = ClientMessage::Command(Command::Stop { log: LOG }),
         Query = ClientMessage::Query(Query::Overview),
         Watch = ClientMessage::Watch { tasks: vec![TASK] },
-        Subscribe = ClientMessage::Subscribe { log: LOG, from: Position::Offset(300), credit_bytes: 70_000 },
+        Subscribe = ClientMessage::Subscribe {
+            log: LOG,
+            from: Position::Offset(300),
+            credit_bytes: 70_000,
+            reads: Reads::Durable,
+        },
         Credit = ClientMessage::Credit { bytes: 70_000 },
         Unsubscribe = ClientMessage::Unsubscribe,
         Ping = ClientMessage::Ping,
@@ -182,6 +188,10 @@ fn of_clients(lines: &mut Lines) {
         Client = Role::Client,
         Worker = Role::Worker(offer()),
         Attempt = Role::Attempt { task: TASK, attempt: ATTEMPT },
+    });
+    variants!(lines, Reads {
+        Durable = Reads::Durable,
+        Appended = Reads::Appended { seen: Some(Seen { start: start(), seq: Seq(1003) }) },
     });
     variants!(lines, Position {
         Offset = Position::Offset(300),
@@ -208,7 +218,10 @@ fn of_clients(lines: &mut Lines) {
         Defer = Command::Defer { task: TASK, attempt: ATTEMPT, missing: TaskId([1; 16]) },
         Window = Command::Window { attempts: 300 },
         Return = Command::Return { task: TASK, attempt: ATTEMPT },
-        CreateChannel = Command::CreateChannel { name: name(), retention: RETENTION },
+        CreateChannel = Command::CreateChannel {
+            name: name(),
+            options: ChannelOptions { retention: RETENTION, durability: BUFFERED },
+        },
         Retain = Command::Retain { log: LOG, retention: RETENTION },
         Trim = Command::Trim { log: LOG, before: Some(300) },
         Resume = Command::Resume { log: LOG },
@@ -228,17 +241,18 @@ fn of_clients(lines: &mut Lines) {
         Extend = Command::Extend(of_group()),
         DeleteGroup = Command::DeleteGroup { log: LOG, name: group_name() },
         ForgetProducer = Command::ForgetProducer { log: LOG, name: producer() },
+        SetDurability = Command::SetDurability { log: LOG, durability: BUFFERED },
     });
     let headed = [("unit", "°C")].into_iter().collect();
     let elements =
         vec![(headed, Element::Value(payload())), (Headers::new(), Element::Value(payload()))].into();
     let produced = Some(ProducedBy { name: producer(), number: 70_000, from: Some(300) });
-    let options = AppendOptions { expect: Some(300), ..AppendOptions::default() };
+    let options = AppendOptions { expect: Some(300), durability: Some(BUFFERED), ..AppendOptions::default() };
     let expecting = Command::Append { log: LOG, elements, options };
     lines.add("Command::Append.headers", &expecting);
-    let (elements, expect) = (vec![Element::Value(payload())].into(), None);
-    let produced =
-        Command::Append { log: LOG, elements, options: AppendOptions { expect, producer: produced } };
+    let elements = vec![Element::Value(payload())].into();
+    let options = AppendOptions { producer: produced, ..AppendOptions::default() };
+    let produced = Command::Append { log: LOG, elements, options };
     lines.add("Command::Append.producer", &produced);
     variants!(lines, Query {
         Channels = Query::Channels { after: Some(name()) },
@@ -255,6 +269,7 @@ fn of_clients(lines: &mut Lines) {
         Subscribers = Query::Subscribers { log: LOG },
         Groups = Query::Groups { log: LOG, after: Some(group_name()) },
         Producers = Query::Producers { log: LOG, after: Some(producer()) },
+        Durable = Query::Durable { acked: Seen { start: start(), seq: Seq(1003) } },
     });
     variants!(lines, Retire {
         Finish = Retire::Finish,
@@ -298,7 +313,7 @@ fn of_the_server(lines: &mut Lines) {
         Held = Answer::Held(key()),
         Released = Answer::Released,
         Channel = Answer::Channel(channel()),
-        Appended = Answer::Appended { first: 300, count: 2, seq: Seq(1001), epoch: Epoch(4) },
+        Appended = Answer::Appended { first: 300, count: 2, seq: Seq(1001), epoch: Epoch(4), durability: BUFFERED },
         Stopped = Answer::Stopped { count: 99, digest: Digest(7) },
         Reported = Answer::Reported,
         Channels = Answer::Channels(vec![channel()]),
@@ -337,6 +352,7 @@ fn of_the_server(lines: &mut Lines) {
             count: 2,
             seq: Seq(1001),
         }]),
+        Durable = Answer::Durable,
     });
     variants!(lines, Outcome {
         Finished = Outcome::Finished(payload()),
@@ -394,6 +410,7 @@ fn refusals(lines: &mut Lines) {
         UnknownGroup = Rejection::UnknownGroup(GroupId(400)),
         LeaseOver = Rejection::LeaseOver { group: group_name(), index: 300 },
         ProducerMoved = Rejection::ProducerMoved { name: producer(), at: 70_000, from: 300 },
+        Undone = Rejection::Undone(Regress { epoch: Epoch(4), from: Seq(1001), to: Seq(1003) }),
     });
     variants!(lines, Closing {
         NotHeadwater = Closing::NotHeadwater("checksum".to_owned()),

@@ -11,7 +11,7 @@ use headwater::protocol::{
 };
 
 use super::envelopes::fields;
-use super::facts::{RETENTION, cursor, group_name, group_options, producer, stored};
+use super::facts::{BUFFERED, RETENTION, cursor, group_name, group_options, producer, stored};
 use super::{Lines, variants};
 
 const TASK: TaskId = TaskId([0xa7; 16]);
@@ -93,6 +93,7 @@ fn snapshots_are_stored_as_version_5_does() {
         Leased = SnapshotItem::Leased(GroupId(400), vec![(300, PRODUCER, 2)]),
         Waiting = SnapshotItem::Waiting(GroupId(400), vec![(300, 2)]),
         Producers = SnapshotItem::Producers(LogId(7), vec![(producer(), 70_000, 300, 2, Seq(1001))]),
+        Durability = SnapshotItem::Durability(LogId(7), BUFFERED),
     });
     variants!(lines, PhaseItem {
         Pending = PhaseItem::Pending(call()),

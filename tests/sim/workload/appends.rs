@@ -2,12 +2,13 @@
 //! producer's: of a few that all clients share, and those that come in their place, which know of nothing.
 
 use fastrand::Rng;
+use headwater::protocol::channel::Durability;
 use headwater::protocol::command::{Answer, AppendOptions, Command, Rejection};
 use headwater::protocol::producer::{ProducedBy, ProducerName};
-use headwater::protocol::{Element, Headers, LogId, Payload};
+use headwater::protocol::{Element, Headers, LogId, Payload, TimeMs};
 
 use super::{Client, is_of_room};
-use crate::shadow::{Shadow, mark};
+use crate::shadow::{Commit, Shadow, mark};
 
 /// The named producers that all clients share.
 const PRODUCERS: [&str; 2] = ["p", "q"];
@@ -17,7 +18,30 @@ pub(super) fn some_headers(rng: &mut Rng) -> Headers {
     (0..rng.u8(..6).saturating_sub(3)).map(|n| (format!("key-{n}"), rng.u8(..10).to_string())).collect()
 }
 
+/// Any.
+pub(super) fn some_durability(rng: &mut Rng) -> Durability {
+    match rng.u8(..4) {
+        0 => Durability::Fsynced,
+        _ => Durability::Buffered { flush_ms: rng.choice([1, 30, 500]).expect("there are some") },
+    }
+}
+
 impl Client {
+    /// Does something that has nothing flushed: appends, most of them buffered, and reads.
+    pub fn act_quietly(&mut self, rng: &mut Rng) {
+        let Some(log) = self.some_log(rng) else { return };
+        if rng.u8(..8) == 0 {
+            return self.reading.begin(&mut self.link, rng, log, 6);
+        }
+        let (elements, flush_ms) = (self.some_values(rng), rng.choice([30, 2000]).expect("there are some"));
+        let durability = Some(match rng.u8(..60) {
+            0 => Durability::Fsynced,
+            _ => Durability::Buffered { flush_ms },
+        });
+        let options = AppendOptions { durability, ..AppendOptions::default() };
+        self.ask(Command::Append { log, elements: elements.into(), options });
+    }
+
     pub(super) fn append_values(&mut self, rng: &mut Rng, log: LogId) {
         let elements = self.some_values(rng);
         let options = self.some_options(rng, log);
@@ -37,7 +61,13 @@ impl Client {
 
     /// How an append is made.
     pub(super) fn some_options(&mut self, rng: &mut Rng, log: LogId) -> AppendOptions {
-        AppendOptions { expect: self.some_offset(rng, log), producer: self.some_producer(rng, log) }
+        // As the channel has it, as a rule.
+        let durability = (rng.u8(..4) == 0).then(|| some_durability(rng));
+        AppendOptions {
+            expect: self.some_offset(rng, log),
+            producer: self.some_producer(rng, log),
+            durability,
+        }
     }
 
     /// As whose it is made, if it is a producer's: as a rule the next number behind the last, or one that was before.
@@ -99,16 +129,20 @@ impl Client {
         number: u64,
         answer: Result<Answer, Rejection>,
         shadow: &mut Shadow,
+        now: TimeMs,
     ) {
         let Some((log, elements)) = self.appends.remove(&number) else { return };
-        let AppendOptions { expect: expected, producer } = self.options.remove(&number).unwrap_or_default();
+        let AppendOptions { expect: expected, producer, .. } =
+            self.options.remove(&number).unwrap_or_default();
         let values = elements.iter().map(|(_, element)| element);
         let values = values.filter(|element| matches!(element, Element::Value(_))).map(mark);
         match answer {
-            Ok(Answer::Appended { first, count, seq, epoch }) if let Some(by) = &producer => {
+            Ok(Answer::Appended { first, count, seq, epoch, durability }) if let Some(by) = &producer => {
                 // It may have been made by another client, of other elements.
-                shadow.commits.insert((log, first), (seq, epoch));
-                shadow.produced.insert((log, by.name.clone(), by.number, first, count));
+                let commit = (seq, epoch);
+                shadow.acknowledged(commit, durability, now);
+                shadow.commits.insert((log, first), commit);
+                shadow.produced.insert((log, by.name.clone(), by.number, first, count, commit));
             }
             Ok(Answer::AppendedBefore { newest }) => {
                 let by = producer.expect("a producer's append");
@@ -124,11 +158,15 @@ impl Client {
                 shadow.refused.extend(values);
                 self.came_to(log, name, at);
             }
-            Ok(Answer::Appended { first, count, seq, epoch }) => {
+            Ok(Answer::Appended { first, count, seq, epoch, durability }) => {
                 assert_eq!(count as usize, elements.len());
-                shadow.commits.insert((log, first), (seq, epoch));
-                shadow.expected.extend(expected.map(|expected| (log, expected, first)));
-                self.acknowledged(log, first, &elements, shadow);
+                let commit = (seq, epoch);
+                shadow.acknowledged(commit, durability, now);
+                shadow.expected.extend(expected.map(|expected| (log, expected, first, commit)));
+                if durability == Durability::Fsynced {
+                    self.acked.insert(log, first + u64::from(count));
+                }
+                self.appended(log, first, &elements, commit, shadow);
             }
             Err(Rejection::Conflict { expected: named, head, .. }) => {
                 assert_eq!(Some(named), expected, "what it did not expect");
@@ -146,20 +184,17 @@ impl Client {
     }
 
     /// These elements are in the log, from this offset on.
-    pub(super) fn acknowledged(
-        &mut self,
+    pub(super) fn appended(
+        &self,
         log: LogId,
         first: u64,
         elements: &[(Headers, Element)],
+        commit: Commit,
         shadow: &mut Shadow,
     ) {
-        self.acked.insert(log, first + elements.len() as u64);
         let values = elements.iter().filter(|(_, element)| matches!(element, Element::Value(_)));
-        let marks = values.map(|(_, element)| mark(element));
+        let marks = values.map(|(_, element)| (mark(element), commit));
         shadow.order.entry((self.session, log)).or_default().extend(marks);
-        for (offset, (headers, element)) in (first..).zip(elements) {
-            let before = shadow.acked.insert((log, offset), (mark(element), headers.clone()));
-            assert_eq!(before, None, "offset {offset} of log {log} was given twice");
-        }
+        shadow.appended(log, first, elements, commit);
     }
 }

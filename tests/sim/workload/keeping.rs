@@ -9,6 +9,7 @@ use headwater::protocol::command::Command;
 use headwater::protocol::cursor::{CursorMove, CursorName};
 
 use super::Client;
+use super::appends::some_durability;
 
 impl Client {
     /// Changes what a channel keeps.
@@ -21,7 +22,8 @@ impl Client {
         };
         let name = CursorName::new("c").expect("a good name");
         let known = self.acked.get(&log).copied().unwrap_or_default();
-        self.link.command(match rng.u8(..24) {
+        self.link.command(match rng.u8(..32) {
+            24.. => Command::SetDurability { log, durability: some_durability(rng) },
             21.. => {
                 let pin_ms = *rng.choice(&[0, 20, 400]).expect("there are some");
                 let from = (rng.u8(..3) == 0).then(|| rng.u64(..known + 1));

@@ -43,9 +43,12 @@ impl Client {
                 assert_eq!(appended.len(), appends.len());
                 for (part, at) in appends.iter().zip(appended) {
                     assert_eq!((at.log, at.count as usize), (part.log, part.elements.len()));
-                    shadow.commits.insert((part.log, at.first), (seq, epoch));
-                    shadow.expected.extend(part.expect.map(|expected| (part.log, expected, at.first)));
-                    self.acknowledged(part.log, at.first, &part.elements.iter().collect::<Vec<_>>(), shadow);
+                    let (commit, elements) = ((seq, epoch), part.elements.iter().collect::<Vec<_>>());
+                    shadow
+                        .expected
+                        .extend(part.expect.map(|expected| (part.log, expected, at.first, commit)));
+                    self.acked.insert(part.log, at.first + elements.len() as u64);
+                    self.appended(part.log, at.first, &elements, commit, shadow);
                 }
                 for CursorMove { log, offset, from, .. } in cursors {
                     self.cursors.insert(log, offset);

@@ -13,7 +13,7 @@ use headwater::scheduler::core::{Channel, Event, State};
 
 use super::World;
 use crate::server::SETTINGS;
-use crate::shadow::mark;
+use crate::shadow::{Commit, mark};
 use crate::stores::described;
 use crate::workers::{COUNT_TO, result};
 use crate::{groups, progress, retention, transactions, transcript};
@@ -57,7 +57,9 @@ impl World {
             });
             assert!(trims, "a reader of log {log} was told that it begins at {first}");
         }
-        for ((log, offset), expected) in &self.shadow.acked {
+        let shadow = &self.shadow;
+        let is_kept = |commit: &Commit| !shadow.is_lost(*commit);
+        for ((log, offset), expected) in shadow.acked.iter().filter(|(_, (.., commit))| is_kept(commit)) {
             let records = self.records_of(*log);
             let there = records.get(*offset as usize).and_then(ChannelEvent::appended);
             let Some(appended) = there else {
@@ -66,12 +68,12 @@ impl World {
             let found = (mark(appended.element), appended.headers);
             assert_eq!(found, (expected.0.clone(), &expected.1), "acknowledged at {offset} of log {log}");
         }
-        for ((log, first), commit) in &self.shadow.commits {
+        for ((log, first), commit) in shadow.commits.iter().filter(|(_, commit)| is_kept(commit)) {
             let batch = self.log.read(*log, *first, 0).expect("the log can be read").into_iter().next();
             let of = batch.map(|batch| (batch.header().seq, batch.header().epoch));
             assert_eq!(of, Some(*commit), "the commit of what was acknowledged at {first} of log {log}");
         }
-        for (log, expected, first) in &self.shadow.expected {
+        for (log, expected, first, _) in shadow.expected.iter().filter(|(.., commit)| is_kept(commit)) {
             let records = self.records_of(*log);
             let between = records.get(*expected as usize..*first as usize);
             let is_as_expected = between.is_some_and(|between| !between.iter().any(is_written));
@@ -85,15 +87,28 @@ impl World {
         }
         for ((session, log), expected) in &self.shadow.order {
             let records = self.records_of(*log);
-            let there: Vec<_> = elements(&records).map(mark).filter(|mark| expected.contains(mark)).collect();
-            assert_eq!(there, *expected, "the order in which {session} appended to {log}");
+            let (kept, lost): (Vec<_>, Vec<_>) = expected.iter().partition(|(_, commit)| is_kept(commit));
+            let [kept, lost] =
+                [kept, lost].map(|marks| marks.iter().map(|(mark, _)| mark.clone()).collect::<Vec<_>>());
+            assert!(!elements(&records).any(|element| lost.contains(&mark(element))), "lost, and there");
+            let there: Vec<_> = elements(&records).map(mark).filter(|mark| kept.contains(mark)).collect();
+            assert_eq!(there, kept, "the order in which {session} appended to {log}");
         }
         for ((log, offset), expected) in &self.shadow.read {
             assert_eq!(self.records_of(*log).get(*offset as usize), Some(expected), "what a reader saw");
         }
-        let acked = self.shadow.acked.len();
+        for ((log, offset, _), expected) in
+            self.shadow.read_ahead.iter().filter(|((.., commit), _)| is_kept(commit))
+        {
+            assert_eq!(
+                self.records_of(*log).get(*offset as usize),
+                Some(expected),
+                "what a reader saw ahead"
+            );
+        }
+        let (acked, lost, undone) = (self.shadow.acked.len(), self.shadow.lost, self.shadow.undone);
         self.told.push(format!(
-            "{acked} acknowledged, {} crashes, {} records",
+            "{acked} acknowledged, {lost} buffered commits lost, {undone} readers told, {} crashes, {} records",
             self.crashes,
             state.records()
         ));
@@ -230,8 +245,11 @@ impl World {
         }
         let known = channel.producers.iter().map(|(name, newest)| (name, newest.number));
         assert!(known.eq(newest), "what is known of the producers of {}", channel.name);
-        for acked in self.shadow.produced.iter().filter(|(of, ..)| *of == log) {
-            assert!(there.contains(acked), "acknowledged and not there: {acked:?}");
+        let is_kept = |commit: &Commit| !self.shadow.is_lost(*commit);
+        let produced = self.shadow.produced.iter().filter(|(of, .., commit)| *of == log && is_kept(commit));
+        for (of, name, number, first, count, _) in produced {
+            let acked = (*of, name.clone(), *number, *first, *count);
+            assert!(there.contains(&acked), "acknowledged and not there: {acked:?}");
         }
         for (of, name, newest) in self.shadow.produced_before.iter().filter(|(of, ..)| *of == log) {
             let is_there = there.iter().any(|(_, producer, number, ..)| (producer, number) == (name, newest));

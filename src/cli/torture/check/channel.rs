@@ -137,6 +137,7 @@ impl ChannelCheck {
             ChannelEvent::Trimmed { .. }
             | ChannelEvent::Changed { .. }
             | ChannelEvent::Deleted { .. }
+            | ChannelEvent::DurabilityChanged { .. }
             | ChannelEvent::ProducerForgotten { .. } => {
                 let what = format!(
                     "channel {}, offset {offset}: {:?}, and nobody asked for it",

@@ -71,7 +71,7 @@ async fn a_release_keeps_its_place_between_appends() {
 }
 
 /// What a flush of a channel, and one of everything, bring within a moment.
-async fn is_pending(flush: &mut Reply<()>) -> bool {
+async fn is_pending(flush: impl Future<Output = Result<()>>) -> bool {
     tokio::time::timeout(Duration::from_millis(50), flush).await.is_err()
 }
 
@@ -82,8 +82,8 @@ async fn a_flush_waits_for_what_was_asked_before_and_for_nothing_else() {
     connection.flush(None).await.unwrap();
     connection.release(TaskId([1; 16]));
     drop(connection.append(LOG, &vec![value(1)].into(), AppendOptions::default()).unwrap());
-    let mut of_channel = connection.flush(Some(LOG));
-    let mut of_all = connection.flush(None);
+    let mut of_channel = Box::pin(connection.flush(Some(LOG)));
+    let mut of_all = Box::pin(connection.flush(None));
     let later = connection.append(LOG, &vec![value(2)].into(), AppendOptions::default()).unwrap();
     connection.flush(Some(LogId(9))).await.unwrap();
     let release = Command::Release { tasks: vec![TaskId([1; 16])] };

@@ -7,7 +7,7 @@ use crate::protocol::batch::BadBatch;
 use crate::protocol::batch::{Batch, OpenBatch};
 use crate::protocol::frame::{self, FrameReader};
 use crate::protocol::limits::IN_FLIGHT_MAX;
-use crate::protocol::message::{Assignment, ClientMessage, Hello, Position};
+use crate::protocol::message::{Assignment, ClientMessage, Hello, Position, Reads};
 use crate::protocol::result::StoredResult;
 use crate::protocol::session::WorkerOffer;
 use crate::protocol::start::Start;
@@ -93,7 +93,7 @@ fn reading(link: &mut Link) -> u64 {
 }
 
 fn subscribe(from: Position, credit_bytes: u64) -> ClientMessage {
-    ClientMessage::Subscribe { log: LOG, from, credit_bytes }
+    ClientMessage::Subscribe { log: LOG, from, credit_bytes, reads: Reads::Durable }
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! What a link has seen of the store, which each hello shows; and what it does while a scheduler recovers.
 
 use super::*;
+use crate::protocol::channel::Durability;
+use crate::protocol::command::Query;
 use crate::protocol::start::{RecoveryProgress, Regress, Seen};
+use crate::protocol::{Element, Payload};
 
 #[test]
 fn each_hello_shows_the_newest_commit_that_was_seen() {
@@ -136,4 +139,36 @@ fn where_a_log_ends_counts_as_seen() {
     sent(&mut link);
     receive(&mut link, number, ServerMessage::Subscribed { from: 12, seq: Seq(4) });
     assert_eq!(link.seen(), Some(Seen { start: START, seq: Seq(4) }));
+}
+
+#[test]
+fn what_may_not_be_durable_is_shown_by_its_subscription_and_its_flush_alone() {
+    let mut link = link();
+    let seen = |link: &mut Link| reconnect(link).seen.map(|seen| seen.seq.0);
+    let before = seen(&mut link);
+    // Read ahead.
+    let number = link.subscribe_to(LOG, Position::Offset(0), Reads::Appended { seen: None });
+    sent(&mut link);
+    receive(&mut link, number, ServerMessage::Subscribed { from: 0, seq: Seq(8) });
+    let mut open = OpenBatch::new(LOG, 0, 0);
+    assert!(open.push(&1, true));
+    records(&mut link, number, &[&open.seal(Seq(9), Epoch(1), 0)]).unwrap();
+    // Acknowledged as buffered.
+    let append = link.command(Command::append(LOG, vec![Element::Value(Payload::raw(vec![1]))].into()));
+    sent(&mut link);
+    let durability = Durability::Buffered { flush_ms: 5 };
+    let acked = Answer::Appended { first: 0, count: 1, seq: Seq(9), epoch: Epoch(1), durability };
+    receive(&mut link, append, ServerMessage::Answer(Ok(acked)));
+    let shown = Seen { start: START, seq: Seq(9) };
+    assert_eq!(link.buffered(None), [shown]);
+    assert_eq!(seen(&mut link), before);
+    let Some((_, ClientMessage::Subscribe { from, reads, .. })) = outgoing(&mut link) else { panic!() };
+    assert_eq!((from, reads), (Position::Offset(1), Reads::Appended { seen: Some(shown) }));
+    // Whoever asks is told what became of it; so is who hears that later ones are durable.
+    assert_eq!((link.buffered(Some(LOG)), link.buffered(Some(LogId(77)))), (vec![shown], vec![]));
+    let query = link.query(Query::Durable { acked: shown });
+    sent(&mut link);
+    let regress = Regress { epoch: Epoch(1), from: Seq(9), to: Seq(9) };
+    receive(&mut link, query, ServerMessage::Answer(Err(Rejection::Undone(regress))));
+    assert_eq!(link.buffered(None), [], "it is told once");
 }

@@ -22,7 +22,7 @@ pub(super) fn decide(
     options: AppendOptions,
 ) -> Decision {
     let channel = channel::writable(state, log)?;
-    let AppendOptions { expect, producer } = options;
+    let AppendOptions { expect, producer, durability } = options;
     let is_produced = producer.is_some();
     if let Some(answer) = producer.as_ref().and_then(|by| producer::answer_before(channel, facts, by)) {
         return Ok((Vec::new(), answer));
@@ -35,9 +35,11 @@ pub(super) fn decide(
     if let Some(by) = &producer {
         producer::check(channel, by)?;
     }
+    let durability = durability.unwrap_or(channel.durability);
+    durability.check()?;
     let (seq, epoch) = (facts.next, facts.starts.newest().epoch);
     let count = elements.len() as u32;
-    let answer = Answer::Appended { first: channel.head, count, seq, epoch };
+    let answer = Answer::Appended { first: channel.head, count, seq, epoch, durability };
     let mut producer = producer;
     // The first says whose they are.
     let mut record = |headers, element| {
@@ -126,6 +128,7 @@ fn progress_so_far(state: &State, key: &TaskKey) -> Option<ChannelEvent> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::channel::Durability;
     use crate::protocol::producer::ProducerName;
     use crate::protocol::start::Start;
     use crate::protocol::{ChannelName, Epoch, Headers, Payload, Producer, Seq, StartId};
@@ -187,15 +190,39 @@ mod tests {
         append(&mut state, 40, bare(2), AppendOptions::default());
         // A start is the newest when something is appended.
         let first = append(&mut state, 45, bare(3), by(10)).1;
-        assert_eq!(first, Answer::Appended { first: 2, count: 3, seq: Seq(45), epoch: Epoch(4) });
+        assert_eq!(
+            first,
+            Answer::Appended {
+                first: 2,
+                count: 3,
+                seq: Seq(45),
+                epoch: Epoch(4),
+                durability: Durability::Fsynced
+            }
+        );
         let before = state.clone();
         // The commit was of an earlier start.
-        let again = Answer::Appended { first: 2, count: 3, seq: Seq(45), epoch: Epoch(3) };
+        let again = Answer::Appended {
+            first: 2,
+            count: 3,
+            seq: Seq(45),
+            epoch: Epoch(3),
+            durability: Durability::Fsynced,
+        };
         assert_eq!(append(&mut state, 60, bare(1), by(10)), (vec![], again));
         assert_eq!(append(&mut state, 60, bare(1), by(9)), (vec![], Answer::AppendedBefore { newest: 10 }));
         assert_eq!(state, before);
         let next = append(&mut state, 60, bare(1), by(12)).1;
-        assert_eq!(next, Answer::Appended { first: 5, count: 1, seq: Seq(60), epoch: Epoch(4) });
+        assert_eq!(
+            next,
+            Answer::Appended {
+                first: 5,
+                count: 1,
+                seq: Seq(60),
+                epoch: Epoch(4),
+                durability: Durability::Fsynced
+            }
+        );
     }
 
     #[test]

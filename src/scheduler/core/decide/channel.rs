@@ -1,7 +1,7 @@
 //! Making a channel, saying what it keeps, stopping and deleting it.
 
 use super::{Decision, Event, Rejection, State, query};
-use crate::protocol::channel::{Retention, TASKS_CHANNEL, TrimCause};
+use crate::protocol::channel::{ChannelOptions, Durability, Retention, TASKS_CHANNEL, TrimCause};
 use crate::protocol::command::Answer;
 use crate::protocol::event::Origin;
 use crate::protocol::limits::{CHANNELS_MAX, TooLarge};
@@ -15,24 +15,26 @@ pub(super) fn open(state: &State, origin: Origin, name: ChannelName) -> Decision
     }
     match query::channel(state, &name) {
         Ok(info) => Ok((Vec::new(), Answer::Channel(info))),
-        Err(_) => make(state, origin, name, Retention::ALL),
+        Err(_) => make(state, origin, name, ChannelOptions::default()),
     }
 }
 
 /// Makes a channel that is not there.
-pub(super) fn create(state: &State, origin: Origin, name: ChannelName, retention: Retention) -> Decision {
+pub(super) fn create(state: &State, origin: Origin, name: ChannelName, options: ChannelOptions) -> Decision {
     if name.is_reserved() {
         return Err(Rejection::ReservedChannel(name));
     }
     if query::channel(state, &name).is_ok() {
         return Err(Rejection::ChannelExists(name));
     }
-    check_retention(retention)?;
-    make(state, origin, name, retention)
+    check_retention(options.retention)?;
+    options.durability.check()?;
+    make(state, origin, name, options)
 }
 
 /// Makes a channel, or makes one that was deleted again: there its offsets go on.
-fn make(state: &State, origin: Origin, name: ChannelName, retention: Retention) -> Decision {
+fn make(state: &State, origin: Origin, name: ChannelName, options: ChannelOptions) -> Decision {
+    let ChannelOptions { retention, durability } = options;
     let mut events = Vec::new();
     let (log, mut channel) = match state.names.get(&name) {
         Some(log) => {
@@ -50,8 +52,11 @@ fn make(state: &State, origin: Origin, name: ChannelName, retention: Retention) 
     if retention != Retention::ALL {
         events.push(Event::Channel(log, ChannelEvent::Changed { origin, retention }));
     }
+    if durability != Durability::Fsynced {
+        events.push(Event::Channel(log, ChannelEvent::DurabilityChanged { origin, durability }));
+    }
     channel.head += events.iter().filter(|event| event.log() == log).count() as u64;
-    (channel.stopped, channel.kept.retention) = (false, retention);
+    (channel.stopped, channel.kept.retention, channel.durability) = (false, retention, durability);
     Ok((events, Answer::Channel(channel.info(log))))
 }
 
@@ -63,6 +68,16 @@ pub(super) fn retain(state: &State, origin: Origin, log: LogId, retention: Reten
     info.head += 1;
     info.retention = retention;
     let event = Event::Channel(log, ChannelEvent::Changed { origin, retention });
+    Ok((vec![event], Answer::Channel(info)))
+}
+
+/// Lets appends to a channel be acknowledged so from now on, if they do not say it themselves.
+pub(super) fn set_durability(state: &State, origin: Origin, log: LogId, durability: Durability) -> Decision {
+    let channel = writable(state, log)?;
+    durability.check()?;
+    let mut info = channel.info(log);
+    (info.head, info.durability) = (info.head + 1, durability);
+    let event = Event::Channel(log, ChannelEvent::DurabilityChanged { origin, durability });
     Ok((vec![event], Answer::Channel(info)))
 }
 
@@ -161,10 +176,10 @@ mod tests {
             told.starts_with("the number of channels is 262145, over the limit of 262144: use fewer names"),
             "{told}"
         );
-        assert!(create(&state, ORIGIN, name(0), Retention::ALL).is_err());
+        assert!(create(&state, ORIGIN, name(0), ChannelOptions::default()).is_err());
         // One that was deleted has its place.
         state.channels.get_mut(&LogId(7)).unwrap().deleted = true;
-        let (events, _) = create(&state, ORIGIN, name(7), Retention::ALL).unwrap();
+        let (events, _) = create(&state, ORIGIN, name(7), ChannelOptions::default()).unwrap();
         assert_eq!(events, [Event::Channel(LogId(7), ChannelEvent::Resumed { origin: ORIGIN })]);
     }
 }

@@ -24,7 +24,7 @@ use super::query;
 use super::state::{Remembered, Session, State};
 use super::task::Phase;
 use super::{Entry, Event, LogFacts};
-use crate::protocol::channel::Progress;
+use crate::protocol::channel::{Durability, Progress};
 use crate::protocol::command::{Answer, Command, Rejection};
 use crate::protocol::event::Origin;
 use crate::protocol::limits::{IN_FLIGHT_MAX, TASKS_PER_COMMAND_MAX, TooLarge};
@@ -65,7 +65,8 @@ pub(super) fn command(state: &State, facts: &LogFacts, origin: Origin, command: 
         Command::Append { log, elements, options } => {
             append::decide(state, facts, origin, log, elements, options)
         }
-        Command::CreateChannel { name, retention } => channel::create(state, origin, name, retention),
+        Command::CreateChannel { name, options } => channel::create(state, origin, name, options),
+        Command::SetDurability { log, durability } => channel::set_durability(state, origin, log, durability),
         Command::Retain { log, retention } => channel::retain(state, origin, log, retention),
         Command::Trim { log, before } => channel::trim(state, origin, log, before),
         Command::Stop { log } => channel::stop(state, origin, log),
@@ -125,6 +126,7 @@ fn check_order(session: &Session, origin: Origin, command: &Command) -> Result<(
             | Command::Append { .. }
             | Command::CreateChannel { .. }
             | Command::Retain { .. }
+            | Command::SetDurability { .. }
             | Command::Delete { .. }
             | Command::SetCursor(_)
             | Command::Transact(_)
@@ -162,7 +164,9 @@ fn first_answer(
     Ok(Some(match (remembered, command) {
         (Remembered::Appended { first, count, seq }, Command::Append { .. }) => {
             let epoch = facts.starts.epoch_of(*seq);
-            Answer::Appended { first: *first, count: *count, seq: *seq, epoch }
+            // How it was to be acknowledged then is not remembered: now it waits until it is durable.
+            let durability = Durability::Fsynced;
+            Answer::Appended { first: *first, count: *count, seq: *seq, epoch, durability }
         }
         (Remembered::Transacted { seq, appended }, Command::Transact(_)) => {
             Answer::Transacted { seq: *seq, epoch: facts.starts.epoch_of(*seq), appended: appended.to_vec() }
@@ -179,7 +183,10 @@ fn first_answer(
         }
         (
             Remembered::Done,
-            Command::Retain { log, .. } | Command::Trim { log, .. } | Command::Resume { log },
+            Command::Retain { log, .. }
+            | Command::SetDurability { log, .. }
+            | Command::Trim { log, .. }
+            | Command::Resume { log },
         ) => Answer::Channel(channel::writable(state, *log)?.info(*log)),
         (Remembered::Done, Command::Stop { log }) => {
             let channel = channel::writable(state, *log)?;

@@ -1,6 +1,7 @@
 //! What named producers have appended before, and forgetting one.
 
 use super::{Decision, Event, LogFacts, Rejection, State, channel};
+use crate::protocol::channel::Durability;
 use crate::protocol::command::Answer;
 use crate::protocol::event::Origin;
 use crate::protocol::limits::{PRODUCERS_PER_CHANNEL_MAX, TooLarge};
@@ -15,7 +16,9 @@ pub(super) fn answer_before(channel: &Channel, facts: &LogFacts, by: &ProducedBy
     if by.number < newest {
         return Some(Answer::AppendedBefore { newest });
     }
-    let first_answer = || Answer::Appended { first, count, seq, epoch: facts.starts.epoch_of(seq) };
+    // Whatever it was acknowledged as then, now it waits until it is durable.
+    let (epoch, durability) = (facts.starts.epoch_of(seq), Durability::Fsynced);
+    let first_answer = || Answer::Appended { first, count, seq, epoch, durability };
     (by.number == newest).then(first_answer)
 }
 

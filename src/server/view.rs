@@ -1,0 +1,91 @@
+//! What a subscription sees of a log: what is durable, what is stored though it is trimmed, or what is appended, too.
+
+use crate::log::reader::Reader;
+use crate::log::{Bounds, Error};
+use crate::protocol::batch::Batch;
+use crate::protocol::command::Rejection;
+use crate::protocol::message::{Position, Reads};
+use crate::protocol::{LogId, Seq};
+use tokio::sync::watch;
+
+/// What a subscription sees of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// What is durable and not trimmed.
+    Durable,
+    /// What is durable and stored.
+    Stored,
+    /// What is appended and not trimmed.
+    Appended,
+}
+
+impl View {
+    /// The view of one who begins to read there, or goes on.
+    ///
+    /// # Errors
+    /// [`Rejection::Undone`] behind records that were read and are not there any more.
+    pub fn open(reader: &Reader, from: Position, reads: Reads) -> Result<View, Rejection> {
+        match (from, reads) {
+            (Position::Stored(_), _) => Ok(View::Stored),
+            (_, Reads::Durable) => Ok(View::Durable),
+            (_, Reads::Appended { seen: None }) => Ok(View::Appended),
+            (_, Reads::Appended { seen: Some(seen) }) => match reader.starts().check(&seen) {
+                Ok(()) => Ok(View::Appended),
+                Err(regress) => Err(Rejection::Undone(regress)),
+            },
+        }
+    }
+
+    /// The bounds by which it is found out where to begin, and a commit at which the log reached up to there.
+    pub fn begins(self, reader: &Reader, log: LogId, from: Position) -> (Bounds, Seq) {
+        let durable = self.durable_bounds(reader, log);
+        match from {
+            // It may be there all the same.
+            Position::Offset(offset) if offset > durable.head && self == View::Appended => {
+                (self.bounds(reader, log), reader.appended_last())
+            }
+            // What is to be found is looked for in what is durable, and read on from there. The commit second: it is not
+            // behind the head.
+            _ => (durable, reader.last().seq),
+        }
+    }
+
+    fn durable_bounds(self, reader: &Reader, log: LogId) -> Bounds {
+        match self {
+            View::Stored => reader.stored_bounds(log),
+            View::Durable | View::Appended => reader.bounds(log),
+        }
+    }
+
+    /// Where the log begins and ends in it.
+    pub fn bounds(self, reader: &Reader, log: LogId) -> Bounds {
+        match self {
+            View::Durable | View::Stored => self.durable_bounds(reader, log),
+            View::Appended => reader.appended_bounds(log),
+        }
+    }
+
+    /// The head of a log in it, now and whenever it moves.
+    pub(super) fn head(self, reader: &Reader, log: LogId) -> watch::Receiver<u64> {
+        match self {
+            View::Durable | View::Stored => reader.head(log),
+            View::Appended => reader.appended_head(log),
+        }
+    }
+
+    /// As [`Reader::read`], of what is in it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read(self, reader: &Reader, log: LogId, from: u64, bytes_max: usize) -> Result<Vec<Batch>, Error> {
+        match self {
+            View::Durable | View::Stored => reader.read(log, from, bytes_max),
+            View::Appended => reader.read_appended(log, from, bytes_max),
+        }
+    }
+
+    /// Whether a read from this offset finds its first batch in memory.
+    pub(super) fn is_at_hand(self, reader: &Reader, log: LogId, from: u64) -> bool {
+        reader.is_recent(log, from) || (self == View::Appended && from >= reader.bounds(log).head)
+    }
+}
