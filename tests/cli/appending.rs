@@ -23,7 +23,7 @@ async fn an_append_says_what_it_expects_and_shows_its_headers() {
     let acks =
         append(&["1", "2", "--expect", "0", "--json", "--header", "by=me", "--header", "x=a=b"]).await.json();
     assert_eq!(acks.len(), 2);
-    assert_eq!(process::fields(&acks[0]), ["epoch", "offset", "seq"]);
+    assert_eq!(process::fields(&acks[0]), ["durability", "epoch", "offset", "seq"]);
     assert_eq!(
         (&acks[0]["offset"], &acks[1]["offset"], &acks[0]["epoch"]),
         (&json!(0), &json!(1), &json!(1))

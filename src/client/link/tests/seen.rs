@@ -144,7 +144,10 @@ fn where_a_log_ends_counts_as_seen() {
 #[test]
 fn what_may_not_be_durable_is_shown_by_its_subscription_and_its_flush_alone() {
     let mut link = link();
-    let seen = |link: &mut Link| reconnect(link).seen.map(|seen| seen.seq.0);
+    let seen = |link: &mut Link| {
+        deliveries(link);
+        reconnect(link).seen.map(|seen| seen.seq.0)
+    };
     let before = seen(&mut link);
     // Read ahead.
     let number = link.subscribe_to(LOG, Position::Offset(0), Reads::Appended { seen: None });
