@@ -40,7 +40,8 @@ async fn two_consumers_share_a_channel_and_a_third_gets_what_nobody_does() {
         (&json!(0), &json!("dead"), &json!(9))
     );
     let people = run("channel show orders").await.lines();
-    let line = "group        packers: lag 0, 0 leased to 0 members, 0 wait to be leased again".to_owned();
+    let line =
+        "group        packers: 0 members, lag 0, of which 0 leased and 0 to be leased again".to_owned();
     assert!(people.contains(&line), "{people:?}");
     let refused = run("channel group join orders packers --lease 1ms").await.refusal();
     assert!(refused.starts_with("a lease of 1 ms: give one from 100 ms"), "{refused}");

@@ -26,7 +26,7 @@ async fn a_channel_is_bounded_trimmed_pinned_and_shown() {
     let moved = run("channel cursor commit readings billing 5 --from 1").await.refusal();
     assert!(moved.starts_with("cursor `billing` is at offset 4, not at 1"), "{moved}");
     let line = run("channel set readings --max-elements 1 --max-age none").await.only_line();
-    assert!(line.contains("2 of 5 elements") && line.ends_with("keeps at most 1 elements"), "{line}");
+    assert!(line.contains("2 of 5 elements") && line.ends_with("keeps at most 1 element"), "{line}");
     let shown = run("channel show readings --json").await.json().remove(0);
     let digest = shown["digest"].clone();
     let expected = json!({

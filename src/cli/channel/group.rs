@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use serde::Serialize;
 
+use super::retention::counted;
 use crate::cli::connect::Connect;
 use crate::cli::output::Output;
 use crate::cli::row::{CHANNEL_WORD_WIDTH, Row as RecordRow};
@@ -206,9 +207,10 @@ impl<'a> Row<'a> {
     }
 
     pub fn line(&self) -> String {
+        let Row { name, lag, leased, waiting, .. } = self;
+        let members = counted(self.members as u64, "member");
         format!(
-            "group        {}: lag {}, {} leased to {} members, {} wait to be leased again",
-            self.name, self.lag, self.leased, self.members, self.waiting
+            "group        {name}: {members}, lag {lag}, of which {leased} leased and {waiting} to be leased again"
         )
     }
 }

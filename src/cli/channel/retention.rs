@@ -81,11 +81,16 @@ impl Bounds {
 
 /// What a channel keeps, in words.
 pub fn in_words(retention: Retention) -> String {
-    let elements = retention.max_elements.map(|max| format!("{max} elements"));
+    let elements = retention.max_elements.map(|max| counted(max, "element"));
     let age = retention.max_age_ms.map(|ms| format!("{} of age", time::in_units(Duration::from_millis(ms))));
     let bytes = retention.max_bytes.map(|max| format!("{} of values", Bytes(max)));
     let bounds: Vec<String> = [elements, age, bytes].into_iter().flatten().collect();
     if bounds.is_empty() { "everything".to_owned() } else { format!("at most {}", bounds.join(", ")) }
+}
+
+/// So many of something.
+pub fn counted(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 /// A channel in a line, for people.
