@@ -143,6 +143,8 @@ fn what_is_not_leased_to_a_member_is_not_its_to_be_done_with() {
         (1, done(group, &[(9, 1)]), "element 9 is not leased"),
         (3, done(group, &[(0, 1)]), "element 0 is not leased"),
         (1, done(group, &[]), "at least one"),
+        (1, done(group, &[(0, 0); 100_000]), "a stretch of no elements"),
+        (1, Command::Extend(of(group, &[(0, 0); 100_000])), "a stretch of no elements"),
         (1, done(group, &[(0, 1), (0, 1)]), "each once"),
         (1, done(group, &[(0, 5_000)]), "over the limit of 4096"),
         (1, Command::GiveBack(of(group, &[(2, 1)])), "element 2 is not leased"),

@@ -12,12 +12,16 @@ use crate::protocol::command::Command;
 use crate::protocol::group::{
     GroupEnd, GroupId, LeaseEnd, LeasedRun, MemberInfo, OfGroup, indexes, stretches,
 };
-use crate::protocol::limits::MEMBERS_SHOWN_MAX;
+use crate::protocol::limits::{LEASED_PER_MEMBER_MAX, MEMBERS_SHOWN_MAX};
 use crate::protocol::{ChannelEvent, LogId, Producer, TaskEvent, TimeMs};
 use crate::scheduler::handle::ConnectionId;
 
 /// Most elements that one record leases: 1,024.
 const LEASED_PER_RECORD_MAX: u64 = 1024;
+
+/// Most leases whose time is over that one record ends: as many as a member may have, of which it is known that they fit,
+/// even where no two elements follow each other.
+const ENDED_PER_RECORD_MAX: usize = LEASED_PER_MEMBER_MAX as usize;
 
 /// The members of all groups, and the times of leases.
 #[derive(Debug, Default)]
@@ -175,11 +179,12 @@ impl Consumers {
         }
     }
 
-    /// The leases of one group that are over.
+    /// Leases of one group that are over, as many as a record takes.
     pub fn expired(&mut self, now: TimeMs) -> Option<Event> {
         let (group, index) = self.leases.pop(now)?;
         let mut all = BTreeSet::from([index]);
-        while let Some(next) = self.leases.pop_if(now, |(other, _)| *other == group) {
+        while all.len() < ENDED_PER_RECORD_MAX {
+            let Some(next) = self.leases.pop_if(now, |(other, _)| *other == group) else { break };
             all.insert(next.1);
         }
         let of = OfGroup { group, elements: stretches(all) };

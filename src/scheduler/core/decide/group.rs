@@ -90,7 +90,11 @@ fn known(state: &State, id: GroupId) -> Result<&Group, Rejection> {
     state.groups.get(&id).ok_or(Rejection::UnknownGroup(id))
 }
 
+/// Whether they are so few that a record takes them, however they are named.
 fn check_count(of: &OfGroup) -> Result<(), Rejection> {
+    if of.elements.iter().any(|(_, count)| *count == 0) {
+        return Err(Rejection::Invalid("a stretch of no elements: leave it out".to_owned()));
+    }
     let count = of.elements.iter().map(|(_, count)| *count as usize).sum();
     let hint = "name fewer at a time";
     Ok(TooLarge::check("the number of elements", count, LEASED_PER_MEMBER_MAX as usize, hint)?)
