@@ -197,6 +197,25 @@ fn what_is_not_done_in_time_goes_to_another_and_is_counted() {
 }
 
 #[test]
+fn a_lease_that_is_extended_holds_from_then_on_though_nothing_else_happens() {
+    let options = GroupOptions { lease_ms: 1_000, ..GroupOptions::default() };
+    let (mut scene, group) = scene(1, options);
+    join(&mut scene, 1, group, 1);
+    scene.pass(0);
+    scene.pass(600);
+    scene.ask(1, Command::Extend(of(group, &[(0, 1)])));
+    // No commit comes of it: so the driver has to say at once what time it is.
+    assert!(scene.core.next_deadline().is_some_and(|at| at <= 600));
+    scene.pass(0);
+    assert_eq!(scene.core.next_deadline(), Some(1_600));
+    scene.told();
+    scene.pass(999);
+    scene.then(&[]);
+    scene.pass(1);
+    scene.then(&["group 4 leases [(0, 1)] no more: its lease was over"]);
+}
+
+#[test]
 fn a_member_that_was_away_is_told_what_is_leased_to_it_and_one_that_dies_loses_it() {
     let (mut scene, group) = scene(3, GroupOptions { lease_ms: 80_000, ..GroupOptions::default() });
     join(&mut scene, 1, group, 2);

@@ -38,7 +38,7 @@ pub(super) struct Consumers {
     /// When leases are over.
     leases: Deadlines<(GroupId, u64)>,
     /// Leases that began, or began anew, since it was last known what time it is.
-    begun: Vec<(GroupId, u64)>,
+    begun: BTreeSet<(GroupId, u64)>,
 }
 
 /// What a group does next.
@@ -60,9 +60,10 @@ impl Consumers {
         consumers
     }
 
-    /// When [`Self::expired`] has something to say next.
+    /// When [`Self::begin`] or [`Self::expired`] has something to do next: at once, when a lease began that nobody has told
+    /// the time yet, since no commit comes of an extension.
     pub fn next_deadline(&self) -> Option<TimeMs> {
-        self.leases.next()
+        if self.begun.is_empty() { self.leases.next() } else { Some(0) }
     }
 
     /// Lets all leases hold for so much longer.
@@ -247,13 +248,12 @@ impl Consumers {
 
     /// What must be true between steps.
     pub fn check(&self, state: &State, is_connected: impl Fn(Producer) -> bool) {
-        let begun: BTreeSet<_> = self.begun.iter().collect();
         for (id, members) in &self.members {
             assert!(state.groups.contains_key(id), "members of a group that is not there");
             for (member, window) in members {
                 assert!(is_connected(*member), "{member:?} takes elements and is away");
                 for index in state.leased_to(*id, *member) {
-                    let has_end = self.leases.contains(&(*id, index)) || begun.contains(&(*id, index));
+                    let has_end = self.leases.contains(&(*id, index)) || self.begun.contains(&(*id, index));
                     assert!(has_end, "a lease of {index} that does not end");
                 }
                 assert!(*window > 0);
