@@ -354,4 +354,8 @@ fn how_a_group_leases_is_what_was_said_last() {
     assert_eq!(scene.core.state().groups[&group].options, options);
     scene.ask(2, open_group(Some(GroupOptions { lease_ms: 1, ..options })));
     assert!(scene.told()[0].contains("a lease of 1 ms"));
+    // What is not done with would never come to an end.
+    let dead_letters = Some(DeadLetters { channel: ChannelName::new("a").unwrap(), attempts_max: 3 });
+    scene.ask(2, open_group(Some(GroupOptions { dead_letters, ..GroupOptions::default() })));
+    assert!(scene.told()[0].contains("give another one"));
 }

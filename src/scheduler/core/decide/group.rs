@@ -20,6 +20,11 @@ pub(super) fn open(
 ) -> Decision {
     let channel = channel::writable(state, log)?;
     options.iter().try_for_each(GroupOptions::check)?;
+    let dead_letters = options.iter().find_map(|options| options.dead_letters.as_ref());
+    if dead_letters.is_some_and(|dead| dead.channel == channel.name) {
+        let why = "dead letters on the channel that they are from would come again: give another one";
+        return Err(Rejection::Invalid(why.to_owned()));
+    }
     if let Some(id) = channel.groups.get(&name) {
         let group = &state.groups[id];
         let mut info = state.group_info(*id, group);
