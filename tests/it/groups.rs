@@ -265,6 +265,10 @@ async fn what_is_wrong_with_a_group_is_said() -> Result<()> {
     let mut member = group.join().await?;
     let mut twice = group.join().await?;
     assert!(told(twice.next().await.unwrap().unwrap_err()).contains("one client is one member"));
+    // The first one goes on when the other is gone.
+    drop(twice);
+    let nothing = timeout(Duration::from_millis(300), member.next()).await;
+    assert!(nothing.is_err(), "{nothing:?}");
     group.delete().await?;
     let error = timeout(SOON, member.next()).await.expect("it is told").unwrap().unwrap_err();
     assert!(matches!(error, Error::Rejected(Rejection::UnknownGroup(_))), "{error}");

@@ -57,6 +57,8 @@ impl Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
+        // So that it is seen whose end this is.
+        self.items.close();
         self.connection.call(Call::Leave { group: self.group });
     }
 }
@@ -93,8 +95,10 @@ impl Memberships {
         self.ask(link, group, window);
     }
 
+    /// A membership was dropped. It may be one that was refused beside another one of the same group, which goes on.
     pub fn leave(&mut self, link: &mut Link, group: GroupId) {
-        if self.members.remove(&group).is_some() {
+        if self.members.get(&group).is_some_and(|member| member.items.is_closed()) {
+            self.members.remove(&group);
             link.command(Command::Leave { group });
         }
     }
