@@ -67,11 +67,12 @@ impl Waiting {
         self.runs.iter().flat_map(|run| run.index..run.index + u64::from(run.count))
     }
 
-    /// Takes in what was leased, but for what was told before, on another connection.
-    fn take_in(&mut self, leased: Leased, known: &mut BTreeMap<u64, u32>) {
+    /// Takes in what was leased at a time, but for what was told before, on another connection.
+    fn take_in(&mut self, leased: Leased, at: Instant, known: &mut BTreeMap<u64, u32>) {
+        self.let_go(known);
         self.lease = Duration::from_millis(leased.lease_ms);
         if self.runs.is_empty() {
-            self.until = Instant::now() + self.lease;
+            self.until = at + self.lease;
         }
         for run in leased.runs {
             for place in 0..u64::from(run.count) {
@@ -97,11 +98,20 @@ impl Waiting {
         !self.is_asking && self.asked_at.elapsed() >= self.lease
     }
 
-    /// The run to bring from next; none that may be another's by now.
-    fn next(&mut self) -> Option<LeasedRun> {
+    /// Lets go of what may be another's by now. Where it is not, since the scheduler was away meanwhile, it is told again,
+    /// and is news then.
+    fn let_go(&mut self, known: &mut BTreeMap<u64, u32>) {
         if Instant::now() >= self.until {
+            for index in self.indexes() {
+                known.remove(&index);
+            }
             self.runs.clear();
         }
+    }
+
+    /// The run to bring from next; none that may be another's by now.
+    fn next(&mut self, known: &mut BTreeMap<u64, u32>) -> Option<LeasedRun> {
+        self.let_go(known);
         self.runs.front().copied()
     }
 
@@ -169,15 +179,15 @@ impl<T> Member<T> {
 
     /// Takes in what was leased. What is known already was told before, on another connection.
     fn take_in(&mut self, item: MemberItem) -> Option<Result<()>> {
-        let leased = match item {
-            MemberItem::Leased(leased) => leased,
+        let (leased, at) = match item {
+            MemberItem::Leased(leased, at) => (leased, at),
             MemberItem::Ended(GroupEnd::Drained) => return None,
             MemberItem::Ended(GroupEnd::Deleted) => {
                 return Some(Err(Rejection::UnknownGroup(self.group).into()));
             }
         };
         self.dead_letters.clone_from(&leased.dead_letters);
-        lock(&self.waiting).take_in(leased, &mut self.known);
+        lock(&self.waiting).take_in(leased, at, &mut self.known);
         // What is done with, or was another's by then, need not be known for ever.
         while self.known.len() > 2 * LEASED_PER_MEMBER_MAX as usize {
             self.known.pop_first();
@@ -314,7 +324,7 @@ impl<T> Member<T> {
                     return Some(Err(error));
                 }
             }
-            let next = self.waiting().next();
+            let next = lock(&self.waiting).next(&mut self.known);
             let Some(run) = next else {
                 match self.membership.next().await? {
                     Ok(item) => match self.take_in(item)? {
@@ -412,4 +422,45 @@ impl<T> fmt::Debug for Member<T> {
 
 fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(60);
+
+    /// What waits, leased so long ago.
+    fn waiting(runs: &[LeasedRun], known: &mut BTreeMap<u64, u32>, ago: Duration) -> Waiting {
+        let now = Instant::now();
+        let mut waiting =
+            Waiting { runs: VecDeque::new(), lease: LEASE, until: now, asked_at: now, is_asking: false };
+        waiting.take_in(leased(runs), now.checked_sub(ago).expect("a clock that has run"), known);
+        waiting
+    }
+
+    fn leased(runs: &[LeasedRun]) -> Leased {
+        Leased { runs: runs.to_vec(), lease_ms: LEASE.as_millis() as u64, dead_letters: None }
+    }
+
+    fn run(offset: u64, count: u32) -> LeasedRun {
+        LeasedRun { offset, index: offset, count, attempt: 1 }
+    }
+
+    #[test]
+    fn what_is_told_again_is_brought_once_unless_it_was_let_go() {
+        let (mut known, told) = (BTreeMap::new(), [run(0, 2)]);
+        let mut fresh = waiting(&told, &mut known, Duration::ZERO);
+        fresh.take_in(leased(&told), Instant::now(), &mut known);
+        assert_eq!(fresh.indexes().collect::<Vec<_>>(), [0, 1]);
+        // Its time is over, and the scheduler, which was away, says that it is this member's still.
+        let mut known = BTreeMap::new();
+        let mut old = waiting(&told, &mut known, LEASE);
+        assert_eq!(old.runs.len(), 1);
+        old.take_in(leased(&told), Instant::now(), &mut known);
+        assert_eq!(old.next(&mut known), Some(run(0, 2)));
+        // Nor is it brought when nobody says that.
+        let mut old = waiting(&told, &mut BTreeMap::new(), LEASE);
+        assert_eq!(old.next(&mut known), None);
+    }
 }

@@ -209,6 +209,30 @@ async fn what_is_dropped_without_a_word_comes_again_and_holds_up_nothing() -> Re
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waited_until_it_was_anothers_is_not_brought() -> Result<()> {
+    let local = Local::start(Options { listen: "127.0.0.1:0".to_owned(), ..Options::default() })
+        .await
+        .expect("it starts");
+    let address = local.address().to_string();
+    let [late, other] = [Client::connect(&address).await?, Client::connect(&address).await?];
+    let numbers = late.channel::<u64>("numbers").await?;
+    numbers.append_values(&(0..10).collect::<Vec<_>>()).await?;
+    numbers.stop().await?;
+    // It asks for nothing before all of it is done with.
+    let mut first = numbers.group("g")?.lease(Duration::from_millis(300)).join().await?;
+    while numbers.groups().await?[0].leased < 10 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    let mut second = other.channel::<u64>("numbers").await?.group("g")?.join().await?;
+    while let Some(number) = timeout(SOON, second.next()).await.expect("it ends").transpose()? {
+        number.done().await?;
+    }
+    let late = timeout(SOON, first.next()).await.expect("it ends").transpose()?;
+    assert!(late.is_none(), "{late:?}");
+    Ok(())
+}
+
 #[task]
 fn square(number: u64) -> u64 {
     number * number

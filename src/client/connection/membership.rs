@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::task::{Context, Poll};
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::{Call, Connection};
 use crate::client::error::{Error, Result};
@@ -14,8 +15,9 @@ use crate::protocol::group::{GroupEnd, GroupId, Leased};
 /// What a membership brings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MemberItem {
-    /// These elements are leased to this session. What was told before comes again after a reconnect.
-    Leased(Leased),
+    /// These elements are leased to this session since then, or a little longer. What was told before comes again after a
+    /// reconnect.
+    Leased(Leased, Instant),
     /// Nothing comes any more.
     Ended(GroupEnd),
 }
