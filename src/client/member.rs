@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -125,10 +126,10 @@ impl Waiting {
         }
     }
 
-    /// Takes out the elements before an offset, which are gone.
-    fn take_before(&mut self, offset: u64) -> BTreeSet<u64> {
+    /// Takes out the first elements, as far as they are at these offsets, where all is gone.
+    fn take_gone(&mut self, offsets: Range<u64>) -> BTreeSet<u64> {
         let mut gone = BTreeSet::new();
-        while let Some(run) = self.runs.front().copied().filter(|run| run.offset < offset) {
+        while let Some(run) = self.runs.front().copied().filter(|run| offsets.contains(&run.offset)) {
             gone.insert(run.index);
             self.advance();
         }
@@ -195,12 +196,16 @@ impl<T> Member<T> {
         Some(Ok(()))
     }
 
-    /// Says of elements that they are done with, without waiting for the answer.
-    fn forget(&self, elements: BTreeSet<u64>) {
-        if !elements.is_empty() {
-            let of = OfGroup { group: self.group, elements: stretches(elements) };
+    /// Says of the elements that are to come next, as far as they are at these offsets, where all is gone, that they are
+    /// done with, without waiting for the answer. Answers whether there were any.
+    fn forget(&self, offsets: Range<u64>) -> bool {
+        let gone = self.waiting().take_gone(offsets);
+        let is_any = !gone.is_empty();
+        if is_any {
+            let of = OfGroup { group: self.group, elements: stretches(gone) };
             drop(self.channel.client().connection().command(Command::Acknowledge(of)));
         }
+        is_any
     }
 
     /// Puts an element where nobody acknowledges: there, and done with here, in one commit.
@@ -361,15 +366,16 @@ impl<T> Member<T> {
                     return Some(Ok(Raw { placed, headers, attempt: run.attempt }));
                 }
                 Ok(Item::Record(_) | Item::CaughtUp { .. }) => {}
+                // It is said if something of this member's is gone.
                 Ok(Item::Trimmed { from, first }) => {
-                    let gone = self.waiting().take_before(first);
-                    self.forget(gone);
-                    return Some(Err(Error::Trimmed { channel: name(), from, first }));
+                    if self.forget(0..first) {
+                        return Some(Err(Error::Trimmed { channel: name(), from, first }));
+                    }
                 }
                 Ok(Item::Damaged { from, to, why }) => {
-                    let gone = self.waiting().take_before(to);
-                    self.forget(gone);
-                    return Some(Err(Error::Damaged { channel: name(), from, to, why }));
+                    if self.forget(from..to) {
+                        return Some(Err(Error::Damaged { channel: name(), from, to, why }));
+                    }
                 }
                 Err(error) => return Some(Err(error)),
             }
@@ -445,6 +451,16 @@ mod tests {
 
     fn run(offset: u64, count: u32) -> LeasedRun {
         LeasedRun { offset, index: offset, count, attempt: 1 }
+    }
+
+    #[test]
+    fn what_is_lost_is_so_up_to_its_end_and_not_before_its_beginning() {
+        let mut known = BTreeMap::new();
+        // An older one comes again behind newer ones.
+        let mut waiting = waiting(&[run(300, 5), run(10, 1)], &mut known, Duration::ZERO);
+        assert_eq!(waiting.take_gone(300..350), (300..305).collect());
+        assert_eq!(waiting.next(&mut known), Some(run(10, 1)));
+        assert_eq!(waiting.take_gone(0..350), BTreeSet::from([10]));
     }
 
     #[test]

@@ -233,6 +233,35 @@ async fn what_waited_until_it_was_anothers_is_not_brought() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_trimmed_of_others_is_not_announced() -> Result<()> {
+    let local = Local::start(Options { listen: "127.0.0.1:0".to_owned(), ..Options::default() })
+        .await
+        .expect("it starts");
+    let address = local.address().to_string();
+    let [one, other] = [Client::connect(&address).await?, Client::connect(&address).await?];
+    let large = one.channel::<String>("large").await?;
+    large.append_value(&"first".to_owned()).await?;
+    let mut first = large.group("g")?.window(1).join().await?;
+    let held = first.next().await.expect("there is one")?;
+    // More than is sent ahead to somebody who does not read on.
+    let value = "x".repeat(50_000);
+    for _ in 0..200 {
+        large.append_value(&value).await?;
+    }
+    let mut second = other.channel::<String>("large").await?.group("g")?.join().await?;
+    for _ in 0..200 {
+        timeout(SOON, second.next()).await.expect("it comes").expect("there is one")?.done().await?;
+    }
+    drop(second);
+    large.trim(200).await?;
+    held.done().await?;
+    large.append_value(&"last".to_owned()).await?;
+    let last = timeout(SOON, first.next()).await.expect("it comes").expect("there is one")?;
+    assert_eq!((last.index, last.attempt), (201, 1));
+    Ok(())
+}
+
 #[task]
 fn square(number: u64) -> u64 {
     number * number
