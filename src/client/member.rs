@@ -52,7 +52,7 @@ pub struct Member<T> {
 
 /// What was leased and has not been brought yet.
 #[derive(Debug)]
-struct Waiting {
+pub(super) struct Waiting {
     runs: VecDeque<LeasedRun>,
     lease: Duration,
     /// Until when all of it is leased.
@@ -114,6 +114,11 @@ impl Waiting {
     fn next(&mut self, known: &mut BTreeMap<u64, u32>) -> Option<LeasedRun> {
         self.let_go(known);
         self.runs.front().copied()
+    }
+
+    /// Whoever is at work on something says so: it is not stuck.
+    pub(super) fn goes_on(&mut self) {
+        self.asked_at = Instant::now();
     }
 
     /// The first element is taken out.
@@ -311,6 +316,7 @@ impl<T> Member<T> {
                 time_ms,
                 attempt,
                 group: self.group,
+                waiting: self.waiting.clone(),
                 channel: Channel::new(client.clone(), name.clone(), self.channel.log()),
             }),
             Err(error) => {
@@ -426,7 +432,7 @@ impl<T> fmt::Debug for Member<T> {
     }
 }
 
-fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
+pub(super) fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -210,6 +210,29 @@ async fn what_is_dropped_without_a_word_comes_again_and_holds_up_nothing() -> Re
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_work_that_is_extended_makes_no_dead_letters_of_what_waits_behind_it() -> Result<()> {
+    let client = Client::local().await?;
+    let numbers = client.channel::<u64>("numbers").await?;
+    numbers.append_values(&(0..4).collect::<Vec<_>>()).await?;
+    numbers.stop().await?;
+    let group = numbers.group("g")?.lease(Duration::from_millis(600)).dead_letters("dead", 2);
+    let mut member = group.join().await?;
+    let first = member.next().await.expect("there is one")?;
+    for _ in 0..30 {
+        sleep(Duration::from_millis(100)).await;
+        first.extend().await?;
+    }
+    first.done().await?;
+    let mut attempts = vec![];
+    while let Some(number) = timeout(SOON, member.next()).await.expect("it ends").transpose()? {
+        attempts.push((number.index, number.attempt));
+        number.done().await?;
+    }
+    assert_eq!(attempts, [(1, 1), (2, 1), (3, 1)]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waited_until_it_was_anothers_is_not_brought() -> Result<()> {
     let local = Local::start(Options { listen: "127.0.0.1:0".to_owned(), ..Options::default() })
         .await
