@@ -1,11 +1,13 @@
 //! An element of a group in a member's hands.
 
 use std::fmt;
+use std::sync::{Arc, Mutex};
 
 use super::channel::Channel;
 use super::elements::Element;
 use super::error::Result;
 use super::handle::wrong_answer;
+use super::member::{Waiting, lock};
 use crate::protocol::command::{Answer, Command};
 use crate::protocol::group::{GroupId, OfGroup};
 use crate::protocol::{Headers, TimeMs};
@@ -27,6 +29,8 @@ pub struct Delivery<T> {
     /// How often it was leased, this time included.
     pub attempt: u32,
     pub(super) group: GroupId,
+    /// What waits behind it.
+    pub(super) waiting: Arc<Mutex<Waiting>>,
     pub(super) channel: Channel<T>,
 }
 
@@ -53,11 +57,14 @@ impl<T> Delivery<T> {
         self.say(Command::GiveBack(self.of())).await
     }
 
-    /// Lets its lease begin anew.
+    /// Lets its lease begin anew. Whoever does so once a lease, or more often, keeps what waits behind it, too: else that
+    /// would be counted as leased too often, though nobody has tried it. To have nothing wait, see
+    /// [`Group::window`](super::Group::window).
     ///
     /// # Errors
     /// When the group was deleted, or the session is over. A lease that was over stays so, and [`Self::done`] says it.
     pub async fn extend(&self) -> Result<()> {
+        lock(&self.waiting).goes_on();
         self.say(Command::Extend(self.of())).await
     }
 

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -52,7 +53,7 @@ pub struct Member<T> {
 
 /// What was leased and has not been brought yet.
 #[derive(Debug)]
-struct Waiting {
+pub(super) struct Waiting {
     runs: VecDeque<LeasedRun>,
     lease: Duration,
     /// Until when all of it is leased.
@@ -68,11 +69,12 @@ impl Waiting {
         self.runs.iter().flat_map(|run| run.index..run.index + u64::from(run.count))
     }
 
-    /// Takes in what was leased, but for what was told before, on another connection.
-    fn take_in(&mut self, leased: Leased, known: &mut BTreeMap<u64, u32>) {
+    /// Takes in what was leased at a time, but for what was told before, on another connection.
+    fn take_in(&mut self, leased: Leased, at: Instant, known: &mut BTreeMap<u64, u32>) {
+        self.let_go(known);
         self.lease = Duration::from_millis(leased.lease_ms);
         if self.runs.is_empty() {
-            self.until = Instant::now() + self.lease;
+            self.until = at + self.lease;
         }
         for run in leased.runs {
             for place in 0..u64::from(run.count) {
@@ -98,12 +100,26 @@ impl Waiting {
         !self.is_asking && self.asked_at.elapsed() >= self.lease
     }
 
-    /// The run to bring from next; none that may be another's by now.
-    fn next(&mut self) -> Option<LeasedRun> {
+    /// Lets go of what may be another's by now. Where it is not, since the scheduler was away meanwhile, it is told again,
+    /// and is news then.
+    fn let_go(&mut self, known: &mut BTreeMap<u64, u32>) {
         if Instant::now() >= self.until {
+            for index in self.indexes() {
+                known.remove(&index);
+            }
             self.runs.clear();
         }
+    }
+
+    /// The run to bring from next; none that may be another's by now.
+    fn next(&mut self, known: &mut BTreeMap<u64, u32>) -> Option<LeasedRun> {
+        self.let_go(known);
         self.runs.front().copied()
+    }
+
+    /// Whoever is at work on something says so: it is not stuck.
+    pub(super) fn goes_on(&mut self) {
+        self.asked_at = Instant::now();
     }
 
     /// The first element is taken out.
@@ -116,10 +132,10 @@ impl Waiting {
         }
     }
 
-    /// Takes out the elements before an offset, which are gone.
-    fn take_before(&mut self, offset: u64) -> BTreeSet<u64> {
+    /// Takes out the first elements, as far as they are at these offsets, where all is gone.
+    fn take_gone(&mut self, offsets: Range<u64>) -> BTreeSet<u64> {
         let mut gone = BTreeSet::new();
-        while let Some(run) = self.runs.front().copied().filter(|run| run.offset < offset) {
+        while let Some(run) = self.runs.front().copied().filter(|run| offsets.contains(&run.offset)) {
             gone.insert(run.index);
             self.advance();
         }
@@ -170,15 +186,15 @@ impl<T> Member<T> {
 
     /// Takes in what was leased. What is known already was told before, on another connection.
     fn take_in(&mut self, item: MemberItem) -> Option<Result<()>> {
-        let leased = match item {
-            MemberItem::Leased(leased) => leased,
+        let (leased, at) = match item {
+            MemberItem::Leased(leased, at) => (leased, at),
             MemberItem::Ended(GroupEnd::Drained) => return None,
             MemberItem::Ended(GroupEnd::Deleted) => {
                 return Some(Err(Rejection::UnknownGroup(self.group).into()));
             }
         };
         self.dead_letters.clone_from(&leased.dead_letters);
-        lock(&self.waiting).take_in(leased, &mut self.known);
+        lock(&self.waiting).take_in(leased, at, &mut self.known);
         // What is done with, or was another's by then, need not be known for ever.
         while self.known.len() > 2 * LEASED_PER_MEMBER_MAX as usize {
             self.known.pop_first();
@@ -186,12 +202,16 @@ impl<T> Member<T> {
         Some(Ok(()))
     }
 
-    /// Says of elements that they are done with, without waiting for the answer.
-    fn forget(&self, elements: BTreeSet<u64>) {
-        if !elements.is_empty() {
-            let of = OfGroup { group: self.group, elements: stretches(elements) };
+    /// Says of the elements that are to come next, as far as they are at these offsets, where all is gone, that they are
+    /// done with, without waiting for the answer. Answers whether there were any.
+    fn forget(&self, offsets: Range<u64>) -> bool {
+        let gone = self.waiting().take_gone(offsets);
+        let is_any = !gone.is_empty();
+        if is_any {
+            let of = OfGroup { group: self.group, elements: stretches(gone) };
             drop(self.channel.client().connection().command(Command::Acknowledge(of)));
         }
+        is_any
     }
 
     /// Puts an element where nobody acknowledges: there, and done with here, in one commit.
@@ -297,6 +317,7 @@ impl<T> Member<T> {
                 time_ms,
                 attempt,
                 group: self.group,
+                waiting: self.waiting.clone(),
                 channel: Channel::new(client.clone(), name.clone(), self.channel.log()),
             }),
             Err(error) => {
@@ -315,7 +336,7 @@ impl<T> Member<T> {
                     return Some(Err(error));
                 }
             }
-            let next = self.waiting().next();
+            let next = lock(&self.waiting).next(&mut self.known);
             let Some(run) = next else {
                 match self.membership.next().await? {
                     Ok(item) => match self.take_in(item)? {
@@ -353,15 +374,16 @@ impl<T> Member<T> {
                     return Some(Ok(Raw { placed, headers, attempt: run.attempt }));
                 }
                 Ok(Item::Record(_) | Item::CaughtUp { .. }) => {}
+                // It is said if something of this member's is gone.
                 Ok(Item::Trimmed { from, first }) => {
-                    let gone = self.waiting().take_before(first);
-                    self.forget(gone);
-                    return Some(Err(Error::Trimmed { channel: name(), from, first }));
+                    if self.forget(0..first) {
+                        return Some(Err(Error::Trimmed { channel: name(), from, first }));
+                    }
                 }
                 Ok(Item::Damaged { from, to, why }) => {
-                    let gone = self.waiting().take_before(to);
-                    self.forget(gone);
-                    return Some(Err(Error::Damaged { channel: name(), from, to, why }));
+                    if self.forget(from..to) {
+                        return Some(Err(Error::Damaged { channel: name(), from, to, why }));
+                    }
                 }
                 Err(error) => return Some(Err(error)),
             }
@@ -412,6 +434,57 @@ impl<T> fmt::Debug for Member<T> {
     }
 }
 
-fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
+pub(super) fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(60);
+
+    /// What waits, leased so long ago.
+    fn waiting(runs: &[LeasedRun], known: &mut BTreeMap<u64, u32>, ago: Duration) -> Waiting {
+        let now = Instant::now();
+        let mut waiting =
+            Waiting { runs: VecDeque::new(), lease: LEASE, until: now, asked_at: now, is_asking: false };
+        waiting.take_in(leased(runs), now.checked_sub(ago).expect("a clock that has run"), known);
+        waiting
+    }
+
+    fn leased(runs: &[LeasedRun]) -> Leased {
+        Leased { runs: runs.to_vec(), lease_ms: LEASE.as_millis() as u64, dead_letters: None }
+    }
+
+    fn run(offset: u64, count: u32) -> LeasedRun {
+        LeasedRun { offset, index: offset, count, attempt: 1 }
+    }
+
+    #[test]
+    fn what_is_lost_is_so_up_to_its_end_and_not_before_its_beginning() {
+        let mut known = BTreeMap::new();
+        // An older one comes again behind newer ones.
+        let mut waiting = waiting(&[run(300, 5), run(10, 1)], &mut known, Duration::ZERO);
+        assert_eq!(waiting.take_gone(300..350), (300..305).collect());
+        assert_eq!(waiting.next(&mut known), Some(run(10, 1)));
+        assert_eq!(waiting.take_gone(0..350), BTreeSet::from([10]));
+    }
+
+    #[test]
+    fn what_is_told_again_is_brought_once_unless_it_was_let_go() {
+        let (mut known, told) = (BTreeMap::new(), [run(0, 2)]);
+        let mut fresh = waiting(&told, &mut known, Duration::ZERO);
+        fresh.take_in(leased(&told), Instant::now(), &mut known);
+        assert_eq!(fresh.indexes().collect::<Vec<_>>(), [0, 1]);
+        // Its time is over, and the scheduler, which was away, says that it is this member's still.
+        let mut known = BTreeMap::new();
+        let mut old = waiting(&told, &mut known, LEASE);
+        assert_eq!(old.runs.len(), 1);
+        old.take_in(leased(&told), Instant::now(), &mut known);
+        assert_eq!(old.next(&mut known), Some(run(0, 2)));
+        // Nor is it brought when nobody says that.
+        let mut old = waiting(&told, &mut BTreeMap::new(), LEASE);
+        assert_eq!(old.next(&mut known), None);
+    }
 }

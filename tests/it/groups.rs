@@ -209,6 +209,82 @@ async fn what_is_dropped_without_a_word_comes_again_and_holds_up_nothing() -> Re
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_work_that_is_extended_makes_no_dead_letters_of_what_waits_behind_it() -> Result<()> {
+    let client = Client::local().await?;
+    let numbers = client.channel::<u64>("numbers").await?;
+    numbers.append_values(&(0..4).collect::<Vec<_>>()).await?;
+    numbers.stop().await?;
+    let group = numbers.group("g")?.lease(Duration::from_millis(600)).dead_letters("dead", 2);
+    let mut member = group.join().await?;
+    let first = member.next().await.expect("there is one")?;
+    for _ in 0..30 {
+        sleep(Duration::from_millis(100)).await;
+        first.extend().await?;
+    }
+    first.done().await?;
+    let mut attempts = vec![];
+    while let Some(number) = timeout(SOON, member.next()).await.expect("it ends").transpose()? {
+        attempts.push((number.index, number.attempt));
+        number.done().await?;
+    }
+    assert_eq!(attempts, [(1, 1), (2, 1), (3, 1)]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waited_until_it_was_anothers_is_not_brought() -> Result<()> {
+    let local = Local::start(Options { listen: "127.0.0.1:0".to_owned(), ..Options::default() })
+        .await
+        .expect("it starts");
+    let address = local.address().to_string();
+    let [late, other] = [Client::connect(&address).await?, Client::connect(&address).await?];
+    let numbers = late.channel::<u64>("numbers").await?;
+    numbers.append_values(&(0..10).collect::<Vec<_>>()).await?;
+    numbers.stop().await?;
+    // It asks for nothing before all of it is done with.
+    let mut first = numbers.group("g")?.lease(Duration::from_millis(300)).join().await?;
+    while numbers.groups().await?[0].leased < 10 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    let mut second = other.channel::<u64>("numbers").await?.group("g")?.join().await?;
+    while let Some(number) = timeout(SOON, second.next()).await.expect("it ends").transpose()? {
+        number.done().await?;
+    }
+    let late = timeout(SOON, first.next()).await.expect("it ends").transpose()?;
+    assert!(late.is_none(), "{late:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_trimmed_of_others_is_not_announced() -> Result<()> {
+    let local = Local::start(Options { listen: "127.0.0.1:0".to_owned(), ..Options::default() })
+        .await
+        .expect("it starts");
+    let address = local.address().to_string();
+    let [one, other] = [Client::connect(&address).await?, Client::connect(&address).await?];
+    let large = one.channel::<String>("large").await?;
+    large.append_value(&"first".to_owned()).await?;
+    let mut first = large.group("g")?.window(1).join().await?;
+    let held = first.next().await.expect("there is one")?;
+    // More than is sent ahead to somebody who does not read on.
+    let value = "x".repeat(50_000);
+    for _ in 0..200 {
+        large.append_value(&value).await?;
+    }
+    let mut second = other.channel::<String>("large").await?.group("g")?.join().await?;
+    for _ in 0..200 {
+        timeout(SOON, second.next()).await.expect("it comes").expect("there is one")?.done().await?;
+    }
+    drop(second);
+    large.trim(200).await?;
+    held.done().await?;
+    large.append_value(&"last".to_owned()).await?;
+    let last = timeout(SOON, first.next()).await.expect("it comes").expect("there is one")?;
+    assert_eq!((last.index, last.attempt), (201, 1));
+    Ok(())
+}
+
 #[task]
 fn square(number: u64) -> u64 {
     number * number
@@ -265,6 +341,10 @@ async fn what_is_wrong_with_a_group_is_said() -> Result<()> {
     let mut member = group.join().await?;
     let mut twice = group.join().await?;
     assert!(told(twice.next().await.unwrap().unwrap_err()).contains("one client is one member"));
+    // The first one goes on when the other is gone.
+    drop(twice);
+    let nothing = timeout(Duration::from_millis(300), member.next()).await;
+    assert!(nothing.is_err(), "{nothing:?}");
     group.delete().await?;
     let error = timeout(SOON, member.next()).await.expect("it is told").unwrap().unwrap_err();
     assert!(matches!(error, Error::Rejected(Rejection::UnknownGroup(_))), "{error}");

@@ -143,6 +143,8 @@ fn what_is_not_leased_to_a_member_is_not_its_to_be_done_with() {
         (1, done(group, &[(9, 1)]), "element 9 is not leased"),
         (3, done(group, &[(0, 1)]), "element 0 is not leased"),
         (1, done(group, &[]), "at least one"),
+        (1, done(group, &[(0, 0); 100_000]), "a stretch of no elements"),
+        (1, Command::Extend(of(group, &[(0, 0); 100_000])), "a stretch of no elements"),
         (1, done(group, &[(0, 1), (0, 1)]), "each once"),
         (1, done(group, &[(0, 5_000)]), "over the limit of 4096"),
         (1, Command::GiveBack(of(group, &[(2, 1)])), "element 2 is not leased"),
@@ -192,6 +194,25 @@ fn what_is_not_done_in_time_goes_to_another_and_is_counted() {
         "→ to 1: reported",
         "→ to 1: leased of 4 1 from 0 at 0, attempt 3",
     ]);
+}
+
+#[test]
+fn a_lease_that_is_extended_holds_from_then_on_though_nothing_else_happens() {
+    let options = GroupOptions { lease_ms: 1_000, ..GroupOptions::default() };
+    let (mut scene, group) = scene(1, options);
+    join(&mut scene, 1, group, 1);
+    scene.pass(0);
+    scene.pass(600);
+    scene.ask(1, Command::Extend(of(group, &[(0, 1)])));
+    // No commit comes of it: so the driver has to say at once what time it is.
+    assert!(scene.core.next_deadline().is_some_and(|at| at <= 600));
+    scene.pass(0);
+    assert_eq!(scene.core.next_deadline(), Some(1_600));
+    scene.told();
+    scene.pass(999);
+    scene.then(&[]);
+    scene.pass(1);
+    scene.then(&["group 4 leases [(0, 1)] no more: its lease was over"]);
 }
 
 #[test]
@@ -333,4 +354,8 @@ fn how_a_group_leases_is_what_was_said_last() {
     assert_eq!(scene.core.state().groups[&group].options, options);
     scene.ask(2, open_group(Some(GroupOptions { lease_ms: 1, ..options })));
     assert!(scene.told()[0].contains("a lease of 1 ms"));
+    // What is not done with would never come to an end.
+    let dead_letters = Some(DeadLetters { channel: ChannelName::new("a").unwrap(), attempts_max: 3 });
+    scene.ask(2, open_group(Some(GroupOptions { dead_letters, ..GroupOptions::default() })));
+    assert!(scene.told()[0].contains("give another one"));
 }

@@ -2,6 +2,7 @@
 
 use headwater::protocol::command::Command;
 use headwater::protocol::event::Receipt;
+use headwater::protocol::group::{GroupName, GroupOptions, OfGroup};
 use headwater::protocol::message::Hello;
 use headwater::protocol::session::{FunctionOffer, Role, WorkerOffer};
 use headwater::protocol::task::{Argument, ErrorKind, TaskOptions};
@@ -151,4 +152,34 @@ fn a_future_is_appended_under_its_own_label() {
         ] if *appended == key(7) && *started == key(7)),
         "{records:?}"
     );
+}
+
+#[test]
+fn leases_that_are_over_together_fit_records_however_they_lie() {
+    const MEMBERS: u64 = 12;
+    let mut largest = Largest::new();
+    let elements = u64::from(limits::LEASED_PER_MEMBER_MAX);
+    let value = |_| Element::Value(payload(1));
+    (0..MEMBERS).for_each(|_| largest.append((0..elements).map(value).collect()));
+    let name = GroupName::new("g").expect("a good name");
+    largest.ask(CLIENT, Command::OpenGroup { log: LOG, name, options: None, from_end: false });
+    let group = *largest.pipeline.core().state().groups.keys().next().expect("it was made");
+    for connection in 100..100 + MEMBERS {
+        largest.connect(connection, Role::Client);
+        largest.ask(connection, Command::Join { group, window: limits::LEASED_PER_MEMBER_MAX });
+    }
+    // Every other one is done with.
+    for connection in 100..100 + MEMBERS {
+        let state = largest.pipeline.core().state();
+        let member = state.producers[&SessionId([connection as u8; 16])];
+        let leased = state.leased_to(group, member);
+        let odd = leased.into_iter().filter(|index| index % 2 == 1).map(|index| (index, 1));
+        largest.ask(connection, Command::Acknowledge(OfGroup { group, elements: odd.collect() }));
+    }
+    let leased = |largest: &Largest| largest.pipeline.core().state().groups[&group].leased.len() as u64;
+    assert_eq!(leased(&largest), MEMBERS * elements / 2);
+    largest.pipeline.tick(0);
+    largest.pipeline.tick(GroupOptions::default().lease_ms);
+    assert_eq!(leased(&largest), 0);
+    assert!(largest.pipeline.next_commit(0).is_some());
 }

@@ -145,7 +145,9 @@ impl Join {
         if self.from_end {
             group = group.from_end();
         }
-        group.window(self.window)
+        // What is not going to be printed is left to others.
+        let count = self.count.and_then(|count| u32::try_from(count).ok()).unwrap_or(u32::MAX);
+        group.window(self.window.min(count.max(1)))
     }
 
     fn print(&self, delivery: &Delivery<Payload>, output: &mut Output) -> anyhow::Result<()> {

@@ -340,7 +340,9 @@ impl Actor {
                 drop(self.inbox.send(WorkerMessage::Free(HeldAttempt { task, attempt })));
             }
             Delivery::Copy(located) => drop(self.inbox.send(WorkerMessage::Copy(located))),
-            Delivery::Leased { group, leased } => self.memberships.pass_on(group, MemberItem::Leased(leased)),
+            Delivery::Leased { group, leased } => {
+                self.memberships.pass_on(group, MemberItem::Leased(leased, Instant::now()));
+            }
             Delivery::GroupEnded { group, why } => self.memberships.pass_on(group, MemberItem::Ended(why)),
             // The actor ends with it, and says so to all.
             Delivery::Closed(_) => {}

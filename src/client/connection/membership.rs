@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::task::{Context, Poll};
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::{Call, Connection};
 use crate::client::error::{Error, Result};
@@ -14,8 +15,9 @@ use crate::protocol::group::{GroupEnd, GroupId, Leased};
 /// What a membership brings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MemberItem {
-    /// These elements are leased to this session. What was told before comes again after a reconnect.
-    Leased(Leased),
+    /// These elements are leased to this session since then, or a little longer. What was told before comes again after a
+    /// reconnect.
+    Leased(Leased, Instant),
     /// Nothing comes any more.
     Ended(GroupEnd),
 }
@@ -57,6 +59,8 @@ impl Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
+        // So that it is seen whose end this is.
+        self.items.close();
         self.connection.call(Call::Leave { group: self.group });
     }
 }
@@ -93,8 +97,10 @@ impl Memberships {
         self.ask(link, group, window);
     }
 
+    /// A membership was dropped. It may be one that was refused beside another one of the same group, which goes on.
     pub fn leave(&mut self, link: &mut Link, group: GroupId) {
-        if self.members.remove(&group).is_some() {
+        if self.members.get(&group).is_some_and(|member| member.items.is_closed()) {
+            self.members.remove(&group);
             link.command(Command::Leave { group });
         }
     }

@@ -12,12 +12,16 @@ use crate::protocol::command::Command;
 use crate::protocol::group::{
     GroupEnd, GroupId, LeaseEnd, LeasedRun, MemberInfo, OfGroup, indexes, stretches,
 };
-use crate::protocol::limits::MEMBERS_SHOWN_MAX;
+use crate::protocol::limits::{LEASED_PER_MEMBER_MAX, MEMBERS_SHOWN_MAX};
 use crate::protocol::{ChannelEvent, LogId, Producer, TaskEvent, TimeMs};
 use crate::scheduler::handle::ConnectionId;
 
 /// Most elements that one record leases: 1,024.
 const LEASED_PER_RECORD_MAX: u64 = 1024;
+
+/// Most leases whose time is over that one record ends: as many as a member may have, of which it is known that they fit,
+/// even where no two elements follow each other.
+const ENDED_PER_RECORD_MAX: usize = LEASED_PER_MEMBER_MAX as usize;
 
 /// The members of all groups, and the times of leases.
 #[derive(Debug, Default)]
@@ -34,7 +38,7 @@ pub(super) struct Consumers {
     /// When leases are over.
     leases: Deadlines<(GroupId, u64)>,
     /// Leases that began, or began anew, since it was last known what time it is.
-    begun: Vec<(GroupId, u64)>,
+    begun: BTreeSet<(GroupId, u64)>,
 }
 
 /// What a group does next.
@@ -56,9 +60,10 @@ impl Consumers {
         consumers
     }
 
-    /// When [`Self::expired`] has something to say next.
+    /// When [`Self::begin`] or [`Self::expired`] has something to do next: at once, when a lease began that nobody has told
+    /// the time yet, since no commit comes of an extension.
     pub fn next_deadline(&self) -> Option<TimeMs> {
-        self.leases.next()
+        if self.begun.is_empty() { self.leases.next() } else { Some(0) }
     }
 
     /// Lets all leases hold for so much longer.
@@ -175,11 +180,12 @@ impl Consumers {
         }
     }
 
-    /// The leases of one group that are over.
+    /// Leases of one group that are over, as many as a record takes.
     pub fn expired(&mut self, now: TimeMs) -> Option<Event> {
         let (group, index) = self.leases.pop(now)?;
         let mut all = BTreeSet::from([index]);
-        while let Some(next) = self.leases.pop_if(now, |(other, _)| *other == group) {
+        while all.len() < ENDED_PER_RECORD_MAX {
+            let Some(next) = self.leases.pop_if(now, |(other, _)| *other == group) else { break };
             all.insert(next.1);
         }
         let of = OfGroup { group, elements: stretches(all) };
@@ -242,13 +248,12 @@ impl Consumers {
 
     /// What must be true between steps.
     pub fn check(&self, state: &State, is_connected: impl Fn(Producer) -> bool) {
-        let begun: BTreeSet<_> = self.begun.iter().collect();
         for (id, members) in &self.members {
             assert!(state.groups.contains_key(id), "members of a group that is not there");
             for (member, window) in members {
                 assert!(is_connected(*member), "{member:?} takes elements and is away");
                 for index in state.leased_to(*id, *member) {
-                    let has_end = self.leases.contains(&(*id, index)) || begun.contains(&(*id, index));
+                    let has_end = self.leases.contains(&(*id, index)) || self.begun.contains(&(*id, index));
                     assert!(has_end, "a lease of {index} that does not end");
                 }
                 assert!(*window > 0);

@@ -20,6 +20,11 @@ pub(super) fn open(
 ) -> Decision {
     let channel = channel::writable(state, log)?;
     options.iter().try_for_each(GroupOptions::check)?;
+    let dead_letters = options.iter().find_map(|options| options.dead_letters.as_ref());
+    if dead_letters.is_some_and(|dead| dead.channel == channel.name) {
+        let why = "dead letters on the channel that they are from would come again: give another one";
+        return Err(Rejection::Invalid(why.to_owned()));
+    }
     if let Some(id) = channel.groups.get(&name) {
         let group = &state.groups[id];
         let mut info = state.group_info(*id, group);
@@ -90,7 +95,11 @@ fn known(state: &State, id: GroupId) -> Result<&Group, Rejection> {
     state.groups.get(&id).ok_or(Rejection::UnknownGroup(id))
 }
 
+/// Whether they are so few that a record takes them, however they are named.
 fn check_count(of: &OfGroup) -> Result<(), Rejection> {
+    if of.elements.iter().any(|(_, count)| *count == 0) {
+        return Err(Rejection::Invalid("a stretch of no elements: leave it out".to_owned()));
+    }
     let count = of.elements.iter().map(|(_, count)| *count as usize).sum();
     let hint = "name fewer at a time";
     Ok(TooLarge::check("the number of elements", count, LEASED_PER_MEMBER_MAX as usize, hint)?)
