@@ -1,9 +1,11 @@
 //! Tests of Headwater from the outside, in one binary.
 #![allow(clippy::unwrap_used)]
 
+mod ancestor;
 mod cluster;
 mod conformance;
 mod engines;
+mod fanout;
 mod faults;
 mod flush;
 mod formats;
