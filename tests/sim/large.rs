@@ -186,13 +186,12 @@ fn many_channels_are_listed_to_the_last_and_take_little_of_a_snapshot() {
     assert_eq!((seen, pages), (CHANNELS, CHANNELS / LISTING_ROWS_MAX));
     // A start begins with these.
     let mut restoring = Restoring::new(Seq(1));
-    let (mut items, mut bytes) = (0, 0);
+    let mut bytes = 0;
     for item in large.core.state().clone().into_items() {
         bytes += postcard::to_stdvec(&item).unwrap().len();
-        items += 1;
         restoring.add(item).unwrap();
     }
     let (restored, _) = restoring.finish().unwrap();
     assert_eq!(restored.channels, large.core.state().channels);
-    assert!(items < CHANNELS + 100 && bytes < CHANNELS * 64, "{items} items, {bytes} bytes");
+    assert!(bytes < CHANNELS * 64, "{bytes} bytes");
 }
