@@ -302,7 +302,7 @@ async fn an_append_to_an_unknown_channel_harms_nobody() -> Result<()> {
     let (alive, deleted) = (client.channel::<u64>("alive").await?, client.channel::<u64>("gone").await?);
     let mut following = alive.values();
     deleted.delete().await?;
-    let told = deleted.append_value(&1).await.unwrap_err().to_string();
+    let told = soon(deleted.append_value(&1)).await.unwrap_err().to_string();
     assert!(told.contains("`gone`: it was deleted"), "{told}");
     // One that there never was; on a connection that nobody makes anew.
     let append = Command::Append {
@@ -310,7 +310,7 @@ async fn an_append_to_an_unknown_channel_harms_nobody() -> Result<()> {
         elements: vec![Element::Value(Payload::encode(&1).unwrap())].into(),
         options: AppendOptions::default(),
     };
-    let told = client.connection().command(append.clone()).await.unwrap_err().to_string();
+    let told = soon(client.connection().command(append.clone())).await.unwrap_err().to_string();
     assert!(told.contains("there is no channel with log 999"), "{told}");
     let mut raw = Raw::welcomed(client.connection().address()).await;
     for number in [1, 3] {
@@ -326,7 +326,7 @@ async fn an_append_to_an_unknown_channel_harms_nobody() -> Result<()> {
         assert!(matches!(refused, Rejection::UnknownChannel(_)), "{refused}");
         assert_eq!(pong, (number + 1, ServerMessage::Pong), "the connection goes on");
     }
-    alive.append_value(&2).await?;
+    soon(alive.append_value(&2)).await?;
     assert_eq!(soon(following.next()).await.transpose()?, Some(2));
     Ok(())
 }

@@ -32,7 +32,7 @@ fn value(number: u64) -> String {
 }
 
 async fn soon<F: IntoFuture>(work: F) -> F::Output {
-    timeout(Duration::from_secs(60), work).await.expect("it hangs")
+    timeout(Duration::from_secs(30), work).await.expect("it hangs")
 }
 
 async fn subscribers(client: &Client, log: LogId) -> Result<u64> {
