@@ -88,6 +88,9 @@ impl<T> Group<T> {
     /// An element that was leased so often, and nobody has said that it is done, goes to another channel, with headers
     /// that say where it is from ([`DEAD_LETTER_HEADERS`]). Unless somebody has said so, it is leased again and again. As
     /// [`Self::lease`] otherwise.
+    ///
+    /// What is counted are leases, not tries: when an element kills its member, those that wait behind it were leased once
+    /// more, too. Where that is not wanted, keep the [window](Self::window) small.
     #[must_use]
     pub fn dead_letters(mut self, channel: &str, attempts_max: u32) -> Self {
         match ChannelName::new(channel) {

@@ -257,8 +257,9 @@ impl<T: DeserializeOwned> Member<T> {
     ///
     /// # Errors
     /// [`Error::Decode`] for a value of another type: it is given back, and goes on to the dead letters if there are any.
-    /// [`Error::Trimmed`] and [`Error::Damaged`] for elements that are gone, which are done with then. Any other is the
-    /// last item: that the group was deleted, say.
+    /// [`Error::Trimmed`] and [`Error::Damaged`] for elements that are gone, which are done with then. What is wrong with
+    /// the channel of the dead letters: the element comes again when its lease is over. Any other is the last item: that
+    /// the group was deleted, say.
     pub async fn next(&mut self) -> Option<Result<Delivery<T>>> {
         self.next_as(elements::typed).await
     }
@@ -358,7 +359,13 @@ impl<T> Member<T> {
             }
             let item = self.records.as_mut()?.next().await;
             let name = || self.channel.channel_name().clone();
-            match item? {
+            let Some(item) = item else {
+                // The channel is no more: that is said of the group, too.
+                self.records = None;
+                self.waiting().runs.clear();
+                continue;
+            };
+            match item {
                 Ok(Item::Record(record)) if record.offset == run.offset => {
                     self.waiting().advance();
                     let Some(appended) = record.event.appended() else {

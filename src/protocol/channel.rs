@@ -252,5 +252,11 @@ mod tests {
             assert!(error.contains("letters, digits"), "{error}");
         }
         assert!(ChannelName::new("$tasks").unwrap().is_reserved());
+        // The longest, counted in bytes.
+        for (good, bad) in [("x".repeat(200), "x".repeat(201)), ("ö".repeat(100), "ö".repeat(101))] {
+            assert!(ChannelName::new(&good).is_ok());
+            let error = ChannelName::new(&bad).unwrap_err().to_string();
+            assert!(error.contains("cannot name a channel: it is too long; use 1 to 200 bytes"), "{error}");
+        }
     }
 }

@@ -220,6 +220,9 @@ mod tests {
     fn options_have_bounds_and_each_says_what_to_do() {
         let told = |options: GroupOptions| options.check().map_err(|error| error.to_string());
         assert_eq!(told(GroupOptions::default()), Ok(()));
+        for lease_ms in [LEASE_MS_MIN, LEASE_MS_MAX] {
+            assert_eq!(told(GroupOptions { lease_ms, ..GroupOptions::default() }), Ok(()));
+        }
         for lease_ms in [LEASE_MS_MIN - 1, LEASE_MS_MAX + 1] {
             let error = told(GroupOptions { lease_ms, ..GroupOptions::default() }).unwrap_err();
             assert!(error.contains("give one from 100 ms to 86400000 ms"), "{error}");
@@ -232,6 +235,10 @@ mod tests {
         assert_eq!(dead("dead", 1), Ok(()));
         assert!(dead("dead", 0).unwrap_err().contains("give at least 1"));
         assert!(dead("$tasks", 1).is_err());
-        assert!(told(GroupOptions { pin_ms: PIN_MS_MAX + 1, ..GroupOptions::default() }).is_err());
+        let pinned = |pin_ms| told(GroupOptions { pin_ms, ..GroupOptions::default() });
+        assert_eq!(pinned(PIN_MS_MAX), Ok(()));
+        assert!(
+            pinned(PIN_MS_MAX + 1).unwrap_err().contains("a pin of 2592000001 ms: give at most 2592000000")
+        );
     }
 }

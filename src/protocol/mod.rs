@@ -26,6 +26,7 @@ pub mod message;
 pub mod name;
 pub mod payload;
 pub mod producer;
+pub mod query;
 pub mod rejection;
 pub mod result;
 pub mod secret;

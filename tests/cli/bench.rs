@@ -95,14 +95,21 @@ async fn readers_are_measured() {
     let lines = bench(&["tail", "--seconds", "50ms"]).await;
     check(&lines[0], "tail", "1000 records/s, one subscriber", &["p50_us", "p99_us", "records_per_s"]);
     check_ratios(&lines[0], &["p50_us"]);
-    let lines = bench(&["fanout", "--subscribers", "2,5", "--records", "300"]).await;
-    for (line, variant) in lines.iter().zip(["2 subscribers", "5 subscribers"]) {
+    let mut lines = bench(&["fanout", "--subscribers", "2,5", "--records", "300"]).await;
+    // More than what may be on its way to one that takes nothing.
+    lines.extend(bench(&["fanout", "--subscribers", "2", "--stuck", "3", "--records", "10000"]).await);
+    for (line, variant) in lines.iter().zip(["2 subscribers", "5 subscribers", "2 subscribers, 3 stuck"]) {
         let memory: &[&str] = if cfg!(target_os = "linux") { &["bytes_per_subscriber"] } else { &[] };
         let rss: &[&str] = if cfg!(target_os = "linux") { &["rss_bytes"] } else { &[] };
-        check(line, "fanout", variant, &[memory, &["deliveries_per_s"], rss, &["seconds"]].concat());
+        check(
+            line,
+            "fanout",
+            variant,
+            &[memory, &["deliveries_per_s", "records_per_s"], rss, &["seconds"]].concat(),
+        );
         check_ratios(line, &["deliveries_per_s"]);
     }
-    assert_eq!(lines.len(), 2);
+    assert_eq!(lines.len(), 3);
 }
 
 #[cfg(target_os = "linux")]

@@ -1,10 +1,12 @@
 //! Tests of Headwater from the outside, in one binary.
 #![allow(clippy::unwrap_used)]
 
+mod ancestor;
 mod buffered;
 mod cluster;
 mod conformance;
 mod engines;
+mod fanout;
 mod faults;
 mod flush;
 mod formats;

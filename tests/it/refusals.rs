@@ -5,9 +5,10 @@ use headwater::local::{Local, Options};
 use headwater::protocol::channel::Progress;
 use headwater::protocol::frame::{self, FrameReader, PREAMBLE_BYTES};
 use headwater::protocol::limits::FRAME_BYTES_MAX;
-use headwater::protocol::message::{ClientMessage, ServerMessage};
+use headwater::protocol::message::{ClientMessage, Hello, ServerMessage};
+use headwater::protocol::session::Role;
 use headwater::protocol::version::WIRE_VERSION;
-use headwater::protocol::{ChannelEvent, TaskError};
+use headwater::protocol::{ChannelEvent, SessionId, TaskError};
 use headwater::{Channel, Client, Error, Item, Offset, Result, local_client, task};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -158,12 +159,23 @@ async fn channels_refuse_what_makes_no_sense() -> Result<()> {
 }
 
 /// A peer that speaks bytes.
-struct Raw {
-    stream: TcpStream,
+pub struct Raw {
+    pub stream: TcpStream,
     frames: FrameReader,
 }
 
 impl Raw {
+    /// A client that was welcomed.
+    pub async fn welcomed(address: &str) -> Raw {
+        let mut raw = Raw::connect(address).await;
+        let mut bytes = frame::preamble().to_vec();
+        let hello: ClientMessage = hello(SessionId(fastrand::u128(..).to_be_bytes()));
+        frame::encode(&mut bytes, 0, &hello).unwrap();
+        raw.stream.write_all(&bytes).await.unwrap();
+        assert!(matches!(raw.message().await, (0, ServerMessage::Welcome { .. })));
+        raw
+    }
+
     async fn connect(address: &str) -> Raw {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let mut theirs = [0; PREAMBLE_BYTES];
@@ -172,7 +184,7 @@ impl Raw {
         Raw { stream, frames: FrameReader::default() }
     }
 
-    async fn message(&mut self) -> (u64, ServerMessage) {
+    pub async fn message(&mut self) -> (u64, ServerMessage) {
         loop {
             if let Some(frame) = self.frames.next_frame().unwrap() {
                 return (frame.number, frame.decode().unwrap().0);
@@ -180,6 +192,10 @@ impl Raw {
             assert_ne!(self.stream.read_buf(self.frames.buffer()).await.unwrap(), 0, "it was closed");
         }
     }
+}
+
+fn hello(session: SessionId) -> ClientMessage {
+    ClientMessage::Hello(Hello { token: None, session, resume: false, role: Role::Client, seen: None })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -202,15 +218,8 @@ async fn garbage_on_the_port_and_frames_too_large_harm_nobody() -> Result<()> {
 
     let mut large = Raw::connect(&address).await;
     large.stream.write_all(&frame::preamble()).await.unwrap();
-    let hello = headwater::protocol::message::Hello {
-        token: None,
-        session: headwater::protocol::SessionId([9; 16]),
-        resume: false,
-        role: headwater::protocol::session::Role::Client,
-        seen: None,
-    };
     let mut bytes = Vec::new();
-    let hello: ClientMessage = ClientMessage::Hello(hello);
+    let hello: ClientMessage = hello(SessionId([9; 16]));
     frame::encode(&mut bytes, 0, &hello).unwrap();
     let length = FRAME_BYTES_MAX + 1;
     bytes.extend_from_slice(&(length as u32).to_le_bytes());

@@ -105,8 +105,9 @@ async fn a_future_is_released_when_its_last_element_goes() -> Result<()> {
     let id = future.id();
     drop(future);
     let is_known = || client.query(Query::Task { task: id });
+    // The handle has let go of it, too.
+    client.flush().await?;
     channel.append_value(&1).await?;
-    sleep(Duration::from_millis(100)).await;
     assert!(is_known().await.is_ok(), "one element is left");
     channel.append_value(&2).await?;
     assert!(is_known().await.is_err(), "none is");

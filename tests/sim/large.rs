@@ -2,11 +2,14 @@
 //! blink, and would take minutes if a step cost what grows with all that there is.
 
 use headwater::protocol::command::{Answer, Command, Query};
+use headwater::protocol::limits::LISTING_ROWS_MAX;
 use headwater::protocol::message::{Hello, ServerMessage};
 use headwater::protocol::session::{FunctionOffer, HeldAttempt, Role, WorkerOffer};
 use headwater::protocol::task::{Argument, ErrorKind, TaskError, TaskInfo, TaskOptions};
-use headwater::protocol::{AttemptNumber, Payload, SessionId, Submission, TaskId, TaskKey, frame};
-use headwater::scheduler::core::{Core, Effect, LogFacts, Output, Settings, State};
+use headwater::protocol::{
+    AttemptNumber, ChannelName, Payload, Seq, SessionId, Submission, TaskId, TaskKey, frame,
+};
+use headwater::scheduler::core::{Core, Effect, LogFacts, Output, Restoring, Settings, State};
 use headwater::scheduler::{ConnectionId, Request};
 
 const CLIENT: u64 = 1;
@@ -157,4 +160,38 @@ fn a_listing_of_any_tasks_fits_a_frame_and_goes_on_where_it_ended() {
     };
     let TaskInfo { waits_for: Some(words), .. } = info else { panic!("{info:?}") };
     assert!(words.contains("none of the 98 connected has it; they have xxx"), "{words}");
+}
+
+#[test]
+fn many_channels_are_listed_to_the_last_and_take_little_of_a_snapshot() {
+    const CHANNELS: usize = 100_000;
+    let mut large = Large::new();
+    let name = |n: usize| ChannelName::new(&format!("c{n:06}")).unwrap();
+    for n in 0..CHANNELS {
+        large.ask(CLIENT, Request::Command(Command::OpenChannel { name: name(n) }));
+    }
+    large.rest();
+    let (mut seen, mut after, mut pages) = (0, None, 0);
+    loop {
+        let out = large.ask(CLIENT, Request::Query(Query::Channels { after }));
+        let [Effect::Send { message, .. }] = &out.effects[..] else { panic!("{:?}", out.effects) };
+        frame::encode(&mut Vec::new(), 1, message).expect("it fits a frame");
+        let ServerMessage::Answer(Ok(Answer::Channels(rows))) = message else { panic!("{message:?}") };
+        assert!(rows.iter().zip(seen..).all(|(row, n)| row.name == name(n)), "none is left out");
+        let Some(last) = rows.last() else { break };
+        assert!(rows.len() <= LISTING_ROWS_MAX);
+        (seen, pages) = (seen + rows.len(), pages + 1);
+        after = Some(last.name.clone());
+    }
+    assert_eq!((seen, pages), (CHANNELS, CHANNELS / LISTING_ROWS_MAX));
+    // A start begins with these.
+    let mut restoring = Restoring::new(Seq(1));
+    let mut bytes = 0;
+    for item in large.core.state().clone().into_items() {
+        bytes += postcard::to_stdvec(&item).unwrap().len();
+        restoring.add(item).unwrap();
+    }
+    let (restored, _) = restoring.finish().unwrap();
+    assert_eq!(restored.channels, large.core.state().channels);
+    assert!(bytes < CHANNELS * 64, "{bytes} bytes");
 }

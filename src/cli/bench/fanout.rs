@@ -24,13 +24,23 @@ const CONNECTING: usize = 32;
 /// Subscribers, each a client with a connection of its own, follow one channel; then values of 128 bytes are
 /// appended as fast as it goes, until every subscriber has every one. Before that, all are idle: how much more
 /// memory the scheduler takes than without them is given for each.
+///
+/// With --stuck, so many more follow and take nothing of what comes. Compare with a run without them: the values
+/// are appended, and reach the others, as fast.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: a few subscribers, and many records
-  headwater bench fanout --subscribers 10 --records 1000000")]
+  headwater bench fanout --subscribers 10 --records 1000000
+
+What subscribers that take nothing cost the others, and the scheduler
+  headwater bench fanout --subscribers 900 --stuck 100")]
 pub struct Fanout {
     /// Subscribers; several numbers are measured one after the other
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "100,1000")]
     subscribers: Vec<u32>,
+
+    /// How many more follow, and take nothing that comes once they have caught up
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    stuck: u32,
 
     /// How many values are appended
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
@@ -56,9 +66,13 @@ impl Fanout {
             let (figures, limits) = (runs.figures(), limits.figures());
             let bytes_per_s = figures["deliveries_per_s"].median * VALUE_BYTES as f64;
             report.add(&Measured {
-                variant: format!("{subscribers} subscribers"),
+                variant: match self.stuck {
+                    0 => format!("{subscribers} subscribers"),
+                    stuck => format!("{subscribers} subscribers, {stuck} stuck"),
+                },
                 params: BTreeMap::from([
                     ("subscribers", json!(subscribers)),
+                    ("stuck", json!(self.stuck)),
                     ("records", json!(self.records)),
                     ("value_bytes", json!(VALUE_BYTES)),
                     ("records_per_commit", json!(commits.records())),
@@ -79,10 +93,13 @@ impl Fanout {
         let client = ground.client().await?;
         let channel = client.channel(&ground.name("values")).await?;
         let before = ground.rss_bytes();
-        let connecting = stream::iter(0..subscribers).map(|_| Subscriber::connect(ground, channel.name()));
+        let all = u64::from(subscribers) + u64::from(self.stuck);
+        let connecting = stream::iter(0..all).map(|_| Subscriber::connect(ground, channel.name()));
         let mut followers: Vec<Subscriber> = connecting.buffer_unordered(CONNECTING).try_collect().await?;
         let idle = ground.rss_bytes().zip(before).map(|(after, before)| after.saturating_sub(before));
-        runs.add_bytes("bytes_per_subscriber", idle.map(|bytes| bytes / u64::from(subscribers).max(1)));
+        runs.add_bytes("bytes_per_subscriber", idle.map(|bytes| bytes / all.max(1)));
+        // They stay to the end, and nobody reads them.
+        let _stuck = followers.split_off(subscribers as usize);
         // The warm-up, and what is measured.
         let mut commits = Commits::of(VALUE_BYTES);
         for (records, is_measured) in [(self.records.div_ceil(10), false), (self.records, true)] {
@@ -90,12 +107,14 @@ impl Fanout {
             let mut reading: JoinSet<_> =
                 followers.drain(..).map(|subscriber| subscriber.read(records)).collect();
             commits = fill(&client, &channel, records).await?;
+            let appended = started.elapsed().as_secs_f64();
             while let Some(read) = reading.join_next().await {
                 followers.push(read??);
             }
             if is_measured {
                 let seconds = started.elapsed().as_secs_f64();
                 runs.add("deliveries_per_s", records as f64 * f64::from(subscribers) / seconds, "1/s");
+                runs.add("records_per_s", records as f64 / appended, "1/s");
                 runs.add("seconds", seconds, "s");
                 runs.add_bytes("rss_bytes", ground.rss_bytes());
             }

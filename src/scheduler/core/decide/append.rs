@@ -236,4 +236,34 @@ mod tests {
         assert_eq!(append(&mut state, 3, bare(1), expecting(0)).0, [""; 0]);
         assert_eq!(append(&mut state, 3, bare(1), by(0)).1, Answer::AppendedBefore { newest: 1 });
     }
+
+    #[test]
+    fn each_bound_is_the_last_that_is_taken() {
+        let value = |bytes| (Headers::new(), Element::Value(Payload::raw(vec![0; bytes])));
+        let whole = APPEND_BYTES_MAX / PAYLOAD_BYTES_MAX;
+        let rest = APPEND_BYTES_MAX - whole * PAYLOAD_BYTES_MAX;
+        let together = |rest| [vec![value(PAYLOAD_BYTES_MAX); whole], vec![value(rest)]].concat();
+        for (good, bad, told) in [
+            (
+                vec![value(PAYLOAD_BYTES_MAX)],
+                vec![value(1), value(PAYLOAD_BYTES_MAX + 1)],
+                "the value is 61441, over the limit of 61440: append a path or a key to where the data lie",
+            ),
+            (
+                vec![value(1); ELEMENTS_PER_APPEND_MAX],
+                vec![value(1); ELEMENTS_PER_APPEND_MAX + 1],
+                "the number of elements is 4097, over the limit of 4096: append fewer at a time",
+            ),
+            (
+                together(rest),
+                together(rest + 1),
+                "all values together is 1048577, over the limit of 1048576: append fewer at a time",
+            ),
+        ] {
+            assert_eq!(check_sizes(&good.into()), Ok(()));
+            assert_eq!(check_sizes(&bad.into()).unwrap_err().to_string(), told);
+        }
+        let told = check_sizes(&Vec::<(Headers, Element)>::new().into()).unwrap_err().to_string();
+        assert_eq!(told, "an append needs at least one element");
+    }
 }

@@ -177,6 +177,12 @@ mod tests {
             "{told}"
         );
         assert!(create(&state, ORIGIN, name(0), ChannelOptions::default()).is_err());
+        // The last one is taken.
+        let last = LogId(CHANNELS_MAX as u32);
+        let (channel, _) = (state.channels.remove(&last).unwrap(), state.names.remove(&name(last.0)));
+        assert!(open(&state, ORIGIN, name(0)).is_ok());
+        state.names.insert(name(last.0), last);
+        state.channels.insert(last, channel);
         // One that was deleted has its place.
         state.channels.get_mut(&LogId(7)).unwrap().deleted = true;
         let (events, _) = create(&state, ORIGIN, name(7), ChannelOptions::default()).unwrap();

@@ -140,3 +140,70 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{ChannelName, Seq};
+    use crate::scheduler::core::Channel;
+
+    const LOG: LogId = LogId(1);
+    const ORIGIN: Origin = Origin { producer: Producer(1), number: 1 };
+
+    fn state() -> State {
+        let mut state = State::default();
+        state.channels.insert(LOG, Channel::new(ChannelName::new("a").unwrap()));
+        state
+    }
+
+    /// Opens a group as it is, or by default.
+    fn opened(state: &State, number: usize) -> Decision {
+        open(state, ORIGIN, (LOG, GroupName::new(&number.to_string()).unwrap()), None, false)
+    }
+
+    #[test]
+    fn a_channel_has_so_many_groups_and_no_more() {
+        let mut state = state();
+        for number in 0..GROUPS_PER_CHANNEL_MAX {
+            let (events, _) = opened(&state, number).unwrap();
+            events.iter().for_each(|event| state.apply(Seq(1), event));
+        }
+        let told = opened(&state, GROUPS_PER_CHANNEL_MAX).unwrap_err().to_string();
+        assert!(
+            told.starts_with(
+                "the number of groups is 1025, over the limit of 1024: delete those that nobody"
+            ),
+            "{told}"
+        );
+        assert!(opened(&state, 0).is_ok(), "one that is there can be joined");
+        let (events, _) = delete(&state, ORIGIN, LOG, &GroupName::new("0").unwrap()).unwrap();
+        events.iter().for_each(|event| state.apply(Seq(2), event));
+        assert!(opened(&state, GROUPS_PER_CHANNEL_MAX).is_ok(), "another has its place");
+    }
+
+    #[test]
+    fn a_member_has_so_many_elements_at_a_time_and_names_no_more() {
+        let mut state = state();
+        let (events, Answer::Group(info)) = opened(&state, 0).unwrap() else { panic!("no group") };
+        events.iter().for_each(|event| state.apply(Seq(1), event));
+        for (window, is_taken) in
+            [(0, false), (1, true), (LEASED_PER_MEMBER_MAX, true), (LEASED_PER_MEMBER_MAX + 1, false)]
+        {
+            let told = join(&state, info.id, window).map_err(|rejection| rejection.to_string());
+            assert_eq!(told.is_ok(), is_taken, "{told:?}");
+            let words = format!("a window of {window} elements: take from 1 to 4096 at a time");
+            assert!(is_taken || told == Err(words), "{window}");
+        }
+        let of = |count| OfGroup { group: info.id, elements: vec![(0, 1), (7, count - 1)] };
+        assert!(extend(&state, &of(LEASED_PER_MEMBER_MAX)).is_ok());
+        let over = of(LEASED_PER_MEMBER_MAX + 1);
+        for told in [
+            extend(&state, &over),
+            acknowledge(&state, ORIGIN, over.clone()),
+            give_back(&state, ORIGIN, over),
+        ] {
+            let told = told.unwrap_err().to_string();
+            assert_eq!(told, "the number of elements is 4097, over the limit of 4096: name fewer at a time");
+        }
+    }
+}
