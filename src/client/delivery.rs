@@ -44,7 +44,7 @@ impl<T> Delivery<T> {
     /// commit that holds what came of it, see [`Transaction::done`](super::Transaction::done).
     ///
     /// # Errors
-    /// [`Rejection::LeaseOver`] when its time was over, and it goes to another.
+    /// [`Rejection::LeaseOver`](crate::protocol::command::Rejection::LeaseOver) when its time was over, and it goes to another.
     pub async fn done(self) -> Result<()> {
         self.say(Command::Acknowledge(self.of())).await
     }

@@ -35,7 +35,7 @@ use crate::protocol::{self, ChannelEvent, ChannelName, Elements, Headers, Payloa
 /// Most records of others that are read past to come to the next element, instead of beginning to read there: 256.
 const READ_PAST_MAX: u64 = 256;
 
-/// One of those who share the elements of a channel: [`Group::join`]. Dropped, it leaves: what it was given and is not done
+/// One of those who share the elements of a channel: [`Group::join`](super::Group::join). Dropped, it leaves: what it was given and is not done
 /// with goes to others.
 pub struct Member<T> {
     channel: Channel<T>,

@@ -51,6 +51,31 @@ async fn a_channel_is_bounded_trimmed_pinned_and_shown() {
     run("channel append readings 6").await.only_line();
     assert_eq!(run("channel delete readings").await.only_line(), "readings is deleted");
     assert!(run("channel show readings").await.refusal().starts_with("there is no channel `readings`"));
+    // The same for programs.
+    let made = run("channel create kept --max-elements 2 --json").await.json().remove(0);
+    let digest = made["digest"].clone();
+    let expected = json!({
+        "name": "kept", "first": 0, "head": 1, "elements": 0, "trimmed": 0, "bytes": 0, "stopped": false,
+        "digest": digest, "durability": "fsynced", "retention": {"max_elements": 2},
+    });
+    assert_eq!(made, expected);
+    assert_eq!(
+        run("channel set kept --max-age 1h --json").await.json()[0]["retention"]["max_age_ms"],
+        3_600_000
+    );
+    assert_eq!(run("channel trim kept --before 1 --json").await.json()[0]["first"], 1);
+    let stopped = run("channel stop kept --json").await.json().remove(0);
+    assert_eq!(stopped, json!({"name": "kept", "stopped": true, "elements": 0, "digest": digest}));
+    assert_eq!(run("channel resume kept --json").await.json()[0]["stopped"], false);
+    let set = run("channel cursor commit kept c 1 --json").await.json().remove(0);
+    assert_eq!(set, json!({"name": "c", "offset": 1}));
+    for kind in ["cursor", "group", "producer"] {
+        let forgotten = run(&format!("channel {kind} delete kept c --json")).await.json().remove(0);
+        assert_eq!(forgotten, json!({"name": "c", "deleted": true}), "{kind}");
+    }
+    assert_eq!(run("channel clear kept --json").await.json()[0]["elements"], 0);
+    let deleted = json!({"name": "kept", "deleted": true});
+    assert_eq!(run("channel delete kept --json").await.json(), [deleted]);
     let nothing = run("channel set readings").await.refusal();
     assert!(nothing.starts_with("nothing to set"), "{nothing}");
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::json;
 
+use super::on::On;
 use crate::cli::connect::Connect;
 use crate::cli::output::Output;
 use crate::cli::{ask, time};
@@ -104,8 +106,8 @@ impl List {
   headwater channel cursor commit readings billing 1000
   headwater channel cursor commit readings billing 2000 --from 1000 --pin 1h")]
 pub struct Commit {
-    /// The channel
-    channel: ChannelName,
+    #[command(flatten)]
+    on: On,
 
     /// The cursor
     cursor: CursorName,
@@ -120,27 +122,21 @@ pub struct Commit {
     /// For how long the channel keeps what the cursor has not passed, whatever its bounds
     #[arg(long, value_name = "D", value_parser = time::duration, default_value = "0")]
     pin: Duration,
-
-    #[command(flatten)]
-    connect: Connect,
 }
 
 impl Commit {
     async fn run(self) -> anyhow::Result<()> {
-        let Commit { channel, cursor, offset, from, pin, connect } = self;
-        let committed = connect.with(async |client| {
-            let channel = ask::channel(client, &channel).await?;
-            let cursor = channel.cursor(cursor.as_str())?.pinned_for(pin);
-            let set = match from {
-                Some(from) => cursor.advance(from, offset).await,
-                None => cursor.commit(offset).await,
-            };
-            anyhow::Ok(set?)
-        });
-        committed.await?;
-        let mut output = Output::new();
-        output.line(format!("{cursor} is at {offset} of {channel}"))?;
-        output.flush()
+        let Commit { on, cursor, offset, from, pin } = self;
+        on.tell(async |client, channel| {
+            let set = ask::channel(client, channel).await?.cursor(cursor.as_str())?.pinned_for(pin);
+            match from {
+                Some(from) => set.advance(from, offset).await?,
+                None => set.commit(offset).await?,
+            }
+            let words = format!("{cursor} is at {offset} of {channel}");
+            Ok((json!({ "name": cursor, "offset": offset }), words))
+        })
+        .await
     }
 }
 
@@ -150,26 +146,20 @@ impl Commit {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  headwater channel cursor delete readings billing")]
 pub struct Delete {
-    /// The channel
-    channel: ChannelName,
+    #[command(flatten)]
+    on: On,
 
     /// The cursor
     cursor: CursorName,
-
-    #[command(flatten)]
-    connect: Connect,
 }
 
 impl Delete {
     async fn run(self) -> anyhow::Result<()> {
-        let Delete { channel, cursor, connect } = self;
-        let deleted = connect.with(async |client| {
-            let channel = ask::channel(client, &channel).await?;
-            anyhow::Ok(channel.cursor(cursor.as_str())?.delete().await?)
-        });
-        deleted.await?;
-        let mut output = Output::new();
-        output.line(format!("{cursor} of {channel} is forgotten"))?;
-        output.flush()
+        let Delete { on, cursor } = self;
+        on.tell(async |client, channel| {
+            ask::channel(client, channel).await?.cursor(cursor.as_str())?.delete().await?;
+            Ok((json!({ "name": cursor, "deleted": true }), format!("{cursor} of {channel} is forgotten")))
+        })
+        .await
     }
 }

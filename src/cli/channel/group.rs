@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde::Serialize;
+use serde_json::json;
 
+use super::on::On;
 use super::retention::counted;
 use crate::cli::connect::Connect;
 use crate::cli::output::Output;
@@ -266,26 +268,20 @@ impl List {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  headwater channel group delete orders packers")]
 pub struct Delete {
-    /// The channel
-    channel: ChannelName,
+    #[command(flatten)]
+    on: On,
 
     /// The group
     group: GroupName,
-
-    #[command(flatten)]
-    connect: Connect,
 }
 
 impl Delete {
     async fn run(self) -> anyhow::Result<()> {
-        let Delete { channel, group, connect } = self;
-        let deleted = connect.with(async |client| {
-            let channel = ask::channel(client, &channel).await?;
-            anyhow::Ok(channel.group(group.as_str())?.delete().await?)
-        });
-        deleted.await?;
-        let mut output = Output::new();
-        output.line(format!("{group} of {channel} is forgotten"))?;
-        output.flush()
+        let Delete { on, group } = self;
+        on.tell(async |client, channel| {
+            ask::channel(client, channel).await?.group(group.as_str())?.delete().await?;
+            Ok((json!({ "name": group, "deleted": true }), format!("{group} of {channel} is forgotten")))
+        })
+        .await
     }
 }

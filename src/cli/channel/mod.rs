@@ -7,6 +7,7 @@ mod durability;
 mod group;
 mod lines;
 mod list;
+mod on;
 mod producer;
 mod range;
 mod reader;
@@ -15,13 +16,6 @@ mod show;
 mod stop;
 mod tail;
 mod trim;
-
-use crate::cli::ask;
-use crate::cli::connect::Connect;
-use crate::cli::output::Output;
-use crate::client::{Channel, Result};
-use crate::protocol::ChannelName;
-use crate::protocol::channel::ChannelInfo;
 
 /// See, read and write channels
 #[derive(Debug, clap::Subcommand)]
@@ -64,21 +58,4 @@ impl Command {
             Command::Producer(producer) => producer.run().await,
         }
     }
-}
-
-/// Changes a channel that is there, and prints how it stands then.
-async fn change(
-    connect: Connect,
-    name: &ChannelName,
-    change: impl AsyncFnOnce(&Channel<()>) -> Result<ChannelInfo>,
-) -> anyhow::Result<()> {
-    let changed = connect.with(async |client| anyhow::Ok(change(&ask::channel(client, name).await?).await?));
-    print(&changed.await?)
-}
-
-/// Prints how a channel stands.
-fn print(info: &ChannelInfo) -> anyhow::Result<()> {
-    let mut output = Output::new();
-    output.line(retention::line(info))?;
-    output.flush()
 }

@@ -1,7 +1,9 @@
 //! `headwater channel producer …`.
 
 use serde::Serialize;
+use serde_json::json;
 
+use super::on::On;
 use crate::cli::ask;
 use crate::cli::connect::Connect;
 use crate::cli::output::Output;
@@ -88,26 +90,21 @@ impl List {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  headwater channel producer delete lines import")]
 pub struct Delete {
-    /// The channel
-    channel: ChannelName,
+    #[command(flatten)]
+    on: On,
 
     /// The producer
     producer: ProducerName,
-
-    #[command(flatten)]
-    connect: Connect,
 }
 
 impl Delete {
     async fn run(self) -> anyhow::Result<()> {
-        let Delete { channel, producer, connect } = self;
-        let forgotten = connect.with(async |client| {
-            let channel = ask::channel(client, &channel).await?;
-            anyhow::Ok(channel.producer(producer.as_str())?.forget().await?)
-        });
-        forgotten.await?;
-        let mut output = Output::new();
-        output.line(format!("{producer} of {channel} is forgotten"))?;
-        output.flush()
+        let Delete { on, producer } = self;
+        on.tell(async |client, channel| {
+            ask::channel(client, channel).await?.producer(producer.as_str())?.forget().await?;
+            let words = format!("{producer} of {channel} is forgotten");
+            Ok((json!({ "name": producer, "deleted": true }), words))
+        })
+        .await
     }
 }

@@ -1,9 +1,9 @@
 //! `headwater channel stop`.
 
+use serde_json::json;
+
+use super::on::On;
 use crate::cli::ask;
-use crate::cli::connect::Connect;
-use crate::cli::output::Output;
-use crate::protocol::ChannelName;
 use crate::protocol::command::{Answer, Command};
 
 /// Stop a channel: it takes no more elements.
@@ -13,27 +13,26 @@ use crate::protocol::command::{Answer, Command};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  headwater channel stop adds")]
 pub struct Stop {
-    /// The channel
-    name: ChannelName,
-
     #[command(flatten)]
-    connect: Connect,
+    on: On,
 }
 
 impl Stop {
     pub async fn run(self) -> anyhow::Result<()> {
-        let Stop { name, connect } = self;
-        let stopped = connect.with(async |client| {
-            let log = ask::log(client, &name).await?;
-            anyhow::Ok(client.connection().command(Command::Stop { log }).await?)
-        });
-        let mut output = Output::new();
-        match stopped.await? {
-            Answer::Stopped { count, digest } => {
-                output.line(format!("{name} stopped at {count} elements, digest {digest}"))?;
-            }
-            other => return Err(ask::unexpected(&other)),
-        }
-        output.flush()
+        self.on
+            .tell(async |client, name| {
+                let log = ask::log(client, name).await?;
+                match client.connection().command(Command::Stop { log }).await? {
+                    Answer::Stopped { count, digest } => {
+                        let digest = digest.to_string();
+                        let words = format!("{name} stopped at {count} elements, digest {digest}");
+                        let object =
+                            json!({ "name": name, "stopped": true, "elements": count, "digest": digest });
+                        Ok((object, words))
+                    }
+                    other => Err(ask::unexpected(&other)),
+                }
+            })
+            .await
     }
 }

@@ -1,9 +1,9 @@
 //! `headwater channel trim`, `clear`, `resume` and `delete`.
 
+use serde_json::json;
+
+use super::on::On;
 use crate::cli::ask;
-use crate::cli::connect::Connect;
-use crate::cli::output::Output;
-use crate::protocol::ChannelName;
 
 /// Keep no more what is before an offset.
 ///
@@ -11,21 +11,18 @@ use crate::protocol::ChannelName;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  headwater channel trim readings --before 1000")]
 pub struct Trim {
-    /// The channel
-    name: ChannelName,
+    #[command(flatten)]
+    on: On,
 
     /// The first offset that is kept
     #[arg(long, value_name = "OFFSET")]
     before: u64,
-
-    #[command(flatten)]
-    connect: Connect,
 }
 
 impl Trim {
     pub async fn run(self) -> anyhow::Result<()> {
-        let Trim { name, before, connect } = self;
-        super::change(connect, &name, async |channel| channel.trim(before).await).await
+        let Trim { on, before } = self;
+        on.change(async |channel| channel.trim(before).await).await
     }
 }
 
@@ -35,17 +32,13 @@ impl Trim {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  headwater channel clear readings")]
 pub struct Clear {
-    /// The channel
-    name: ChannelName,
-
     #[command(flatten)]
-    connect: Connect,
+    on: On,
 }
 
 impl Clear {
     pub async fn run(self) -> anyhow::Result<()> {
-        let Clear { name, connect } = self;
-        super::change(connect, &name, async |channel| channel.clear().await).await
+        self.on.change(async |channel| channel.clear().await).await
     }
 }
 
@@ -55,17 +48,13 @@ impl Clear {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  headwater channel resume adds")]
 pub struct Resume {
-    /// The channel
-    name: ChannelName,
-
     #[command(flatten)]
-    connect: Connect,
+    on: On,
 }
 
 impl Resume {
     pub async fn run(self) -> anyhow::Result<()> {
-        let Resume { name, connect } = self;
-        super::change(connect, &name, async |channel| channel.resume().await).await
+        self.on.change(async |channel| channel.resume().await).await
     }
 }
 
@@ -76,21 +65,17 @@ impl Resume {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  headwater channel delete readings")]
 pub struct Delete {
-    /// The channel
-    name: ChannelName,
-
     #[command(flatten)]
-    connect: Connect,
+    on: On,
 }
 
 impl Delete {
     pub async fn run(self) -> anyhow::Result<()> {
-        let Delete { name, connect } = self;
-        let deleted =
-            connect.with(async |client| anyhow::Ok(ask::channel(client, &name).await?.delete().await?));
-        deleted.await?;
-        let mut output = Output::new();
-        output.line(format!("{name} is deleted"))?;
-        output.flush()
+        self.on
+            .tell(async |client, name| {
+                ask::channel(client, name).await?.delete().await?;
+                Ok((json!({ "name": name, "deleted": true }), format!("{name} is deleted")))
+            })
+            .await
     }
 }

@@ -1,0 +1,80 @@
+//! What the commands that change a channel have in common: which one, and how it is told.
+
+use serde_json::{Value, json};
+
+use super::retention;
+use crate::cli::ask;
+use crate::cli::connect::Connect;
+use crate::cli::output::Output;
+use crate::cli::row::{durability_word, retention_details};
+use crate::client::{Channel, Client, Result};
+use crate::protocol::ChannelName;
+use crate::protocol::channel::ChannelInfo;
+
+/// A channel that is changed.
+#[derive(Debug, clap::Args)]
+pub struct On {
+    /// The channel
+    pub name: ChannelName,
+
+    #[command(flatten)]
+    connect: Connect,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl On {
+    /// Changes the channel, which is there, and prints how it stands then.
+    pub async fn change(
+        self,
+        change: impl AsyncFnOnce(&Channel<()>) -> Result<ChannelInfo>,
+    ) -> anyhow::Result<()> {
+        self.print(async |client, name| Ok(change(&ask::channel(client, name).await?).await?)).await
+    }
+
+    /// Does something, and prints how the channel stands then.
+    pub async fn print(
+        self,
+        act: impl AsyncFnOnce(&Client, &ChannelName) -> anyhow::Result<ChannelInfo>,
+    ) -> anyhow::Result<()> {
+        self.tell(async |client, name| {
+            let info = act(client, name).await?;
+            Ok((object(&info), retention::line(&info)))
+        })
+        .await
+    }
+
+    /// Does something, and prints what it brings: as JSON, and in words.
+    pub async fn tell(
+        self,
+        act: impl AsyncFnOnce(&Client, &ChannelName) -> anyhow::Result<(Value, String)>,
+    ) -> anyhow::Result<()> {
+        let On { name, connect, json } = self;
+        let (object, words) = connect.with(async |client| act(client, &name).await).await?;
+        let mut output = Output::new();
+        if json {
+            output.json(&object)?
+        } else {
+            output.line(words)?
+        }
+        output.flush()
+    }
+}
+
+/// How a channel stands, for programs.
+fn object(info: &ChannelInfo) -> Value {
+    json!({
+        "name": info.name,
+        "first": info.first,
+        "head": info.head,
+        "elements": info.elements,
+        "trimmed": info.trimmed,
+        "bytes": info.bytes,
+        "stopped": info.stopped,
+        "digest": info.digest.to_string(),
+        "durability": durability_word(info.durability),
+        "retention": retention_details(info.retention),
+    })
+}
