@@ -9,22 +9,27 @@ use headwater::protocol::message::ServerMessage;
 use headwater::protocol::session::Role;
 use headwater::protocol::transaction::{Part, Transaction};
 use headwater::protocol::{ChannelName, Element, LogId, Producer, TaskEvent};
-use headwater::scheduler::core::{Effect, Output};
+use headwater::scheduler::core::{Effect, Output, State};
 use headwater::scheduler::{ConnectionId, Request};
 
 use crate::scene::{Scene, append_value, number, open};
 use crate::shadow::Shadow;
 
 /// Holds the records of groups against each other, and against what clients were told.
-pub fn audit(log: &Memory, shadow: &Shadow) {
+pub fn audit(log: &Memory, shadow: &Shadow, state: &State) {
     let mut leased: BTreeMap<(GroupId, u64), Producer> = BTreeMap::new();
     let mut done: BTreeSet<(GroupId, u64)> = BTreeSet::new();
+    let mut attempts: BTreeMap<(GroupId, u64), u32> = BTreeMap::new();
+    let mut begins: BTreeMap<GroupId, u64> = BTreeMap::new();
     for batch in log.read(LogId::TASKS, 0, usize::MAX).expect("the log can be read") {
         for record in batch.records::<TaskEvent>() {
-            match record.expect("records decode").1 {
+            let (offset, event) = record.expect("records decode");
+            match event {
+                TaskEvent::GroupCreated { next, .. } => drop(begins.insert(GroupId(offset), next)),
                 TaskEvent::Leased { group, member, elements } => {
                     for index in indexes(&elements) {
                         assert!(!done.contains(&(group, index)), "{index} of {group} was done with");
+                        *attempts.entry((group, index)).or_default() += 1;
                         let before = leased.insert((group, index), member);
                         assert_eq!(before, None, "{index} of {group} is leased to two");
                     }
@@ -45,6 +50,23 @@ pub fn audit(log: &Memory, shadow: &Shadow) {
                 TaskEvent::GroupDeleted { group, .. } => leased.retain(|(of, _), _| *of != group),
                 _ => {}
             }
+        }
+    }
+    for (element, told) in &shadow.attempts {
+        assert!(
+            attempts.get(element).is_some_and(|times| times >= told),
+            "{element:?} was leased {told} times"
+        );
+    }
+    for (id, group) in &state.groups {
+        let (first, times) =
+            (state.channels[&group.log].kept.first.index, |index| attempts.get(&(*id, index)));
+        for index in begins[id].max(first)..group.next {
+            let is_open = group.leased.contains_key(&index) || group.waiting.contains_key(&index);
+            assert!(is_open != done.contains(&(*id, index)), "{index} of {id} is neither open nor done with");
+            let counted = group.leased.get(&index).map(|lease| lease.attempt);
+            let counted = counted.or(group.waiting.get(&index).copied());
+            assert!(counted.is_none() || times(index) == counted.as_ref(), "attempts at {index} of {id}");
         }
     }
     let lost = shadow.consumed.difference(&done).next();

@@ -37,6 +37,8 @@ pub struct Shadow {
     pub moved: BTreeMap<(Seq, LogId, u64), u64>,
     /// Elements of groups that were said to be done with, and acknowledged.
     pub consumed: BTreeSet<(GroupId, u64)>,
+    /// How often elements of groups were said to have been leased.
+    pub attempts: BTreeMap<(GroupId, u64), u32>,
     /// Acknowledged appends of named producers, by log, name and number: the first offset, how many elements, and their commit. A number
     /// may be used again once its producer is forgotten.
     pub produced: BTreeSet<(LogId, ProducerName, u64, u64, u32, Commit)>,

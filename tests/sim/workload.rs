@@ -362,7 +362,7 @@ impl Client {
                 assert!(self.regress == Regressed::No, "it has seen what is gone");
                 self.join_again();
             }
-            Delivery::Leased { group, leased } => self.was_leased(group, leased),
+            Delivery::Leased { group, leased } => self.was_leased(group, leased, shadow),
             Delivery::GroupEnded { group, why } => self.group_ended(group, why),
             Delivery::Recovering { .. }
             | Delivery::Assign(_)

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 use headwater::protocol::LogId;
 use headwater::protocol::command::{Answer, Command, Rejection};
-use headwater::protocol::group::{GroupEnd, GroupId, GroupName, GroupOptions, Leased, OfGroup};
+use headwater::protocol::group::{
+    GroupEnd, GroupId, GroupName, GroupOptions, Leased, OfGroup, indexes, stretches,
+};
 
 use super::{Client, is_of_room};
 use crate::shadow::Shadow;
@@ -31,7 +33,11 @@ impl Client {
         let of = OfGroup { group, elements: vec![(index, 1)] };
         match rng.u8(..16) {
             0..9 => {
-                self.groups.leased.remove(&(group, index));
+                // With some of those behind it.
+                let of_group = self.groups.leased.range((group, index)..=(group, u64::MAX));
+                let some = of_group.map(|((_, index), _)| *index).take(rng.usize(1..4)).collect::<Vec<_>>();
+                some.iter().for_each(|index| _ = self.groups.leased.remove(&(group, *index)));
+                let of = OfGroup { group, elements: stretches(some) };
                 let number = self.link.command(Command::Acknowledge(of.clone()));
                 self.groups.done.insert(number, of);
             }
@@ -71,12 +77,14 @@ impl Client {
         }
     }
 
-    pub(super) fn was_leased(&mut self, group: GroupId, leased: Leased) {
+    pub(super) fn was_leased(&mut self, group: GroupId, leased: Leased, shadow: &mut Shadow) {
         if !self.groups.joined.contains_key(&group) {
             return;
         }
         for run in leased.runs {
             for index in run.index..run.index + u64::from(run.count) {
+                let told = shadow.attempts.entry((group, index)).or_default();
+                *told = run.attempt.max(*told);
                 let before = self.groups.leased.insert((group, index), run.attempt);
                 assert!(before.is_none_or(|before| before <= run.attempt), "{index} of {group}");
             }
@@ -110,7 +118,7 @@ impl Client {
         let Some(of) = self.groups.done.remove(&number) else { return false };
         match answer {
             Ok(Answer::Reported) => {
-                for (index, _) in of.elements {
+                for index in indexes(&of.elements) {
                     assert!(shadow.consumed.insert((of.group, index)), "{index} is done with twice");
                 }
             }

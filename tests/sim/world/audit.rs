@@ -25,7 +25,7 @@ impl World {
         self.audit_outcomes(&state);
         progress::audit(&self.log, &state);
         transactions::audit(&self.log, &self.shadow);
-        groups::audit(&self.log, &self.shadow);
+        groups::audit(&self.log, &self.shadow, &state);
         for (log, channel) in &state.channels {
             let records = self.records_of(*log);
             let appended = records.iter().filter_map(ChannelEvent::appended);
