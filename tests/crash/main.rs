@@ -70,7 +70,11 @@ async fn a_task_whose_workers_are_killed_is_failed_as_poison() -> Result<()> {
     let mut cluster = Cluster::start_with(3);
     let client = cluster.client().await;
     cluster.start_worker("one");
-    // It waits for futures that nobody appends: so it gets nothing done before it dies.
+    // It waits for futures that nobody appends, on channels that there are: so it gets nothing done before it dies, however
+    // long it lives.
+    for name in ["a", "b", "adds"] {
+        client.channel::<f64>(name).await?;
+    }
     let combine = submit_demo(&client, "combine", "combine", &[]).await?;
     let watched = client.channel::<()>("watched").await?;
     watched.append(&combine).await?;
