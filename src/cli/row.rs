@@ -84,14 +84,10 @@ impl Row {
     pub fn of_channel(offset: u64, time_ms: TimeMs, event: ChannelEvent) -> Self {
         let mut row = Row::at(offset, time_ms);
         match event {
-            ChannelEvent::Appended { element, .. } => row.set_element(&element),
-            ChannelEvent::AppendedWith { headers, element, .. } => {
-                row.set_element(&element);
-                row.set_headers(&headers);
-            }
+            ChannelEvent::Appended { element, .. } => row.set_element(&Headers::new(), &element),
+            ChannelEvent::AppendedWith { headers, element, .. } => row.set_element(&headers, &element),
             ChannelEvent::Produced { producer, number, headers, element, .. } => {
-                row.set_element(&element);
-                row.set_headers(&headers);
+                row.set_element(&headers, &element);
                 row.details.insert("producer".to_owned(), producer.as_str().into());
                 row.details.insert("number".to_owned(), number.into());
             }
@@ -128,12 +124,10 @@ impl Row {
         row
     }
 
-    fn set_headers(&mut self, headers: &Headers) {
-        self.headers = headers.iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
-    }
-
-    fn set_element(&mut self, element: &Element) {
+    /// It is an element with these headers.
+    pub fn set_element(&mut self, headers: &Headers, element: &Element) {
         self.kind = "appended";
+        self.headers = headers.iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
         match element {
             Element::Future(key) => self.key = Some(key.to_string()),
             Element::Value(payload) => self.value = Some(payload.to_json()),

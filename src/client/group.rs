@@ -65,15 +65,10 @@ impl<T> Channel<T> {
     /// # Errors
     /// When the session is over.
     pub async fn groups(&self) -> Result<Vec<GroupInfo>> {
-        let mut all: Vec<GroupInfo> = Vec::new();
-        loop {
-            let after = all.last().map(|info| info.name.clone());
-            match self.client().query(Query::Groups { log: self.log(), after }).await? {
-                Answer::Groups(page) if page.is_empty() => return Ok(all),
-                Answer::Groups(page) => all.extend(page),
-                _ => return Err(wrong_answer("a question for groups")),
-            }
-        }
+        let after = |last: &GroupInfo| last.name.clone();
+        let ask = |last: Option<&GroupInfo>| Query::Groups { log: self.log(), after: last.map(after) };
+        let rows = |answer| if let Answer::Groups(rows) = answer { Some(rows) } else { None };
+        self.client().all_pages("a question for groups", ask, rows).await
     }
 }
 

@@ -140,6 +140,25 @@ impl Client {
         self.connection().query(query)
     }
 
+    /// All rows of a listing, which is asked for page by page, behind the last row until none comes. `rows` takes them out
+    /// of the right answer.
+    pub(super) async fn all_pages<R>(
+        &self,
+        to: &'static str,
+        ask: impl Fn(Option<&R>) -> Query,
+        rows: impl Fn(Answer) -> Option<Vec<R>>,
+    ) -> Result<Vec<R>> {
+        let mut all = Vec::new();
+        loop {
+            let answer = self.query(ask(all.last())).await?;
+            let page = rows(answer).ok_or_else(|| wrong_answer(to))?;
+            if page.is_empty() {
+                return Ok(all);
+            }
+            all.extend(page);
+        }
+    }
+
     /// The log and the cluster at a glance.
     ///
     /// # Errors

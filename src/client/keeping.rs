@@ -158,15 +158,10 @@ impl<T> Channel<T> {
     /// # Errors
     /// When the channel was deleted.
     pub async fn cursors(&self) -> Result<Vec<CursorInfo>> {
-        let mut all: Vec<CursorInfo> = Vec::new();
-        loop {
-            let after = all.last().map(|info| info.name.clone());
-            match self.client().query(Query::Cursors { log: self.log(), after }).await? {
-                Answer::Cursors(page) if page.is_empty() => return Ok(all),
-                Answer::Cursors(page) => all.extend(page),
-                _ => return Err(wrong_answer("a question for cursors")),
-            }
-        }
+        let after = |last: &CursorInfo| last.name.clone();
+        let ask = |last: Option<&CursorInfo>| Query::Cursors { log: self.log(), after: last.map(after) };
+        let rows = |answer| if let Answer::Cursors(rows) = answer { Some(rows) } else { None };
+        self.client().all_pages("a question for cursors", ask, rows).await
     }
 
     /// How many subscriptions read the channel now.

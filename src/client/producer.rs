@@ -63,15 +63,10 @@ impl<T> Channel<T> {
     /// # Errors
     /// When the session is over.
     pub async fn producers(&self) -> Result<Vec<ProducerInfo>> {
-        let mut all: Vec<ProducerInfo> = Vec::new();
-        loop {
-            let after = all.last().map(|info| info.name.clone());
-            match self.client().query(Query::Producers { log: self.log(), after }).await? {
-                Answer::Producers(page) if page.is_empty() => return Ok(all),
-                Answer::Producers(page) => all.extend(page),
-                _ => return Err(wrong_answer("a question for producers")),
-            }
-        }
+        let after = |last: &ProducerInfo| last.name.clone();
+        let ask = |last: Option<&ProducerInfo>| Query::Producers { log: self.log(), after: last.map(after) };
+        let rows = |answer| if let Answer::Producers(rows) = answer { Some(rows) } else { None };
+        self.client().all_pages("a question for producers", ask, rows).await
     }
 }
 

@@ -26,15 +26,12 @@ impl Client {
     /// # Errors
     /// When the session is over.
     pub async fn workers(&self) -> Result<Vec<WorkerStatus>> {
-        let mut all: Vec<WorkerStatus> = Vec::new();
-        loop {
-            let after = all.last().map_or(Producer(0), |row| row.session);
-            match self.query(Query::Workers { after }).await? {
-                Answer::Workers(page) if page.is_empty() => return Ok(all),
-                Answer::Workers(page) => all.extend(page),
-                _ => return Err(wrong_answer("the question for the workers")),
-            }
-        }
+        let ask = |last: Option<&WorkerStatus>| {
+            let after = last.map_or(Producer(0), |row| row.session);
+            Query::Workers { after }
+        };
+        let rows = |answer| if let Answer::Workers(rows) = answer { Some(rows) } else { None };
+        self.all_pages("the question for the workers", ask, rows).await
     }
 
     /// Retires a worker: it is given nothing more from here on, and leaves in order, at once with

@@ -125,6 +125,16 @@ pub struct LeasedRun {
     pub attempt: u32,
 }
 
+impl LeasedRun {
+    /// Takes in an element that follows those it has, leased as often; answers whether it did.
+    pub fn take_in(&mut self, index: u64, offset: u64, attempt: u32) -> bool {
+        let count = u64::from(self.count);
+        let follows = (self.index + count, self.offset + count, self.attempt) == (index, offset, attempt);
+        self.count += u32::from(follows);
+        follows
+    }
+}
+
 /// Elements that are leased to a member, and how.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leased {

@@ -1,12 +1,13 @@
 //! What a subscription sees of a log: what is durable, what is stored though it is trimmed, or what is appended, too.
 
+use tokio::sync::watch;
+
 use crate::log::reader::Reader;
 use crate::log::{Bounds, Error};
 use crate::protocol::batch::Batch;
 use crate::protocol::command::Rejection;
 use crate::protocol::message::{Position, Reads};
 use crate::protocol::{LogId, Seq};
-use tokio::sync::watch;
 
 /// What a subscription sees of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

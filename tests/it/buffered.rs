@@ -3,28 +3,22 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::Stream;
 use headwater::client::streams::Reading;
-use headwater::local::{Local, Options, Store};
 use headwater::protocol::Element;
 use headwater::protocol::command::Rejection;
 use headwater::{Client, Durability, Error, Item, Offset, Result, StreamExt};
 use tokio::time::timeout;
 
 use crate::engines::copy_dir;
+use crate::local::start;
 use crate::wal::entry_of;
 
 /// Long enough for nothing to be flushed by time.
 const MINUTE: Duration = Duration::from_secs(60);
-
-async fn start(dir: &Path, listen: &str) -> Local {
-    let (store, listen) = (Store::Directory(dir.to_owned()), listen.to_owned());
-    Local::start(Options { listen, store, ..Options::default() }).await.unwrap()
-}
 
 async fn soon<F: IntoFuture>(work: F) -> F::Output {
     timeout(Duration::from_secs(30), work).await.expect("it hangs")

@@ -1,23 +1,18 @@
 //! Groups from end to end: consumers that come and go share what is on a channel.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::time::Duration;
 
 use headwater::client::{Error, group::DEAD_LETTER_HEADERS};
-use headwater::local::{Local, Options, Store};
+use headwater::local::{Local, Options};
 use headwater::protocol::command::Rejection;
-use headwater::{Channel, Client, Result, blocking, task};
+use headwater::{Client, Result, blocking, task};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-const SOON: Duration = Duration::from_secs(20);
+use crate::local::{start, values};
 
-async fn start(dir: &Path, listen: &str) -> Local {
-    let store = Store::Directory(dir.to_owned());
-    let options = Options { store, listen: listen.to_owned(), ..Options::default() };
-    Local::start(options).await.expect("it starts")
-}
+const SOON: Duration = Duration::from_secs(20);
 
 /// Takes numbers until all are done with, and appends each to another channel in the same transaction.
 fn work(address: String, window: u32) -> JoinHandle<Result<u64>> {
@@ -39,14 +34,6 @@ fn work(address: String, window: u32) -> JoinHandle<Result<u64>> {
         }
         Ok(count)
     })
-}
-
-async fn all(channel: &Channel<u64>) -> Result<Vec<u64>> {
-    let (mut values, mut all) = (channel.scan().values(), Vec::new());
-    while let Some(value) = values.next().await {
-        all.push(value?);
-    }
-    Ok(all)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -75,7 +62,7 @@ async fn each_element_is_worked_on_once_whoever_is_killed_and_whoever_comes() ->
     for worker in workers {
         counts.push(timeout(SOON, worker).await.expect("it comes to an end").expect("no panic")?);
     }
-    let mut worked = all(&client.channel("worked").await?).await?;
+    let mut worked = values(&client.channel("worked").await?).await?;
     worked.sort_unstable();
     assert_eq!(worked, (0..NUMBERS).collect::<Vec<_>>(), "each once");
     assert!(counts.iter().filter(|count| **count > 0).count() > 1, "one did it all: {counts:?}");

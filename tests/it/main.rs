@@ -11,6 +11,7 @@ mod faults;
 mod flush;
 mod formats;
 mod groups;
+mod local;
 mod log_reader;
 mod memory;
 mod producers;

@@ -1,23 +1,14 @@
 //! Named producers from end to end: programs that are started anew, one after the other or at once, and a scheduler that is.
 
-use std::path::Path;
-
-use headwater::local::{Local, Options, Store};
+use headwater::local::Local;
 use headwater::protocol::producer::ProducerInfo;
 use headwater::{Channel, Client, NamedProducer, Produced, Result, StreamExt, task};
+
+use crate::local::{start, values};
 
 #[task]
 fn square(number: u64) -> u64 {
     number * number
-}
-
-async fn start(dir: &Path) -> Local {
-    let options = Options {
-        store: Store::Directory(dir.to_owned()),
-        listen: "127.0.0.1:0".to_owned(),
-        ..Options::default()
-    };
-    Local::start(options).await.expect("it starts")
 }
 
 /// A program as it starts: a client of its own.
@@ -28,15 +19,10 @@ async fn program(local: &Local) -> Result<(Client, Channel<u64>, NamedProducer<u
     Ok((client, numbers, importer))
 }
 
-async fn values(numbers: &Channel<u64>) -> Vec<u64> {
-    let all: Vec<Result<u64>> = numbers.scan().values().collect().await;
-    all.into_iter().map(Result::unwrap).collect()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_program_that_is_started_anew_appends_each_number_once() -> Result<()> {
     let dir = tempfile::tempdir().unwrap();
-    let mut local = start(dir.path()).await;
+    let mut local = start(dir.path(), "127.0.0.1:0").await;
     // Each run breaks off somewhere, without asking what has arrived; the scheduler is started anew in between, too.
     for (from, to, restarts) in [(1, 400, false), (1, 250, true), (200, 700, true), (1, 1000, false)] {
         let (client, numbers, importer) = program(&local).await?;
@@ -48,12 +34,12 @@ async fn a_program_that_is_started_anew_appends_each_number_once() -> Result<()>
         client.close().await;
         if restarts {
             local.stop().await;
-            local = start(dir.path()).await;
+            local = start(dir.path(), "127.0.0.1:0").await;
         }
     }
     let (client, numbers, importer) = program(&local).await?;
     assert_eq!(importer.last().await?, Some(1000));
-    assert_eq!(values(&numbers).await, (1..=1000).collect::<Vec<_>>());
+    assert_eq!(values(&numbers).await?, (1..=1000).collect::<Vec<_>>());
     // What it brought is known as it was, after the start that followed it, too.
     assert_eq!(importer.append_value(999, &0).await?, Produced::Before { newest: 1000 });
     let again = importer.append_value(1000, &0).await?.ack().expect("the newest");
@@ -68,7 +54,7 @@ async fn a_program_that_is_started_anew_appends_each_number_once() -> Result<()>
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_programs_of_one_name_append_each_number_once() -> Result<()> {
     let dir = tempfile::tempdir().unwrap();
-    let local = start(dir.path()).await;
+    let local = start(dir.path(), "127.0.0.1:0").await;
     let import = async || -> Result<()> {
         let (client, _, importer) = program(&local).await?;
         for number in importer.last().await?.unwrap_or(0) + 1..=300 {
@@ -79,7 +65,7 @@ async fn two_programs_of_one_name_append_each_number_once() -> Result<()> {
     };
     tokio::try_join!(import(), import())?;
     let (client, numbers, _) = program(&local).await?;
-    assert_eq!(values(&numbers).await, (1..=300).collect::<Vec<_>>());
+    assert_eq!(values(&numbers).await?, (1..=300).collect::<Vec<_>>());
     client.close().await;
     local.stop().await;
     Ok(())
@@ -97,7 +83,7 @@ async fn batches_and_futures_are_read_as_all_others_and_producers_are_listed_and
     assert_eq!(batch().produced_by(&importer, 30).append().await?, Produced::Appended(first));
     let appended = other.append(1, &nine).await?.ack().expect("a new one");
     assert_eq!(appended.count, 1);
-    assert_eq!((numbers.len().await?, values(&numbers).await), (4, vec![1, 2]));
+    assert_eq!((numbers.len().await?, values(&numbers).await?), (4, vec![1, 2]));
     let results: Vec<_> = numbers.scan().results().collect().await;
     assert_eq!(results.into_iter().map(|ended| ended.unwrap().result.unwrap()).collect::<Vec<_>>(), [9, 9]);
     let listed = |all: Vec<ProducerInfo>| -> Vec<(String, u64, u64, u32)> {

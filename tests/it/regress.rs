@@ -2,15 +2,14 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::Path;
 use std::time::Duration;
 
-use headwater::local::{Local, Options, Store};
 use headwater::protocol::message::Closing;
 use headwater::{Client, Error, Item, Offset, task, worker};
 use tokio::time::timeout;
 
 use crate::engines::copy_dir;
+use crate::local::start;
 
 #[task]
 fn doubled(number: i64) -> i64 {
@@ -20,11 +19,6 @@ fn doubled(number: i64) -> i64 {
 /// A port that was free a moment ago.
 fn free_port() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
-}
-
-async fn start(dir: &Path, listen: &str) -> Local {
-    let (store, listen) = (Store::Directory(dir.to_owned()), listen.to_owned());
-    Local::start(Options { listen, store, ..Options::default() }).await.unwrap()
 }
 
 async fn soon<F: IntoFuture>(work: F) -> F::Output {

@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use headwater::client::Error;
-use headwater::local::{Local, Options, Store};
+use headwater::local::Local;
 use headwater::protocol::command::{Query, Rejection};
 use headwater::protocol::{ChannelEvent, Element};
 use headwater::{Channel, Client, Item, Offset, Result, Retention, StreamExt, TaskFuture, task};
 use tokio::time::{sleep, timeout};
+
+use crate::local::start;
 
 #[task]
 fn square(number: u64) -> u64 {
@@ -24,12 +26,7 @@ fn call() -> u64 {
 }
 
 async fn cluster(dir: &Path) -> (Local, Client) {
-    let options = Options {
-        store: Store::Directory(dir.to_owned()),
-        listen: "127.0.0.1:0".to_owned(),
-        ..Options::default()
-    };
-    let local = Local::start(options).await.expect("it starts");
+    let local = start(dir, "127.0.0.1:0").await;
     let client = Client::connect(local.address().to_string()).await.expect("it is there");
     (local, client)
 }

@@ -1,22 +1,16 @@
 //! Transactions from end to end: what is read, worked on and written is written once.
 
-use std::path::Path;
 use std::time::Duration;
 
 use headwater::blocking;
 use headwater::client::Error;
-use headwater::local::{Local, Options, Store};
 use headwater::protocol::command::Rejection;
-use headwater::{Channel, Client, Offset, Result};
+use headwater::{Client, Offset, Result};
 use tokio::time::timeout;
 
-const NUMBERS: u64 = 200;
+use crate::local::{start, values};
 
-async fn start(dir: &Path, listen: &str) -> Local {
-    let store = Store::Directory(dir.to_owned());
-    let options = Options { store, listen: listen.to_owned(), ..Options::default() };
-    Local::start(options).await.expect("it starts")
-}
+const NUMBERS: u64 = 200;
 
 /// Appends the square of each number and twice the number, to two channels, until all are read or this is dropped.
 async fn work(address: &str) -> Result<()> {
@@ -35,14 +29,6 @@ async fn work(address: &str) -> Result<()> {
         at = next;
     }
     Ok(())
-}
-
-async fn all(channel: &Channel<u64>) -> Result<Vec<u64>> {
-    let (mut values, mut all) = (channel.scan().values(), Vec::new());
-    while let Some(value) = values.next().await {
-        all.push(value?);
-    }
-    Ok(all)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -69,8 +55,8 @@ async fn what_is_read_and_written_in_one_transaction_is_written_once_whoever_is_
         }
         assert!(kills < 200, "it does not come to an end");
     }
-    let squares = all(&client.channel("squares").await?).await?;
-    let doubles = all(&client.channel("doubles").await?).await?;
+    let squares = values(&client.channel("squares").await?).await?;
+    let doubles = values(&client.channel("doubles").await?).await?;
     assert_eq!(squares, (1..=NUMBERS).map(|n| n * n).collect::<Vec<_>>());
     assert_eq!(doubles, (1..=NUMBERS).map(|n| 2 * n).collect::<Vec<_>>());
     assert!(kills >= 3, "it was killed {kills} times");

@@ -6,10 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::on::On;
-use crate::cli::connect::Connect;
-use crate::cli::output::Output;
 use crate::cli::{ask, time};
-use crate::protocol::ChannelName;
 use crate::protocol::cursor::{CursorInfo, CursorName};
 
 /// See and set cursors: durable places up to which a channel was read
@@ -67,34 +64,23 @@ impl<'a> Row<'a> {
 
 With --json, each line is one object: {\"name\",\"offset\",\"lag\",\"pin_ms\",\"holds_back\"}")]
 pub struct List {
-    /// The channel
-    channel: ChannelName,
-
     #[command(flatten)]
-    connect: Connect,
-
-    /// Print one JSON object per cursor and line
-    #[arg(long)]
-    json: bool,
+    on: On,
 }
 
 impl List {
     async fn run(self) -> anyhow::Result<()> {
-        let List { channel, connect, json } = self;
-        let cursors =
-            connect.with(async |client| anyhow::Ok(ask::channel(client, &channel).await?.cursors().await?));
-        let cursors = cursors.await?;
-        let mut output = Output::new();
-        if json {
-            cursors.iter().try_for_each(|info| output.json(&Row::of(info)))?;
-        } else {
-            let rows = cursors.iter().map(|info| {
-                let holds = if info.holds_back { "yes" } else { "" };
-                [info.name.to_string(), info.offset.to_string(), info.lag.to_string(), holds.to_owned()]
-            });
-            output.table(["CURSOR", "OFFSET", "LAG", "HOLDS BACK"], rows)?;
-        }
-        output.flush()
+        let cells = |info: &CursorInfo| {
+            let holds = if info.holds_back { "yes" } else { "" };
+            [info.name.to_string(), info.offset.to_string(), info.lag.to_string(), holds.to_owned()]
+        };
+        self.on
+            .list(
+                async |channel| channel.cursors().await,
+                |info, output| output.json(&Row::of(info)),
+                (["CURSOR", "OFFSET", "LAG", "HOLDS BACK"], cells),
+            )
+            .await
     }
 }
 

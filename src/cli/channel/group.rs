@@ -16,7 +16,7 @@ use crate::cli::{ask, time};
 use crate::client::group::WINDOW;
 use crate::client::{Client, Delivery, Element, Error, Group};
 use crate::protocol::group::{DeadLetters, GroupInfo, GroupName};
-use crate::protocol::{ChannelName, Payload};
+use crate::protocol::{self, ChannelName, Payload};
 
 /// Share the elements of a channel between consumers
 #[derive(Debug, clap::Subcommand)]
@@ -154,13 +154,11 @@ impl Join {
 
     fn print(&self, delivery: &Delivery<Payload>, output: &mut Output) -> anyhow::Result<()> {
         let mut row = RecordRow::at(delivery.offset, delivery.time_ms);
-        row.kind = "appended";
-        match &delivery.element {
-            Element::Future(future) => row.key = Some(future.key().to_string()),
-            Element::Value(payload) => row.value = Some(payload.to_json()),
-        }
-        let headers = delivery.headers.iter();
-        row.headers = headers.map(|(key, words)| (key.to_owned(), words.into())).collect();
+        let element = match &delivery.element {
+            Element::Future(future) => protocol::Element::Future(future.key().clone()),
+            Element::Value(payload) => protocol::Element::Value(payload.clone()),
+        };
+        row.set_element(&delivery.headers, &element);
         if self.json {
             row.details.insert("index".to_owned(), delivery.index.into());
             row.details.insert("attempt".to_owned(), delivery.attempt.into());
@@ -230,35 +228,24 @@ With --json, each line is one object:
   {\"name\",\"next\",\"lag\",\"leased\",\"waiting\",\"members\",\"lease_ms\",\"pin_ms\",
    \"dead_letters\"?,\"attempts_max\"?,\"holds_back\"}")]
 pub struct List {
-    /// The channel
-    channel: ChannelName,
-
     #[command(flatten)]
-    connect: Connect,
-
-    /// Print one JSON object per group and line
-    #[arg(long)]
-    json: bool,
+    on: On,
 }
 
 impl List {
     async fn run(self) -> anyhow::Result<()> {
-        let List { channel, connect, json } = self;
-        let groups =
-            connect.with(async |client| anyhow::Ok(ask::channel(client, &channel).await?.groups().await?));
-        let groups = groups.await?;
-        let mut output = Output::new();
-        if json {
-            groups.iter().try_for_each(|info| output.json(&Row::of(info)))?;
-        } else {
-            let rows = groups.iter().map(|info| {
-                let counts = [info.lag, info.leased, info.waiting, info.members.len() as u64];
-                let [lag, leased, waiting, members] = counts.map(|count| count.to_string());
-                [info.name.to_string(), lag, leased, waiting, members]
-            });
-            output.table(["GROUP", "LAG", "LEASED", "WAITING", "MEMBERS"], rows)?;
-        }
-        output.flush()
+        let cells = |info: &GroupInfo| {
+            let counts = [info.lag, info.leased, info.waiting, info.members.len() as u64];
+            let [lag, leased, waiting, members] = counts.map(|count| count.to_string());
+            [info.name.to_string(), lag, leased, waiting, members]
+        };
+        self.on
+            .list(
+                async |channel| channel.groups().await,
+                |info, output| output.json(&Row::of(info)),
+                (["GROUP", "LAG", "LEASED", "WAITING", "MEMBERS"], cells),
+            )
+            .await
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the commands that change a channel have in common: which one, and how it is told.
+//! What the commands that change a channel, or list what belongs to it, have in common: which one, and how it is told.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use crate::client::{Channel, Client, Result};
 use crate::protocol::ChannelName;
 use crate::protocol::channel::ChannelInfo;
 
-/// A channel that is changed.
+/// A channel that is changed, or whose belongings are listed.
 #[derive(Debug, clap::Args)]
 pub struct On {
     /// The channel
@@ -20,7 +20,7 @@ pub struct On {
     #[command(flatten)]
     connect: Connect,
 
-    /// Print one JSON object
+    /// Print JSON: one object, or one a line
     #[arg(long)]
     json: bool,
 }
@@ -44,6 +44,24 @@ impl On {
             Ok((object(&info), retention::line(&info)))
         })
         .await
+    }
+
+    /// Prints what belongs to the channel: one JSON object a line, or a table.
+    pub async fn list<T, const N: usize>(
+        self,
+        ask: impl AsyncFnOnce(&Channel<()>) -> Result<Vec<T>>,
+        print: impl Fn(&T, &mut Output) -> anyhow::Result<()>,
+        (columns, cells): ([&str; N], impl Fn(&T) -> [String; N]),
+    ) -> anyhow::Result<()> {
+        let On { name, connect, json } = self;
+        let listed = connect.with(async |client| anyhow::Ok(ask(&ask::channel(client, &name).await?).await?));
+        let listed = listed.await?;
+        let mut output = Output::new();
+        match json {
+            true => listed.iter().try_for_each(|row| print(row, &mut output))?,
+            false => output.table(columns, listed.iter().map(cells))?,
+        }
+        output.flush()
     }
 
     /// Does something, and prints what it brings: as JSON, and in words.

@@ -5,9 +5,6 @@ use serde_json::json;
 
 use super::on::On;
 use crate::cli::ask;
-use crate::cli::connect::Connect;
-use crate::cli::output::Output;
-use crate::protocol::ChannelName;
 use crate::protocol::producer::{ProducerInfo, ProducerName};
 
 /// See and forget named producers: who has appended up to which number
@@ -52,34 +49,23 @@ impl<'a> Row<'a> {
 
 With --json, each line is one object: {\"name\",\"number\",\"offset\",\"count\",\"seq\"}")]
 pub struct List {
-    /// The channel
-    channel: ChannelName,
-
     #[command(flatten)]
-    connect: Connect,
-
-    /// Print one JSON object per producer and line
-    #[arg(long)]
-    json: bool,
+    on: On,
 }
 
 impl List {
     async fn run(self) -> anyhow::Result<()> {
-        let List { channel, connect, json } = self;
-        let producers =
-            connect.with(async |client| anyhow::Ok(ask::channel(client, &channel).await?.producers().await?));
-        let producers = producers.await?;
-        let mut output = Output::new();
-        if json {
-            producers.iter().try_for_each(|info| output.json(&Row::of(info)))?;
-        } else {
-            let rows = producers.iter().map(|info| {
-                let ProducerInfo { name, number, first, count, .. } = info;
-                [name.to_string(), number.to_string(), first.to_string(), count.to_string()]
-            });
-            output.table(["PRODUCER", "NUMBER", "OFFSET", "ELEMENTS"], rows)?;
-        }
-        output.flush()
+        let cells = |info: &ProducerInfo| {
+            let ProducerInfo { name, number, first, count, .. } = info;
+            [name.to_string(), number.to_string(), first.to_string(), count.to_string()]
+        };
+        self.on
+            .list(
+                async |channel| channel.producers().await,
+                |info, output| output.json(&Row::of(info)),
+                (["PRODUCER", "NUMBER", "OFFSET", "ELEMENTS"], cells),
+            )
+            .await
     }
 }
 

@@ -279,15 +279,8 @@ pub(super) fn runs(state: &State, group: &Group, elements: impl IntoIterator<Ite
         };
         // One that was trimmed meanwhile is told with the first record that is kept: who reads there hears that it is gone.
         let offset = channel.kept.offset_of(index).unwrap_or(0);
-        match runs.last_mut() {
-            Some(run)
-                if run.attempt == attempt
-                    && run.index + u64::from(run.count) == index
-                    && run.offset + u64::from(run.count) == offset =>
-            {
-                run.count += 1;
-            }
-            _ => runs.push(LeasedRun { offset, index, count: 1, attempt }),
+        if !runs.last_mut().is_some_and(|run| run.take_in(index, offset, attempt)) {
+            runs.push(LeasedRun { offset, index, count: 1, attempt });
         }
     }
     runs

@@ -124,10 +124,12 @@ impl Group {
         let Group { log, name, options, next, leased, waiting } = self;
         let (log, name, options, next) = (*log, name.clone(), options.clone(), *next);
         items.push(SnapshotItem::Group { id, log, name, options, next });
-        let leased = leased.iter().map(|(index, lease)| (*index, lease.member, lease.attempt)).collect();
-        items.extend(parts(&leased).map(|part| SnapshotItem::Leased(id, part)));
-        let waiting = waiting.iter().map(|(index, attempts)| (*index, *attempts)).collect();
-        items.extend(parts(&waiting).map(|part| SnapshotItem::Waiting(id, part)));
+        let leased: Vec<_> = leased.iter().map(|(index, l)| (*index, l.member, l.attempt)).collect();
+        let parts = leased.chunks(TASKS_PER_ITEM_MAX);
+        items.extend(parts.map(|part| SnapshotItem::Leased(id, part.to_vec())));
+        let waiting: Vec<_> = waiting.iter().map(|(index, attempts)| (*index, *attempts)).collect();
+        let parts = waiting.chunks(TASKS_PER_ITEM_MAX);
+        items.extend(parts.map(|part| SnapshotItem::Waiting(id, part.to_vec())));
     }
 }
 

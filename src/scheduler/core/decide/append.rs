@@ -131,16 +131,11 @@ mod tests {
     use crate::protocol::channel::Durability;
     use crate::protocol::producer::ProducerName;
     use crate::protocol::start::Start;
-    use crate::protocol::{ChannelName, Epoch, Headers, Payload, Producer, Seq, StartId};
+    use crate::protocol::{Epoch, Headers, Payload, Producer, Seq, StartId};
+    use crate::scheduler::core::decide::with_channel;
 
     const LOG: LogId = LogId(1);
     const ORIGIN: Origin = Origin { producer: Producer(5), number: 7 };
-
-    fn state() -> State {
-        let mut state = State::default();
-        state.channels.insert(LOG, Channel::new(ChannelName::new("a").unwrap()));
-        state
-    }
 
     /// Appends, and tells what the records are and what is answered.
     fn append(
@@ -175,7 +170,7 @@ mod tests {
 
     #[test]
     fn only_the_first_record_says_whose_it_is_and_the_others_are_one_event() {
-        let mut state = state();
+        let mut state = with_channel();
         let mut appended = |elements: Vec<_>, number| append(&mut state, 60, elements, by(number)).0;
         assert_eq!(appended((0..16).flat_map(|_| bare(250)).collect(), 7), ["produced", "values"]);
         assert_eq!(appended(bare(1), 8), ["produced"]);
@@ -186,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_number_brings_what_it_brought_and_an_older_one_nothing() {
-        let mut state = state();
+        let mut state = with_channel();
         append(&mut state, 40, bare(2), AppendOptions::default());
         // A start is the newest when something is appended.
         let first = append(&mut state, 45, bare(3), by(10)).1;
@@ -227,7 +222,7 @@ mod tests {
 
     #[test]
     fn what_was_appended_before_is_told_whatever_would_be_refused_now() {
-        let mut state = state();
+        let mut state = with_channel();
         let expecting = |expect| AppendOptions { expect: Some(expect), ..by(1) };
         append(&mut state, 1, bare(1), expecting(0));
         // Its own element is there now.

@@ -42,17 +42,11 @@ pub(super) fn delete(state: &State, origin: Origin, log: LogId, name: CursorName
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{ChannelName, Producer, Seq};
-    use crate::scheduler::core::Channel;
+    use crate::protocol::{Producer, Seq};
+    use crate::scheduler::core::decide::with_channel;
 
     const LOG: LogId = LogId(1);
     const ORIGIN: Origin = Origin { producer: Producer(1), number: 1 };
-
-    fn state() -> State {
-        let mut state = State::default();
-        state.channels.insert(LOG, Channel::new(ChannelName::new("a").unwrap()));
-        state
-    }
 
     fn to(name: &str) -> CursorMove {
         CursorMove { log: LOG, name: CursorName::new(name).unwrap(), offset: 0, from: None, pin_ms: 0 }
@@ -60,7 +54,7 @@ mod tests {
 
     #[test]
     fn a_channel_has_so_many_cursors_and_no_more() {
-        let mut state = state();
+        let mut state = with_channel();
         for number in 0..CURSORS_PER_CHANNEL_MAX {
             let (events, _) = set(&state, ORIGIN, to(&number.to_string())).unwrap();
             events.iter().for_each(|event| state.apply(Seq(1), event));
@@ -75,7 +69,7 @@ mod tests {
 
     #[test]
     fn a_pin_has_a_bound() {
-        let state = state();
+        let state = with_channel();
         let pinned = |pin_ms| set(&state, ORIGIN, CursorMove { pin_ms, ..to("a") });
         assert!(pinned(PIN_MS_MAX).is_ok());
         let told = pinned(PIN_MS_MAX + 1).unwrap_err().to_string();

@@ -144,17 +144,11 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{ChannelName, Seq};
-    use crate::scheduler::core::Channel;
+    use crate::protocol::Seq;
+    use crate::scheduler::core::decide::with_channel;
 
     const LOG: LogId = LogId(1);
     const ORIGIN: Origin = Origin { producer: Producer(1), number: 1 };
-
-    fn state() -> State {
-        let mut state = State::default();
-        state.channels.insert(LOG, Channel::new(ChannelName::new("a").unwrap()));
-        state
-    }
 
     /// Opens a group as it is, or by default.
     fn opened(state: &State, number: usize) -> Decision {
@@ -163,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_channel_has_so_many_groups_and_no_more() {
-        let mut state = state();
+        let mut state = with_channel();
         for number in 0..GROUPS_PER_CHANNEL_MAX {
             let (events, _) = opened(&state, number).unwrap();
             events.iter().for_each(|event| state.apply(Seq(1), event));
@@ -183,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_member_has_so_many_elements_at_a_time_and_names_no_more() {
-        let mut state = state();
+        let mut state = with_channel();
         let (events, Answer::Group(info)) = opened(&state, 0).unwrap() else { panic!("no group") };
         events.iter().for_each(|event| state.apply(Seq(1), event));
         for (window, is_taken) in

@@ -208,6 +208,15 @@ fn first_answer(
     }))
 }
 
+/// A state with a channel, for tests: its log is 1, its name `a`.
+#[cfg(test)]
+fn with_channel() -> State {
+    let mut state = State::default();
+    let name = crate::protocol::ChannelName::new("a").expect("a good name");
+    state.channels.insert(crate::protocol::LogId(1), super::Channel::new(name));
+    state
+}
+
 fn is_worker(state: &State, producer: Producer) -> bool {
     state.sessions.get(&producer).is_some_and(|session| matches!(session.kind, SessionKind::Worker { .. }))
 }
