@@ -83,6 +83,7 @@ impl Row {
     /// A record of a channel.
     pub fn of_channel(offset: u64, time_ms: TimeMs, event: ChannelEvent) -> Self {
         let mut row = Row::at(offset, time_ms);
+        row.set_asked_by(&event);
         match event {
             ChannelEvent::Appended { element, .. } => row.set_element(&Headers::new(), &element),
             ChannelEvent::AppendedWith { headers, element, .. } => row.set_element(&headers, &element),
@@ -114,7 +115,7 @@ impl Row {
             }
             ChannelEvent::Changed { retention, .. } => {
                 row.kind = "changed";
-                row.details = retention_details(retention);
+                row.details.extend(retention_details(retention));
             }
             ChannelEvent::DurabilityChanged { durability, .. } => {
                 row.kind = "changed";
@@ -122,6 +123,25 @@ impl Row {
             }
         }
         row
+    }
+
+    /// Whose session has asked for it, where somebody changed the channel: `$tasks` says whose that is.
+    fn set_asked_by(&mut self, event: &ChannelEvent) {
+        let origin = match event {
+            ChannelEvent::Stopped { origin, .. }
+            | ChannelEvent::Resumed { origin }
+            | ChannelEvent::Trimmed { cause: TrimCause::Asked(origin), .. }
+            | ChannelEvent::Changed { origin, .. }
+            | ChannelEvent::Deleted { origin, .. }
+            | ChannelEvent::ProducerForgotten { origin, .. }
+            | ChannelEvent::DurabilityChanged { origin, .. } => origin,
+            ChannelEvent::Trimmed { .. }
+            | ChannelEvent::Appended { .. }
+            | ChannelEvent::AppendedWith { .. }
+            | ChannelEvent::Produced { .. }
+            | ChannelEvent::Progress { .. } => return,
+        };
+        self.details.insert("session".to_owned(), origin.producer.0.into());
     }
 
     /// It is an element with these headers.
@@ -182,11 +202,11 @@ impl Row {
         rest.extend(self.stored.as_ref().map(Stored::to_string));
         rest.extend(self.error.as_ref().map(|error| error.lines().collect::<Vec<_>>().join(" ")));
         rest.extend(self.worker.as_ref().map(|worker| format!("on {worker}")));
+        rest.extend(self.note.clone());
         rest.extend(self.headers.iter().chain(&self.details).map(|(name, value)| match value {
             Value::String(text) => format!("{name}={}", text.lines().collect::<Vec<_>>().join(" ")),
             other => format!("{name}={other}"),
         }));
-        rest.extend(self.note.clone());
         rest
     }
 }
@@ -299,9 +319,18 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_channel_is_a_record_too() {
+    fn a_change_of_a_channel_is_a_record_too_and_says_who_asked_for_it() {
         let stopped = ChannelEvent::Stopped { origin: origin(), count: 3, digest: Digest(1) };
-        assert_eq!(json(stopped), r#"{"offset":7,"time":"2026-11-23T07:24:56.007Z","kind":"stopped"}"#);
+        assert_eq!(
+            json(stopped),
+            r#"{"offset":7,"time":"2026-11-23T07:24:56.007Z","kind":"stopped","session":1}"#
+        );
+        let session = |event| Row::of_channel(7, TIME, event).details.get("session").cloned();
+        let retention = Retention::ALL.with_elements(1);
+        assert_eq!(session(ChannelEvent::Changed { origin: origin(), retention }), Some(1.into()));
+        let trimmed = |cause| ChannelEvent::Trimmed { cause, before: 1, index: 1 };
+        assert_eq!(session(trimmed(TrimCause::Asked(origin()))), Some(1.into()));
+        assert_eq!(session(trimmed(TrimCause::Age)), None, "by itself");
     }
 
     #[test]

@@ -224,10 +224,11 @@ impl Pipeline {
             return None;
         }
         let channels: Vec<LogId> = self.open.keys().copied().filter(|log| *log != LogId::TASKS).collect();
-        // What is trimmed for what was appended may wait as long as that.
-        let flush_ms = self.open_flush_ms.take().unwrap_or(AT_ONCE);
+        let (flush_ms, told) = (self.open_flush_ms.take().unwrap_or(AT_ONCE), self.waiting.len());
         self.step(|core, out| core.end_commit(&channels, now, out));
         self.open_flush_ms = None;
+        // What is trimmed for what was appended may wait as long as that, unless somebody is told of it.
+        let flush_ms = if self.waiting.len() > told { AT_ONCE } else { flush_ms };
         self.trims.0.append(&mut self.core.take_trims());
         self.handed_out = self.handed_out.next();
         (self.open_records, self.open_bytes) = (0, 0);

@@ -1,13 +1,15 @@
 //! What leaves before it is durable, and when that becomes so: acknowledgements of buffered appends, and nothing else.
 
-use headwater::protocol::channel::{ChannelOptions, Durability};
+use headwater::protocol::channel::{ChannelOptions, Durability, Retention};
 use headwater::protocol::command::{Answer, AppendOptions, Command, Query, Rejection};
 use headwater::protocol::message::{Hello, ServerMessage};
 use headwater::protocol::session::Role;
 use headwater::protocol::start::{Seen, Start, Starts};
-use headwater::protocol::{ChannelName, Element, Epoch, LogId, Payload, Seq, SessionId, StartId};
+use headwater::protocol::{ChannelName, Element, Epoch, LogId, Payload, Seq, SessionId, StartId, TaskKey};
 use headwater::scheduler::core::{Core, Effect, LogFacts, Settings, State};
 use headwater::scheduler::{ConnectionId, Pipeline, Request};
+
+use crate::scene::{id, submit};
 
 const CLIENT: ConnectionId = ConnectionId(1);
 
@@ -260,4 +262,31 @@ fn how_a_channel_is_acknowledged_is_in_its_log_and_over_when_it_is_deleted() {
     ask(&mut pipeline, 5, Command::Delete { log: LogId(1) });
     ask(&mut pipeline, 6, Command::OpenChannel { name: ChannelName::new("a").expect("a good name") });
     assert_eq!(durability(&pipeline), Durability::Fsynced);
+}
+
+#[test]
+fn what_goes_with_an_append_and_is_told_to_somebody_hastens_the_flush_too() {
+    let mut pipeline = pipeline(BUFFERED);
+    let retention = Retention::ALL.with_elements(1);
+    let task = id("x");
+    let future = vec![Element::Future(TaskKey::named("x"))].into();
+    let commands = [
+        Command::Retain { log: LogId(1), retention },
+        submit("x"),
+        Command::append(LogId(1), future),
+        Command::Release { tasks: vec![task] },
+    ];
+    for (number, command) in (2..).zip(commands) {
+        ask(&mut pipeline, number, command);
+    }
+    assert_eq!(work(&mut pipeline, 0), (Some(2), true));
+    pipeline.committed(Seq(2));
+    left(&mut pipeline);
+    pipeline.request(CLIENT, 9, Request::Watch(vec![task]));
+    append(&mut pipeline, 10, None);
+    // Its element goes, and with it the task: whoever waits for that is told.
+    assert_eq!(work(&mut pipeline, 0), (Some(3), true));
+    pipeline.committed(Seq(3));
+    let told = left(&mut pipeline);
+    assert!(told.iter().any(|line| line.contains("Unknown")), "{told:?}");
 }
