@@ -58,7 +58,10 @@ async fn channels_are_written_listed_read_and_stopped() {
     assert!(end.starts_with("       1  20") && end.contains(&format!("{words}  session=")), "{end}");
     assert_eq!(mark, "-- caught up at offset 2");
     let read = cluster.run(&["channel", "tail", "x:y/z", "--json"]).await.json();
-    assert_eq!((fields(&read[1]), &read[1]["kind"]), (vec!["kind", "offset", "session", "time"], &json!("stopped")));
+    assert_eq!(
+        (fields(&read[1]), &read[1]["kind"]),
+        (vec!["kind", "offset", "session", "time"], &json!("stopped"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
