@@ -25,7 +25,7 @@ pub struct Row {
     pub offset: u64,
     /// RFC 3339, in UTC.
     pub time: String,
-    /// For a channel: `appended`, `progress` or `stopped`. For `$tasks`: the event's name.
+    /// For a channel: `appended`, `progress`, `stopped` or another change. For `$tasks`: the event's name.
     pub kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,

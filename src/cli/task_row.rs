@@ -98,7 +98,7 @@ impl Names {
                 row.details = details(place);
                 row.details.insert("elements".to_owned(), of_stretches(elements));
             }
-            TaskEvent::Acknowledged { origin, of } => {
+            TaskEvent::Tried { origin, of } | TaskEvent::Acknowledged { origin, of } => {
                 row.details = details([("group", json!(of.group)), ("session", json!(origin.producer))]);
                 row.details.insert("elements".to_owned(), of_stretches(&of.elements));
             }
@@ -216,6 +216,7 @@ pub fn task_of(event: &TaskEvent) -> Option<TaskId> {
         | TaskEvent::GroupChanged { .. }
         | TaskEvent::GroupDeleted { .. }
         | TaskEvent::Leased { .. }
+        | TaskEvent::Tried { .. }
         | TaskEvent::Acknowledged { .. }
         | TaskEvent::LeaseEnded { .. }
         | TaskEvent::Released { .. } => None,
@@ -252,6 +253,7 @@ fn kind(event: &TaskEvent) -> &'static str {
         TaskEvent::GroupChanged { .. } => "group_changed",
         TaskEvent::GroupDeleted { .. } => "group_deleted",
         TaskEvent::Leased { .. } => "leased",
+        TaskEvent::Tried { .. } => "tried",
         TaskEvent::Acknowledged { .. } => "acknowledged",
         TaskEvent::LeaseEnded { .. } => "lease_ended",
     }

@@ -26,7 +26,8 @@ pub struct Delivery<T> {
     pub offset: u64,
     /// When it was appended, by the scheduler's clock.
     pub time_ms: TimeMs,
-    /// How often it was leased, this time included.
+    /// How often it was tried, this time included. The first time that it was leased to somebody counts, even if its member
+    /// was gone before it came to it; a later one when it was brought.
     pub attempt: u32,
     pub(super) group: GroupId,
     /// What waits behind it.
@@ -57,9 +58,8 @@ impl<T> Delivery<T> {
         self.say(Command::GiveBack(self.of())).await
     }
 
-    /// Lets its lease begin anew. Whoever does so once a lease, or more often, keeps what waits behind it, too: else that
-    /// would be counted as leased too often, though nobody has tried it. To have nothing wait, see
-    /// [`Group::window`](super::Group::window).
+    /// Lets its lease begin anew. Whoever does so once a lease, or more often, keeps what waits behind it, too; else that
+    /// goes to other members. To have nothing wait, see [`Group::window`](super::Group::window).
     ///
     /// # Errors
     /// When the group was deleted, or the session is over. A lease that was over stays so, and [`Self::done`] says it.

@@ -13,7 +13,7 @@ use crate::protocol::group::{DeadLetters, GroupInfo, GroupName, GroupOptions};
 /// How many elements a member has at a time unless it says otherwise: 64.
 pub const WINDOW: u32 = 64;
 
-/// The headers of a dead letter: from which channel it is, its offset there, and how often it was leased.
+/// The headers of a dead letter: from which channel it is, its offset there, and how often it was tried.
 pub const DEAD_LETTER_HEADERS: [&str; 3] = ["dead-from", "dead-offset", "dead-attempts"];
 
 /// A group of a channel, there or not: [`Channel::group`]. Cheap to clone.
@@ -80,12 +80,13 @@ impl<T> Group<T> {
         self.with(|options| options.lease_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// An element that was leased so often, and nobody has said that it is done, goes to another channel, with headers
+    /// An element that was tried so often, and nobody has said that it is done, goes to another channel, with headers
     /// that say where it is from ([`DEAD_LETTER_HEADERS`]). Unless somebody has said so, it is leased again and again. As
     /// [`Self::lease`] otherwise.
     ///
-    /// What is counted are leases, not tries: when an element kills its member, those that wait behind it were leased once
-    /// more, too. Where that is not wanted, keep the [window](Self::window) small.
+    /// An element is never brought more often than that, even if it kills each member that it is brought to. When it does,
+    /// those that wait behind it count as tried where it was their first lease, and not again later: give at least 2, or
+    /// members with a [window](Self::window) of 1, where they shall not become dead letters untried.
     #[must_use]
     pub fn dead_letters(mut self, channel: &str, attempts_max: u32) -> Self {
         match ChannelName::new(channel) {

@@ -44,6 +44,8 @@ pub struct Member<T> {
     membership: Membership,
     /// What was leased and has not been brought yet.
     waiting: Arc<Mutex<Waiting>>,
+    /// What was read last, and is on its way to be brought, or to the dead letters.
+    in_hand: Option<Raw>,
     /// How often each was leased when it was taken in; those that are done with do not matter.
     known: BTreeMap<u64, u32>,
     dead_letters: Option<DeadLetters>,
@@ -63,6 +65,7 @@ impl<T> Member<T> {
             group: info.id,
             membership: connection.join(info.id, window),
             waiting,
+            in_hand: None,
             known: BTreeMap::new(),
             dead_letters: info.options.dead_letters.clone(),
             records: None,
@@ -151,17 +154,17 @@ impl<T> Member<T> {
 /// How an element is read.
 type Read<U> = fn(&Client, &ChannelName, &Placed<protocol::Element>) -> Result<Element<U>>;
 
-/// An element as its record has it, and how often it was leased.
+/// An element as its record has it, and how often it was tried and leased.
 struct Raw {
     placed: Placed<protocol::Element>,
     headers: Headers,
     attempt: u32,
+    leases: u32,
 }
 
 impl<T: DeserializeOwned> Member<T> {
     /// The next element that is leased to this member; `None` when the channel was stopped and all are done with. Dropped
-    /// before it brings something it loses nothing, but that an element which was on its way to the dead letters may be
-    /// leased once more.
+    /// before it brings something it loses nothing.
     ///
     /// # Errors
     /// [`Error::Decode`] for a value of another type: it is given back, and goes on to the dead letters if there are any.
@@ -188,8 +191,8 @@ impl<T> Member<T> {
                 return None;
             }
             let _asking = self.ask();
-            let raw = match self.next_raw().await {
-                Some(Ok(raw)) => raw,
+            let raw = match self.take_in_hand().await {
+                Some(Ok(())) => self.in_hand.as_ref()?,
                 Some(Err(error @ (Error::Trimmed { .. } | Error::Damaged { .. }))) => {
                     return Some(Err(error));
                 }
@@ -202,19 +205,52 @@ impl<T> Member<T> {
                     return None;
                 }
             };
-            match &self.dead_letters {
-                Some(dead) if raw.attempt > dead.attempts_max => {
-                    if let Err(error) = self.bury(dead.clone(), &raw).await {
-                        return Some(Err(error));
-                    }
+            let dead_letters = self.dead_letters.clone().filter(|dead| raw.attempt > dead.attempts_max);
+            if let Some(dead) = dead_letters {
+                let buried = self.bury(dead, raw).await;
+                self.in_hand = None;
+                if let Err(error) = buried {
+                    return Some(Err(error));
                 }
-                _ => return Some(self.delivery(raw, read)),
+                continue;
+            }
+            // Before it is brought, since it may end whoever has it. The first time counts without a word.
+            let tried = if raw.leases > 1 { self.try_it(raw.placed.index).await } else { Ok(true) };
+            match (tried, self.in_hand.take()?) {
+                (Ok(true), raw) => return Some(self.delivery(raw, read)),
+                (Ok(false), _) => {}
+                (Err(error), _) => {
+                    self.is_over = true;
+                    return Some(Err(error));
+                }
             }
         }
     }
 
+    /// Says that an element is tried; answers whether it is this member's still.
+    async fn try_it(&self, index: u64) -> Result<bool> {
+        let of = OfGroup { group: self.group, elements: vec![(index, 1)] };
+        match self.channel.client().connection().command(Command::Try(of)).await {
+            Ok(_) => Ok(true),
+            // That the group is no more is said behind this.
+            Err(Error::Rejected(Rejection::LeaseOver { .. } | Rejection::UnknownGroup(_))) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads the next element, unless one is in hand since whoever asked for it does so no longer.
+    async fn take_in_hand(&mut self) -> Option<Result<()>> {
+        if self.in_hand.is_none() {
+            match self.next_raw().await? {
+                Ok(raw) => self.in_hand = Some(raw),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        Some(Ok(()))
+    }
+
     fn delivery<U>(&self, raw: Raw, read: Read<U>) -> Result<Delivery<U>> {
-        let Raw { placed, headers, attempt } = raw;
+        let Raw { placed, headers, attempt, leases: _ } = raw;
         let (index, offset, time_ms) = (placed.index, placed.offset, placed.time_ms);
         let (client, name) = (self.channel.client(), self.channel.channel_name());
         match read(client, name, &placed) {
@@ -286,7 +322,8 @@ impl<T> Member<T> {
                         item: appended.element.clone(),
                     };
                     let headers = appended.headers.clone();
-                    return Some(Ok(Raw { placed, headers, attempt: run.attempt }));
+                    let (attempt, leases) = (run.attempt, run.leases);
+                    return Some(Ok(Raw { placed, headers, attempt, leases }));
                 }
                 Ok(Item::Record(_) | Item::CaughtUp { .. }) => {}
                 // It is said if something of this member's is gone.
@@ -309,6 +346,12 @@ impl<T> Member<T> {
 impl<T> Drop for Member<T> {
     fn drop(&mut self) {
         self.extending.abort();
+        while let Some(Ok(item)) = self.membership.take_here() {
+            self.take_in(item);
+        }
+        let in_hand = self.in_hand.as_ref().map(|raw| raw.placed.index);
+        let untried = stretches(self.waiting().indexes().chain(in_hand));
+        self.membership.leaves_untried(untried);
     }
 }
 

@@ -8,7 +8,7 @@ use super::cursor::{CursorInfo, CursorMove, CursorName};
 use super::digest::Digest;
 use super::elements::Elements;
 use super::event::Receipt;
-use super::group::{GroupId, GroupInfo, GroupName, GroupOptions, OfGroup};
+use super::group::{GroupId, GroupInfo, GroupName, GroupOptions, OfGroup, Stretch};
 use super::ids::{AttemptNumber, Epoch, LogId, Producer, Seq, TaskId, TaskKey};
 use super::payload::Payload;
 use super::producer::{ProducedBy, ProducerInfo, ProducerName};
@@ -201,11 +201,18 @@ pub enum Command {
         /// How many at a time: from 1 to [`LEASED_PER_MEMBER_MAX`](super::limits::LEASED_PER_MEMBER_MAX).
         window: u32,
     },
-    /// Lease nothing more of a group to this session; what is leased to it is given back. Answer: [`Answer::Reported`].
+    /// Lease nothing more of a group to this session; what is leased to it is leased again, to other members. Answer:
+    /// [`Answer::Reported`].
     Leave {
         /// The group.
         group: GroupId,
+        /// What it had not begun with, which does not count as tried; what is not leased to this session does not matter.
+        untried: Vec<Stretch>,
     },
+    /// Elements that are leased to this session are tried from now on, all or none: what comes again, for whatever reason,
+    /// counts as tried then. Whoever is leased an element for the first time need not say so. Answer:
+    /// [`Answer::Reported`].
+    Try(OfGroup),
     /// Elements that are leased to this session are done with, all or none. Answer: [`Answer::Reported`].
     Acknowledge(OfGroup),
     /// Elements that are leased to this session are to be leased again, to any member, all or none. Answer:

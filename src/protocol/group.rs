@@ -33,7 +33,7 @@ pub struct GroupOptions {
     /// How long a member has an element for itself until it acknowledges or extends it: from
     /// [`LEASE_MS_MIN`] to [`LEASE_MS_MAX`].
     pub lease_ms: u64,
-    /// Where elements go that were leased too often and never acknowledged; `None` for nowhere: they are leased again and
+    /// Where elements go that were tried often enough and never acknowledged; `None` for nowhere: they are leased again and
     /// again.
     pub dead_letters: Option<DeadLetters>,
     /// For how long after something was acknowledged the channel keeps, whatever its bounds, what is not: in ms, at most
@@ -41,12 +41,12 @@ pub struct GroupOptions {
     pub pin_ms: u64,
 }
 
-/// Where elements go that nobody acknowledges.
+/// Where elements go that were tried often enough, and never acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetters {
     /// The channel.
     pub channel: ChannelName,
-    /// After how many leases; at least 1.
+    /// How often an element is tried before; at least 1.
     pub attempts_max: u32,
 }
 
@@ -121,17 +121,21 @@ pub struct LeasedRun {
     pub index: u64,
     /// How many.
     pub count: u32,
-    /// How often each was leased, this time included.
+    /// How often each was tried, this time included: the first time it was leased counts in any case, a later one once its
+    /// member has said that it tries it, or gave it back.
     pub attempt: u32,
+    /// How often each was leased, this time included.
+    pub leases: u32,
 }
 
 impl LeasedRun {
-    /// Takes in an element that follows those it has, leased as often; answers whether it did.
-    pub fn take_in(&mut self, index: u64, offset: u64, attempt: u32) -> bool {
+    /// Takes in one element that follows those it has, tried and leased as often; answers whether it did.
+    pub fn take_in(&mut self, one: LeasedRun) -> bool {
         let count = u64::from(self.count);
-        let follows = (self.index + count, self.offset + count, self.attempt) == (index, offset, attempt);
-        self.count += u32::from(follows);
-        follows
+        let follows = LeasedRun { offset: self.offset + count, index: self.index + count, count: 1, ..*self };
+        let is_next = one == follows;
+        self.count += u32::from(is_next);
+        is_next
     }
 }
 
@@ -142,7 +146,7 @@ pub struct Leased {
     pub runs: Vec<LeasedRun>,
     /// For how long.
     pub lease_ms: u64,
-    /// Where those go that were leased more often than it says there; this is the member's to do.
+    /// Where those go whose attempt is above the bound that it says there; this is the member's to do.
     pub dead_letters: Option<DeadLetters>,
 }
 
@@ -156,6 +160,8 @@ pub enum LeaseEnd {
     GivenBack,
     /// The member left the group.
     Left,
+    /// The member left the group, and had not begun with the element.
+    Untried,
 }
 
 impl fmt::Display for LeaseEnd {
@@ -164,6 +170,7 @@ impl fmt::Display for LeaseEnd {
             LeaseEnd::Expired => "its lease was over",
             LeaseEnd::GivenBack => "its member gave it back",
             LeaseEnd::Left => "its member left",
+            LeaseEnd::Untried => "its member left before it tried it",
         })
     }
 }

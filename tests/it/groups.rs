@@ -373,3 +373,65 @@ fn synchronous_code_has_groups() -> Result<()> {
     group.delete()?;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_element_that_ends_its_members_takes_none_of_those_behind_it_to_the_dead_letters() -> Result<()> {
+    let local = Local::start(Options { listen: "127.0.0.1:0".to_owned(), ..Options::default() })
+        .await
+        .expect("it starts");
+    let address = local.address().to_string();
+    let client = Client::connect(&address).await?;
+    let letters = client.channel::<String>("letters").await?;
+    let words = ["fine", "bad", "good", "better"].map(str::to_owned);
+    letters.append_values(&words).await?;
+    letters.stop().await?;
+    let (mut tried, mut done) = (Vec::new(), Vec::new());
+    // Each is gone with the bad one in its hands, and the good ones waiting behind it.
+    'members: loop {
+        let one = Client::connect(&address).await?;
+        let group = one.channel::<String>("letters").await?.group("g")?.dead_letters("dead", 3);
+        let mut member = group.join().await?;
+        while let Some(letter) = timeout(SOON, member.next()).await.expect("it ends").transpose()? {
+            let words = letter.value().expect("words").clone();
+            if words == "bad" {
+                tried.push(letter.attempt);
+                assert!(tried.len() < 10, "it comes again and again");
+                one.close().await;
+                continue 'members;
+            }
+            done.push((words, letter.attempt));
+            letter.done().await?;
+        }
+        break;
+    }
+    // What waited behind it counts as tried where it was leased first, and not once more.
+    let good = [("fine", 1), ("good", 2), ("better", 2)].map(|(words, attempt)| (words.to_owned(), attempt));
+    assert_eq!((done, tried), (good.to_vec(), vec![1, 2, 3]));
+    let dead = client.channel::<String>("dead").await?;
+    assert_eq!((dead.len().await?, dead.element(0).await?.value()), (1, Some("bad".to_owned())));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_leaves_takes_nothing_to_the_dead_letters_that_it_had_not_begun_with() -> Result<()> {
+    let client = Client::local().await?;
+    let numbers = client.channel::<u64>("numbers").await?;
+    numbers.append_values(&[0, 1, 2]).await?;
+    numbers.stop().await?;
+    let group = numbers.group("g")?.dead_letters("dead", 1);
+    let mut member = group.join().await?;
+    member.next().await.expect("there is one")?.done().await?;
+    let held = member.next().await.expect("there is one")?;
+    drop(member);
+    let mut member = group.join().await?;
+    let mut brought = vec![];
+    while let Some(number) = timeout(SOON, member.next()).await.expect("it ends").transpose()? {
+        brought.push((number.index, number.attempt));
+        number.done().await?;
+    }
+    assert_eq!(brought, [(2, 1)]);
+    assert!(matches!(held.done().await, Err(Error::Rejected(Rejection::LeaseOver { index: 1, .. }))));
+    // What it was at work on may have been done.
+    assert_eq!(client.channel::<u64>("dead").await?.element(0).await?.value(), Some(1));
+    Ok(())
+}

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use headwater::log::{Log, Memory};
 use headwater::protocol::command::{Answer, Command, Query};
-use headwater::protocol::group::{DeadLetters, GroupId, GroupName, GroupOptions, OfGroup, Stretch, indexes};
+use headwater::protocol::group::{
+    DeadLetters, GroupId, GroupName, GroupOptions, LeaseEnd, OfGroup, Stretch, indexes,
+};
 use headwater::protocol::message::ServerMessage;
 use headwater::protocol::session::Role;
 use headwater::protocol::transaction::{Part, Transaction};
 use headwater::protocol::{ChannelName, Element, LogId, Producer, TaskEvent};
-use headwater::scheduler::core::{Effect, Output, State};
+use headwater::scheduler::core::{Effect, Output, Past, State};
 use headwater::scheduler::{ConnectionId, Request};
 
 use crate::scene::{Scene, append_value, number, open};
@@ -19,7 +21,9 @@ use crate::shadow::Shadow;
 pub fn audit(log: &Memory, shadow: &Shadow, state: &State) {
     let mut leased: BTreeMap<(GroupId, u64), Producer> = BTreeMap::new();
     let mut done: BTreeSet<(GroupId, u64)> = BTreeSet::new();
-    let mut attempts: BTreeMap<(GroupId, u64), u32> = BTreeMap::new();
+    // Of each element how often it was leased, and how often tried.
+    let mut past: BTreeMap<(GroupId, u64), Past> = BTreeMap::new();
+    let mut tried: BTreeSet<(GroupId, u64)> = BTreeSet::new();
     let mut begins: BTreeMap<GroupId, u64> = BTreeMap::new();
     for batch in log.read(LogId::TASKS, 0, usize::MAX).expect("the log can be read") {
         for record in batch.records::<TaskEvent>() {
@@ -29,7 +33,11 @@ pub fn audit(log: &Memory, shadow: &Shadow, state: &State) {
                 TaskEvent::Leased { group, member, elements } => {
                     for index in indexes(&elements) {
                         assert!(!done.contains(&(group, index)), "{index} of {group} was done with");
-                        *attempts.entry((group, index)).or_default() += 1;
+                        let past = past.entry((group, index)).or_default();
+                        past.leases += 1;
+                        if past.leases == 1 {
+                            tried.insert((group, index));
+                        }
                         let before = leased.insert((group, index), member);
                         assert_eq!(before, None, "{index} of {group} is leased to two");
                     }
@@ -41,12 +49,25 @@ pub fn audit(log: &Memory, shadow: &Shadow, state: &State) {
                         assert!(done.insert((of.group, index)), "{index} of {} twice", of.group);
                     }
                 }
-                TaskEvent::LeaseEnded { of, .. } => {
-                    for index in indexes(&of.elements) {
-                        assert!(leased.remove(&(of.group, index)).is_some(), "{index} of {}", of.group);
+                TaskEvent::Tried { origin, of } => {
+                    for element in indexes(&of.elements).map(|index| (of.group, index)) {
+                        assert_eq!(leased.get(&element), Some(&origin.producer), "{element:?} is tried");
+                        tried.insert(element);
                     }
                 }
-                TaskEvent::SessionEnded { producer, .. } => leased.retain(|_, member| *member != producer),
+                TaskEvent::LeaseEnded { of, why, .. } => {
+                    for element in indexes(&of.elements).map(|index| (of.group, index)) {
+                        assert!(leased.remove(&element).is_some(), "{element:?}");
+                        let was_tried = tried.remove(&element);
+                        let counts = why != LeaseEnd::Untried && (was_tried || why == LeaseEnd::GivenBack);
+                        past.entry(element).or_default().tries += u32::from(counts);
+                    }
+                }
+                TaskEvent::SessionEnded { producer, .. } => {
+                    for (element, _) in leased.extract_if(.., |_, member| *member == producer) {
+                        past.entry(element).or_default().tries += u32::from(tried.remove(&element));
+                    }
+                }
                 TaskEvent::GroupDeleted { group, .. } => leased.retain(|(of, _), _| *of != group),
                 _ => {}
             }
@@ -54,17 +75,19 @@ pub fn audit(log: &Memory, shadow: &Shadow, state: &State) {
     }
     for (element, told) in &shadow.attempts {
         assert!(
-            attempts.get(element).is_some_and(|times| times >= told),
-            "{element:?} was leased {told} times"
+            past.get(element).is_some_and(|past| past.tries + 1 >= *told),
+            "{element:?} was told of as attempt {told}"
         );
     }
     for (id, group) in &state.groups {
-        let (first, times) =
-            (state.channels[&group.log].kept.first.index, |index| attempts.get(&(*id, index)));
+        let (first, times) = (state.channels[&group.log].kept.first.index, |index| past.get(&(*id, index)));
         for index in begins[id].max(first)..group.next {
             let is_open = group.leased.contains_key(&index) || group.waiting.contains_key(&index);
             assert!(is_open != done.contains(&(*id, index)), "{index} of {id} is neither open nor done with");
-            let counted = group.leased.get(&index).map(|lease| lease.attempt);
+            let counted = group.leased.get(&index).map(|lease| {
+                assert_eq!(lease.is_tried, tried.contains(&(*id, index)), "whether {index} of {id} is tried");
+                Past { leases: lease.leases(), tries: lease.before.tries }
+            });
             let counted = counted.or(group.waiting.get(&index).copied());
             assert!(counted.is_none() || times(index) == counted.as_ref(), "attempts at {index} of {id}");
         }
@@ -147,7 +170,7 @@ fn elements_are_spread_over_those_that_have_room_and_leased_once() {
     scene.told();
     // Who is done has room for more.
     scene.ask(1, done(group, &[(0, 1)]));
-    scene.ask(2, Command::Leave { group });
+    scene.ask(2, Command::Leave { group, untried: vec![] });
     let told = scene.told();
     assert!(told.contains(&"group 4 leases [(2, 1)] to 1".to_owned()), "{told:?}");
 }
@@ -170,6 +193,8 @@ fn what_is_not_leased_to_a_member_is_not_its_to_be_done_with() {
         (1, done(group, &[(0, 1), (0, 1)]), "each once"),
         (1, done(group, &[(0, 5_000)]), "over the limit of 4096"),
         (1, Command::GiveBack(of(group, &[(2, 1)])), "element 2 is not leased"),
+        (1, Command::Try(of(group, &[(2, 1)])), "element 2 is not leased"),
+        (1, Command::Leave { group, untried: vec![(0, 5_000)] }, "over the limit of 4096"),
         (1, done(GroupId(999), &[(0, 1)]), "there is no group 999"),
         (1, Command::Join { group, window: 0 }, "take from 1 to 4096"),
         (1, Command::Join { group, window: 4097 }, "take from 1 to 4096"),
@@ -207,6 +232,7 @@ fn what_is_not_done_in_time_goes_to_another_and_is_counted() {
         "→ to 2: leased of 4 1 from 0 at 0, attempt 2",
     ]);
     // Who let a lease pass is leased nothing, until it says something.
+    scene.ask(2, Command::Try(of(group, &[(0, 1)])));
     scene.leave(2);
     let told = scene.told();
     assert!(!told.iter().any(|line| line.contains("leases [(0, 1)] to")), "{told:?}");
@@ -216,6 +242,55 @@ fn what_is_not_done_in_time_goes_to_another_and_is_counted() {
         "→ to 1: reported",
         "→ to 1: leased of 4 1 from 0 at 0, attempt 3",
     ]);
+}
+
+#[test]
+fn what_waits_behind_what_ends_its_members_counts_as_tried_the_first_time_only() {
+    let (mut scene, group) = scene(3, GroupOptions { lease_ms: 1_000, ..GroupOptions::default() });
+    join(&mut scene, 1, group, 3);
+    scene.leave(1);
+    join(&mut scene, 2, group, 3);
+    let told = scene.told();
+    assert!(told.contains(&"→ to 2: leased of 4 3 from 0 at 0, attempt 2".to_owned()), "{told:?}");
+    // It tries the first, says so twice, and is gone.
+    scene.ask(2, Command::Try(of(group, &[(0, 1)])));
+    scene.then(&["group 4 tries [(0, 1)]", "→ to 2: reported"]);
+    scene.ask(2, Command::Try(of(group, &[(0, 1)])));
+    scene.then(&["→ to 2: reported"]);
+    scene.ask(1, Command::Try(of(group, &[(1, 1)])));
+    scene.told();
+    scene.leave(2);
+    join(&mut scene, 3, group, 3);
+    let runs = ["→ to 3: leased of 4 1 from 0 at 0, attempt 3; 2 from 1 at 1, attempt 2"];
+    let told = scene.told();
+    assert!(told.ends_with(&runs.map(str::to_owned)), "{told:?}");
+    // What is leased as before when its time is over was tried as often; what was given back, once more.
+    scene.ask(3, Command::GiveBack(of(group, &[(1, 1)])));
+    scene.told();
+    scene.pass(0);
+    scene.pass(1_000);
+    scene.ask(3, Command::Extend(of(group, &[])));
+    let told = scene.told();
+    let runs = "leased of 4 1 from 0 at 0, attempt 3; 1 from 1 at 1, attempt 3; 1 from 2 at 2, attempt 2";
+    assert!(told.iter().any(|line| line.ends_with(runs)), "{told:?}");
+}
+
+#[test]
+fn what_a_member_that_leaves_had_not_begun_with_is_not_counted() {
+    let (mut scene, group) = scene(3, GroupOptions::default());
+    join(&mut scene, 1, group, 3);
+    scene.told();
+    // What it never had does not matter.
+    scene.ask(1, Command::Leave { group, untried: vec![(1, 1), (7, 2)] });
+    scene.then(&[
+        "group 4 leases [(1, 1)] no more: its member left before it tried it",
+        "group 4 leases [(0, 1), (2, 1)] no more: its member left",
+        "→ to 1: reported",
+    ]);
+    join(&mut scene, 2, group, 3);
+    let told = scene.told();
+    let runs = "leased of 4 1 from 0 at 0, attempt 2; 1 from 1 at 1, attempt 1; 1 from 2 at 2, attempt 2";
+    assert!(told.iter().any(|line| line.ends_with(runs)), "{told:?}");
 }
 
 #[test]

@@ -107,6 +107,7 @@ fn task_event(state: &State, event: &TaskEvent) -> String {
         TaskEvent::Leased { group, member, elements } => {
             format!("group {group} leases {elements:?} to {member}")
         }
+        TaskEvent::Tried { of, .. } => format!("group {} tries {:?}", of.group, of.elements),
         TaskEvent::Acknowledged { of, .. } => format!("group {} is done with {:?}", of.group, of.elements),
         TaskEvent::LeaseEnded { of, why, .. } => {
             format!("group {} leases {:?} no more: {why}", of.group, of.elements)
@@ -212,7 +213,7 @@ fn server_message(state: &State, message: &ServerMessage) -> String {
             let runs = leased.runs.iter().map(|run| {
                 format!(" {} from {} at {}, attempt {}", run.count, run.index, run.offset, run.attempt)
             });
-            format!("leased of {group}{}", runs.collect::<String>())
+            format!("leased of {group}{}", runs.collect::<Vec<_>>().join(";"))
         }
         ServerMessage::GroupEnded { group, why } => format!("group {group} ended: {why:?}"),
         ServerMessage::Retire(Retire::Finish) => "retire".to_owned(),

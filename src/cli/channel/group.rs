@@ -62,11 +62,11 @@ pub struct Join {
     #[arg(long, value_name = "D", value_parser = time::duration)]
     lease: Option<Duration>,
 
-    /// The channel that gets what was leased too often
+    /// The channel that gets what was tried so often and never done
     #[arg(long, value_name = "CHANNEL")]
     dead_letters: Option<ChannelName>,
 
-    /// After how many leases an element is a dead letter
+    /// How often an element is tried before it is a dead letter
     #[arg(long, value_name = "N", default_value_t = 5, requires = "dead_letters")]
     attempts: u32,
 

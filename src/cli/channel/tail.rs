@@ -36,7 +36,9 @@ use crate::protocol::message::{Closing, Position, Reads};
   headwater channel tail '$tasks' --json           for a program
 
 With --json, each line is one object:
-  {\"offset\",\"time\",\"kind\",\"key\"?,\"value\"?,\"state\"?,\"error\"?,\"worker\"?}   for a record
+  {\"offset\",\"time\",\"kind\",\"key\"?,\"value\"?,\"headers\"?,\"stored\"?,\"state\"?,\"error\"?,\"worker\"?}
+                                               for a record, and what else it says: \"session\", who changed
+                                               the channel; \"producer\" and \"number\" of an append; ...
   {\"marker\":\"caught_up\",\"offset\"}               here history ends, once
   {\"marker\":\"trimmed\",\"from\",\"first\"}           the records in between are gone
   {\"marker\":\"damaged\",\"from\",\"to\",\"why\"}       they were lost with a damaged store")]

@@ -457,7 +457,9 @@ impl Actor {
             Call::Join { group, window, items } => {
                 self.memberships.join(&mut self.link, group, window, items);
             }
-            Call::Leave { group } => self.memberships.leave(&mut self.link, group),
+            Call::Leave { group, untried } => {
+                self.memberships.leave(&mut self.link, group, untried);
+            }
             Call::Close(closer) => {
                 self.closers.push(closer);
                 self.leave();

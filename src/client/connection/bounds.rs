@@ -38,6 +38,7 @@ pub(super) fn check_command(command: &Command) -> Result<(), TooLarge> {
         | Command::Join { .. }
         | Command::Leave { .. }
         | Command::Acknowledge(_)
+        | Command::Try(_)
         | Command::GiveBack(_)
         | Command::Extend(_)
         | Command::DeleteGroup { .. }

@@ -7,7 +7,7 @@ use super::membership::MemberItem;
 use super::run::Taker;
 use crate::client::error::Result;
 use crate::protocol::command::{Answer, AppendOptions, Command, Query};
-use crate::protocol::group::GroupId;
+use crate::protocol::group::{GroupId, Stretch};
 use crate::protocol::message::{Position, Reads};
 use crate::protocol::start::Seen;
 use crate::protocol::{ChannelName, LogId, Outcome, TaskId};
@@ -48,6 +48,7 @@ pub(super) enum Call {
     },
     Leave {
         group: GroupId,
+        untried: Vec<Stretch>,
     },
     Close(oneshot::Sender<()>),
 }

@@ -1,6 +1,7 @@
 //! The groups whose elements are leased to this session: who takes them, and joining anew on each connection.
 
 use std::collections::HashMap;
+use std::mem;
 use std::task::{Context, Poll};
 
 use tokio::sync::mpsc;
@@ -10,7 +11,7 @@ use super::{Call, Connection};
 use crate::client::error::{Error, Result};
 use crate::client::link::Link;
 use crate::protocol::command::{Answer, Command, Rejection};
-use crate::protocol::group::{GroupEnd, GroupId, Leased};
+use crate::protocol::group::{GroupEnd, GroupId, Leased, Stretch};
 
 /// What a membership brings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,11 +24,13 @@ pub enum MemberItem {
 }
 
 /// The session as a member of a group. An error is its last item. Dropped, it leaves the group: what is leased to it is
-/// given back.
+/// leased to others.
 #[derive(Debug)]
 pub struct Membership {
     connection: Connection,
     group: GroupId,
+    /// What it has not begun with.
+    untried: Vec<Stretch>,
     items: mpsc::UnboundedReceiver<Result<MemberItem>>,
 }
 
@@ -36,7 +39,7 @@ impl Connection {
     pub fn join(&self, group: GroupId, window: u32) -> Membership {
         let (sender, items) = mpsc::unbounded_channel();
         self.call(Call::Join { group, window, items: sender });
-        Membership { connection: self.clone(), group, items }
+        Membership { connection: self.clone(), group, untried: Vec::new(), items }
     }
 }
 
@@ -51,6 +54,11 @@ impl Membership {
         self.items.poll_recv(context).map(|item| item.or_else(|| self.connection.ended().map(Err)))
     }
 
+    /// Says with what it has not begun, when it leaves.
+    pub fn leaves_untried(&mut self, elements: Vec<Stretch>) {
+        self.untried = elements;
+    }
+
     /// The next item that is here already.
     pub fn take_here(&mut self) -> Option<Result<MemberItem>> {
         self.items.try_recv().ok()
@@ -61,7 +69,8 @@ impl Drop for Membership {
     fn drop(&mut self) {
         // So that it is seen whose end this is.
         self.items.close();
-        self.connection.call(Call::Leave { group: self.group });
+        let untried = mem::take(&mut self.untried);
+        self.connection.call(Call::Leave { group: self.group, untried });
     }
 }
 
@@ -98,10 +107,10 @@ impl Memberships {
     }
 
     /// A membership was dropped. It may be one that was refused beside another one of the same group, which goes on.
-    pub fn leave(&mut self, link: &mut Link, group: GroupId) {
+    pub fn leave(&mut self, link: &mut Link, group: GroupId, untried: Vec<Stretch>) {
         if self.members.get(&group).is_some_and(|member| member.items.is_closed()) {
             self.members.remove(&group);
-            link.command(Command::Leave { group });
+            link.command(Command::Leave { group, untried });
         }
     }
 

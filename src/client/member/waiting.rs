@@ -50,13 +50,13 @@ impl Waiting {
         for run in leased.runs {
             for place in 0..u64::from(run.count) {
                 let (index, offset) = (run.index + place, run.offset + place);
-                if known.get(&index).is_some_and(|attempt| *attempt >= run.attempt) {
+                if known.get(&index).is_some_and(|leases| *leases >= run.leases) {
                     continue;
                 }
-                known.insert(index, run.attempt);
-                let joins = self.runs.back_mut().is_some_and(|last| last.take_in(index, offset, run.attempt));
-                if !joins {
-                    self.runs.push_back(LeasedRun { offset, index, count: 1, ..run });
+                known.insert(index, run.leases);
+                let one = LeasedRun { offset, index, count: 1, ..run };
+                if !self.runs.back_mut().is_some_and(|last| last.take_in(one)) {
+                    self.runs.push_back(one);
                 }
             }
         }
@@ -172,7 +172,7 @@ mod tests {
     }
 
     fn run(offset: u64, count: u32) -> LeasedRun {
-        LeasedRun { offset, index: offset, count, attempt: 1 }
+        LeasedRun { offset, index: offset, count, attempt: 1, leases: 1 }
     }
 
     #[test]
@@ -191,6 +191,12 @@ mod tests {
         let mut fresh = waiting(&told, &mut known, Duration::ZERO);
         fresh.take_in(leased(&told), Instant::now(), &mut known);
         assert_eq!(fresh.indexes().collect::<Vec<_>>(), [0, 1]);
+        // Leased to it once more, though nobody has tried it meanwhile.
+        let again = LeasedRun { leases: 2, ..run(0, 2) };
+        fresh.advance();
+        fresh.advance();
+        fresh.take_in(leased(&[again]), Instant::now(), &mut known);
+        assert_eq!(fresh.next(&mut known), Some(again));
         // Its time is over, and the scheduler, which was away, says that it is this member's still.
         let mut known = BTreeMap::new();
         let mut old = waiting(&told, &mut known, LEASE);

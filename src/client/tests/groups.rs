@@ -12,7 +12,7 @@ fn leased(runs: Vec<LeasedRun>) -> ServerMessage {
 }
 
 fn run(index: u64, count: u32, attempt: u32) -> LeasedRun {
-    LeasedRun { offset: index, index, count, attempt }
+    LeasedRun { offset: index, index, count, attempt, leases: attempt }
 }
 
 /// These values as a stored batch, the first with this index and at this offset.
@@ -76,7 +76,13 @@ async fn what_was_told_on_another_connection_is_brought_once() {
     assert_eq!((second.index, second.value()), (1, Some(&1.5)));
     // Nothing of it comes twice: the next is what came anew, behind what is others'.
     peer.send_with(number, ServerMessage::Records, &[batch(2, &[2.5, 3.5, 4.5, 5.5])]).await;
-    let third = soon(member.next()).await.unwrap().unwrap();
+    let script = async {
+        let (number, command) = peer.command().await;
+        assert_eq!(command, Command::Try(OfGroup { group: GROUP, elements: vec![(5, 1)] }));
+        peer.answer(number, Answer::Reported).await;
+    };
+    let (third, ()) = tokio::join!(soon(member.next()), script);
+    let third = third.unwrap().unwrap();
     assert_eq!((third.index, third.value(), third.attempt), (5, Some(&5.5), 3));
 }
 
@@ -88,7 +94,7 @@ async fn a_member_that_goes_gives_back_what_it_has() {
     let member = join(&channel, &mut peer).await;
     drop(member);
     let (number, command) = peer.command().await;
-    assert_eq!(command, Command::Leave { group: GROUP });
+    assert_eq!(command, Command::Leave { group: GROUP, untried: vec![] });
     peer.answer(number, Answer::Reported).await;
     // Nothing is known of it any more: what comes late is nobody's.
     peer.send(0, leased(vec![run(0, 1, 1)])).await;
@@ -107,4 +113,45 @@ async fn a_member_that_goes_gives_back_what_it_has() {
     };
     let (done, ()) = tokio::join!(delivery.done(), script);
     done.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_leased_before_is_brought_once_it_is_known_that_it_is_tried() {
+    let server = FakeServer::new().await;
+    let (client, mut peer) = connect(&server).await;
+    let channel = channel(&client, &mut peer).await;
+    let mut member = join(&channel, &mut peer).await;
+    peer.send(0, leased(vec![run(0, 1, 2), run(1, 1, 2), run(2, 1, 2)])).await;
+    let script = async {
+        let number = begin(&mut peer, Position::Offset(0), 0).await;
+        peer.send_with(number, ServerMessage::Records, &[batch(0, &[0.5, 1.5, 2.5])]).await;
+        peer.command().await
+    };
+    let tried = |index| Command::Try(OfGroup { group: GROUP, elements: vec![(index, 1)] });
+    // Whoever asked does so no longer before the answer comes.
+    let (number, command) = tokio::select! {
+        delivery = member.next() => panic!("{delivery:?} before it is known that it is tried"),
+        command = script => command,
+    };
+    assert_eq!(command, tried(0));
+    peer.answer(number, Answer::Reported).await;
+    let script = async {
+        let (number, command) = peer.command().await;
+        assert_eq!(command, tried(0));
+        peer.answer(number, Answer::Reported).await;
+    };
+    let (first, ()) = tokio::join!(member.next(), script);
+    assert_eq!(first.unwrap().unwrap().index, 0);
+    // What is another's by then is passed over.
+    let script = async {
+        let (number, command) = peer.command().await;
+        assert_eq!(command, tried(1));
+        let rejection = Rejection::LeaseOver { group: GroupName::new("g").unwrap(), index: 1 };
+        peer.send(number, ServerMessage::Answer(Err(rejection))).await;
+        let (number, command) = peer.command().await;
+        assert_eq!(command, tried(2));
+        peer.answer(number, Answer::Reported).await;
+    };
+    let (third, ()) = tokio::join!(member.next(), script);
+    assert_eq!(third.unwrap().unwrap().index, 2);
 }

@@ -137,13 +137,17 @@ impl State {
                 self.delete_group(*group);
             }
             TaskEvent::Leased { group, member, elements } => self.lease(*group, *member, elements),
+            TaskEvent::Tried { origin, of } => {
+                self.remember(*origin, |_| Remembered::Done);
+                self.try_elements(of);
+            }
             TaskEvent::Acknowledged { origin, of } => {
                 self.remember(*origin, |_| Remembered::Done);
                 self.acknowledge(of);
             }
-            TaskEvent::LeaseEnded { origin, of, .. } => {
+            TaskEvent::LeaseEnded { origin, of, why } => {
                 origin.iter().for_each(|origin| self.remember(*origin, |_| Remembered::Done));
-                self.end_leases(of.group, indexes(&of.elements));
+                self.end_leases(of.group, indexes(&of.elements), Some(*why));
             }
             TaskEvent::CursorDeleted { origin, log, name } => {
                 self.remember(*origin, |_| Remembered::Done);

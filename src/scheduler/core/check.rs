@@ -228,7 +228,8 @@ impl State {
                     self.sessions.contains_key(&lease.member),
                     "{index} is leased to a session that is over"
                 );
-                assert!(*index < group.next && !group.waiting.contains_key(index) && lease.attempt > 0);
+                assert!(*index < group.next && !group.waiting.contains_key(index));
+                assert!(lease.before.tries <= lease.before.leases && (lease.is_tried || lease.leases() > 1));
                 *leased.entry(lease.member).or_default().entry(*id).or_default() += 1;
             }
             let kept = channel.kept.first.index..group.next;

@@ -128,6 +128,7 @@ impl Consumers {
                 self.end(of);
                 self.goes_on(of.group, origin.producer);
             }
+            Event::Task(TaskEvent::Tried { origin, of }) => self.goes_on(of.group, origin.producer),
             Event::Task(TaskEvent::LeaseEnded { origin, of, .. }) => {
                 self.end(of);
                 let group = state.groups.get(&of.group);
@@ -267,20 +268,22 @@ impl Consumers {
     }
 }
 
-/// Elements of a group as they are told to their member: in runs that have no record between, each leased as often. They
-/// are about to be leased, or are.
+/// Elements of a group as they are told to their member: in runs that have no record between, each tried and leased as
+/// often. They are about to be leased, or are.
 pub(super) fn runs(state: &State, group: &Group, elements: impl IntoIterator<Item = u64>) -> Vec<LeasedRun> {
     let Some(channel) = state.channels.get(&group.log) else { return Vec::new() };
     let mut runs: Vec<LeasedRun> = Vec::new();
     for index in elements {
-        let attempt = match group.leased.get(&index) {
-            Some(lease) => lease.attempt,
-            None => group.waiting.get(&index).copied().unwrap_or(0) + 1,
+        let before = match group.leased.get(&index) {
+            Some(lease) => lease.before,
+            None => group.waiting.get(&index).copied().unwrap_or_default(),
         };
         // One that was trimmed meanwhile is told with the first record that is kept: who reads there hears that it is gone.
         let offset = channel.kept.offset_of(index).unwrap_or(0);
-        if !runs.last_mut().is_some_and(|run| run.take_in(index, offset, attempt)) {
-            runs.push(LeasedRun { offset, index, count: 1, attempt });
+        let (attempt, leases) = (before.tries + 1, before.leases + 1);
+        let one = LeasedRun { offset, index, count: 1, attempt, leases };
+        if !runs.last_mut().is_some_and(|run| run.take_in(one)) {
+            runs.push(one);
         }
     }
     runs
@@ -299,7 +302,7 @@ impl Membership {
     pub fn of(command: &Command) -> Option<Self> {
         match command {
             Command::Join { group, window } => Some(Membership::Join(*group, *window)),
-            Command::Leave { group } => Some(Membership::Leave(*group)),
+            Command::Leave { group, .. } => Some(Membership::Leave(*group)),
             Command::Extend(of) => Some(Membership::Extend(of.clone())),
             _ => None,
         }

@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 
 use super::state::State;
-use crate::protocol::group::{GroupId, GroupName, GroupOptions, OfGroup, Stretch, indexes};
+use crate::protocol::group::{GroupId, GroupName, GroupOptions, LeaseEnd, OfGroup, Stretch, indexes};
 use crate::protocol::{LogId, Producer};
 
 /// A group.
@@ -29,8 +29,19 @@ pub struct Group {
     pub next: u64,
     /// The elements that are leased, by index.
     pub leased: BTreeMap<u64, Lease>,
-    /// Those that wait to be leased again, by index, and how often they were.
-    pub waiting: BTreeMap<u64, u32>,
+    /// Those that wait to be leased again, by index, and what was done with them.
+    pub waiting: BTreeMap<u64, Past>,
+}
+
+/// How often an element was leased, and how often it was tried. A member has several elements at a time, and when it dies,
+/// only some had been tried, perhaps those that it died of. So that one of these takes none of the others to the dead
+/// letters, the first lease of an element counts as a try, and a later one only when its member has said that it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Past {
+    /// Leased.
+    pub leases: u32,
+    /// Tried.
+    pub tries: u32,
 }
 
 /// An element is leased.
@@ -38,8 +49,37 @@ pub struct Group {
 pub struct Lease {
     /// To whom: the session.
     pub member: Producer,
-    /// How often it was, this time included.
-    pub attempt: u32,
+    /// What was done with the element before.
+    pub before: Past,
+    /// Whether this counts as a try.
+    pub is_tried: bool,
+}
+
+impl Lease {
+    /// One that begins.
+    pub(super) fn new(member: Producer, before: Past) -> Self {
+        Lease { member, before, is_tried: before.leases == 0 }
+    }
+
+    /// How often the element was leased, this time included.
+    pub fn leases(&self) -> u32 {
+        self.before.leases + 1
+    }
+
+    /// How often it was tried, this time included.
+    pub fn attempt(&self) -> u32 {
+        self.before.tries + 1
+    }
+
+    /// What was done with the element when this lease is over: for a reason, or with its member's session.
+    fn over(self, why: Option<LeaseEnd>) -> Past {
+        let counts = match why {
+            Some(LeaseEnd::GivenBack) => true,
+            Some(LeaseEnd::Untried) => false,
+            Some(LeaseEnd::Expired | LeaseEnd::Left) | None => self.is_tried,
+        };
+        Past { leases: self.leases(), tries: self.before.tries + u32::from(counts) }
+    }
 }
 
 impl Group {
@@ -98,13 +138,23 @@ impl State {
     pub(super) fn lease(&mut self, id: GroupId, member: Producer, elements: &[Stretch]) {
         for index in indexes(elements) {
             let Some(group) = self.groups.get_mut(&id) else { return };
-            let attempt = group.waiting.remove(&index).unwrap_or(0) + 1;
+            let lease = Lease::new(member, group.waiting.remove(&index).unwrap_or_default());
             group.next = group.next.max(index + 1);
             // Behind lost records it may be another's, as far as is known.
-            let before = group.leased.insert(index, Lease { member, attempt });
+            let before = group.leased.insert(index, lease);
             self.count_leased(member, id, 1);
             if let Some(before) = before {
                 self.count_leased(before.member, id, -1);
+            }
+        }
+    }
+
+    /// The members to whom they are leased try these elements.
+    pub(super) fn try_elements(&mut self, of: &OfGroup) {
+        let Some(group) = self.groups.get_mut(&of.group) else { return };
+        for index in indexes(&of.elements) {
+            if let Some(lease) = group.leased.get_mut(&index) {
+                lease.is_tried = true;
             }
         }
     }
@@ -115,14 +165,19 @@ impl State {
         }
     }
 
-    /// Elements wait to be leased again, unless the channel has let go of them.
-    pub(super) fn end_leases(&mut self, id: GroupId, elements: impl IntoIterator<Item = u64>) {
+    /// Elements wait to be leased again, unless the channel has let go of them. Why: as in [`Lease::over`].
+    pub(super) fn end_leases(
+        &mut self,
+        id: GroupId,
+        elements: impl IntoIterator<Item = u64>,
+        why: Option<LeaseEnd>,
+    ) {
         for index in elements {
             let Some(lease) = self.take_lease(id, index) else { continue };
             let Some(group) = self.groups.get_mut(&id) else { return };
             let first = self.channels.get(&group.log).map_or(0, |channel| channel.kept.first.index);
             if index >= first {
-                group.waiting.insert(index, lease.attempt);
+                group.waiting.insert(index, lease.over(why));
             }
         }
     }
@@ -131,7 +186,7 @@ impl State {
     pub(super) fn end_leases_of(&mut self, member: Producer, groups: impl IntoIterator<Item = GroupId>) {
         for id in groups {
             let elements = self.leased_to(id, member);
-            self.end_leases(id, elements);
+            self.end_leases(id, elements, None);
         }
     }
 
@@ -182,7 +237,7 @@ impl State {
                     true
                 }
                 None => {
-                    group.waiting.insert(*index, lease.attempt);
+                    group.waiting.insert(*index, lease.over(None));
                     false
                 }
             });

@@ -52,7 +52,7 @@ mod walk;
 
 pub use deaths::{Death, Deaths};
 pub use effect::Effect;
-pub use group::{Group, Lease};
+pub use group::{Group, Lease, Past};
 pub use kept::Kept;
 pub use presence::Presence;
 pub use retention::Trim;

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::deaths::{Death, Deaths};
-use super::group::{Group, Lease};
+use super::group::{Group, Lease, Past};
 use super::kept::Kept;
 use super::state::{Channel, Cursor, Produced, Remembered, Session, State};
 use super::task::{Call, Phase, Stored, Task};
@@ -124,10 +124,16 @@ impl Group {
         let Group { log, name, options, next, leased, waiting } = self;
         let (log, name, options, next) = (*log, name.clone(), options.clone(), *next);
         items.push(SnapshotItem::Group { id, log, name, options, next });
-        let leased: Vec<_> = leased.iter().map(|(index, l)| (*index, l.member, l.attempt)).collect();
+        let leased: Vec<_> = leased
+            .iter()
+            .map(|(index, lease)| {
+                let Lease { member, before: Past { leases, tries }, is_tried } = *lease;
+                (*index, member, leases, tries, is_tried)
+            })
+            .collect();
         let parts = leased.chunks(TASKS_PER_ITEM_MAX);
         items.extend(parts.map(|part| SnapshotItem::Leased(id, part.to_vec())));
-        let waiting: Vec<_> = waiting.iter().map(|(index, attempts)| (*index, *attempts)).collect();
+        let waiting: Vec<_> = waiting.iter().map(|(index, past)| (*index, past.leases, past.tries)).collect();
         let parts = waiting.chunks(TASKS_PER_ITEM_MAX);
         items.extend(parts.map(|part| SnapshotItem::Waiting(id, part.to_vec())));
     }
@@ -289,12 +295,15 @@ impl Restoring {
             }
             SnapshotItem::Leased(id, leased) => {
                 let group = state.groups.get_mut(&id).ok_or(BadSnapshot("leases of an unknown group"))?;
-                let lease = |(index, member, attempt)| (index, Lease { member, attempt });
+                let lease = |(index, member, leases, tries, is_tried)| {
+                    (index, Lease { member, before: Past { leases, tries }, is_tried })
+                };
                 group.leased.extend(leased.into_iter().map(lease));
             }
             SnapshotItem::Waiting(id, waiting) => {
                 let group = state.groups.get_mut(&id).ok_or(BadSnapshot("elements of an unknown group"))?;
-                group.waiting.extend(waiting);
+                let past = |(index, leases, tries)| (index, Past { leases, tries });
+                group.waiting.extend(waiting.into_iter().map(past));
             }
             SnapshotItem::Function(function) => self.functions.push(state.tasks.share(function)),
             SnapshotItem::Task(item) => {

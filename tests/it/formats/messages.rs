@@ -235,7 +235,8 @@ fn of_clients(lines: &mut Lines) {
         }),
         OpenGroup = Command::OpenGroup { log: LOG, name: group_name(), options: Some(group_options()), from_end: true },
         Join = Command::Join { group: GroupId(400), window: 64 },
-        Leave = Command::Leave { group: GroupId(400) },
+        Leave = Command::Leave { group: GroupId(400), untried: vec![(300, 2)] },
+        Try = Command::Try(of_group()),
         Acknowledge = Command::Acknowledge(of_group()),
         GiveBack = Command::GiveBack(of_group()),
         Extend = Command::Extend(of_group()),
@@ -300,7 +301,7 @@ fn of_the_server(lines: &mut Lines) {
         Leased = ServerMessage::Leased {
             group: GroupId(400),
             leased: Leased {
-                runs: vec![LeasedRun { offset: 300, index: 200, count: 2, attempt: 1 }],
+                runs: vec![LeasedRun { offset: 300, index: 200, count: 2, attempt: 1, leases: 2 }],
                 lease_ms: 30_000,
                 dead_letters: group_options().dead_letters,
             },

@@ -90,8 +90,8 @@ fn snapshots_are_stored_as_version_5_does() {
             options: group_options(),
             next: 300,
         },
-        Leased = SnapshotItem::Leased(GroupId(400), vec![(300, PRODUCER, 2)]),
-        Waiting = SnapshotItem::Waiting(GroupId(400), vec![(300, 2)]),
+        Leased = SnapshotItem::Leased(GroupId(400), vec![(300, PRODUCER, 2, 1, true)]),
+        Waiting = SnapshotItem::Waiting(GroupId(400), vec![(300, 2, 1)]),
         Producers = SnapshotItem::Producers(LogId(7), vec![(producer(), 70_000, 300, 2, Seq(1001))]),
         Durability = SnapshotItem::Durability(LogId(7), BUFFERED),
     });

@@ -31,7 +31,7 @@ impl Client {
             return self.open_group(rng, log);
         };
         let of = OfGroup { group, elements: vec![(index, 1)] };
-        match rng.u8(..16) {
+        match rng.u8(..20) {
             0..9 => {
                 // With some of those behind it.
                 let of_group = self.groups.leased.range((group, index)..=(group, u64::MAX));
@@ -46,10 +46,13 @@ impl Client {
                 self.link.command(Command::GiveBack(of));
             }
             12..15 => drop(self.link.command(Command::Extend(of))),
+            15..19 => drop(self.link.command(Command::Try(of))),
             _ => {
                 self.groups.joined.remove(&group);
-                self.groups.leased.retain(|(other, _), _| *other != group);
-                self.link.command(Command::Leave { group });
+                let of_group = self.groups.leased.extract_if(.., |(other, _), _| *other == group);
+                let indexes: Vec<u64> = of_group.map(|((_, index), _)| index).collect();
+                let untried = stretches(indexes.into_iter().filter(|_| rng.bool()));
+                self.link.command(Command::Leave { group, untried });
             }
         }
     }

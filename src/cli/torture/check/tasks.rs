@@ -179,6 +179,7 @@ impl TasksCheck {
             | TaskEvent::GroupChanged { .. }
             | TaskEvent::GroupDeleted { .. }
             | TaskEvent::Leased { .. }
+            | TaskEvent::Tried { .. }
             | TaskEvent::Acknowledged { .. }
             | TaskEvent::LeaseEnded { .. }
             | TaskEvent::Held { .. }

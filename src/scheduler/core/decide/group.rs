@@ -1,10 +1,12 @@
 //! Making a group, and what its members say of elements.
 
+use std::collections::BTreeSet;
+
 use super::{Decision, Event, Rejection, State, channel};
 use crate::protocol::command::Answer;
 use crate::protocol::event::Origin;
 use crate::protocol::group::{
-    GroupId, GroupInfo, GroupName, GroupOptions, LeaseEnd, OfGroup, indexes, stretches,
+    GroupId, GroupInfo, GroupName, GroupOptions, LeaseEnd, OfGroup, Stretch, indexes, stretches,
 };
 use crate::protocol::limits::{GROUPS_PER_CHANNEL_MAX, LEASED_PER_MEMBER_MAX, TooLarge};
 use crate::protocol::{LogId, Producer, TaskEvent};
@@ -54,14 +56,27 @@ pub(super) fn join(state: &State, group: GroupId, window: u32) -> Decision {
     Ok((Vec::new(), Answer::Reported))
 }
 
-/// What is leased to it is given back.
-pub(super) fn leave(state: &State, member: Producer, group: GroupId) -> Decision {
-    let elements = stretches(state.leased_to(group, member));
-    let end = (!elements.is_empty()).then(|| {
-        let of = OfGroup { group, elements };
-        Event::Task(TaskEvent::LeaseEnded { origin: None, of, why: LeaseEnd::Left })
+/// What is leased to it is given back; of some it says that it had not begun with them, which may be others' by now.
+pub(super) fn leave(state: &State, member: Producer, group: GroupId, untried: Vec<Stretch>) -> Decision {
+    let untried = OfGroup { group, elements: untried };
+    check_count(&untried)?;
+    let untried: BTreeSet<u64> = indexes(&untried.elements).collect();
+    let leased = state.leased_to(group, member).into_iter();
+    let (untried, tried): (Vec<_>, Vec<_>) = leased.partition(|index| untried.contains(index));
+    let ends = [(untried, LeaseEnd::Untried), (tried, LeaseEnd::Left)].into_iter();
+    let events = ends.filter(|(elements, _)| !elements.is_empty()).map(|(elements, why)| {
+        let of = OfGroup { group, elements: stretches(elements) };
+        Event::Task(TaskEvent::LeaseEnded { origin: None, of, why })
     });
-    Ok((end.into_iter().collect(), Answer::Reported))
+    Ok((events.collect(), Answer::Reported))
+}
+
+/// Elements are tried from now on.
+pub(super) fn try_elements(state: &State, origin: Origin, of: OfGroup) -> Decision {
+    let group = check_leased(state, origin.producer, &of)?;
+    let is_news = indexes(&of.elements).any(|index| !group.leased[&index].is_tried);
+    let event = is_news.then(|| Event::Task(TaskEvent::Tried { origin, of }));
+    Ok((event.into_iter().collect(), Answer::Reported))
 }
 
 /// Elements are done with.
@@ -105,8 +120,8 @@ fn check_count(of: &OfGroup) -> Result<(), Rejection> {
     Ok(TooLarge::check("the number of elements", count, LEASED_PER_MEMBER_MAX as usize, hint)?)
 }
 
-/// Whether all of them are leased to this session, and each named once.
-fn check_leased(state: &State, member: Producer, of: &OfGroup) -> Result<(), Rejection> {
+/// Whether all of them are leased to this session, and each named once; answers the group.
+fn check_leased<'a>(state: &'a State, member: Producer, of: &OfGroup) -> Result<&'a Group, Rejection> {
     let group = known(state, of.group)?;
     check_count(of)?;
     if of.elements.is_empty() || !indexes(&of.elements).is_sorted_by(|one, next| one < next) {
@@ -116,7 +131,7 @@ fn check_leased(state: &State, member: Producer, of: &OfGroup) -> Result<(), Rej
     let is_lost = |index: &u64| group.leased.get(index).is_none_or(|lease| lease.member != member);
     match indexes(&of.elements).find(is_lost) {
         Some(index) => Err(Rejection::LeaseOver { group: group.name.clone(), index }),
-        None => Ok(()),
+        None => Ok(group),
     }
 }
 

@@ -79,7 +79,8 @@ pub(super) fn command(state: &State, facts: &LogFacts, origin: Origin, command: 
             group::open(state, origin, (log, name), options, from_end)
         }
         Command::Join { group, window } => group::join(state, group, window),
-        Command::Leave { group } => group::leave(state, origin.producer, group),
+        Command::Leave { group, untried } => group::leave(state, origin.producer, group, untried),
+        Command::Try(of) => group::try_elements(state, origin, of),
         Command::Acknowledge(of) => group::acknowledge(state, origin, of),
         Command::GiveBack(of) => group::give_back(state, origin, of),
         Command::Extend(of) => group::extend(state, &of),
@@ -132,6 +133,7 @@ fn check_order(session: &Session, origin: Origin, command: &Command) -> Result<(
             | Command::Transact(_)
             | Command::Acknowledge(_)
             | Command::GiveBack(_)
+            | Command::Try(_)
             | Command::ForgetProducer { .. }
     );
     match session.remembered.last_key_value() {
@@ -197,7 +199,9 @@ fn first_answer(
             Command::Delete { .. } | Command::DeleteCursor { .. } | Command::ForgetProducer { .. },
         ) => Answer::Deleted,
         (Remembered::Done, Command::SetCursor(_)) => Answer::CursorSet,
-        (Remembered::Done, Command::Acknowledge(_) | Command::GiveBack(_)) => Answer::Reported,
+        (Remembered::Done, Command::Acknowledge(_) | Command::GiveBack(_) | Command::Try(_)) => {
+            Answer::Reported
+        }
         (Remembered::Done, Command::DeleteGroup { .. }) => Answer::Deleted,
         // As it is now; one that was deleted since is made again.
         (Remembered::Done, Command::OpenGroup { .. }) => return Ok(None),
