@@ -110,6 +110,15 @@ impl Group {
         self.waiting.keys().copied().chain(self.next..elements).take(count)
     }
 
+    /// An element is leased. Those before it were so, too, or are trimmed, unless the records that say it are lost: those
+    /// wait to be leased again.
+    fn come_to(&mut self, index: u64, is_behind_lost: bool) {
+        if is_behind_lost {
+            self.waiting.extend((self.next..index).map(|lost| (lost, Past::default())));
+        }
+        self.next = self.next.max(index + 1);
+    }
+
     /// The channel keeps nothing any more before this index.
     pub(super) fn trim(&mut self, first: u64) {
         self.waiting = self.waiting.split_off(&first);
@@ -138,8 +147,8 @@ impl State {
     pub(super) fn lease(&mut self, id: GroupId, member: Producer, elements: &[Stretch]) {
         for index in indexes(elements) {
             let Some(group) = self.groups.get_mut(&id) else { return };
+            group.come_to(index, self.is_behind_lost);
             let lease = Lease::new(member, group.waiting.remove(&index).unwrap_or_default());
-            group.next = group.next.max(index + 1);
             // Behind lost records it may be another's, as far as is known.
             let before = group.leased.insert(index, lease);
             self.count_leased(member, id, 1);
@@ -162,6 +171,13 @@ impl State {
     pub(super) fn acknowledge(&mut self, of: &OfGroup) {
         for index in indexes(&of.elements) {
             self.take_lease(of.group, index);
+            // Behind lost records it may have been leased by one of them.
+            if self.is_behind_lost
+                && let Some(group) = self.groups.get_mut(&of.group)
+            {
+                group.come_to(index, true);
+                group.waiting.remove(&index);
+            }
         }
     }
 

@@ -19,6 +19,7 @@ impl State {
     pub fn skip_lost(&mut self, log: LogId, lost: &Header) {
         if log == LogId::TASKS {
             self.tasks_head = lost.end_offset();
+            self.is_behind_lost = true;
             self.last_producer.0 = self.last_producer.0.saturating_add(u64::from(lost.count));
             self.last_log.0 = self.last_log.0.saturating_add(lost.count);
         } else {
@@ -80,6 +81,7 @@ impl State {
             }
         }
         self.index();
+        self.is_behind_lost = false;
     }
 
     /// A task is submitted again, and its end and forgetting were lost.

@@ -39,6 +39,8 @@ pub struct State {
     pub groups: BTreeMap<GroupId, Group>,
     /// The attempts of tasks that are forgotten.
     pub retired: Retired,
+    /// Whether this is being folded behind records of the task log that are lost.
+    pub is_behind_lost: bool,
 
     /// Channels by name.
     pub names: BTreeMap<ChannelName, LogId>,
