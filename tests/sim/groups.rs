@@ -313,6 +313,20 @@ fn a_lease_that_is_extended_holds_from_then_on_though_nothing_else_happens() {
 }
 
 #[test]
+fn while_the_scheduler_stands_still_no_lease_runs() {
+    let (mut scene, group) = scene(1, GroupOptions { lease_ms: 1_000, ..GroupOptions::default() });
+    join(&mut scene, 1, group, 1);
+    scene.pass(0);
+    scene.pass(600);
+    scene.stand_still(5_000);
+    scene.told();
+    scene.pass(399);
+    scene.then(&[]);
+    scene.pass(1);
+    scene.then(&["group 4 leases [(0, 1)] no more: its lease was over"]);
+}
+
+#[test]
 fn a_member_that_was_away_is_told_what_is_leased_to_it_and_one_that_dies_loses_it() {
     let (mut scene, group) = scene(3, GroupOptions { lease_ms: 80_000, ..GroupOptions::default() });
     join(&mut scene, 1, group, 2);
