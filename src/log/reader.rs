@@ -236,6 +236,26 @@ impl Reader {
         if undurable.is_empty() { self.read(log, from, bytes_max) } else { Ok(undurable) }
     }
 
+    /// As [`Self::find_element`], up to what is appended.
+    ///
+    /// # Errors
+    /// As [`Log::find_element`].
+    pub fn find_appended_element(&self, log: LogId, index: u64) -> Result<Option<Batch>, Error> {
+        // As above.
+        let undurable = self.undurable().holding(log, index);
+        undurable.map_or_else(|| self.find_element(log, index), |batch| Ok(Some(batch)))
+    }
+
+    /// As [`Self::find_time`], up to what is appended.
+    ///
+    /// # Errors
+    /// As [`Log::find_time`].
+    pub fn find_appended_time(&self, log: LogId, time_ms: TimeMs) -> Result<Option<Batch>, Error> {
+        // As above; the first of that time may be durable all the same.
+        let undurable = self.undurable().since(log, time_ms);
+        Ok(self.find_time(log, time_ms)?.or(undurable))
+    }
+
     /// The head of a log as it is appended, now and whenever it moves.
     pub fn appended_head(&self, log: LogId) -> watch::Receiver<u64> {
         lock(&self.shared.watched_appended).head(log, || self.appended_bounds(log).head)
@@ -302,6 +322,18 @@ impl Undurable {
 
     fn of(&self, log: LogId) -> &[Batch] {
         self.logs.get(&log).map_or(&[], Vec::as_slice)
+    }
+
+    /// The batch of a log that holds this element; none when it is not here.
+    fn holding(&self, log: LogId, index: u64) -> Option<Batch> {
+        let batches = self.of(log);
+        batches.first().filter(|first| first.header().base_index <= index)?;
+        batches.iter().find(|batch| batch.header().end_index() > index).cloned()
+    }
+
+    /// The first batch of a log of this time or later.
+    fn since(&self, log: LogId, time_ms: TimeMs) -> Option<Batch> {
+        self.of(log).iter().find(|batch| batch.header().time_ms >= time_ms).cloned()
     }
 
     /// Batches of a log from the one that holds `from`; none when that one is not here.

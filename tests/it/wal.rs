@@ -207,3 +207,33 @@ fn goes_on(dir: &TempDir, whole: u64) {
         assert_eq!(next.read(LogId(1), whole, 0).unwrap()[0].header().epoch, writer.epoch);
     }
 }
+
+/// A power failure left a hole in what was not flushed. What is behind it is no more, and the offsets are given to others.
+#[test]
+fn what_was_undone_is_not_found_again_by_a_repair() {
+    // Of one log, or of another one each.
+    for logs in [[1, 1, 1], [1, 2, 3]] {
+        let dir = tempfile::tempdir().unwrap();
+        let log = open_sled(dir.path());
+        let mut writer = Writer::begin(&log);
+        (0..5).for_each(|_| drop(writer.write(&log, &[(1, &[true])])));
+        // Larger than what comes in their place.
+        logs.iter().for_each(|id| log.append(&writer.commit_padded(&[(*id, &[true])], 200)).unwrap());
+        let left_behind = left(dir.path());
+        let mut torn = wal(&left_behind);
+        let (from, to) = (entry_of(&torn, 6), entry_of(&torn, 7));
+        torn[from + ENTRY_HEADER..to].fill(0);
+        set_wal(&left_behind, &torn);
+        let (log, damage) = opened(&left_behind);
+        assert_eq!((log.last().seq, damage), (Seq(5), None), "6 to 8 are undone");
+        let mut writer = Writer::begin(&log);
+        writer.write(&log, &[(1, &[true])]);
+        let killed = left(left_behind.path());
+        let repair = SledLog::repair(killed.path(), true).unwrap().expect("it is asked for");
+        let (repaired, _) = opened(&killed);
+        assert_eq!(repaired.last(), log.last(), "{repair}");
+        for id in 1..=3 {
+            assert_eq!(read_all(&repaired, id, 0), read_all(&log, id, 0), "log {id}: {repair}");
+        }
+    }
+}

@@ -191,9 +191,13 @@ impl<'a> Opening<'a> {
                 (damage, behind) => damage.or(behind),
             };
         }
-        let wal = Wal::open(&dir.join("store")).map_err(|why| self.refused(why))?;
+        let mut wal = Wal::open(&dir.join("store")).map_err(|why| self.refused(why))?;
         // With this sled has everything durable that it was given above.
         let data = directory::sync_files(dir, &dir.join("store")).map_err(|why| self.refused(why))?;
+        // What the log holds that was not taken is no more, and must not be found by a salvage one day.
+        if self.options.purpose != Purpose::Examine {
+            wal.clear().map_err(|why| self.refused(why))?;
+        }
         let fresh = last.seq.0 == 0 && self.known.is_none_or(|known| known.seq.0 == 0) && damage.is_none();
         let Opening { lock, head, options, .. } = self;
         let tells = options.purpose != Purpose::Examine;
