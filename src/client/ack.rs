@@ -25,8 +25,8 @@ pub struct Ack {
 /// What an append of a named producer brings: [`NamedProducer`](super::NamedProducer).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Produced {
-    /// The elements are in the log, durable: since now, or since this number was appended first, with as many elements as
-    /// there were then.
+    /// The elements are in the log, as durable as [`Ack::durability`] says: since now, or since this number was appended
+    /// first, with as many elements as there were then.
     Appended(Ack),
     /// Nothing was appended: the producer had come further before.
     Before {

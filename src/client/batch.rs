@@ -64,9 +64,9 @@ impl<T> AppendBatch<T> {
         self
     }
 
-    /// Acknowledges it once it is written, whatever the channel says: it is on the disk at most so long after that, at
+    /// Acknowledges it once it is written, whatever the channel says: it is flushed to the disk at most so long after that, at
     /// least 1 ms and at most a minute. The scheduler's process may be killed without a loss; a power failure, or a crash of
-    /// its machine, within that time may take the append away, with all that came behind it.
+    /// its machine, before that is done may take the append away, with all that came behind it.
     pub fn buffered(self, flush_within: Duration) -> Self {
         self.acknowledged(Durability::buffered(flush_within))
     }

@@ -65,7 +65,7 @@ impl<T> Channel<T> {
         self.log
     }
 
-    /// Appends a future, and brings its offset and commit once it is durable.
+    /// Appends a future, and brings its offset and commit once it is durable, or written where the channel is buffered.
     ///
     /// It has its place in this client's order when this returns: several appends may be on their way. Those to one
     /// channel keep their order, and whatever else this client asks for keeps its place between them; appends to
@@ -276,8 +276,8 @@ impl<T> Channel<T> {
 }
 
 impl<T: Serialize> Channel<T> {
-    /// Appends a value, and brings its offset and commit once it is durable. Values that wait to be sent share a command, so
-    /// make many of these calls before waiting for the first of them. As [`Self::append`] otherwise.
+    /// Appends a value. Values that wait to be sent share a command, so make many of these calls before waiting for the
+    /// first of them. As [`Self::append`] otherwise.
     pub fn append_value(&self, value: &T) -> impl Future<Output = Result<Ack>> + Send + use<T> {
         self.append_one(element(value))
     }

@@ -58,7 +58,7 @@ impl Retention {
 }
 
 impl Durability {
-    /// Acknowledged once it is written, and on the disk at most so long after that, in whole milliseconds:
+    /// Acknowledged once it is written, and flushed to the disk at most so long after that, in whole milliseconds:
     /// [`Durability::Buffered`].
     pub fn buffered(flush_within: Duration) -> Self {
         Durability::Buffered { flush_ms: u32::try_from(flush_within.as_millis()).unwrap_or(u32::MAX) }

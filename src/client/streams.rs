@@ -63,6 +63,9 @@ impl<T> Reading<T> {
     /// offsets may be given to other records. A reader that has such records in hand is then told, by an error with
     /// [`Rejection::Undone`](crate::protocol::command::Rejection::Undone), as soon as it is connected again, and before
     /// anything else comes. The end of the scheduler's process takes nothing away.
+    ///
+    /// So do not move a cursor by what is read so, nor expect an offset behind it: on the other side of such a failure it
+    /// would pass over what others have written there.
     #[must_use]
     pub fn undurable(self) -> Self {
         Reading { reads: Reads::Appended { seen: None }, ..self }

@@ -130,8 +130,8 @@ pub enum Durability {
     /// scheduler's process takes nothing away, a SIGKILL neither. A power failure, or a crash of the machine, within
     /// this time may take it away, with all that came behind it, and its offsets may be given to others then.
     Buffered {
-        /// At most so long after it was written it is on the disk, in ms by the scheduler's clock: 1 to
-        /// [`FLUSH_MS_MAX`].
+        /// At most so long after it was written begins what brings it to the disk (`fdatasync`), in ms by the scheduler's
+        /// clock: 1 to [`FLUSH_MS_MAX`].
         flush_ms: u32,
     },
 }

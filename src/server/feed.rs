@@ -16,7 +16,7 @@ use tokio::sync::mpsc::OwnedPermit;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::outbox::Piece;
-use super::subscription::{Search, Step, Subscription};
+use super::subscription::{Step, Subscription};
 use super::view::View;
 use crate::log::reader::Reader;
 use crate::protocol::LogId;
@@ -163,10 +163,7 @@ async fn run(
         let view = View::open(reader, from, reads)?;
         let at = view.begins(reader, log, from);
         let (subscription, subscribed) =
-            Subscription::open(log, from, credit_bytes, at, |search| match search {
-                Search::Element(index) => reader.find_element(log, index),
-                Search::Time(time_ms) => reader.find_time(log, time_ms),
-            })?;
+            Subscription::open(log, from, credit_bytes, at, |search| view.find(reader, log, search))?;
         Ok((view, subscription, subscribed))
     });
     let (view, mut subscription) = match opened.await? {
@@ -193,7 +190,7 @@ async fn run(
             Wait::Slot => {}
             Wait::Credit => credit.changed().await.ok()?,
             // It looks at the head before it waits: a move after the last step's look is not missed.
-            Wait::Head => drop(head.wait_for(|head| *head > subscription.next_offset()).await.ok()?),
+            Wait::Head => drop(head.wait_for(|head| subscription.goes_on_at(*head)).await.ok()?),
             Wait::Over => return Some(()),
         }
     }

@@ -66,7 +66,7 @@ pub enum Step {
     Send(ServerMessage, Vec<Bytes>),
     /// Nothing until there is more credit.
     WaitForCredit,
-    /// Nothing until the head is past [`Subscription::next_offset`].
+    /// Nothing until the head is where [`Subscription::goes_on_at`] says.
     WaitForHead,
 }
 
@@ -128,6 +128,11 @@ impl Subscription {
     /// The offset of the record that is to be sent next.
     pub fn next_offset(&self) -> u64 {
         self.next
+    }
+
+    /// Whether there is something to do when the log's head is there, after [`Step::WaitForHead`].
+    pub fn goes_on_at(&self, head: u64) -> bool {
+        head > self.next || (head == self.next && !self.told_caught_up)
     }
 
     /// Lets this many more bytes be sent.

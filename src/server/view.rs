@@ -2,6 +2,7 @@
 
 use tokio::sync::watch;
 
+use super::subscription::Search;
 use crate::log::reader::Reader;
 use crate::log::{Bounds, Error};
 use crate::protocol::batch::Batch;
@@ -39,29 +40,33 @@ impl View {
 
     /// The bounds by which it is found out where to begin, and a commit at which the log reached up to there.
     pub fn begins(self, reader: &Reader, log: LogId, from: Position) -> (Bounds, Seq) {
-        let durable = self.durable_bounds(reader, log);
-        match from {
-            // It may be there all the same.
-            Position::Offset(offset) if offset > durable.head && self == View::Appended => {
-                (self.bounds(reader, log), reader.appended_last())
-            }
-            // What is to be found is looked for in what is durable, and read on from there. The commit second: it is not
-            // behind the head.
-            _ => (durable, reader.last().seq),
+        // The commit second: it is not behind the head.
+        match (self, from) {
+            (View::Appended, _) => (reader.appended_bounds(log), reader.appended_last()),
+            // What is acknowledged may be begun with, and is waited for.
+            (View::Durable, Position::Offset(_)) => (reader.appended_bounds(log), reader.last().seq),
+            (View::Durable | View::Stored, _) => (self.bounds(reader, log), reader.last().seq),
         }
     }
 
-    fn durable_bounds(self, reader: &Reader, log: LogId) -> Bounds {
-        match self {
-            View::Stored => reader.stored_bounds(log),
-            View::Durable | View::Appended => reader.bounds(log),
+    /// Looks for where to begin.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub fn find(self, reader: &Reader, log: LogId, search: Search) -> Result<Option<Batch>, Error> {
+        match (self, search) {
+            (View::Appended, Search::Element(index)) => reader.find_appended_element(log, index),
+            (View::Appended, Search::Time(time_ms)) => reader.find_appended_time(log, time_ms),
+            (View::Durable | View::Stored, Search::Element(index)) => reader.find_element(log, index),
+            (View::Durable | View::Stored, Search::Time(time_ms)) => reader.find_time(log, time_ms),
         }
     }
 
     /// Where the log begins and ends in it.
     pub fn bounds(self, reader: &Reader, log: LogId) -> Bounds {
         match self {
-            View::Durable | View::Stored => self.durable_bounds(reader, log),
+            View::Durable => reader.bounds(log),
+            View::Stored => reader.stored_bounds(log),
             View::Appended => reader.appended_bounds(log),
         }
     }

@@ -37,7 +37,7 @@ impl<T> Channel<T> {
         self.channel.name()
     }
 
-    /// Appends a future, and gives its offset: it is durable then.
+    /// Appends a future, and gives its offset: it is durable then, or written where the channel is buffered.
     ///
     /// # Errors
     /// As [`client::Channel::append`].
@@ -115,7 +115,7 @@ impl<T> Channel<T> {
 }
 
 impl<T: Serialize> Channel<T> {
-    /// Appends a value, and gives its offset: it is durable then.
+    /// Appends a value, and gives its offset: it is durable then, or written where the channel is buffered.
     ///
     /// # Errors
     /// As [`client::Channel::append_value`].

@@ -432,6 +432,7 @@ impl Actor {
                 self.send_releases();
                 self.flushes.add(&mut self.link, log, waiter);
             }
+            Call::Undone { log, acked } => self.link.undone(log, acked),
             Call::Release(task) => {
                 self.releases.push(task);
                 if self.releases.len() == TASKS_PER_COMMAND_MAX {

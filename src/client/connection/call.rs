@@ -50,5 +50,10 @@ pub(super) enum Call {
         group: GroupId,
         untried: Vec<Stretch>,
     },
+    /// Whoever flushed knows that this is gone, of a log or of all.
+    Undone {
+        log: Option<LogId>,
+        acked: Seen,
+    },
     Close(oneshot::Sender<()>),
 }

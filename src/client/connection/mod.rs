@@ -47,7 +47,7 @@ use self::run::Runs;
 use super::error::{Error, Result};
 use super::fetch::{self, FetchError};
 use super::link::Link;
-use crate::protocol::command::{Answer, AppendOptions, Command, Query};
+use crate::protocol::command::{Answer, AppendOptions, Command, Query, Rejection};
 use crate::protocol::message::{Assignment, Position, Reads};
 use crate::protocol::result::Located;
 use crate::protocol::session::{HeldAttempt, Retire, Role};
@@ -253,7 +253,12 @@ impl Connection {
         let connection = self.clone();
         async move {
             for acked in buffered.await? {
-                connection.query(Query::Durable { acked }).await?;
+                let answer = connection.query(Query::Durable { acked }).await;
+                if let Err(Error::Rejected(Rejection::Undone(_))) = answer {
+                    // Here, since a flush that was given up has told nobody.
+                    connection.call(Call::Undone { log, acked });
+                }
+                answer?;
             }
             Ok(())
         }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::protocol::start::{Seen, Start};
-use crate::protocol::{LogId, Seq};
+use crate::protocol::LogId;
+use crate::protocol::start::Seen;
 
 /// Of each log the newest of them, by the start that acknowledged it. More than one start where nobody has asked since.
 #[derive(Debug, Default)]
@@ -21,10 +21,11 @@ impl Buffered {
         }
     }
 
-    /// What this start has acknowledged up to this commit is durable, or it was told that it is not.
-    pub fn settle(&mut self, start: Start, seq: Seq) {
-        self.newest.retain(|_, newest| {
-            newest.retain(|seen| seen.start.id != start.id || seen.seq > seq);
+    /// What was acknowledged up to there, of a log or of all, is durable, or whoever asked knows that it is not.
+    pub fn settle(&mut self, log: Option<LogId>, up_to: Seen) {
+        self.newest.retain(|of, newest| {
+            let is_meant = log.is_none_or(|log| log == *of);
+            newest.retain(|seen| !is_meant || seen.start.id != up_to.start.id || seen.seq > up_to.seq);
             !newest.is_empty()
         });
     }
@@ -42,7 +43,8 @@ impl Buffered {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Epoch, StartId};
+    use crate::protocol::start::Start;
+    use crate::protocol::{Epoch, Seq, StartId};
 
     fn seen(start: u64, seq: u64) -> Seen {
         Seen { start: Start { epoch: Epoch(start), id: StartId(start), after: Seq(0) }, seq: Seq(seq) }
@@ -57,10 +59,12 @@ mod tests {
         }
         assert_eq!(buffered.newest(Some(one)), [seen(1, 5), seen(2, 3)]);
         assert_eq!(buffered.newest(None), [seen(1, 7), seen(2, 3)]);
-        buffered.settle(seen(1, 0).start, Seq(5));
+        buffered.settle(None, seen(1, 5));
         assert_eq!(buffered.newest(Some(one)), [seen(2, 3)]);
         assert_eq!(buffered.newest(Some(two)), [seen(1, 7)]);
-        buffered.settle(seen(2, 0).start, Seq(9));
+        buffered.settle(Some(two), seen(2, 9));
+        assert_eq!(buffered.newest(Some(one)), [seen(2, 3)]);
+        buffered.settle(Some(one), seen(2, 9));
         assert_eq!(buffered.newest(Some(one)), []);
     }
 }

@@ -273,7 +273,7 @@ impl Link {
             (State::HelloSent | State::Reading, ServerMessage::Welcome { start, seq, lease_ms }) => {
                 (self.state, self.was_welcomed) = (State::Up, true);
                 self.sight.begin(start, Seen { start, seq });
-                self.buffered.settle(start, seq);
+                self.buffered.settle(None, Seen { start, seq });
                 self.deliveries.push_back(Delivery::Welcome { epoch: start.epoch, lease_ms });
                 Ok(())
             }
@@ -317,6 +317,11 @@ impl Link {
     /// of each start that acknowledged some. [`Query::Durable`] asks for it.
     pub fn buffered(&self, log: Option<LogId>) -> Vec<Seen> {
         self.buffered.newest(log)
+    }
+
+    /// Whoever asked knows that what was acknowledged up to there, of one log or of all, never became durable.
+    pub fn undone(&mut self, log: Option<LogId>, acked: Seen) {
+        self.buffered.settle(log, acked);
     }
 
     fn request(&mut self, request: Request) -> u64 {
@@ -388,7 +393,7 @@ impl Link {
             ServerMessage::Pong => {}
             ServerMessage::Durable { seq } => {
                 self.sight.see(seq);
-                self.buffered.settle(self.sight.running(), seq);
+                self.buffered.settle(None, Seen { start: self.sight.running(), seq });
             }
             message @ (ServerMessage::Welcome { .. } | ServerMessage::Closing(_)) => {
                 return Err(ProtocolError::unexpected(&message, "while the session was open"));
@@ -434,8 +439,10 @@ impl Link {
                 }
             }
             Some(Request::Query(Query::Durable { acked })) => {
-                if matches!(answer, Ok(_) | Err(Rejection::Undone(_))) {
-                    self.buffered.settle(acked.start, acked.seq);
+                // Whatever log was asked for: commits are durable in their order. What is not is settled when it is known
+                // to whoever asked.
+                if answer.is_ok() {
+                    self.buffered.settle(None, *acked);
                 }
             }
             Some(Request::Query(_) | Request::FindChannel(_)) => {}
