@@ -245,7 +245,7 @@ impl Connection {
     /// write to one channel, if it is named. What was acknowledged before it was durable is made so now. While the
     /// connection is lost it waits, as they do.
     ///
-    /// The future brings [`Rejection::Undone`](crate::protocol::command::Rejection::Undone) when something that was
+    /// The future brings [`Rejection::Undone`] when something that was
     /// acknowledged as buffered is gone, once, or why the session ended.
     pub fn flush(&self, log: Option<LogId>) -> impl Future<Output = Result<()>> + Send + 'static + use<> {
         let (sender, buffered) = self.reply();
@@ -286,7 +286,7 @@ impl Connection {
 
     /// Asks how a task ends. All who wait for one task share one request.
     ///
-    /// The reply may bring [`Rejection::UnknownTask`](crate::protocol::command::Rejection::UnknownTask).
+    /// The reply may bring [`Rejection::UnknownTask`].
     pub fn watch(&self, task: TaskId) -> Reply<Outcome> {
         let (sender, reply) = self.reply();
         self.call(Call::Watch(task, sender));
