@@ -167,11 +167,15 @@ fn what_may_not_be_durable_is_shown_by_its_subscription_and_its_flush_alone() {
     assert_eq!(seen(&mut link), before);
     let Some((_, ClientMessage::Subscribe { from, reads, .. })) = outgoing(&mut link) else { panic!() };
     assert_eq!((from, reads), (Position::Offset(1), Reads::Appended { seen: Some(shown) }));
-    // Whoever asks is told what became of it; so is who hears that later ones are durable.
+    // Whoever asks is told what became of it, and the next one, until it is known that somebody has heard it.
     assert_eq!((link.buffered(Some(LOG)), link.buffered(Some(LogId(77)))), (vec![shown], vec![]));
     let query = link.query(Query::Durable { acked: shown });
     sent(&mut link);
     let regress = Regress { epoch: Epoch(1), from: Seq(9), to: Seq(9) };
     receive(&mut link, query, ServerMessage::Answer(Err(Rejection::Undone(regress))));
+    assert_eq!(link.buffered(None), [shown]);
+    link.undone(Some(LogId(77)), shown);
+    assert_eq!(link.buffered(None), [shown], "it was another log's");
+    link.undone(Some(LOG), shown);
     assert_eq!(link.buffered(None), [], "it is told once");
 }
