@@ -161,9 +161,7 @@ async fn run(
     let slot = pieces.reserve().await.ok()?;
     let opened = source.read(move |reader| {
         let view = View::open(reader, from, reads)?;
-        let at = view.begins(reader, log, from);
-        let (subscription, subscribed) =
-            Subscription::open(log, from, credit_bytes, at, |search| view.find(reader, log, search))?;
+        let (subscription, subscribed) = view.begin(reader, log, from, credit_bytes)?;
         Ok((view, subscription, subscribed))
     });
     let (view, mut subscription) = match opened.await? {

@@ -21,7 +21,7 @@ use crate::protocol::batch::Batch;
 use crate::protocol::channel::TASKS_CHANNEL;
 use crate::protocol::command::Rejection;
 use crate::protocol::message::{Position, ServerMessage};
-use crate::protocol::{LogId, Seq, TimeMs};
+use crate::protocol::{LogId, TimeMs};
 
 /// Most bytes that one step reads, when there is more than one batch: 256 KiB, so that a long history
 /// goes out in few reads, and other subscriptions of the same connection get their turn between them.
@@ -71,8 +71,7 @@ pub enum Step {
 }
 
 impl Subscription {
-    /// Begins to read `log`, and gives the message to send first. `bounds` are the log's, taken before `find` looks,
-    /// and the commit is one that was durable then or later.
+    /// Begins to read `log`. `bounds` are the log's, taken before `find` looks.
     ///
     /// # Errors
     /// [`Rejection::PastHead`] for an offset that is not there yet; [`Rejection::Invalid`] when the log
@@ -81,9 +80,9 @@ impl Subscription {
         log: LogId,
         from: Position,
         credit_bytes: u64,
-        (bounds, seq): (Bounds, Seq),
+        bounds: Bounds,
         find: impl FnOnce(Search) -> Result<Option<Batch>, log::Error>,
-    ) -> Result<(Self, ServerMessage), Rejection> {
+    ) -> Result<Self, Rejection> {
         let Bounds { first, head, elements } = bounds;
         let next = match from {
             Position::Offset(offset) | Position::Stored(offset) if offset > head => {
@@ -117,7 +116,7 @@ impl Subscription {
         };
         let mut subscription = Subscription { log, next, credit_bytes: 0, told_caught_up: false };
         subscription.add_credit(credit_bytes);
-        Ok((subscription, ServerMessage::Subscribed { from: next, seq }))
+        Ok(subscription)
     }
 
     /// The log.
@@ -232,11 +231,7 @@ mod tests {
     }
 
     fn open(log: &TestLog, from: Position, credit_bytes: u64) -> Result<Subscription, Rejection> {
-        let bounds = log.bounds(LOG);
-        let (subscription, message) =
-            Subscription::open(LOG, from, credit_bytes, (bounds, Seq(0)), |search| search.in_log(log, LOG))?;
-        assert_eq!(message, ServerMessage::Subscribed { from: subscription.next_offset(), seq: Seq(0) });
-        Ok(subscription)
+        Subscription::open(LOG, from, credit_bytes, log.bounds(LOG), |search| search.in_log(log, LOG))
     }
 
     fn step(subscription: &mut Subscription, log: &TestLog) -> Step {
@@ -300,10 +295,7 @@ mod tests {
             from(Position::Offset(7)),
             Err(Rejection::PastHead { name: "log 3".into(), offset: 7, head: 6 })
         );
-        let tasks =
-            Subscription::open(LogId::TASKS, Position::Offset(1), 1, (Bounds::default(), Seq(0)), |_| {
-                Ok(None)
-            });
+        let tasks = Subscription::open(LogId::TASKS, Position::Offset(1), 1, Bounds::default(), |_| Ok(None));
         assert!(tasks.unwrap_err().to_string().contains("past the head of $tasks, which is 0"));
     }
 
@@ -342,8 +334,7 @@ mod tests {
         assert_eq!(open(&empty, Position::Last(3), 1).unwrap().next_offset(), 0);
         tasks.append(LogId::TASKS, &[("a", false), ("b", false), ("c", false)]);
         let bounds = tasks.bounds(LogId::TASKS);
-        let (begun, _) =
-            Subscription::open(LogId::TASKS, Position::Last(2), 1, (bounds, Seq(0)), |_| panic!()).unwrap();
+        let begun = Subscription::open(LogId::TASKS, Position::Last(2), 1, bounds, |_| panic!()).unwrap();
         assert_eq!(begun.next_offset(), 1, "each record of the task log counts");
     }
 

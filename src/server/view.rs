@@ -2,13 +2,13 @@
 
 use tokio::sync::watch;
 
-use super::subscription::Search;
+use super::subscription::{Search, Subscription};
 use crate::log::reader::Reader;
 use crate::log::{Bounds, Error};
+use crate::protocol::LogId;
 use crate::protocol::batch::Batch;
 use crate::protocol::command::Rejection;
-use crate::protocol::message::{Position, Reads};
-use crate::protocol::{LogId, Seq};
+use crate::protocol::message::{Position, Reads, ServerMessage};
 
 /// What a subscription sees of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,28 +38,37 @@ impl View {
         }
     }
 
-    /// The bounds by which it is found out where to begin, and a commit at which the log reached up to there.
-    pub fn begins(self, reader: &Reader, log: LogId, from: Position) -> (Bounds, Seq) {
-        // The commit second: it is not behind the head.
-        match (self, from) {
-            (View::Appended, _) => (reader.appended_bounds(log), reader.appended_last()),
-            // What is acknowledged may be begun with, and is waited for.
-            (View::Durable, Position::Offset(_)) => (reader.appended_bounds(log), reader.last().seq),
-            (View::Durable | View::Stored, _) => (self.bounds(reader, log), reader.last().seq),
-        }
-    }
-
-    /// Looks for where to begin.
+    /// Begins to read a log, and gives the message to send first.
     ///
     /// # Errors
-    /// As [`Reader::read`].
-    pub fn find(self, reader: &Reader, log: LogId, search: Search) -> Result<Option<Batch>, Error> {
-        match (self, search) {
-            (View::Appended, Search::Element(index)) => reader.find_appended_element(log, index),
-            (View::Appended, Search::Time(time_ms)) => reader.find_appended_time(log, time_ms),
-            (View::Durable | View::Stored, Search::Element(index)) => reader.find_element(log, index),
-            (View::Durable | View::Stored, Search::Time(time_ms)) => reader.find_time(log, time_ms),
-        }
+    /// As [`Subscription::open`].
+    pub fn begin(
+        self,
+        reader: &Reader,
+        log: LogId,
+        from: Position,
+        credit_bytes: u64,
+    ) -> Result<(Subscription, ServerMessage), Rejection> {
+        let bounds = match (self, from) {
+            // What is acknowledged may be begun with, and is waited for.
+            (View::Durable, Position::Offset(_)) => reader.appended_bounds(log),
+            _ => self.bounds(reader, log),
+        };
+        let subscription =
+            Subscription::open(log, from, credit_bytes, bounds, |search| match (self, search) {
+                (View::Appended, Search::Element(index)) => reader.find_appended_element(log, index),
+                (View::Appended, Search::Time(time_ms)) => reader.find_appended_time(log, time_ms),
+                (View::Durable | View::Stored, Search::Element(index)) => reader.find_element(log, index),
+                (View::Durable | View::Stored, Search::Time(time_ms)) => reader.find_time(log, time_ms),
+            })?;
+        let from = subscription.next_offset();
+        // A commit at which the log reached up to there. The head first: the commit is not behind it.
+        let is_durable = from <= reader.stored_bounds(log).head;
+        let seq = match self {
+            View::Appended if !is_durable => reader.appended_last(),
+            _ => reader.last().seq,
+        };
+        Ok((subscription, ServerMessage::Subscribed { from, seq }))
     }
 
     /// Where the log begins and ends in it.

@@ -15,7 +15,7 @@ use headwater::protocol::{Epoch, Seq, TimeMs};
 use headwater::scheduler::core::{Core, Effect, LogFacts, Settings};
 use headwater::scheduler::names::{self, More, Names};
 use headwater::scheduler::{ConnectionId, Pipeline, Request, recovery};
-use headwater::server::{Search, Step, Subscription, View};
+use headwater::server::{Step, Subscription, View};
 
 use crate::network::{Heard, Network, Wire};
 use crate::positions;
@@ -359,14 +359,12 @@ impl Server {
                 return;
             }
             ClientMessage::Subscribe { log, from, credit_bytes, reads } => {
-                let find = |search: Search| search.in_log(&self.log, log);
                 let opened = View::open(&self.reader, from, reads).and_then(|view| {
-                    let at = view.begins(&self.reader, log, from);
-                    let (subscription, subscribed) = Subscription::open(log, from, credit_bytes, at, find)?;
-                    Ok((view, subscription, subscribed, at.0.first))
+                    let first = view.bounds(&self.reader, log).first;
+                    Ok((view, first, view.begin(&self.reader, log, from, credit_bytes)?))
                 });
                 match opened {
-                    Ok((view, subscription, subscribed, first)) => {
+                    Ok((view, first, (subscription, subscribed))) => {
                         if reads == Reads::Durable {
                             positions::check(&self.log, log, first, from, subscription.next_offset());
                         }

@@ -119,13 +119,13 @@ impl Readings {
         shadow.trimmed.insert((reading.log, first));
     }
 
-    /// It is refused: what it had read ahead is lost.
+    /// It is refused: what it had read ahead is lost, or what was before the place where it began.
     pub fn refused(&mut self, subscription: u64, rejection: &Rejection, shadow: &mut Shadow) {
         let reading = self.0.remove(&subscription).expect("it was subscribed");
         let Rejection::Undone(regress) = rejection else { panic!("a log went backwards: {rejection}") };
         assert!(reading.is_ahead, "{rejection}, and it has read nothing ahead");
         let is_lost = reading.newest.is_some_and(|newest| shadow.is_lost(newest));
-        assert!(is_lost || reading.went_back, "{regress}, and nothing is");
+        assert!(is_lost || reading.newest.is_none() || reading.went_back, "{regress}, and nothing is");
         shadow.undone += 1;
     }
 }
