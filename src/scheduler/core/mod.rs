@@ -35,6 +35,7 @@ mod index;
 mod kept;
 mod lineage;
 mod lost;
+mod phases;
 mod presence;
 mod query;
 mod retention;

@@ -1,0 +1,133 @@
+//! How tasks go from one phase to the next, and the indexes with them.
+
+use super::state::State;
+use super::task::{Call, Phase};
+use crate::protocol::{AttemptNumber, Producer, TaskId};
+
+impl State {
+    pub(super) fn start(&mut self, id: TaskId, attempt: AttemptNumber, worker: Producer) {
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.attempt = attempt;
+        }
+        self.set_phase(id, Phase::Running { worker });
+    }
+
+    /// Moves a task to its end, and those that wait for it learn of it. Its call is no longer needed, and its
+    /// dependencies no longer kept by it, unless its result may be lost.
+    pub(super) fn settle(&mut self, id: TaskId, phase: Phase) {
+        let (has_result, may_be_lost) = (phase.has_result(), matches!(phase, Phase::Stored(_)));
+        let was_open = self.tasks.get(&id).is_some_and(|task| task.phase.is_open());
+        self.set_phase(id, phase);
+        let Some(call) = self.tasks.get_mut(&id).and_then(|task| task.call.take()) else { return };
+        if may_be_lost {
+            if was_open {
+                self.keep_as_lineage(&call.dependencies);
+            }
+        } else {
+            self.leave_dependencies(id, &call, was_open);
+        }
+        for waiting in call.waiting() {
+            let Some(task) = self.tasks.get_mut(&waiting) else { continue };
+            let Phase::Waiting { missing } = &mut task.phase else { continue };
+            if !has_result {
+                self.doomed.insert(waiting);
+                continue;
+            }
+            *missing -= 1;
+            if *missing == 0 {
+                self.set_phase(waiting, Phase::Ready);
+            }
+        }
+        if may_be_lost && let Some(task) = self.tasks.get_mut(&id) {
+            task.call = Some(call);
+        }
+    }
+
+    /// A task needs its dependencies no longer, and they need not tell it how they end. `was_open`: it had not
+    /// ended.
+    fn leave_dependencies(&mut self, id: TaskId, call: &Call, was_open: bool) {
+        for dependency in &call.dependencies {
+            if let Some(call) = self.tasks.get_mut(dependency).and_then(|task| task.call.as_mut()) {
+                call.remove_waiting(id);
+            }
+            // A dependency that was lost and came again counts anew.
+            self.change_keepers(*dependency, |keepers| {
+                let count = if was_open { &mut keepers.dependents } else { &mut keepers.lineage };
+                *count = count.saturating_sub(1);
+            });
+        }
+    }
+
+    pub(super) fn forget(&mut self, offset: u64, id: TaskId) {
+        // The phase is left first, so that no index still names the task.
+        let was_open = self.tasks.get(&id).is_some_and(|task| task.phase.is_open());
+        self.change_holders(id, Vec::clear);
+        self.set_phase(id, Phase::Cancelled);
+        let Some(task) = self.tasks.remove(&id) else { return };
+        self.counts.failed -= 1;
+        self.retired.put(id, task.attempt, offset);
+        self.unkept.remove(&id);
+        if let Some(call) = task.call {
+            self.leave_dependencies(id, &call, was_open);
+        }
+    }
+
+    /// Moves a task to another phase, and the indexes with it.
+    pub(super) fn set_phase(&mut self, id: TaskId, phase: Phase) {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        let before = std::mem::replace(&mut task.phase, phase);
+        *self.counts.of(&before) -= 1;
+        *self.counts.of(&task.phase) += 1;
+        let turn = task.turn();
+        match before {
+            Phase::Waiting { .. } => {
+                self.doomed.remove(&id);
+            }
+            Phase::Ready => {
+                if let Some(turns) = self.ready.get_mut(&task.function) {
+                    turns.remove(&turn);
+                    if turns.is_empty() {
+                        self.ready.remove(&task.function);
+                    }
+                }
+            }
+            Phase::Running { worker } => {
+                if let Some(session) = self.sessions.get_mut(&worker) {
+                    session.running.remove(&id);
+                }
+                self.overdue.extend(self.attempt_sessions.get(&id).into_iter().flatten());
+            }
+            Phase::Stored(_) => drop(self.unneeded.remove(&id)),
+            Phase::Lost => drop(self.wanted.remove(&id)),
+            Phase::Finished(_) | Phase::Failed(_) | Phase::Cancelled => {}
+        }
+        match &task.phase {
+            Phase::Ready => {
+                self.ready.entry(task.function.clone()).or_default().insert(turn);
+            }
+            Phase::Running { worker } => {
+                if let Some(session) = self.sessions.get_mut(worker) {
+                    session.running.insert(id);
+                }
+            }
+            Phase::Stored(_) => {
+                self.change_holders(id, |_| {});
+                self.sort_by_need(id);
+            }
+            Phase::Lost => self.sort_by_need(id),
+            _ => {}
+        }
+    }
+}
+
+impl super::Counts {
+    /// The count that a phase belongs to.
+    pub(super) fn of(&mut self, phase: &Phase) -> &mut u64 {
+        match phase {
+            Phase::Waiting { .. } | Phase::Ready => &mut self.pending,
+            Phase::Running { .. } => &mut self.running,
+            Phase::Finished(_) | Phase::Stored(_) | Phase::Lost => &mut self.finished,
+            Phase::Failed(_) | Phase::Cancelled => &mut self.failed,
+        }
+    }
+}
