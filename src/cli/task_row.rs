@@ -164,6 +164,9 @@ impl Names {
                     ("counts", json!(counts)),
                 ]);
             }
+            TaskEvent::CancelledBy { origin, .. } => {
+                row.details = details([("session", json!(origin.producer))]);
+            }
             TaskEvent::Reopened { .. } | TaskEvent::Cancelled { .. } | TaskEvent::Forgotten { .. } => {}
         }
         row
@@ -204,6 +207,7 @@ pub fn task_of(event: &TaskEvent) -> Option<TaskId> {
         | TaskEvent::Deferred { task, .. }
         | TaskEvent::Returned { task, .. }
         | TaskEvent::Cancelled { task }
+        | TaskEvent::CancelledBy { task, .. }
         | TaskEvent::Forgotten { task } => Some(*task),
         TaskEvent::Recovered(_)
         | TaskEvent::SessionOpened { .. }
@@ -244,7 +248,7 @@ fn kind(event: &TaskEvent) -> &'static str {
         TaskEvent::Reopened { .. } => "reopened",
         TaskEvent::Deferred { .. } => "deferred",
         TaskEvent::Returned { .. } => "returned",
-        TaskEvent::Cancelled { .. } => "cancelled",
+        TaskEvent::Cancelled { .. } | TaskEvent::CancelledBy { .. } => "cancelled",
         TaskEvent::Forgotten { .. } => "forgotten",
         TaskEvent::CursorSet { .. } => "cursor_set",
         TaskEvent::CursorDeleted { .. } => "cursor_deleted",

@@ -17,7 +17,7 @@ pub use super::rejection::Rejection;
 use super::result::StoredResult;
 use super::session::{HeldAttempt, Retire, WorkerInfo, WorkerStatus};
 use super::start::Start;
-use super::task::{Submission, TaskError, TaskInfo};
+use super::task::{Submission, TaskError, TaskInfo, TaskStatus};
 use super::transaction::{AppendedPart, Transaction};
 
 /// A wish that changes something. It is decided once: sent again with the same number, it finds its
@@ -244,6 +244,12 @@ pub enum Command {
         /// When they are acknowledged.
         durability: Durability,
     },
+    /// Cancel a task that has not ended, whoever submitted it: its attempt is aborted, and what needs its result fails.
+    /// Answer: [`Answer::Ended`], also for one that had ended before, to which nothing happens.
+    Cancel {
+        /// The task.
+        task: TaskId,
+    },
 }
 
 /// How elements are appended, where it is not as usual.
@@ -371,6 +377,8 @@ pub enum Answer {
     Producers(Vec<ProducerInfo>),
     /// What was acknowledged is on the disk.
     Durable,
+    /// The task has ended: it was cancelled, now or before, or has ended otherwise before.
+    Ended(TaskStatus),
 }
 
 /// What is stored at a moment.

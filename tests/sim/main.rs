@@ -7,6 +7,7 @@
 
 mod appends;
 mod buffered;
+mod cancelling;
 mod damage;
 mod groups;
 mod large;

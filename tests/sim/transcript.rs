@@ -92,7 +92,9 @@ fn task_event(state: &State, event: &TaskEvent) -> String {
         TaskEvent::Requeued { task, attempt, .. } => {
             format!("requeued {} after attempt {attempt}", name(task))
         }
-        TaskEvent::Cancelled { task } => format!("cancelled {}", name(task)),
+        TaskEvent::Cancelled { task } | TaskEvent::CancelledBy { task, .. } => {
+            format!("cancelled {}", name(task))
+        }
         TaskEvent::Forgotten { task } => format!("forgotten {}", name(task)),
         TaskEvent::Copied { task, worker } => format!("copied {} by {worker}", name(task)),
         TaskEvent::Dropped { task, worker } => format!("dropped {} by {worker}", name(task)),
@@ -187,6 +189,7 @@ fn server_message(state: &State, message: &ServerMessage) -> String {
     match message {
         ServerMessage::Answer(Err(rejection)) => format!("refused: {rejection}"),
         ServerMessage::Answer(Ok(Answer::Transacted { appended, .. })) => transacted(appended),
+        ServerMessage::Answer(Ok(Answer::Ended(status))) => format!("ended: {status}"),
         ServerMessage::Answer(Ok(answer)) => {
             let text = format!("{answer:?}");
             text.split(['(', '{']).next().unwrap_or_default().trim().to_lowercase()

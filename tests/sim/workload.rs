@@ -16,7 +16,7 @@ use headwater::protocol::message::{Closing, ServerMessage};
 use headwater::protocol::producer::ProducerName;
 use headwater::protocol::result::Located;
 use headwater::protocol::session::{EndReason, Retire, Role};
-use headwater::protocol::task::{Argument, Outcome, TaskOptions};
+use headwater::protocol::task::{Argument, Outcome, TaskOptions, TaskStatus};
 use headwater::protocol::transaction::Transaction;
 use headwater::protocol::{
     ChannelName, Element, Headers, LogId, Payload, Producer, SessionId, Submission, TaskId, TaskKey, TimeMs,
@@ -70,6 +70,7 @@ pub struct Client {
     /// The newest number that it has asked for of each producer, or heard of.
     numbers: BTreeMap<(LogId, ProducerName), u64>,
     submits: BTreeMap<u64, TaskKey>,
+    cancels: BTreeMap<u64, TaskId>,
     transactions: BTreeMap<u64, Transaction>,
     /// Where it believes the cursors to be that it moves by them.
     cursors: BTreeMap<LogId, u64>,
@@ -128,6 +129,7 @@ impl Client {
             options: BTreeMap::new(),
             numbers: BTreeMap::new(),
             submits: BTreeMap::new(),
+            cancels: BTreeMap::new(),
             transactions: BTreeMap::new(),
             cursors: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -211,7 +213,8 @@ impl Client {
                 }
             }
             92..97 => self.reading.begin(&mut self.link, rng, log, 2),
-            97..99 => _ = self.link.query(Query::Overview),
+            97 => _ = self.link.query(Query::Overview),
+            98 => self.cancel(rng),
             _ if rng.u8(..10) == 0 => _ = self.link.command(Command::Stop { log }),
             _ => {}
         }
@@ -263,6 +266,13 @@ impl Client {
         let options = TaskOptions { retries: rng.u32(..2), priority: rng.i32(-1..2), detach: false };
         let submission = Submission { key, function: PLAIN.into(), version: 1, arguments, options };
         self.ask(Command::Submit(submission));
+    }
+
+    /// Cancels a task that it holds, perhaps one that others hold, too.
+    fn cancel(&mut self, rng: &mut Rng) {
+        if let Some(key) = rng.choice(&self.held).filter(|key| &*key.label != "counter") {
+            self.cancels.insert(self.link.command(Command::Cancel { task: key.id }), key.id);
+        }
     }
 
     /// Submits a task that is a client itself, and stays without anyone.
@@ -409,6 +419,18 @@ impl Client {
                     shadow.refused_tasks.extend(is_own.then_some(key.id));
                 }
                 other => panic!("a submission was answered with {other:?}"),
+            }
+            return;
+        }
+        if let Some(task) = self.cancels.remove(&number) {
+            match answer {
+                Ok(Answer::Ended(TaskStatus::Cancelled)) => drop(shadow.cancelled.insert(task)),
+                Ok(Answer::Ended(TaskStatus::Pending | TaskStatus::Running)) => {
+                    panic!("{task} has not ended")
+                }
+                Ok(Answer::Ended(_)) | Err(Rejection::UnknownTask(_)) => {}
+                Err(refused) if is_of_room(&refused) => {}
+                other => panic!("a cancellation was answered with {other:?}"),
             }
             return;
         }

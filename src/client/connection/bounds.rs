@@ -43,6 +43,7 @@ pub(super) fn check_command(command: &Command) -> Result<(), TooLarge> {
         | Command::Extend(_)
         | Command::DeleteGroup { .. }
         | Command::ForgetProducer { .. }
+        | Command::Cancel { .. }
         | Command::Fail { .. }
         | Command::Copied { .. }
         | Command::Lack { .. }

@@ -112,7 +112,7 @@ pub enum TaskEvent {
         /// Why its worker's session ended.
         reason: EndReason,
     },
-    /// A task was cancelled.
+    /// A task was cancelled. What is written is [`TaskEvent::CancelledBy`].
     Cancelled {
         /// The task.
         task: TaskId,
@@ -273,6 +273,13 @@ pub enum TaskEvent {
         of: OfGroup,
         /// Why.
         why: LeaseEnd,
+    },
+    /// A task was cancelled, as somebody asked for.
+    CancelledBy {
+        /// Who asked for it.
+        origin: Origin,
+        /// The task.
+        task: TaskId,
     },
 }
 

@@ -85,6 +85,10 @@ impl State {
             }
             TaskEvent::Failed { task, error } => self.settle(*task, Phase::Failed(error.clone())),
             TaskEvent::Cancelled { task } => self.settle(*task, Phase::Cancelled),
+            TaskEvent::CancelledBy { origin, task } => {
+                self.remember(*origin, |_| Remembered::Done);
+                self.settle(*task, Phase::Cancelled);
+            }
             TaskEvent::Retried { task, .. } => {
                 if let Some(call) = self.tasks.get_mut(task).and_then(|task| task.call.as_mut()) {
                     call.failures += 1;

@@ -64,7 +64,7 @@ pub(super) fn of(state: &State, presence: &Presence, event: &Event, effects: &mu
         TaskEvent::Failed { task, error } => {
             settled(presence, *task, &Outcome::Failed(error.clone()), effects)
         }
-        TaskEvent::Cancelled { task } => {
+        TaskEvent::Cancelled { task } | TaskEvent::CancelledBy { task, .. } => {
             effects.extend(abort(state, presence, *task));
             settled(presence, *task, &Outcome::Cancelled, effects);
         }

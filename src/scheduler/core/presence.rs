@@ -294,6 +294,7 @@ impl Presence {
             TaskEvent::Finished { task, .. }
             | TaskEvent::Failed { task, .. }
             | TaskEvent::Cancelled { task }
+            | TaskEvent::CancelledBy { task, .. }
             | TaskEvent::Forgotten { task } => {
                 self.end_run(state, *task);
                 self.watchers.remove(task);

@@ -168,6 +168,7 @@ pub fn task_events(lines: &mut Lines) {
         Tried = TaskEvent::Tried { origin: ORIGIN, of: of_group() },
         Acknowledged = TaskEvent::Acknowledged { origin: ORIGIN, of: of_group() },
         LeaseEnded = TaskEvent::LeaseEnded { origin: Some(ORIGIN), of: of_group(), why: LeaseEnd::GivenBack },
+        CancelledBy = TaskEvent::CancelledBy { origin: ORIGIN, task: TASK },
     });
 }
 

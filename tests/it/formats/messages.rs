@@ -243,6 +243,7 @@ fn of_clients(lines: &mut Lines) {
         DeleteGroup = Command::DeleteGroup { log: LOG, name: group_name() },
         ForgetProducer = Command::ForgetProducer { log: LOG, name: producer() },
         SetDurability = Command::SetDurability { log: LOG, durability: BUFFERED },
+        Cancel = Command::Cancel { task: TASK },
     });
     let headed = [("unit", "°C")].into_iter().collect();
     let elements =
@@ -354,6 +355,7 @@ fn of_the_server(lines: &mut Lines) {
             seq: Seq(1001),
         }]),
         Durable = Answer::Durable,
+        Ended = Answer::Ended(TaskStatus::Finished),
     });
     variants!(lines, Outcome {
         Finished = Outcome::Finished(payload()),

@@ -206,6 +206,12 @@ impl World {
                         assert!(ended.insert(*task), "{task} ended twice");
                         outcomes.entry(*task).or_default().push(Outcome::Failed(error.clone()));
                     }
+                    TaskEvent::Cancelled { .. } => panic!("it is said who cancels"),
+                    TaskEvent::CancelledBy { task, .. } => {
+                        failed.insert(*task);
+                        assert!(ended.insert(*task), "{task} ended twice");
+                        outcomes.entry(*task).or_default().push(Outcome::Cancelled);
+                    }
                     // What is forgotten may be submitted again.
                     TaskEvent::Forgotten { task } => {
                         for tasks in [&mut ended, &mut stored, &mut lost, &mut failed] {
@@ -221,6 +227,10 @@ impl World {
         for (task, heard) in &self.shadow.outcomes {
             let ended = outcomes.get(task).map_or(&[][..], Vec::as_slice);
             assert!(heard.iter().all(|outcome| ended.contains(outcome)), "{task}: {heard:?}, not {ended:?}");
+        }
+        for task in &self.shadow.cancelled {
+            let ended = outcomes.get(task).map_or(&[][..], Vec::as_slice);
+            assert!(ended.contains(&Outcome::Cancelled), "{task} was said to be cancelled: {ended:?}");
         }
     }
 

@@ -164,7 +164,9 @@ impl TasksCheck {
             TaskEvent::Failed { task, error } => {
                 self.ended(*task, None, Ending::Failed(error.to_string()), offset, found);
             }
-            TaskEvent::Cancelled { task } => self.ended(*task, None, Ending::Cancelled, offset, found),
+            TaskEvent::Cancelled { task } | TaskEvent::CancelledBy { task, .. } => {
+                self.ended(*task, None, Ending::Cancelled, offset, found)
+            }
             TaskEvent::Forgotten { task } => {
                 let was_known = self.tasks.remove(task).is_some();
                 found.add_unless(was_known, Kind::Repeated, || format!("task {task} was forgotten twice"));

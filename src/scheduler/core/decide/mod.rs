@@ -5,6 +5,7 @@
 //! out any more behind later ones of its session.
 
 mod append;
+mod cancel;
 mod channel;
 mod cursor;
 mod group;
@@ -30,6 +31,7 @@ use crate::protocol::event::Origin;
 use crate::protocol::limits::{IN_FLIGHT_MAX, TASKS_PER_COMMAND_MAX, TooLarge};
 use crate::protocol::result::LossReason;
 use crate::protocol::session::{EndReason, HeldAttempt, SessionKind};
+use crate::protocol::task::TaskStatus;
 use crate::protocol::{ChannelEvent, Producer, TaskEvent, TaskId};
 
 /// What a decision brings.
@@ -86,6 +88,7 @@ pub(super) fn command(state: &State, facts: &LogFacts, origin: Origin, command: 
         Command::Extend(of) => group::extend(state, &of),
         Command::DeleteGroup { log, name } => group::delete(state, origin, log, &name),
         Command::ForgetProducer { log, name } => producer::forget(state, origin, log, name),
+        Command::Cancel { task } => cancel::cancel(state, origin, task),
         Command::Finish { task, attempt, result } => {
             report::finish(state, origin.producer, task, attempt, result)
         }
@@ -135,6 +138,7 @@ fn check_order(session: &Session, origin: Origin, command: &Command) -> Result<(
             | Command::GiveBack(_)
             | Command::Try(_)
             | Command::ForgetProducer { .. }
+            | Command::Cancel { .. }
     );
     match session.remembered.last_key_value() {
         Some((last, _)) if is_remembered && *last > origin.number => Err(Rejection::Invalid(format!(
@@ -203,6 +207,7 @@ fn first_answer(
             Answer::Reported
         }
         (Remembered::Done, Command::DeleteGroup { .. }) => Answer::Deleted,
+        (Remembered::Done, Command::Cancel { .. }) => Answer::Ended(TaskStatus::Cancelled),
         // As it is now; one that was deleted since is made again.
         (Remembered::Done, Command::OpenGroup { .. }) => return Ok(None),
         (Remembered::Done, Command::Hold { task, .. }) => {
