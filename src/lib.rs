@@ -108,11 +108,11 @@ pub mod cli;
 
 pub use client::{
     Ack, Channel, Client, Cursor, Delivery, Error, Group, Item, Member, NamedProducer, Offset, Produced,
-    Result, StreamExt, TaskFuture, Transaction, Until, View,
+    Result, StreamExt, TaskFuture, Transaction, Until, View, as_completed, gather, gather_all, wait,
 };
 pub use headwater_macros::task;
 pub use protocol::channel::{ChannelOptions, Durability, Retention};
-pub use worker::context::local_client;
+pub use worker::context::{Context, local_client};
 
 /// The same for code that is not async.
 pub mod blocking {

@@ -29,6 +29,7 @@ mod channel;
 mod group;
 mod keeping;
 mod producer;
+mod together;
 mod transaction;
 
 pub use batch::AppendBatch;
@@ -36,10 +37,12 @@ pub use channel::{Channel, Element, Ended, Nth, Reading, View};
 pub use group::{Delivery, Group, Member};
 pub use keeping::Cursor;
 pub use producer::{NamedProducer, ProducedBatch};
+pub use together::{AsCompleted, Wait, as_completed, gather, gather_all, wait};
 pub use transaction::Transaction;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use tokio::runtime::{self, Runtime};
@@ -172,6 +175,14 @@ impl Client {
     pub fn future<T>(&self, key: &TaskKey) -> Result<TaskFuture<T>> {
         let future = self.shared.wait(self.shared.client.future(key))?;
         Ok(TaskFuture { future, shared: self.shared.clone() })
+    }
+
+    /// As [`super::Client::cancel`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn cancel(&self, key: &TaskKey) -> Result<TaskStatus> {
+        self.shared.wait(self.shared.client.cancel(key))
     }
 
     /// As [`super::Client::query`].
@@ -325,6 +336,14 @@ impl<T> TaskFuture<T> {
     pub fn outcome(&self) -> Result<Outcome> {
         self.shared.wait(self.future.outcome())
     }
+
+    /// As [`super::TaskFuture::cancel`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn cancel(&self) -> Result<TaskStatus> {
+        self.shared.wait(self.future.cancel())
+    }
 }
 
 impl<T: DeserializeOwned + 'static> TaskFuture<T> {
@@ -334,6 +353,14 @@ impl<T: DeserializeOwned + 'static> TaskFuture<T> {
     /// As awaiting [`super::TaskFuture`].
     pub fn wait(&self) -> Result<T> {
         self.shared.wait(self.future.clone().into_future())
+    }
+
+    /// As [`super::TaskFuture::timeout`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn timeout(&self, timeout: Duration) -> Result<T> {
+        self.shared.wait(self.future.timeout(timeout))
     }
 }
 

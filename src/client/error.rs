@@ -1,6 +1,7 @@
 //! What can go wrong for a client, by what its caller can do about it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::function::EncodeError;
 use super::link::ProtocolError;
@@ -173,6 +174,21 @@ fn registered(tasks: &[Box<str>]) -> String {
         [] => "this program has no tasks".to_owned(),
         tasks => format!("the tasks of this program are: {}", tasks.join(", ")),
     }
+}
+
+/// Waits for something, and no longer than this.
+///
+/// # Errors
+/// [`Error::TimedOut`], or what went wrong before.
+pub(super) async fn within<T>(
+    timeout: Duration,
+    what: impl FnOnce() -> String,
+    wait: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    tokio::time::timeout(timeout, wait).await.unwrap_or_else(|_| {
+        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        Err(Error::TimedOut { what: what().into(), timeout_ms })
+    })
 }
 
 impl Error {

@@ -4,10 +4,12 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use super::error::{Error, Result};
+use super::connection::Reply;
+use super::error::{Error, Result, within};
 use super::handle::{Client, wrong_answer};
 use super::holds::Hold;
 use super::settled::settled;
@@ -65,6 +67,11 @@ impl<T> TaskFuture<T> {
         }
     }
 
+    /// Watches the task, from when this is called.
+    pub(super) fn watch(&self) -> Reply<Outcome> {
+        self.client.connection().watch(self.key.id)
+    }
+
     /// Waits until the task has ended, and says how, without decoding its result. A result that workers keep is
     /// fetched: it comes as [`Outcome::Finished`], like any other.
     ///
@@ -73,6 +80,14 @@ impl<T> TaskFuture<T> {
     /// can be reached from here.
     pub async fn outcome(&self) -> Result<Outcome> {
         settled(self.client.connection().clone(), self.key.clone()).await
+    }
+
+    /// Cancels the task: [`Client::cancel`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn cancel(&self) -> Result<TaskStatus> {
+        self.client.cancel(&self.key).await
     }
 
     /// Lets the task stay when nobody holds it any more.
@@ -85,6 +100,16 @@ impl<T> TaskFuture<T> {
         let (_hold, reply) = self.client.holds().hold(self.key.id, command);
         reply.await?;
         Ok(())
+    }
+}
+
+impl<T: DeserializeOwned + 'static> TaskFuture<T> {
+    /// Waits for the result, and no longer than this. The task goes on.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`] when it has not ended by then; else as awaiting it.
+    pub async fn timeout(&self, timeout: Duration) -> Result<T> {
+        within(timeout, || format!("the result of {}", self.key), self.into_future()).await
     }
 }
 

@@ -18,7 +18,7 @@ use crate::protocol::channel::TASKS_CHANNEL;
 use crate::protocol::command::{Answer, Command, Overview, Query};
 use crate::protocol::message::Reads;
 use crate::protocol::session::Role;
-use crate::protocol::task::TaskOptions;
+use crate::protocol::task::{TaskOptions, TaskStatus};
 use crate::protocol::{ChannelName, LogId, TaskEvent, TaskKey};
 
 /// A program's session with a cluster. Cheap to clone; the session ends when the last clone, channel,
@@ -132,6 +132,20 @@ impl Client {
         match reply.await? {
             Answer::Held(key) => Ok(TaskFuture::new(key, self.clone(), Some(hold))),
             _ => Err(wrong_answer("a hold")),
+        }
+    }
+
+    /// Cancels a task, whoever submitted it: it never runs, or its attempt is aborted, and what needs its result fails. An
+    /// async function ends where it waits; one that is not goes on to its end, and can ask
+    /// [`is_cancelled`](crate::Context::is_cancelled). That is durable when this returns. Answers where the task stands now: one
+    /// that had ended before stays as it was.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] when the task is not known, or the session is over.
+    pub async fn cancel(&self, key: &TaskKey) -> Result<TaskStatus> {
+        match self.connection().command(Command::Cancel { task: key.id }).await? {
+            Answer::Ended(status) => Ok(status),
+            _ => Err(wrong_answer("a cancellation")),
         }
     }
 

@@ -67,6 +67,7 @@ pub mod streams;
 pub mod submit;
 #[cfg(test)]
 mod tests;
+pub mod together;
 pub mod transaction;
 pub mod view;
 pub mod workers;
@@ -93,6 +94,7 @@ pub use reading::{Item, Offset, Record, Records};
 pub use results::{Ended, Results, ResultsAsCompleted};
 pub use streams::Reading;
 pub use submit::{Submission, Submit};
+pub use together::{AsCompleted, Completed, Wait, Waited, as_completed, gather, gather_all, wait};
 pub use transaction::{Committed, Transaction};
 pub use view::{View, ViewState};
 pub use workers::Retirement;

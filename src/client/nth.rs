@@ -5,11 +5,10 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use tokio::time::timeout;
 
 use super::channel::Channel;
 use super::elements::{Element, Raw};
-use super::error::{Error, Result};
+use super::error::{Error, Result, within};
 use super::marked::Marked;
 use super::reading::Offset;
 use crate::protocol::message::Reads;
@@ -48,11 +47,8 @@ impl<T: DeserializeOwned + 'static> IntoFuture for Nth<T> {
         Box::pin(async move {
             let wait = find(&self.channel, self.index);
             let Some(patience) = self.timeout else { return wait.await };
-            timeout(patience, wait).await.unwrap_or_else(|_| {
-                let what = format!("element {} of channel `{}`", self.index, self.channel.name()).into();
-                let timeout_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
-                Err(Error::TimedOut { what, timeout_ms })
-            })
+            let what = || format!("element {} of channel `{}`", self.index, self.channel.name());
+            within(patience, what, wait).await
         })
     }
 }

@@ -66,6 +66,24 @@ impl Context {
         self.shared.attempt
     }
 
+    /// Whether what comes of the attempt is not wanted any more: the task was cancelled, say, or its worker has lost its
+    /// session. An async function ends where it waits then; one that is not goes on, and may ask from time to time.
+    ///
+    /// ```
+    /// use headwater::{Context, task};
+    ///
+    /// #[task]
+    /// fn count(to: u64) -> u64 {
+    ///     let context = Context::current().expect("it runs as a task");
+    ///     (0..to).take_while(|_| !context.is_cancelled()).count() as u64
+    /// }
+    /// # fn main() {}
+    /// ```
+    pub fn is_cancelled(&self) -> bool {
+        let attempt = HeldAttempt { task: self.shared.task.id, attempt: self.shared.attempt };
+        !self.shared.lanes.lock().is_wanted(&attempt)
+    }
+
     async fn client(&self) -> Result<Client> {
         let Shared { lanes, task, attempt, client } = &*self.shared;
         let open = async || {

@@ -20,11 +20,12 @@
 //! - An outcome is told before the lane begins the next attempt, and only while the attempt was not aborted.
 //! - The lock is held while no function of a user's runs, and nothing is waited for.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 
 use super::Options;
 use super::attempt::command_for;
@@ -54,6 +55,8 @@ pub(super) struct Shared {
     pub turns: Turns,
     /// What is on a lane, and is not aborted.
     running: HashSet<HeldAttempt>,
+    /// The same of what the session runs, since it waits for something.
+    awaited: HashMap<HeldAttempt, AbortHandle>,
     results: Vec<LargeResult>,
     /// What was told and is not yet taken by the session, which waits for the answers.
     told: Vec<Reply<Answer>>,
@@ -73,9 +76,25 @@ impl Shared {
         self.running.is_empty() && self.results.is_empty() && self.told.is_empty()
     }
 
-    /// How many attempts are on lanes.
+    /// How many attempts run, on lanes or in the session.
     pub fn running(&self) -> usize {
-        self.running.len()
+        self.running.len() + self.awaited.len()
+    }
+
+    /// Whether an attempt runs, and what comes of it is wanted.
+    pub fn is_wanted(&self, attempt: &HeldAttempt) -> bool {
+        self.running.contains(attempt) || self.awaited.contains_key(attempt)
+    }
+
+    /// The session runs an attempt.
+    pub fn await_it(&mut self, attempt: HeldAttempt, handle: AbortHandle) {
+        self.awaited.insert(attempt, handle);
+    }
+
+    /// The session has run an attempt to its end.
+    pub fn has_ended(&mut self, attempt: &HeldAttempt, took: Duration) {
+        self.awaited.remove(attempt);
+        self.turns.end(attempt, took);
     }
 
     /// What was told since this was last asked.
@@ -88,31 +107,32 @@ impl Shared {
         std::mem::take(&mut self.results)
     }
 
-    /// An attempt that waits or is on a lane is not wanted any more: it takes no slot, and nobody hears of it, though
-    /// its function goes on to its end. Answers whether it was there.
-    pub fn abort(&mut self, attempt: &HeldAttempt) -> bool {
-        let results = self.results.len();
+    /// An attempt is not wanted any more, wherever it is: it takes no slot, and nobody hears of it. An async function ends
+    /// where it waits; one that is not goes on to its end, and can ask whether it is wanted.
+    pub fn abort(&mut self, attempt: &HeldAttempt) {
         self.results.retain(|result| result.attempt != *attempt);
-        if self.running.remove(attempt) || self.results.len() < results {
-            self.turns.release(attempt);
-            return true;
+        self.running.remove(attempt);
+        if let Some(awaited) = self.awaited.remove(attempt) {
+            awaited.abort();
         }
-        self.turns.drop_waiting(attempt)
+        self.turns.release(attempt);
+        self.turns.drop_waiting(attempt);
     }
 
     /// Nothing here is wanted any more.
     pub fn abort_all(&mut self) {
         self.turns.give_back();
         self.running.clear();
+        self.awaited.drain().for_each(|(_, awaited)| awaited.abort());
         self.results.clear();
     }
 }
 
 impl Lanes {
     pub fn new(connection: Connection, registry: Arc<Registry>, options: &Options) -> Arc<Self> {
-        let (running, results, told) = Default::default();
+        let (running, awaited, results, told) = Default::default();
         let turns = Turns::new(options.slots.max(1));
-        let shared = Mutex::new(Shared { turns, running, results, told });
+        let shared = Mutex::new(Shared { turns, running, awaited, results, told });
         Arc::new(Lanes { connection, registry, token: options.token.clone(), shared, news: Notify::new() })
     }
 
@@ -221,20 +241,23 @@ mod tests {
     fn what_is_aborted_is_here_no_more_wherever_it_was() {
         let mut turns = Turns::new(2);
         ["runs", "is large", "waits", "waits too"].iter().for_each(|name| turns.add(assignment(name)));
-        let (running, results, told) = Default::default();
-        let mut shared = Shared { turns, running, results, told };
+        let (running, awaited, results, told) = Default::default();
+        let mut shared = Shared { turns, running, awaited, results, told };
         let [runs, is_large] = [(); 2].map(|()| held(&shared.turns.next().unwrap()));
         shared.running.insert(runs);
         let result = Payload::encode(&1).unwrap();
         shared.results.push(LargeResult { attempt: is_large, result, since: Instant::now() });
 
-        assert!(shared.abort(&held(&assignment("waits"))));
+        shared.abort(&held(&assignment("waits")));
         assert_eq!(shared.turns.next(), None, "no slot is free");
-        assert!(shared.abort(&is_large) && shared.take_results().is_empty());
+        shared.abort(&is_large);
+        assert!(shared.take_results().is_empty());
         assert_eq!(shared.turns.next(), Some(assignment("waits too")));
         assert_eq!(shared.turns.next(), None);
-        assert!(shared.abort(&runs) && shared.is_idle());
-        assert!(!shared.abort(&runs), "it is not here");
+        assert!(shared.is_wanted(&runs));
+        shared.abort(&runs);
+        assert!(shared.is_idle() && !shared.is_wanted(&runs));
+        shared.abort(&runs);
         shared.turns.add(assignment("next"));
         assert_eq!(shared.turns.next(), Some(assignment("next")), "its slot is free");
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::stream::{Stream, StreamExt};
 use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Options;
@@ -37,9 +37,7 @@ pub(super) struct Session {
     held: Arc<Held>,
     /// Whose turn it is, and what runs on threads of its own.
     lanes: Arc<Lanes>,
-    /// What runs here.
-    running: HashMap<HeldAttempt, AbortHandle>,
-    /// The same by the tasks that run them, and since when they do.
+    /// What runs here, by the tasks that run it, and since when they do.
     begun: HashMap<Id, (HeldAttempt, Instant)>,
     /// Attempts, and what waits for the scheduler: that it knows of what is kept here, say.
     tasks: JoinSet<Option<Report>>,
@@ -54,9 +52,9 @@ impl Session {
         options: &Options,
         held: Arc<Held>,
     ) -> Self {
-        let (running, begun, tasks, told) = Default::default();
+        let (begun, tasks, told) = Default::default();
         let lanes = Lanes::new(connection.clone(), registry.clone(), options);
-        Session { connection, registry, held, lanes, running, begun, tasks, told, is_retiring: false }
+        Session { connection, registry, held, lanes, begun, tasks, told, is_retiring: false }
     }
 
     pub(super) fn is_retiring(&self) -> bool {
@@ -135,12 +133,7 @@ impl Session {
             }
             WorkerMessage::Assign(assignment) => self.lanes.lock().turns.add(assignment),
             WorkerMessage::Abort { task, attempt } => {
-                let attempt = HeldAttempt { task, attempt };
-                if !self.lanes.lock().abort(&attempt)
-                    && let Some(running) = self.running.remove(&attempt)
-                {
-                    running.abort();
-                }
+                self.lanes.lock().abort(&HeldAttempt { task, attempt });
             }
             WorkerMessage::Retire(Retire::Finish) => self.retire(),
             WorkerMessage::Retire(Retire::HandOver) | WorkerMessage::Closed(_) => {
@@ -172,9 +165,11 @@ impl Session {
         since: Instant,
         work: impl Future<Output = Report> + Send + 'static,
     ) {
+        // Locked while it begins: it may ask at once whether it is wanted.
+        let mut lanes = self.lanes.lock();
         let handle = self.tasks.spawn(async { Some(work.await) });
         self.begun.insert(handle.id(), (attempt, since));
-        self.running.insert(attempt, handle);
+        lanes.await_it(attempt, handle);
     }
 
     /// What came of lanes: they have told it, or it is too large for that.
@@ -201,8 +196,7 @@ impl Session {
             Err(error) => (error.id(), None),
         };
         if let Some((attempt, since)) = self.begun.remove(&id) {
-            self.running.remove(&attempt);
-            self.lanes.lock().turns.end(&attempt, since.elapsed());
+            self.lanes.lock().has_ended(&attempt, since.elapsed());
             self.tell_window();
         }
         match report {
@@ -243,7 +237,7 @@ impl Session {
             return;
         }
         tracing::info!(
-            running = self.running.len() + self.lanes.lock().running(),
+            running = self.lanes.lock().running(),
             results = self.held.len(),
             "retires: it takes nothing more, finishes what it runs, and keeps its results until others do"
         );
@@ -254,7 +248,6 @@ impl Session {
     /// Async attempts end where they wait; blocking ones go on to their end, and nobody hears of it.
     fn drop_all(&mut self) {
         self.lanes.lock().abort_all();
-        self.running.drain().for_each(|(_, attempt)| attempt.abort());
     }
 
     /// Says goodbye: what it still has is started anew elsewhere.

@@ -77,11 +77,9 @@ impl Turns {
         self.taking.remove(attempt);
     }
 
-    /// One that waits is not wanted any more. Answers whether it was there.
-    pub fn drop_waiting(&mut self, attempt: &HeldAttempt) -> bool {
-        let before = self.waiting.len();
+    /// One that waits is not wanted any more.
+    pub fn drop_waiting(&mut self, attempt: &HeldAttempt) {
         self.waiting.retain(|assignment| held(assignment) != *attempt);
-        self.waiting.len() < before
     }
 
     /// All that have not begun, oldest first: they are not here any more, and no more are wanted until others have
@@ -160,7 +158,7 @@ mod tests {
         // Its slot was free before.
         turns.end(&attempt("a"), SHORT);
         assert_eq!(begun(&mut turns), []);
-        assert!(turns.drop_waiting(&attempt("e")) && !turns.drop_waiting(&attempt("c")));
+        ["e", "c"].iter().for_each(|name| turns.drop_waiting(&attempt(name)));
         turns.end(&attempt("c"), SHORT);
         assert_eq!(begun(&mut turns), []);
     }

@@ -21,4 +21,5 @@ mod refusals;
 mod retiring;
 mod snapshots;
 mod stopping;
+mod tasks;
 mod workers;

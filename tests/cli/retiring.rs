@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::cluster::{Cluster, Dir, free_address};
 use crate::process::{Ended, HEADWATER, Process, command, headwater, soon};
 
-async fn connect(address: &str) -> Client {
+pub async fn connect(address: &str) -> Client {
     Client::builder().connect_timeout(Duration::from_secs(30)).connect(address).await.unwrap()
 }
 
@@ -25,7 +25,7 @@ async fn start_count(client: &Client, channel: &str) -> TaskFuture<u64> {
     future
 }
 
-async fn submit_count(client: &Client, channel: &str) -> TaskFuture<u64> {
+pub async fn submit_count(client: &Client, channel: &str) -> TaskFuture<u64> {
     let submission = Submission {
         function: "rust:headwater::cli::torture::tasks::count".into(),
         version: 1,
@@ -39,7 +39,7 @@ async fn submit_count(client: &Client, channel: &str) -> TaskFuture<u64> {
 }
 
 /// Waits until a channel has so many elements.
-async fn wait_for(client: &Client, channel: &str, count: u64) {
+pub async fn wait_for(client: &Client, channel: &str, count: u64) {
     let mut values = soon(client.channel::<u64>(channel)).await.unwrap().values();
     for expected in 0..count {
         assert_eq!(soon(values.next()).await.unwrap().unwrap(), expected, "each number is there once");

@@ -3,6 +3,7 @@
 
 mod ancestor;
 mod buffered;
+mod cancelling;
 mod cluster;
 mod conformance;
 mod engines;
