@@ -6,7 +6,7 @@
 
 mod waiting;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use self::waiting::{Asking, extend};
 pub(super) use self::waiting::{Waiting, lock};
 use super::channel::Channel;
-use super::connection::{MemberItem, Membership};
+use super::connection::{MemberItem, Membership, Reply};
 use super::delivery::Delivery;
 use super::elements::{self, Element};
 use super::error::{Error, Result};
@@ -26,7 +26,7 @@ use super::group::DEAD_LETTER_HEADERS;
 use super::handle::Client;
 use super::marked::Placed;
 use super::reading::{Item, Offset, Records};
-use crate::protocol::command::{Command, Rejection};
+use crate::protocol::command::{Answer, Command, Rejection};
 use crate::protocol::group::{DeadLetters, GroupEnd, GroupId, GroupInfo, OfGroup, stretches};
 use crate::protocol::limits::LEASED_PER_MEMBER_MAX;
 use crate::protocol::message::Reads;
@@ -50,6 +50,8 @@ pub struct Member<T> {
     known: BTreeMap<u64, u32>,
     dead_letters: Option<DeadLetters>,
     records: Option<Records<ChannelEvent>>,
+    /// Where it was asked to begin.
+    records_from: u64,
     is_over: bool,
     extending: JoinHandle<()>,
 }
@@ -69,6 +71,7 @@ impl<T> Member<T> {
             known: BTreeMap::new(),
             dead_letters: info.options.dead_letters.clone(),
             records: None,
+            records_from: 0,
             is_over: false,
             extending,
         }
@@ -160,6 +163,8 @@ struct Raw {
     headers: Headers,
     attempt: u32,
     leases: u32,
+    /// The answer to its being tried, which whoever asked for it did not wait for.
+    trying: Option<Reply<Answer>>,
 }
 
 impl<T: DeserializeOwned> Member<T> {
@@ -214,12 +219,10 @@ impl<T> Member<T> {
                 }
                 continue;
             }
-            // Before it is brought, since it may end whoever has it. The first time counts without a word.
-            let tried = if raw.leases > 1 { self.try_it(raw.placed.index).await } else { Ok(true) };
-            match (tried, self.in_hand.take()?) {
-                (Ok(true), raw) => return Some(self.delivery(raw, read)),
-                (Ok(false), _) => {}
-                (Err(error), _) => {
+            match self.try_it().await {
+                Ok(true) => return self.in_hand.take().map(|raw| self.delivery(raw, read)),
+                Ok(false) => {}
+                Err(error) => {
                     self.is_over = true;
                     return Some(Err(error));
                 }
@@ -227,15 +230,39 @@ impl<T> Member<T> {
         }
     }
 
-    /// Says that an element is tried; answers whether it is this member's still.
-    async fn try_it(&self, index: u64) -> Result<bool> {
+    /// Says that what is in hand is tried, before it is brought, since it may end whoever has it; the first time it is leased
+    /// that counts without a word. Answers whether it is to be brought now: it may be another's.
+    async fn try_it(&mut self) -> Result<bool> {
+        let Some(raw) = self.in_hand.as_mut().filter(|raw| raw.leases > 1) else { return Ok(true) };
+        let (index, connection) = (raw.placed.index, self.channel.client().connection());
         let of = OfGroup { group: self.group, elements: vec![(index, 1)] };
-        match self.channel.client().connection().command(Command::Try(of)).await {
-            Ok(_) => Ok(true),
+        let answer = raw.trying.get_or_insert_with(|| connection.command(Command::Try(of))).await;
+        raw.trying = None;
+        match answer {
+            Ok(_) => {}
             // That the group is no more is said behind this.
-            Err(Error::Rejected(Rejection::LeaseOver { .. } | Rejection::UnknownGroup(_))) => Ok(false),
-            Err(error) => Err(error),
+            Err(Error::Rejected(Rejection::LeaseOver { .. } | Rejection::UnknownGroup(_))) => {
+                self.in_hand = None;
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
         }
+        // What is tried may be a newer lease, which was told before the answer: its numbers count.
+        self.hear()?;
+        let newer = lock(&self.waiting).take_out(index);
+        if let (Some(newer), Some(raw)) = (newer, &mut self.in_hand) {
+            (raw.attempt, raw.leases) = (newer.attempt, newer.leases);
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Takes in what has been told.
+    fn hear(&mut self) -> Result<()> {
+        while let Some(item) = self.membership.take_here() {
+            self.take_in(item?).unwrap_or(Ok(()))?;
+        }
+        Ok(())
     }
 
     /// Reads the next element, unless one is in hand since whoever asked for it does so no longer.
@@ -250,7 +277,7 @@ impl<T> Member<T> {
     }
 
     fn delivery<U>(&self, raw: Raw, read: Read<U>) -> Result<Delivery<U>> {
-        let Raw { placed, headers, attempt, leases: _ } = raw;
+        let Raw { placed, headers, attempt, .. } = raw;
         let (index, offset, time_ms) = (placed.index, placed.offset, placed.time_ms);
         let (client, name) = (self.channel.client(), self.channel.channel_name());
         match read(client, name, &placed) {
@@ -276,10 +303,8 @@ impl<T> Member<T> {
     /// The next element as its record has it.
     async fn next_raw(&mut self) -> Option<Result<Raw>> {
         loop {
-            while let Some(item) = self.membership.take_here() {
-                if let Err(error) = item.and_then(|item| self.take_in(item).unwrap_or(Ok(()))) {
-                    return Some(Err(error));
-                }
+            if let Err(error) = self.hear() {
+                return Some(Err(error));
             }
             let next = lock(&self.waiting).next(&mut self.known);
             let Some(run) = next else {
@@ -292,13 +317,14 @@ impl<T> Member<T> {
                 }
             };
             let is_near = |records: &Records| {
-                records
-                    .next_offset()
-                    .is_some_and(|next| (next..=next.saturating_add(READ_PAST_MAX)).contains(&run.offset))
+                // Not yet known where it was asked to begin with it: somebody asked, and did not wait.
+                let next = records.next_offset().unwrap_or(self.records_from);
+                (next..=next.saturating_add(READ_PAST_MAX)).contains(&run.offset)
             };
             if !self.records.as_ref().is_some_and(is_near) {
                 let (client, name) = (self.channel.client(), self.channel.channel_name().clone());
                 let from = Offset::At(run.offset);
+                self.records_from = run.offset;
                 self.records = Some(Records::new(client, name, self.channel.log(), from, Reads::Durable));
             }
             let item = self.records.as_mut()?.next().await;
@@ -323,7 +349,7 @@ impl<T> Member<T> {
                     };
                     let headers = appended.headers.clone();
                     let (attempt, leases) = (run.attempt, run.leases);
-                    return Some(Ok(Raw { placed, headers, attempt, leases }));
+                    return Some(Ok(Raw { placed, headers, attempt, leases, trying: None }));
                 }
                 Ok(Item::Record(_) | Item::CaughtUp { .. }) => {}
                 // It is said if something of this member's is gone.
@@ -346,11 +372,11 @@ impl<T> Member<T> {
 impl<T> Drop for Member<T> {
     fn drop(&mut self) {
         self.extending.abort();
-        while let Some(Ok(item)) = self.membership.take_here() {
-            self.take_in(item);
-        }
+        // What is wrong with it does not matter any more.
+        let _ = self.hear();
         let in_hand = self.in_hand.as_ref().map(|raw| raw.placed.index);
-        let untried = stretches(self.waiting().indexes().chain(in_hand));
+        let untried: BTreeSet<u64> = self.waiting().indexes().chain(in_hand).collect();
+        let untried = stretches(untried);
         self.membership.leaves_untried(untried);
     }
 }

@@ -99,6 +99,25 @@ impl Waiting {
         }
     }
 
+    /// Takes out an element, wherever it waits.
+    pub fn take_out(&mut self, index: u64) -> Option<LeasedRun> {
+        let holds = |run: &LeasedRun| (run.index..run.index + u64::from(run.count)).contains(&index);
+        let at = self.runs.iter().position(holds)?;
+        let run = self.runs.remove(at)?;
+        let before = (index - run.index) as u32;
+        let part = |first: u32, count: u32| LeasedRun {
+            offset: run.offset + u64::from(first),
+            index: run.index + u64::from(first),
+            count,
+            ..run
+        };
+        let parts = [part(0, before), part(before + 1, run.count - before - 1)];
+        for part in parts.into_iter().rev().filter(|part| part.count > 0) {
+            self.runs.insert(at, part);
+        }
+        Some(part(before, 1))
+    }
+
     /// Takes out the first elements, as far as they are at these offsets, where all is gone.
     pub fn take_gone(&mut self, offsets: Range<u64>) -> BTreeSet<u64> {
         let mut gone = BTreeSet::new();
@@ -203,6 +222,10 @@ mod tests {
         assert_eq!(old.runs.len(), 1);
         old.take_in(leased(&told), Instant::now(), &mut known);
         assert_eq!(old.next(&mut known), Some(run(0, 2)));
+        // One of them is taken out, from between the others.
+        let mut three = waiting(&[run(0, 3), run(7, 1)], &mut BTreeMap::new(), Duration::ZERO);
+        assert_eq!((three.take_out(1), three.take_out(1)), (Some(run(1, 1)), None));
+        assert_eq!(three.indexes().collect::<Vec<_>>(), [0, 2, 7]);
         // Nor is it brought when nobody says that.
         let mut old = waiting(&told, &mut BTreeMap::new(), LEASE);
         assert_eq!(old.next(&mut known), None);

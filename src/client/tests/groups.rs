@@ -134,6 +134,8 @@ async fn what_was_leased_before_is_brought_once_it_is_known_that_it_is_tried() {
         command = script => command,
     };
     assert_eq!(command, tried(0));
+    // Meanwhile it was leased once more, and it is that lease that is tried.
+    peer.send(0, leased(vec![run(0, 1, 3)])).await;
     peer.answer(number, Answer::Reported).await;
     let script = async {
         let (number, command) = peer.command().await;
@@ -141,7 +143,8 @@ async fn what_was_leased_before_is_brought_once_it_is_known_that_it_is_tried() {
         peer.answer(number, Answer::Reported).await;
     };
     let (first, ()) = tokio::join!(member.next(), script);
-    assert_eq!(first.unwrap().unwrap().index, 0);
+    let first = first.unwrap().unwrap();
+    assert_eq!((first.index, first.attempt), (0, 3));
     // What is another's by then is passed over.
     let script = async {
         let (number, command) = peer.command().await;
