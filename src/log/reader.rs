@@ -220,10 +220,11 @@ impl Reader {
         }
     }
 
-    /// The newest commit that is appended.
-    pub fn appended_last(&self) -> Seq {
-        let newest = self.undurable().commits.last().map_or(Seq(0), |commit| commit.seq);
-        newest.max(self.last().seq)
+    /// The newest commit that is appended and not durable and holds something of a log before an offset.
+    pub fn appended_before(&self, log: LogId, offset: u64) -> Option<Seq> {
+        let undurable = self.undurable();
+        let before = undurable.of(log).iter().rfind(|batch| batch.header().base_offset < offset);
+        before.map(|batch| batch.header().seq)
     }
 
     /// As [`Self::read`], up to what is appended.

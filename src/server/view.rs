@@ -64,10 +64,9 @@ impl View {
         let from = subscription.next_offset();
         // A commit at which the log reached up to there. The head first: the commit is not behind it.
         let is_durable = from <= reader.stored_bounds(log).head;
-        let seq = match self {
-            View::Appended if !is_durable => reader.appended_last(),
-            _ => reader.last().seq,
-        };
+        let undurable =
+            if self == View::Appended && !is_durable { reader.appended_before(log, from) } else { None };
+        let seq = undurable.unwrap_or(reader.last().seq);
         Ok((subscription, ServerMessage::Subscribed { from, seq }))
     }
 
