@@ -27,7 +27,6 @@ async fn tasks_are_waited_for_and_cancelled() {
         let cancelled = cluster.run(&["task", "cancel", d, "--json"]).await.json();
         assert_eq!(cancelled, [json!({ "key": second.key().to_string(), "status": "cancelled" })]);
     });
-    // In the order in which they ended.
     let mut lines: Vec<_> = waited.stdout.iter().map(|line| crate::process::json(line)).collect();
     lines.sort_by_key(|line| line["key"].to_string());
     let expected = [(first.key(), "finished"), (second.key(), "cancelled")];

@@ -7,6 +7,7 @@ use headwater::local::{Local, Options, Store};
 use headwater::protocol::AttemptNumber;
 use headwater::protocol::task::TaskStatus;
 use headwater::{Client, Context, Error, Result, StreamExt, TaskFuture, blocking, task};
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use crate::local::start;
@@ -44,15 +45,25 @@ fn until_cancelled() {
     }
 }
 
+/// Those who wait at a gate go through one by one, as often as it is opened.
+static GATES: [Semaphore; 8] = [const { Semaphore::const_new(0) }; 8];
+
 #[task]
-async fn after(ms: u64) -> u64 {
-    sleep(Duration::from_millis(ms)).await;
-    ms
+async fn through(gate: u64) -> u64 {
+    GATES[gate as usize].acquire().await.unwrap().forget();
+    gate
 }
 
 #[task]
 fn fails(number: u64) -> Result<u64> {
     Err(Error::msg(format!("no luck with {number}")))
+}
+
+/// A scheduler, and a worker with so many slots.
+async fn with_slots(store: Store, slots: u32) -> Local {
+    let options =
+        Options { listen: "127.0.0.1:0".to_owned(), store, workers: 1, slots, ..Options::default() };
+    Local::start(options).await.expect("it starts")
 }
 
 async fn until(condition: impl Fn() -> bool) {
@@ -76,17 +87,15 @@ async fn runs<T>(future: &TaskFuture<T>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_cancelled_ends_where_it_is_and_stays_so() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let store = Store::Directory(dir.path().to_owned());
-    let options = Options { listen: "127.0.0.1:0".to_owned(), store, workers: 1, ..Options::default() };
-    let local = Local::start(options).await.expect("it starts");
+    let local = with_slots(Store::Directory(dir.path().to_owned()), 1).await;
     let address = local.address().to_string();
     let client = Client::connect(&address).await?;
     let (waits, asks) = (client.submit(for_ever, ()).await?, client.submit(until_cancelled, ()).await?);
     let futures = client.channel::<()>("futures").await?;
     futures.append(&waits).await?;
     futures.stop().await?;
-    let long = client.submit(after, (60_000,)).await?;
-    let needs = client.submit(after, (&long,)).await?;
+    let long = client.submit(through, (0,)).await?;
+    let needs = client.submit(through, (&long,)).await?;
     runs(&waits).await;
     // Another client may.
     let other = Client::connect(&address).await?;
@@ -105,7 +114,8 @@ async fn what_is_cancelled_ends_where_it_is_and_stays_so() -> Result<()> {
     assert!(matches!(ended.result, Err(Error::Cancelled(_))), "{ended:?}");
     // What has ended stays as it is.
     long.cancel().await?;
-    let done = client.submit(after, (1,)).await?;
+    GATES[1].add_permits(1);
+    let done = client.submit(through, (1,)).await?;
     assert_eq!(timeout(SOON, &done).await.expect("it ends")?, 1);
     assert_eq!(done.cancel().await?, TaskStatus::Finished);
     let unknown = client.cancel(&headwater::protocol::TaskKey::named("nobody")).await.unwrap_err();
@@ -119,40 +129,40 @@ async fn what_is_cancelled_ends_where_it_is_and_stays_so() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn several_are_waited_for_together() -> Result<()> {
-    let client = Client::local().await?;
+    let local = with_slots(Store::Memory, 4).await;
+    let client = Client::connect(local.address().to_string()).await?;
     let mut futures = vec![];
-    for ms in [400, 1, 200] {
-        futures.push(client.submit(after, (ms,)).await?);
+    for gate in [2, 3, 4] {
+        futures.push(client.submit(through, (gate,)).await?);
     }
-    let first = timeout(SOON, headwater::wait(&futures).first().into_future()).await.expect("one ends")?;
-    assert!(first.ended.contains(&1), "{first:?}");
-    let mut order = vec![];
     let mut ended = headwater::as_completed(&futures);
     assert_eq!(ended.len(), 3);
-    while let Some(completed) = timeout(SOON, ended.next()).await.expect("all end") {
-        order.push((completed.index, completed.result?));
+    for (gate, index) in [(3, 1), (4, 2), (2, 0)] {
+        GATES[gate as usize].add_permits(1);
+        let first = timeout(SOON, headwater::wait(&futures).first().into_future()).await.expect("one has")?;
+        assert!(!first.ended.is_empty(), "{first:?}");
+        let completed = timeout(SOON, ended.next()).await.expect("it ends").expect("one of them");
+        assert_eq!((completed.index, completed.result?), (index, gate));
     }
-    assert_eq!(order, [(1, 1), (2, 200), (0, 400)]);
-    assert_eq!(headwater::gather(&futures).await?, [400, 1, 200]);
+    assert!(ended.next().await.is_none());
+    assert_eq!(headwater::gather(&futures).await?, [2, 3, 4]);
     let waited = headwater::wait(&futures).await?;
     assert_eq!((waited.ended.len(), waited.open), (3, vec![]));
     // An error is brought while others go on, or in its place.
-    let late = client.submit(after, (60_000,)).await?;
+    let late = client.submit(through, (0,)).await?;
     let mixed = [late.clone(), client.submit(fails, (7,)).await?, futures[1].clone()];
     let error = timeout(SOON, headwater::gather(&mixed)).await.expect("at once").unwrap_err();
     assert!(error.to_string().contains("no luck with 7"), "{error}");
-    let waited = headwater::wait(&mixed).timeout(Duration::from_millis(100)).await?;
+    let waited = headwater::wait(&mixed).timeout(Duration::from_secs(2)).await?;
     assert_eq!(waited.open, [0]);
     let error = late.timeout(Duration::from_millis(50)).await.unwrap_err();
     assert!(error.to_string().contains("did not come within 50 ms"), "{error}");
     late.cancel().await?;
     let all = timeout(SOON, headwater::gather_all(&mixed)).await.expect("all have ended");
     assert!(matches!(all[0], Err(Error::Cancelled(_))) && matches!(all[1], Err(Error::Task(_))));
-    assert_eq!(all[2].as_ref().unwrap(), &1);
+    assert_eq!(all[2].as_ref().unwrap(), &3);
     // One that is forgotten is no reason to wait.
-    let key = late.key().clone();
-    let _other = client.future::<u64>(&key).await?;
-    let gone = client.submit(after, (2,)).await?;
+    let gone = client.submit(through, (0,)).await?;
     let read = client.channel::<u64>("gone").await?;
     read.append(&gone).await?;
     let of_channel = read.futures().next().await.transpose()?.expect("it is there");
@@ -169,12 +179,16 @@ async fn several_are_waited_for_together() -> Result<()> {
 #[test]
 fn synchronous_code_waits_for_several_and_cancels() -> Result<()> {
     let client = blocking::Client::local()?;
-    let futures = [client.submit(after, (100,)).send()?, client.submit(after, (1,)).send()?];
-    let order: Vec<usize> = blocking::as_completed(&futures).map(|completed| completed.index).collect();
-    assert_eq!(order, [1, 0]);
-    assert_eq!(blocking::gather(&futures)?, [100, 1]);
+    let futures = [client.submit(through, (5,)).send()?, client.submit(through, (6,)).send()?];
+    let mut ended = blocking::as_completed(&futures);
+    for (index, gate) in [(0, 5), (1, 6)] {
+        GATES[gate].add_permits(1);
+        assert_eq!(ended.next().map(|completed| completed.index), Some(index));
+    }
+    assert!(ended.next().is_none());
+    assert_eq!(blocking::gather(&futures)?, [5, 6]);
     assert!(!blocking::wait(&futures).first().wait()?.ended.is_empty());
-    let late = client.submit(after, (60_000,)).send()?;
+    let late = client.submit(through, (0,)).send()?;
     assert!(matches!(late.timeout(Duration::from_millis(20)), Err(Error::TimedOut { .. })));
     assert_eq!(blocking::wait([&late]).timeout(Duration::from_millis(20)).wait()?.open, [0]);
     assert_eq!(late.cancel()?, TaskStatus::Cancelled);

@@ -49,11 +49,15 @@ pub struct Wait {
 impl Wait {
     pub async fn run(self) -> anyhow::Result<()> {
         let (mut output, mut counts) = (Output::new(), Counts::default());
-        let wait = self.connect.with(async |client| self.wait(client, &mut output, &mut counts).await);
-        match self.timeout {
-            Some(timeout) => tokio::time::timeout(timeout, wait).await.unwrap_or(Ok(()))?,
-            None => wait.await?,
-        }
+        self.connect
+            .with(async |client| {
+                let wait = self.wait(client, &mut output, &mut counts);
+                match self.timeout {
+                    Some(timeout) => tokio::time::timeout(timeout, wait).await.unwrap_or(Ok(())),
+                    None => wait.await,
+                }
+            })
+            .await?;
         let wanted = if self.first { 1 } else { self.keys.len() };
         match (wanted - counts.ended, counts.ended - counts.finished) {
             (0, 0) => Ok(()),
