@@ -171,9 +171,9 @@ async fn all(client: &Client) -> Vec<(u64, u64)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_is_nearly_full_refuses_appends_serves_readers_and_goes_on_when_there_is_room() {
-    let Some(disk) = Disk::with_ballast(60 * MIB).await else { return };
+    let Some(disk) = Disk::with_ballast(44 * MIB).await else { return };
     let address = free_address();
-    let mut scheduler = disk.scheduler(&address, "32MiB");
+    let mut scheduler = disk.scheduler(&address, "48MiB");
     scheduler.said("listening on ").await;
     let client = Client::connect(&address).await.unwrap();
     let other = client.channel::<u64>("other").await.unwrap();
@@ -183,8 +183,9 @@ async fn a_disk_that_is_nearly_full_refuses_appends_serves_readers_and_goes_on_w
     let Some(Error::Rejected(Rejection::DiskLow { place, free_bytes, wanted_bytes })) = &error else {
         panic!("{error:?}")
     };
-    assert_eq!((place, *wanted_bytes), (&format!("sled store in {}", disk.data()), 36 * MIB));
-    assert!((16 * MIB..32 * MIB).contains(free_bytes), "the reserve is there: {free_bytes}");
+    assert_eq!((place, *wanted_bytes), (&format!("sled store in {}", disk.data()), 54 * MIB));
+    // sled takes 8 MiB at a time, more than once between two looks; and so does a start below.
+    assert!((16 * MIB..48 * MIB).contains(free_bytes), "the reserve is there: {free_bytes}");
     scheduler.said("the disk is nearly full").await;
 
     // Everyone is told, and reading goes on; so does what adds nothing of its own.
@@ -206,7 +207,7 @@ async fn a_disk_that_is_nearly_full_refuses_appends_serves_readers_and_goes_on_w
 
     // A start finds it so, too.
     assert_eq!(scheduler.interrupt().await.code, Some(0));
-    let mut scheduler = disk.scheduler(&address, "32MiB");
+    let mut scheduler = disk.scheduler(&address, "48MiB");
     scheduler.said("listening on ").await;
     let refused = append_until_refused(&client, 1, acked).await;
     assert!(matches!(refused, (0, Some(Error::Rejected(Rejection::DiskLow { .. })))), "{refused:?}");
