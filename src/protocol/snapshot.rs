@@ -159,17 +159,21 @@ pub enum SnapshotItem {
         /// The index of the first element that was never leased.
         next: u64,
     },
-    /// Elements of a group that are leased, by index: to which session, how often they were leased and tried before, and
-    /// whether this counts as a try. At most [`TASKS_PER_ITEM_MAX`] to an item.
-    Leased(GroupId, Vec<(u64, Producer, u32, u32, bool)>),
-    /// Elements of a group that wait to be leased again, by index, and how often they were leased and tried. At most
+    /// Elements of a group that are leased, by index: to which session, and how often they were. At most
     /// [`TASKS_PER_ITEM_MAX`] to an item.
-    Waiting(GroupId, Vec<(u64, u32, u32)>),
+    Leased(GroupId, Vec<(u64, Producer, u32)>),
+    /// Elements of a group that wait to be leased again, by index, and how often they were. At most
+    /// [`TASKS_PER_ITEM_MAX`] to an item.
+    Waiting(GroupId, Vec<(u64, u32)>),
     /// The named producers of a channel that came before, each with the number of its newest append, the offset of the
     /// first element of that, how many elements it has, and its commit: at most [`PRODUCERS_PER_ITEM_MAX`] to an item.
     Producers(LogId, Vec<(ProducerName, u64, u64, u32, Seq)>),
     /// When appends to a channel that came before are acknowledged, if it is not once they are fsynced.
     Durability(LogId, Durability),
+    /// Elements of a group that came before, leased or waiting, that were not tried each time that they were leased, by
+    /// index: how often they were, without the lease that holds, and whether that counts. At most
+    /// [`TASKS_PER_ITEM_MAX`] to an item.
+    Tries(GroupId, Vec<(u64, u32, bool)>),
 }
 
 /// A place in a channel: what is before it is kept no longer.

@@ -14,10 +14,12 @@
 //! | wire | 6 | 0.1 | the elements of an append as one run of bytes |
 //! | store | 5 | 0.1 | channels that keep less than all, cursors, elements with headers, the commits of appends: see `migrations/0005/` |
 //! | wire | 7 | 0.1 | what a channel keeps, cursors, headers, appends that expect an offset, their commits; positions by time and from the end |
-//! | wire | 8 | 0.1 | transactions, groups, named producers, durability by choice; tasks that are cancelled |
+//! | wire | 8 | 0.1 | transactions, groups, named producers |
+//! | store | 6 | 0.1 | transactions, groups, named producers, durability by choice, cancellations: see `migrations/0006/` |
+//! | wire | 9 | 0.1 | durability by choice, elements of groups that are tried, tasks that are cancelled |
 
 /// The version of the store that this build writes. Older ones are upgraded, newer ones refused.
-pub const STORE_VERSION: u16 = 5;
+pub const STORE_VERSION: u16 = 6;
 
 /// The version of the wire protocol. Both sides must speak the same one.
-pub const WIRE_VERSION: u16 = 8;
+pub const WIRE_VERSION: u16 = 9;

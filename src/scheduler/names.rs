@@ -86,6 +86,7 @@ fn of_snapshot(log: &dyn Log, at: Seq) -> Result<(Names, u64), Error> {
                 | SnapshotItem::Transacted { .. }
                 | SnapshotItem::Group { .. }
                 | SnapshotItem::Leased(..)
+                | SnapshotItem::Tries(..)
                 | SnapshotItem::Waiting(..)
                 | SnapshotItem::Producers { .. }
                 | SnapshotItem::Durability(..) => {}

@@ -96,7 +96,7 @@ async fn a_scheduler_that_cannot_start() {
     bytes[32..36].copy_from_slice(&checksum.to_le_bytes());
     fs::write(&head, bytes).unwrap();
     let said = run(&["scheduler", "--listen", "127.0.0.1:0", "--data", &data]).await.refusal();
-    let expected = "store version 9 is newer than 5: run a newer headwater, or restore a backup of version 5";
+    let expected = "store version 9 is newer than 6: run a newer headwater, or restore a backup of version 6";
     assert_eq!(said, expected);
 }
 

@@ -85,7 +85,7 @@ fn a_head_file_of_a_newer_version_refuses_the_store() {
     head[32..36].copy_from_slice(&checksum.to_le_bytes());
     fs::write(dir.path().join("head"), head).unwrap();
     let error = open(dir.path()).err().unwrap().to_string();
-    let words = "store version 9 is newer than 5: run a newer headwater, or restore a backup of version 5";
+    let words = "store version 9 is newer than 6: run a newer headwater, or restore a backup of version 6";
     assert_eq!(error, words);
 }
 

@@ -32,6 +32,7 @@ impl Known {
                 | SnapshotItem::Transacted { .. }
                 | SnapshotItem::Group { .. }
                 | SnapshotItem::Leased(..)
+                | SnapshotItem::Tries(..)
                 | SnapshotItem::Waiting(..)
                 | SnapshotItem::Kept { .. }
                 | SnapshotItem::Runs(..)

@@ -250,14 +250,6 @@ pub enum TaskEvent {
         /// They.
         elements: Vec<Stretch>,
     },
-    /// The member to whom they are leased tries these elements. Those that are leased for the first time count as tried
-    /// without this.
-    Tried {
-        /// Who: the member.
-        origin: Origin,
-        /// They.
-        of: OfGroup,
-    },
     /// The member to whom they were leased is done with these elements.
     Acknowledged {
         /// Who: the member.
@@ -273,6 +265,14 @@ pub enum TaskEvent {
         of: OfGroup,
         /// Why.
         why: LeaseEnd,
+    },
+    /// The member to whom they are leased tries these elements. Those that are leased for the first time count as tried
+    /// without this.
+    Tried {
+        /// Who: the member.
+        origin: Origin,
+        /// They.
+        of: OfGroup,
     },
     /// A task was cancelled, as somebody asked for.
     CancelledBy {

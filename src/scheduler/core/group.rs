@@ -44,6 +44,18 @@ pub struct Past {
     pub tries: u32,
 }
 
+impl Past {
+    /// Tried each time that it was leased.
+    pub(super) fn tried(leases: u32) -> Self {
+        Past { leases, tries: leases }
+    }
+
+    /// Whether it was leased once at least without being tried.
+    pub(super) fn is_untried(self) -> bool {
+        self.tries < self.leases
+    }
+}
+
 /// An element is leased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {

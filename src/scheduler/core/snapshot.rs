@@ -124,18 +124,20 @@ impl Group {
         let Group { log, name, options, next, leased, waiting } = self;
         let (log, name, options, next) = (*log, name.clone(), options.clone(), *next);
         items.push(SnapshotItem::Group { id, log, name, options, next });
-        let leased: Vec<_> = leased
-            .iter()
-            .map(|(index, lease)| {
-                let Lease { member, before: Past { leases, tries }, is_tried } = *lease;
-                (*index, member, leases, tries, is_tried)
-            })
-            .collect();
-        let parts = leased.chunks(TASKS_PER_ITEM_MAX);
+        let leases: Vec<_> =
+            leased.iter().map(|(index, lease)| (*index, lease.member, lease.leases())).collect();
+        let parts = leases.chunks(TASKS_PER_ITEM_MAX);
         items.extend(parts.map(|part| SnapshotItem::Leased(id, part.to_vec())));
-        let waiting: Vec<_> = waiting.iter().map(|(index, past)| (*index, past.leases, past.tries)).collect();
-        let parts = waiting.chunks(TASKS_PER_ITEM_MAX);
+        let waits: Vec<_> = waiting.iter().map(|(index, past)| (*index, past.leases)).collect();
+        let parts = waits.chunks(TASKS_PER_ITEM_MAX);
         items.extend(parts.map(|part| SnapshotItem::Waiting(id, part.to_vec())));
+        let of_leased = leased.iter().filter(|(_, lease)| !lease.is_tried || lease.before.is_untried());
+        let of_leased = of_leased.map(|(index, lease)| (*index, lease.before.tries, lease.is_tried));
+        let of_waiting = waiting.iter().filter(|(_, past)| past.is_untried());
+        let of_waiting = of_waiting.map(|(index, past)| (*index, past.tries, false));
+        let tries: Vec<_> = of_leased.chain(of_waiting).collect();
+        let parts = tries.chunks(TASKS_PER_ITEM_MAX);
+        items.extend(parts.map(|part| SnapshotItem::Tries(id, part.to_vec())));
     }
 }
 
@@ -295,15 +297,28 @@ impl Restoring {
             }
             SnapshotItem::Leased(id, leased) => {
                 let group = state.groups.get_mut(&id).ok_or(BadSnapshot("leases of an unknown group"))?;
-                let lease = |(index, member, leases, tries, is_tried)| {
-                    (index, Lease { member, before: Past { leases, tries }, is_tried })
+                let lease = |(index, member, leases): (u64, _, u32)| {
+                    let before = leases.checked_sub(1).ok_or(BadSnapshot("a lease that is none"))?;
+                    Ok((index, Lease { member, before: Past::tried(before), is_tried: true }))
                 };
-                group.leased.extend(leased.into_iter().map(lease));
+                let leased = leased.into_iter().map(lease).collect::<Result<Vec<_>, BadSnapshot>>()?;
+                group.leased.extend(leased);
             }
             SnapshotItem::Waiting(id, waiting) => {
                 let group = state.groups.get_mut(&id).ok_or(BadSnapshot("elements of an unknown group"))?;
-                let past = |(index, leases, tries)| (index, Past { leases, tries });
-                group.waiting.extend(waiting.into_iter().map(past));
+                group.waiting.extend(waiting.into_iter().map(|(index, leases)| (index, Past::tried(leases))));
+            }
+            SnapshotItem::Tries(id, tries) => {
+                let group = state.groups.get_mut(&id).ok_or(BadSnapshot("tries of an unknown group"))?;
+                for (index, tries, is_tried) in tries {
+                    if let Some(lease) = group.leased.get_mut(&index) {
+                        (lease.before.tries, lease.is_tried) = (tries, is_tried);
+                    } else if let Some(past) = group.waiting.get_mut(&index) {
+                        past.tries = tries;
+                    } else {
+                        return Err(BadSnapshot("tries of an element that is not open"));
+                    }
+                }
             }
             SnapshotItem::Function(function) => self.functions.push(state.tasks.share(function)),
             SnapshotItem::Task(item) => {

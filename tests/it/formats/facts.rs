@@ -165,9 +165,9 @@ pub fn task_events(lines: &mut Lines) {
         GroupChanged = TaskEvent::GroupChanged { origin: ORIGIN, group: GroupId(400), options: group_options() },
         GroupDeleted = TaskEvent::GroupDeleted { origin: ORIGIN, group: GroupId(400) },
         Leased = TaskEvent::Leased { group: GroupId(400), member: Producer(6), elements: vec![(300, 2)] },
-        Tried = TaskEvent::Tried { origin: ORIGIN, of: of_group() },
         Acknowledged = TaskEvent::Acknowledged { origin: ORIGIN, of: of_group() },
         LeaseEnded = TaskEvent::LeaseEnded { origin: Some(ORIGIN), of: of_group(), why: LeaseEnd::GivenBack },
+        Tried = TaskEvent::Tried { origin: ORIGIN, of: of_group() },
         CancelledBy = TaskEvent::CancelledBy { origin: ORIGIN, task: TASK },
     });
 }

@@ -40,7 +40,7 @@ fn task() -> TaskItem {
 }
 
 #[test]
-fn snapshots_are_stored_as_version_5_does() {
+fn snapshots_are_stored_as_version_6_does() {
     let mut lines = Lines::default();
     variants!(lines, SnapshotItem {
         Head = SnapshotItem::Head { tasks_head: 300, last_producer: PRODUCER, last_log: LogId(7) },
@@ -90,10 +90,11 @@ fn snapshots_are_stored_as_version_5_does() {
             options: group_options(),
             next: 300,
         },
-        Leased = SnapshotItem::Leased(GroupId(400), vec![(300, PRODUCER, 2, 1, true)]),
-        Waiting = SnapshotItem::Waiting(GroupId(400), vec![(300, 2, 1)]),
+        Leased = SnapshotItem::Leased(GroupId(400), vec![(300, PRODUCER, 2)]),
+        Waiting = SnapshotItem::Waiting(GroupId(400), vec![(300, 2)]),
         Producers = SnapshotItem::Producers(LogId(7), vec![(producer(), 70_000, 300, 2, Seq(1001))]),
         Durability = SnapshotItem::Durability(LogId(7), BUFFERED),
+        Tries = SnapshotItem::Tries(GroupId(400), vec![(300, 2, true)]),
     });
     variants!(lines, PhaseItem {
         Pending = PhaseItem::Pending(call()),
@@ -121,5 +122,5 @@ fn snapshots_are_stored_as_version_5_does() {
         (37, "end-checksum"),
     ];
     fields(&mut lines, "snapshot", &file, &of_file);
-    lines.check(include_str!("../../../migrations/0005/snapshots.txt"));
+    lines.check(include_str!("../../../migrations/0006/snapshots.txt"));
 }
