@@ -273,6 +273,9 @@ fn what_waits_behind_what_ends_its_members_counts_as_tried_the_first_time_only()
     let told = scene.told();
     let runs = "leased of 4 1 from 0 at 0, attempt 3; 1 from 1 at 1, attempt 3; 1 from 2 at 2, attempt 2";
     assert!(told.iter().any(|line| line.ends_with(runs)), "{told:?}");
+    // One that was not tried each time, and is now.
+    scene.ask(3, Command::Try(of(group, &[(2, 1)])));
+    scene.then(&["group 4 tries [(2, 1)]", "→ to 3: reported"]);
 }
 
 #[test]
