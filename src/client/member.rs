@@ -129,7 +129,7 @@ impl<T> Member<T> {
     }
 
     /// Puts an element where nobody acknowledges: there, and done with here, in one commit.
-    async fn bury(&self, dead: DeadLetters, raw: &Raw) -> Result<()> {
+    async fn bury(&self, dead: &DeadLetters, raw: &Raw) -> Result<()> {
         let client = self.channel.client();
         let letters = client.channel::<T>(dead.channel.as_str()).await?;
         let mut headers = raw.headers.clone();
@@ -210,8 +210,7 @@ impl<T> Member<T> {
                     return None;
                 }
             };
-            let dead_letters = self.dead_letters.clone().filter(|dead| raw.attempt > dead.attempts_max);
-            if let Some(dead) = dead_letters {
+            if let Some(dead) = self.dead_letters.as_ref().filter(|dead| raw.attempt > dead.attempts_max) {
                 let buried = self.bury(dead, raw).await;
                 self.in_hand = None;
                 if let Err(error) = buried {

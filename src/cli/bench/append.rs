@@ -19,7 +19,7 @@ use crate::cli::time::duration;
 ///
 /// Appends values of 128 bytes, each acknowledged once it is durable: one client with 8,192 appends in flight, of one
 /// value each, and with 1,024 of 100 values; 16 clients with 1,024 each; one with 16,384 over 1,000 channels in turn;
-/// and one append at a time, once so and once buffered (on the disk within 100 ms). Beside each run the disk's and loopback's limits are measured, and the figures are given by
+/// and one append at a time, once so and once buffered (flushed within 100 ms). Beside each run the disk's and loopback's limits are measured, and the figures are given by
 /// them, too: these ratios travel between machines.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: a short look, for a program to read

@@ -25,7 +25,7 @@ const BYTES_TOGETHER: usize = APPEND_BYTES_MAX / 4;
 ///
 /// The channel is made when it is not there. All values are appended or none, in the order given, and
 /// they are durable when their offsets are printed, one per line; in a channel that is buffered, or with --buffered, they
-/// are written then, and on the disk within the time that was named. A value is read as JSON when it is JSON,
+/// are written then, and flushed to the disk within the time that was named. A value is read as JSON when it is JSON,
 /// and is a text otherwise.
 ///
 /// With - in the place of the values, each line of stdin is one. Those that are there are appended together, as

@@ -6,7 +6,7 @@ use crate::protocol::channel::Durability;
 /// When appends are acknowledged.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct Acknowledged {
-    /// Acknowledge appends once they are written; they are on the disk at most so long after that, like 100ms, and a
+    /// Acknowledge appends once they are written; they are flushed to the disk at most so long after that, like 100ms, and a
     /// power failure before may take them away
     #[arg(long, value_name = "D", value_parser = buffered, conflicts_with = "fsynced")]
     buffered: Option<Durability>,

@@ -78,11 +78,6 @@ impl Lease {
         self.before.leases + 1
     }
 
-    /// How often it was tried, this time included.
-    pub fn attempt(&self) -> u32 {
-        self.before.tries + 1
-    }
-
     /// What was done with the element when this lease is over: for a reason, or with its member's session.
     fn over(self, why: Option<LeaseEnd>) -> Past {
         let counts = match why {

@@ -124,20 +124,16 @@ impl Group {
         let Group { log, name, options, next, leased, waiting } = self;
         let (log, name, options, next) = (*log, name.clone(), options.clone(), *next);
         items.push(SnapshotItem::Group { id, log, name, options, next });
-        let leases: Vec<_> =
-            leased.iter().map(|(index, lease)| (*index, lease.member, lease.leases())).collect();
-        let parts = leases.chunks(TASKS_PER_ITEM_MAX);
-        items.extend(parts.map(|part| SnapshotItem::Leased(id, part.to_vec())));
-        let waits: Vec<_> = waiting.iter().map(|(index, past)| (*index, past.leases)).collect();
-        let parts = waits.chunks(TASKS_PER_ITEM_MAX);
-        items.extend(parts.map(|part| SnapshotItem::Waiting(id, part.to_vec())));
+        let leases = leased.iter().map(|(index, lease)| (*index, lease.member, lease.leases())).collect();
+        items.extend(parts(&leases).map(|part| SnapshotItem::Leased(id, part)));
+        let waits = waiting.iter().map(|(index, past)| (*index, past.leases)).collect();
+        items.extend(parts(&waits).map(|part| SnapshotItem::Waiting(id, part)));
         let of_leased = leased.iter().filter(|(_, lease)| !lease.is_tried || lease.before.is_untried());
         let of_leased = of_leased.map(|(index, lease)| (*index, lease.before.tries, lease.is_tried));
         let of_waiting = waiting.iter().filter(|(_, past)| past.is_untried());
         let of_waiting = of_waiting.map(|(index, past)| (*index, past.tries, false));
-        let tries: Vec<_> = of_leased.chain(of_waiting).collect();
-        let parts = tries.chunks(TASKS_PER_ITEM_MAX);
-        items.extend(parts.map(|part| SnapshotItem::Tries(id, part.to_vec())));
+        let tries = of_leased.chain(of_waiting).collect();
+        items.extend(parts(&tries).map(|part| SnapshotItem::Tries(id, part)));
     }
 }
 
