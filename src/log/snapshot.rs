@@ -364,6 +364,7 @@ mod tests {
         bytes[4] = 9;
         fs::write(path(dir.path(), SEQ), bytes).unwrap();
         let error = read_all(dir.path()).unwrap_err().to_string();
-        assert_eq!(error, "snapshot version 9 is newer than 5: use a newer headwater");
+        let expected = format!("snapshot version 9 is newer than {STORE_VERSION}: use a newer headwater");
+        assert_eq!(error, expected);
     }
 }

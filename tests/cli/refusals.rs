@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use headwater::protocol::version::STORE_VERSION;
+
 use crate::cluster::{Cluster, Dir, free_address};
 use crate::process::{Ended, headwater, run};
 
@@ -96,7 +98,9 @@ async fn a_scheduler_that_cannot_start() {
     bytes[32..36].copy_from_slice(&checksum.to_le_bytes());
     fs::write(&head, bytes).unwrap();
     let said = run(&["scheduler", "--listen", "127.0.0.1:0", "--data", &data]).await.refusal();
-    let expected = "store version 9 is newer than 6: run a newer headwater, or restore a backup of version 6";
+    let expected = format!(
+        "store version 9 is newer than {STORE_VERSION}: run a newer headwater, or restore a backup of version {STORE_VERSION}"
+    );
     assert_eq!(said, expected);
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use headwater::log::{Log, OpenError, Opened, SledLog, SledOptions};
 use headwater::protocol::limits::BATCH_BYTES_MAX;
+use headwater::protocol::version::STORE_VERSION;
 use headwater::protocol::{Epoch, LogId, Seq};
 
 use crate::engines::{Part, Writer, copy_dir, open_sled, read_all};
@@ -85,7 +86,9 @@ fn a_head_file_of_a_newer_version_refuses_the_store() {
     head[32..36].copy_from_slice(&checksum.to_le_bytes());
     fs::write(dir.path().join("head"), head).unwrap();
     let error = open(dir.path()).err().unwrap().to_string();
-    let words = "store version 9 is newer than 6: run a newer headwater, or restore a backup of version 6";
+    let words = format!(
+        "store version 9 is newer than {STORE_VERSION}: run a newer headwater, or restore a backup of version {STORE_VERSION}"
+    );
     assert_eq!(error, words);
 }
 

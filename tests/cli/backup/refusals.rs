@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use headwater::protocol::version::STORE_VERSION;
+
 use super::{error, names};
 use crate::cluster::Cluster;
 use crate::process::{Process, command, run};
@@ -87,7 +89,9 @@ async fn stores_that_are_not_there_or_not_to_be_read() {
     }
     assert_eq!(names(&cluster.dir.path("empty")), Vec::<String>::new());
     set_version(&cluster.dir.path("data"), 9);
-    let newer = "store version 9 is newer than 6: run a newer headwater, or restore a backup of version 6";
+    let newer = format!(
+        "store version 9 is newer than {STORE_VERSION}: run a newer headwater, or restore a backup of version {STORE_VERSION}"
+    );
     assert_eq!(run(&["log", "backup", "--quiet", &new, "--data", &data]).await.refusal(), newer);
     assert_eq!(run(&["log", "restore", "--quiet", &data, "--data", &new]).await.refusal(), newer);
     set_version(&cluster.dir.path("data"), 2);
