@@ -112,6 +112,7 @@ pub use client::{
 };
 pub use headwater_macros::task;
 pub use protocol::channel::{ChannelOptions, Durability, Retention};
+pub use protocol::terms::Backoff;
 pub use worker::context::{Context, local_client};
 
 /// The same for code that is not async.

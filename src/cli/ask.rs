@@ -64,7 +64,7 @@ pub async fn tasks(client: &Client, from: u64) -> anyhow::Result<Vec<TaskInfo>> 
 /// One task, with its outcome.
 pub async fn task(client: &Client, key: &TaskKey) -> anyhow::Result<TaskInfo> {
     match client.query(Query::Task { task: key.id }).await {
-        Ok(Answer::Task(info)) => Ok(info),
+        Ok(Answer::Task(info)) => Ok(*info),
         Ok(other) => Err(unexpected(&other)),
         Err(Error::Rejected(Rejection::UnknownTask(_))) => Err(anyhow!(
             "there is no task {key}: it never was, or nobody keeps it any more; `headwater task list` shows \

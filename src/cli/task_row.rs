@@ -10,6 +10,7 @@ use crate::protocol::event::{Receipt, TaskResult};
 use crate::protocol::group::{DeadLetters, GroupOptions, Stretch};
 use crate::protocol::session::SessionKind;
 use crate::protocol::task::{Argument, Submission};
+use crate::protocol::terms::{Backoff, Tag, Terms};
 use crate::protocol::transaction::AppendedPart;
 use crate::protocol::{Producer, TaskEvent, TaskId, TaskKey, TimeMs};
 
@@ -24,7 +25,7 @@ impl Names {
     /// Learns the names that a record brings.
     pub fn learn(&mut self, event: &TaskEvent) {
         match event {
-            TaskEvent::Submitted { submission, .. } => {
+            TaskEvent::Submitted { submission, .. } | TaskEvent::SubmittedUnder { submission, .. } => {
                 self.labels.insert(submission.key.id, submission.key.label.clone());
             }
             TaskEvent::SessionOpened { producer, kind: SessionKind::Worker { name }, .. } => {
@@ -112,6 +113,10 @@ impl Names {
             }
             TaskEvent::ChannelCreated { name, .. } => row.details = details([("channel", json!(name))]),
             TaskEvent::Submitted { submission, .. } => row.details = self.of_submission(submission),
+            TaskEvent::SubmittedUnder { submission, terms, .. } => {
+                row.details = self.of_submission(submission);
+                row.details.append(&mut of_terms(terms));
+            }
             TaskEvent::Held { origin, detached, .. } => {
                 row.details = details([("session", json!(origin.producer)), ("detached", json!(detached))]);
             }
@@ -153,6 +158,10 @@ impl Names {
                 row.set_error(error);
                 row.details = details([("attempt", json!(attempt))]);
             }
+            TaskEvent::RetriedAfter { attempt, error, wait_ms, .. } => {
+                row.set_error(error);
+                row.details = details([("attempt", json!(attempt)), ("wait_ms", json!(wait_ms))]);
+            }
             TaskEvent::Requeued { attempt, reason, .. } => {
                 row.details = details([("attempt", json!(attempt)), ("because", json!(reason.to_string()))]);
             }
@@ -167,7 +176,10 @@ impl Names {
             TaskEvent::CancelledBy { origin, .. } => {
                 row.details = details([("session", json!(origin.producer))]);
             }
-            TaskEvent::Reopened { .. } | TaskEvent::Cancelled { .. } | TaskEvent::Forgotten { .. } => {}
+            TaskEvent::Reopened { .. }
+            | TaskEvent::Awaited { .. }
+            | TaskEvent::Cancelled { .. }
+            | TaskEvent::Forgotten { .. } => {}
         }
         row
     }
@@ -192,12 +204,16 @@ impl Names {
 /// The task that a record is about, if it is about one.
 pub fn task_of(event: &TaskEvent) -> Option<TaskId> {
     match event {
-        TaskEvent::Submitted { submission, .. } => Some(submission.key.id),
+        TaskEvent::Submitted { submission, .. } | TaskEvent::SubmittedUnder { submission, .. } => {
+            Some(submission.key.id)
+        }
         TaskEvent::Held { task, .. }
         | TaskEvent::Started { task, .. }
         | TaskEvent::Finished { task, .. }
         | TaskEvent::Failed { task, .. }
         | TaskEvent::Retried { task, .. }
+        | TaskEvent::RetriedAfter { task, .. }
+        | TaskEvent::Awaited { task }
         | TaskEvent::Requeued { task, .. }
         | TaskEvent::Died { task, .. }
         | TaskEvent::Copied { task, .. }
@@ -233,13 +249,14 @@ fn kind(event: &TaskEvent) -> &'static str {
         TaskEvent::SessionOpened { .. } => "session_opened",
         TaskEvent::SessionEnded { .. } => "session_ended",
         TaskEvent::ChannelCreated { .. } => "channel_created",
-        TaskEvent::Submitted { .. } => "submitted",
+        TaskEvent::Submitted { .. } | TaskEvent::SubmittedUnder { .. } => "submitted",
         TaskEvent::Held { .. } => "held",
         TaskEvent::Released { .. } => "released",
         TaskEvent::Started { .. } => "started",
         TaskEvent::Finished { .. } => "finished",
         TaskEvent::Failed { .. } => "failed",
-        TaskEvent::Retried { .. } => "retried",
+        TaskEvent::Retried { .. } | TaskEvent::RetriedAfter { .. } => "retried",
+        TaskEvent::Awaited { .. } => "awaited",
         TaskEvent::Requeued { .. } => "requeued",
         TaskEvent::Died { .. } => "died",
         TaskEvent::Copied { .. } => "copied",
@@ -261,6 +278,21 @@ fn kind(event: &TaskEvent) -> &'static str {
         TaskEvent::Acknowledged { .. } => "acknowledged",
         TaskEvent::LeaseEnded { .. } => "lease_ended",
     }
+}
+
+/// Under what conditions a task is run, by name.
+fn of_terms(terms: &Terms) -> Map<String, Value> {
+    let mut all = Map::new();
+    if let Some(Backoff { first_ms, factor, max_ms, is_jittered }) = terms.backoff() {
+        let jitter = if *is_jittered { 0.5 } else { 0.0 };
+        let backoff = json!({ "first_ms": first_ms, "factor": factor, "max_ms": max_ms, "jitter": jitter });
+        all.insert("backoff".to_owned(), backoff);
+    }
+    all.extend(terms.timeout_ms().map(|ms| ("timeout_ms".to_owned(), json!(ms))));
+    all.extend(terms.deadline_ms().map(|ms| ("deadline_ms".to_owned(), json!(ms))));
+    let tags: Vec<&Tag> = terms.tags().collect();
+    all.extend((!tags.is_empty()).then(|| ("tags".to_owned(), json!(tags))));
+    all
 }
 
 /// How a group leases, by name.

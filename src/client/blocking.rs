@@ -52,6 +52,7 @@ use super::function::{Arguments, EncodeError, Encoded, IntoArgument, TaskFn, Val
 use crate::protocol::command::{Answer, Query};
 use crate::protocol::session::{EndReason, Retire, WorkerStatus};
 use crate::protocol::task::{TaskInfo, TaskStatus};
+use crate::protocol::terms::Backoff;
 use crate::protocol::{Outcome, TaskKey};
 
 /// The client and the threads that it runs on.
@@ -276,6 +277,26 @@ impl<T: 'static> Submit<T> {
     /// As [`super::Submit::priority`].
     pub fn priority(self, priority: i32) -> Self {
         Submit { submit: self.submit.priority(priority), ..self }
+    }
+
+    /// As [`super::Submit::backoff`].
+    pub fn backoff(self, backoff: Backoff) -> Self {
+        Submit { submit: self.submit.backoff(backoff), ..self }
+    }
+
+    /// As [`super::Submit::timeout`].
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Submit { submit: self.submit.timeout(timeout), ..self }
+    }
+
+    /// As [`super::Submit::deadline`].
+    pub fn deadline(self, deadline: Duration) -> Self {
+        Submit { submit: self.submit.deadline(deadline), ..self }
+    }
+
+    /// As [`super::Submit::tag`].
+    pub fn tag(self, tag: &str) -> Self {
+        Submit { submit: self.submit.tag(tag), ..self }
     }
 
     /// As [`super::Submit::detach`].

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::backoff::millis;
 use super::function::EncodeError;
 use super::link::ProtocolError;
 use crate::protocol::command::Rejection;
@@ -186,7 +187,7 @@ pub(super) async fn within<T>(
     wait: impl Future<Output = Result<T>>,
 ) -> Result<T> {
     tokio::time::timeout(timeout, wait).await.unwrap_or_else(|_| {
-        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        let timeout_ms = millis(timeout);
         Err(Error::TimedOut { what: what().into(), timeout_ms })
     })
 }

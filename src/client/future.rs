@@ -62,7 +62,7 @@ impl<T> TaskFuture<T> {
     /// As [`Self::status`].
     pub async fn info(&self) -> Result<TaskInfo> {
         match self.client.query(Query::Task { task: self.key.id }).await? {
-            Answer::Task(info) => Ok(info),
+            Answer::Task(info) => Ok(*info),
             _ => Err(wrong_answer("a question for a task")),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::backoff::millis;
 use super::channel::Channel;
 use super::error::{Error, Result};
 use super::handle::wrong_answer;
@@ -77,7 +78,7 @@ impl<T> Group<T> {
     /// somebody has said otherwise. What is said here holds for the group from the next [`Self::join`] on, for everyone.
     #[must_use]
     pub fn lease(self, lease: Duration) -> Self {
-        self.with(|options| options.lease_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX))
+        self.with(|options| options.lease_ms = millis(lease))
     }
 
     /// An element that was tried so often, and nobody has said that it is done, goes to another channel, with headers
@@ -104,7 +105,7 @@ impl<T> Group<T> {
     /// whatever its bounds. As [`Self::lease`] otherwise.
     #[must_use]
     pub fn pinned_for(self, pin: Duration) -> Self {
-        self.with(|options| options.pin_ms = u64::try_from(pin.as_millis()).unwrap_or(u64::MAX))
+        self.with(|options| options.pin_ms = millis(pin))
     }
 
     /// A group that is made begins behind what there is on the channel, and not with the first element that is kept.

@@ -19,6 +19,7 @@ use crate::protocol::command::{Answer, Command, Overview, Query};
 use crate::protocol::message::Reads;
 use crate::protocol::session::Role;
 use crate::protocol::task::{TaskOptions, TaskStatus};
+use crate::protocol::terms::Terms;
 use crate::protocol::{ChannelName, LogId, TaskEvent, TaskKey};
 
 /// A program's session with a cluster. Cheap to clone; the session ends when the last clone, channel,
@@ -292,6 +293,7 @@ where
         is_pure: registered.pure,
         arguments: encoded.arguments,
         options: TaskOptions::default(),
+        terms: Terms::default(),
         name: None,
         kept: encoded.kept,
     })

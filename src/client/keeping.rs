@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::backoff::millis;
 use super::channel::Channel;
 use super::error::Result;
 use super::handle::{Client, wrong_answer};
@@ -53,7 +54,7 @@ impl Retention {
     /// Keeps elements of this age and younger ones.
     #[must_use]
     pub fn with_age(self, max: Duration) -> Self {
-        Retention { max_age_ms: Some(u64::try_from(max.as_millis()).unwrap_or(u64::MAX)), ..self }
+        Retention { max_age_ms: Some(millis(max)), ..self }
     }
 }
 
@@ -230,7 +231,7 @@ impl<T> Cursor<T> {
     }
 
     pub(super) fn to(&self, offset: u64, from: Option<u64>) -> CursorMove {
-        let pin_ms = u64::try_from(self.pin.as_millis()).unwrap_or(u64::MAX);
+        let pin_ms = millis(self.pin);
         CursorMove { log: self.channel.log(), name: self.name.clone(), offset, from, pin_ms }
     }
 

@@ -4,14 +4,17 @@ use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::backoff::millis;
 use super::error::{Error, Result};
 use super::future::TaskFuture;
 use super::handle::{Client, wrong_answer};
 use crate::protocol::command::{Answer, Command};
 use crate::protocol::task::{Argument, TaskOptions};
+use crate::protocol::terms::{Backoff, Tag, Term, Terms};
 use crate::protocol::{self, TaskKey};
 
 /// A call with its arguments encoded.
@@ -26,6 +29,8 @@ pub struct Submission {
     pub arguments: Vec<Argument>,
     /// The options.
     pub options: TaskOptions,
+    /// Under what conditions it is run.
+    pub terms: Terms,
     /// The name that the task is to have, when the user gives one.
     pub name: Option<Box<str>>,
     /// What must not be dropped before the submission is acknowledged: the futures among the arguments.
@@ -65,8 +70,14 @@ impl Submission {
             arguments: self.arguments,
             options: self.options,
         };
-        let sent = submission.check().map_err(Error::from).map(|()| {
-            let (hold, reply) = client.holds().hold(key.id, Command::Submit(submission));
+        let terms = self.terms;
+        let checked = submission.check().map_err(Error::from).and_then(|()| Ok(terms.check()?));
+        let sent = checked.map(|()| {
+            let command = match terms.is_empty() {
+                true => Command::Submit(submission),
+                false => Command::SubmitUnder { submission, terms },
+            };
+            let (hold, reply) = client.holds().hold(key.id, command);
             (hold, reply, client.clone())
         });
         let kept = self.kept;
@@ -103,9 +114,41 @@ impl<T> Submit<T> {
         self.with(|submission| submission.name = Some(name.into()))
     }
 
-    /// How many more attempts are made after one that fails.
+    /// How many more attempts are made after one that fails; none unless told.
     pub fn retries(self, retries: u32) -> Self {
         self.with(|submission| submission.options.retries = retries)
+    }
+
+    /// How long to wait before each of those attempts; not at all unless told. No slot is taken meanwhile.
+    pub fn backoff(self, backoff: Backoff) -> Self {
+        self.term(Term::Backoff(backoff))
+    }
+
+    /// How long an attempt may take, from when it begins on its worker; as long as it wants unless told. One that takes
+    /// longer has failed, as if it had returned an error: async functions are dropped where they wait, others go on
+    /// without a slot unless they ask [`Context::is_cancelled`](crate::Context::is_cancelled), and nobody hears what comes
+    /// of them. At least 1 ms, at most a year.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        self.term(Term::Timeout { ms: millis(timeout) })
+    }
+
+    /// How long the task may take in all, from when its submission is in the log, with all its attempts and whatever it
+    /// waits for. Then it has failed, wherever it stands, and a running attempt is aborted. By the scheduler's clock,
+    /// also while no scheduler runs. At least 1 ms, at most a year. A task that has ended in time, and is computed anew
+    /// since its result was lost, may take as long as it wants.
+    pub fn deadline(self, deadline: Duration) -> Self {
+        self.term(Term::Deadline { ms: millis(deadline) })
+    }
+
+    /// A word by which the task is found: `headwater task list --tag`. There may be several.
+    pub fn tag(mut self, tag: &str) -> Self {
+        match Tag::new(tag) {
+            Ok(tag) => self.term(Term::Tag(tag)),
+            Err(bad) => {
+                self.submission = self.submission.and(Err(bad.into()));
+                self
+            }
+        }
     }
 
     /// Ready tasks of higher priority start first; 0 unless told.
@@ -116,6 +159,10 @@ impl<T> Submit<T> {
     /// Lets the task stay when nobody holds it.
     pub fn detach(self) -> Self {
         self.with(|submission| submission.options.detach = true)
+    }
+
+    fn term(self, term: Term) -> Self {
+        self.with(|submission| submission.terms.set(term))
     }
 
     fn with(mut self, set: impl FnOnce(&mut Submission)) -> Self {

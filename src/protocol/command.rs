@@ -18,6 +18,7 @@ use super::result::StoredResult;
 use super::session::{HeldAttempt, Retire, WorkerInfo, WorkerStatus};
 use super::start::Start;
 use super::task::{Submission, TaskError, TaskInfo, TaskStatus};
+use super::terms::Terms;
 use super::transaction::{AppendedPart, Transaction};
 
 /// A wish that changes something. It is decided once: sent again with the same number, it finds its
@@ -250,6 +251,13 @@ pub enum Command {
         /// The task.
         task: TaskId,
     },
+    /// Run this under these terms, and hold its future. Answer: [`Answer::Submitted`].
+    SubmitUnder {
+        /// The call.
+        submission: Submission,
+        /// At least one.
+        terms: Terms,
+    },
 }
 
 /// How elements are appended, where it is not as usual.
@@ -326,7 +334,7 @@ pub enum Answer {
     /// Tasks; without their outcomes.
     Tasks(Vec<TaskInfo>),
     /// A task.
-    Task(TaskInfo),
+    Task(Box<TaskInfo>),
     /// The log and the cluster.
     Overview(Overview),
     /// What is stored.

@@ -105,9 +105,22 @@ pub const LEASED_PER_MEMBER_MAX: u32 = 4096;
 
 /// Most members that are shown of a group: 100.
 pub const MEMBERS_SHOWN_MAX: usize = 100;
+
 /// Longest time, in ms, for which what is acknowledged as buffered may not be on the disk: a minute. As much as a
 /// power failure takes away.
 pub const FLUSH_MS_MAX: u32 = 60_000;
+
+/// Most tags of one task.
+pub const TAGS_MAX: usize = 16;
+
+/// Most bytes of all tags of one task: 1 KiB, so that a submission fits its record.
+pub const TAGS_BYTES_MAX: usize = 1024;
+
+/// Longest time that a term of a task may name: a year of 365 days, in ms.
+pub const TERM_MS_MAX: u64 = 365 * 24 * 60 * 60 * 1000;
+
+/// Most times as long as the one before that a wait between attempts may be.
+pub const BACKOFF_FACTOR_MAX: u64 = 100;
 
 /// Most slots of one worker.
 pub const SLOTS_PER_WORKER_MAX: u32 = 65_536;

@@ -236,6 +236,8 @@ pub struct Assignment {
     pub version: u32,
     /// The arguments in order.
     pub arguments: Vec<Given>,
+    /// How long it may take from when it begins, in ms.
+    pub timeout_ms: Option<u64>,
 }
 
 /// An argument as an attempt gets it.

@@ -36,6 +36,7 @@ pub mod snapshot;
 pub mod start;
 pub mod task;
 pub mod task_map;
+pub mod terms;
 pub mod transaction;
 pub mod unread;
 pub mod version;

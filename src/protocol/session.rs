@@ -67,7 +67,7 @@ pub struct FunctionOffer {
 }
 
 /// An attempt that a worker knows of: it runs, or its outcome is still to be acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct HeldAttempt {
     /// The task.
     pub task: TaskId,

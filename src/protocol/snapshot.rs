@@ -18,6 +18,7 @@ use super::producer::ProducerName;
 use super::result::StoredResult;
 use super::session::{EndReason, FunctionOffer, SessionKind};
 use super::task::{Argument, TaskError, TaskOptions};
+use super::terms::Terms;
 use super::transaction::AppendedPart;
 
 /// A piece ends with the item that makes it as long as this: 64 KiB, so that reading and writing it takes
@@ -174,6 +175,17 @@ pub enum SnapshotItem {
     /// index: how often they were, without the lease that holds, and whether that counts. At most
     /// [`TASKS_PER_ITEM_MAX`] to an item.
     Tries(GroupId, Vec<(u64, u32, bool)>),
+    /// Under what conditions a task is run that came before.
+    Conditions {
+        /// The task.
+        task: TaskId,
+        /// As they were set.
+        terms: Terms,
+        /// When it fails, unless it is over.
+        deadline_at: Option<TimeMs>,
+        /// When its next attempt may begin, if it waits for that.
+        next_attempt_at: Option<TimeMs>,
+    },
 }
 
 /// A place in a channel: what is before it is kept no longer.

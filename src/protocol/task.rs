@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::TimeMs;
 use super::ids::{AttemptNumber, TaskId, TaskKey};
 use super::limits::{self, TooLarge};
 use super::payload::Payload;
 use super::result::Located;
+use super::terms::Tag;
 
 /// One argument of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,6 +121,10 @@ pub enum ErrorKind {
     Dependency,
     /// Too many workers died while they ran the task; the causes are its attempts that were lost so.
     Poison,
+    /// An attempt took longer than its task's [timeout](super::terms::Term::Timeout).
+    TimedOut,
+    /// The task was not done within its [deadline](super::terms::Term::Deadline).
+    DeadlinePassed,
 }
 
 /// Why a task failed. Texts are cut at [`ERROR_BYTES_MAX`](limits::ERROR_BYTES_MAX).
@@ -241,6 +247,12 @@ pub struct TaskInfo {
     pub submitted_at: u64,
     /// What it waits for, in words, while it is pending.
     pub waits_for: Option<String>,
+    /// When its next attempt may begin, where it waits for that since one has failed.
+    pub next_attempt_at: Option<TimeMs>,
+    /// Until when it has to be done, if it has not ended.
+    pub deadline_at: Option<TimeMs>,
+    /// Its tags.
+    pub tags: Vec<Tag>,
     /// Who keeps it alive, in words.
     pub kept_by: String,
     /// How it ended; only where one task is asked for.

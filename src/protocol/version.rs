@@ -15,8 +15,8 @@
 //! | store | 5 | 0.1 | channels that keep less than all, cursors, elements with headers, the commits of appends: see `migrations/0005/` |
 //! | wire | 7 | 0.1 | what a channel keeps, cursors, headers, appends that expect an offset, their commits; positions by time and from the end |
 //! | wire | 8 | 0.1 | transactions, groups, named producers |
-//! | store | 6 | 0.1 | transactions, groups, named producers, durability by choice, cancellations: see `migrations/0006/` |
-//! | wire | 9 | 0.1 | durability by choice, elements of groups that are tried, tasks that are cancelled |
+//! | store | 6 | 0.1 | transactions, groups, named producers, durability by choice, cancellations, terms of tasks: see `migrations/0006/` |
+//! | wire | 9 | 0.1 | durability by choice, elements of groups that are tried, tasks that are cancelled, terms of tasks |
 
 /// The version of the store that this build writes. Older ones are upgraded, newer ones refused.
 pub const STORE_VERSION: u16 = 6;

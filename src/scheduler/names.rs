@@ -93,6 +93,7 @@ fn of_snapshot(log: &dyn Log, at: Seq) -> Result<(Names, u64), Error> {
                 SnapshotItem::Channel { log, name, .. } => drop(names.insert(name, log)),
                 SnapshotItem::Function(_)
                 | SnapshotItem::Task(_)
+                | SnapshotItem::Conditions { .. }
                 | SnapshotItem::Held { .. }
                 | SnapshotItem::Retired(_)
                 | SnapshotItem::End { .. } => {

@@ -32,13 +32,14 @@ use super::attempt::command_for;
 use super::context::Context;
 use super::registry::Registry;
 use super::run::{self, PlainFn};
+use super::timeouts::Timeouts;
 use super::turns::{Turns, held};
 use crate::client::connection::{Connection, Reply};
 use crate::client::function::{Registered, Run};
-use crate::protocol::Payload;
 use crate::protocol::command::Answer;
 use crate::protocol::message::{Assignment, Given};
 use crate::protocol::session::HeldAttempt;
+use crate::protocol::{Payload, TaskError};
 
 /// The lanes of a worker's session, and what they share with it.
 pub(super) struct Lanes {
@@ -60,6 +61,7 @@ pub(super) struct Shared {
     results: Vec<LargeResult>,
     /// What was told and is not yet taken by the session, which waits for the answers.
     told: Vec<Reply<Answer>>,
+    timeouts: Timeouts,
 }
 
 /// A result that is too large to be told. Its attempt is not over: it has its slot.
@@ -86,14 +88,38 @@ impl Shared {
         self.running.contains(attempt) || self.awaited.contains_key(attempt)
     }
 
+    /// An attempt begins: from now on its time runs.
+    pub fn begin_timeout(&mut self, assignment: &Assignment) -> bool {
+        self.timeouts.begin(assignment, Instant::now())
+    }
+
+    /// When the next attempt has taken too long.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.timeouts.next()
+    }
+
+    /// Aborts the first attempt that has, and says what is to be told of it.
+    pub fn time_out(&mut self) -> Option<(HeldAttempt, TaskError)> {
+        let (attempt, error) = self.timeouts.pop(Instant::now())?;
+        self.abort(&attempt);
+        Some((attempt, error))
+    }
+
     /// The session runs an attempt.
     pub fn await_it(&mut self, attempt: HeldAttempt, handle: AbortHandle) {
         self.awaited.insert(attempt, handle);
     }
 
+    /// A lane has run an attempt to its end. Answers whether what comes of it is wanted.
+    fn was_wanted(&mut self, attempt: &HeldAttempt) -> bool {
+        self.timeouts.end(attempt);
+        self.running.remove(attempt)
+    }
+
     /// The session has run an attempt to its end.
     pub fn has_ended(&mut self, attempt: &HeldAttempt, took: Duration) {
         self.awaited.remove(attempt);
+        self.timeouts.end(attempt);
         self.turns.end(attempt, took);
     }
 
@@ -111,6 +137,7 @@ impl Shared {
     /// where it waits; one that is not goes on to its end, and can ask whether it is wanted.
     pub fn abort(&mut self, attempt: &HeldAttempt) {
         self.results.retain(|result| result.attempt != *attempt);
+        self.timeouts.end(attempt);
         self.running.remove(attempt);
         if let Some(awaited) = self.awaited.remove(attempt) {
             awaited.abort();
@@ -125,14 +152,15 @@ impl Shared {
         self.running.clear();
         self.awaited.drain().for_each(|(_, awaited)| awaited.abort());
         self.results.clear();
+        self.timeouts.clear();
     }
 }
 
 impl Lanes {
     pub fn new(connection: Connection, registry: Arc<Registry>, options: &Options) -> Arc<Self> {
-        let (running, awaited, results, told) = Default::default();
+        let (running, awaited, results, told, timeouts) = Default::default();
         let turns = Turns::new(options.slots.max(1));
-        let shared = Mutex::new(Shared { turns, running, awaited, results, told });
+        let shared = Mutex::new(Shared { turns, running, awaited, results, told, timeouts });
         Arc::new(Lanes { connection, registry, token: options.token.clone(), shared, news: Notify::new() })
     }
 
@@ -170,7 +198,10 @@ impl Lanes {
 
     /// Begins a lane with an attempt that has its slot.
     pub fn begin(self: &Arc<Self>, assignment: Assignment, function: PlainFn) {
-        self.lock().running.insert(held(&assignment));
+        let mut shared = self.lock();
+        shared.running.insert(held(&assignment));
+        shared.begin_timeout(&assignment);
+        drop(shared);
         let this = self.clone();
         // A runtime that shuts down never begins it: the task goes to another worker when the session ends.
         tokio::task::spawn_blocking(move || this.run((assignment, function)));
@@ -191,7 +222,7 @@ impl Lanes {
             let (since, ended) = (began, Instant::now());
             began = ended;
             let mut shared = self.lock();
-            if shared.running.remove(&attempt) {
+            if shared.was_wanted(&attempt) {
                 match report {
                     Ok(command) => {
                         shared.told.push(self.connection.command(command));
@@ -216,6 +247,9 @@ impl Lanes {
             function.is_some()
         })?;
         shared.running.insert(held(&assignment));
+        if shared.begin_timeout(&assignment) {
+            self.news.notify_one();
+        }
         function.map(|function| (assignment, function))
     }
 }
@@ -234,15 +268,15 @@ mod tests {
 
     fn assignment(name: &str) -> Assignment {
         let (key, attempt) = (TaskKey::named(name), AttemptNumber(1));
-        Assignment { key, attempt, function: "f".into(), version: 1, arguments: vec![] }
+        Assignment { key, attempt, function: "f".into(), version: 1, arguments: vec![], timeout_ms: None }
     }
 
     #[test]
     fn what_is_aborted_is_here_no_more_wherever_it_was() {
         let mut turns = Turns::new(2);
         ["runs", "is large", "waits", "waits too"].iter().for_each(|name| turns.add(assignment(name)));
-        let (running, awaited, results, told) = Default::default();
-        let mut shared = Shared { turns, running, awaited, results, told };
+        let (running, awaited, results, told, timeouts) = Default::default();
+        let mut shared = Shared { turns, running, awaited, results, told, timeouts };
         let [runs, is_large] = [(); 2].map(|()| held(&shared.turns.next().unwrap()));
         shared.running.insert(runs);
         let result = Payload::encode(&1).unwrap();
@@ -258,7 +292,30 @@ mod tests {
         shared.abort(&runs);
         assert!(shared.is_idle() && !shared.is_wanted(&runs));
         shared.abort(&runs);
+        assert!(!shared.was_wanted(&runs));
         shared.turns.add(assignment("next"));
         assert_eq!(shared.turns.next(), Some(assignment("next")), "its slot is free");
+    }
+
+    #[test]
+    fn what_is_over_cannot_take_too_long() {
+        let mut turns = Turns::new(4);
+        let timed = |name| Assignment { timeout_ms: Some(0), ..assignment(name) };
+        ["in time", "of the session", "aborted", "late"].iter().for_each(|name| turns.add(timed(name)));
+        let (running, awaited, results, told, timeouts) = Default::default();
+        let mut shared = Shared { turns, running, awaited, results, told, timeouts };
+        let begun: Vec<HeldAttempt> = std::iter::from_fn(|| {
+            let assignment = shared.turns.next()?;
+            shared.running.insert(held(&assignment));
+            assert!(shared.begin_timeout(&assignment));
+            Some(held(&assignment))
+        })
+        .collect();
+        assert!(shared.was_wanted(&begun[0]));
+        shared.has_ended(&begun[1], Duration::ZERO);
+        shared.abort(&begun[2]);
+        let (late, _) = shared.time_out().expect("one has taken too long");
+        assert_eq!((late, shared.is_wanted(&late)), (begun[3], false));
+        assert!(shared.time_out().is_none() && shared.next_timeout().is_none());
     }
 }

@@ -30,6 +30,7 @@ pub mod run;
 mod session;
 #[cfg(test)]
 mod tests;
+mod timeouts;
 mod told;
 mod turns;
 

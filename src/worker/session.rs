@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::stream::{Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::Options;
 use super::attempt::{Report, attempt};
@@ -78,6 +78,7 @@ impl Session {
         loop {
             self.begin_those_whose_turn_it_is();
             self.take_from_lanes();
+            let timeout = self.lanes.lock().next_timeout();
             // What was assigned before the scheduler knew is among the messages when its answer is here.
             if self.is_retiring && self.is_idle() && messages.is_empty() {
                 tracing::info!("nothing runs here any more, and nothing is kept: it leaves");
@@ -94,6 +95,7 @@ impl Session {
                 () = self.lanes.news() => {}
                 Some(ended) = self.tasks.join_next_with_id() => self.end(ended),
                 () = self.told.answered() => {}
+                () = until(timeout) => self.time_out(),
                 _ = look.tick() => {
                     let is_stuck = self.lanes.lock().turns.is_stuck();
                     if is_stuck {
@@ -155,6 +157,7 @@ impl Session {
 
     fn begin(&mut self, assignment: Assignment) {
         let (held, context) = (held(&assignment), Context::new(self.lanes.clone(), &assignment));
+        self.lanes.lock().begin_timeout(&assignment);
         let attempt = attempt(self.connection.clone(), self.registry.clone(), self.held.clone(), assignment);
         self.run(held, Instant::now(), context.scope(attempt));
     }
@@ -207,6 +210,16 @@ impl Session {
         }
     }
 
+    /// Attempts that have taken too long have failed. An async one ends where it waits, and none takes a slot any more.
+    fn time_out(&mut self) {
+        loop {
+            let Some((attempt, error)) = self.lanes.lock().time_out() else { return };
+            let HeldAttempt { task, attempt } = attempt;
+            tracing::info!(%task, %attempt, %error, "failed");
+            self.told.push(self.connection.command(Command::Fail { task, attempt, error: Box::new(error) }));
+        }
+    }
+
     /// Says how much it wants to be given, when that has changed much.
     fn tell_window(&mut self) {
         if !self.is_retiring
@@ -254,6 +267,14 @@ impl Session {
     async fn leave(&self) -> Option<Error> {
         self.connection.close().await;
         None
+    }
+}
+
+/// Waits until then, or for ever.
+async fn until(moment: Option<std::time::Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment.into()).await,
+        None => std::future::pending().await,
     }
 }
 

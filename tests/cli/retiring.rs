@@ -7,6 +7,7 @@ use std::time::Duration;
 use headwater::client::Submission;
 use headwater::protocol::session::{EndReason, Retire};
 use headwater::protocol::task::{Argument, TaskOptions};
+use headwater::protocol::terms::Terms;
 use headwater::protocol::{AttemptNumber, Payload};
 use headwater::{Client, TaskFuture};
 use serde_json::{Value, json};
@@ -32,6 +33,7 @@ pub async fn submit_count(client: &Client, channel: &str) -> TaskFuture<u64> {
         is_pure: false,
         arguments: vec![Argument::Value(Payload::encode(channel).unwrap())],
         options: TaskOptions { detach: true, ..TaskOptions::default() },
+        terms: Terms::default(),
         name: Some(channel.into()),
         kept: Vec::new(),
     };

@@ -1,5 +1,8 @@
 //! Tasks from the shell: waited for and cancelled.
 
+use headwater::client::Submission;
+use headwater::protocol::task::TaskOptions;
+use headwater::protocol::terms::{Tag, Term, Terms};
 use serde_json::json;
 
 use crate::cluster::Cluster;
@@ -51,5 +54,56 @@ async fn tasks_are_waited_for_and_cancelled() {
     let last = history.last().unwrap();
     assert_eq!((&shown["status"], &last["kind"]), (&json!("cancelled"), &json!("cancelled")));
     assert!(last["session"].is_u64(), "who cancelled it: {last}");
+    client.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tasks_are_found_by_tag_and_status_and_their_terms_are_shown() {
+    let cluster = Cluster::start().await;
+    let client = connect(&cluster.address).await;
+    let submit = async |name: &str, tags: &[&str]| {
+        let mut terms = Terms::default();
+        terms.set(Term::Deadline { ms: 3_600_000 });
+        tags.iter().for_each(|tag| terms.set(Term::Tag(Tag::new(tag).unwrap())));
+        let submission = Submission {
+            function: "rust:nobody::has".into(),
+            version: 1,
+            is_pure: false,
+            arguments: vec![],
+            options: TaskOptions { detach: true, ..TaskOptions::default() },
+            terms,
+            name: Some(name.into()),
+            kept: Vec::new(),
+        };
+        client.submit_encoded::<()>(submission).await.unwrap()
+    };
+    let (a, b) = (submit("a", &["nightly", "slow"]).await, submit("b", &["nightly"]).await);
+    a.cancel().await.unwrap();
+    let listed = async |arguments: &[&str]| {
+        let all = cluster.run(&[&["task", "list", "--json"], arguments].concat()).await.json();
+        all.iter().map(|task| task["key"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let keys = [a.key().to_string(), b.key().to_string()];
+    let [a, b] = [keys[0].as_str(), keys[1].as_str()];
+    assert_eq!(listed(&["--tag", "nightly"]).await, [a, b]);
+    assert_eq!(listed(&["--tag", "nightly", "--tag", "slow"]).await, [a]);
+    assert_eq!(listed(&["--status", "pending"]).await, [b]);
+    assert_eq!(listed(&["--status", "pending", "--status", "cancelled"]).await, [a, b]);
+    assert!(listed(&["--status", "pending", "--tag", "slow"]).await.is_empty());
+    // People see a header and nothing below it.
+    assert_eq!(cluster.run(&["task", "list", "--tag", "nobody"]).await.lines().len(), 1);
+    let bad = cluster.run(&["task", "list", "--tag", "two words"]).await;
+    assert_eq!(bad.code, Some(2));
+    assert!(bad.stderr[0].contains("`two words` cannot name a tag"), "{:?}", bad.stderr);
+    let shown = cluster.run(&["task", "show", "b", "--json"]).await.json().remove(0);
+    assert_eq!(shown["tags"], json!(["nightly"]));
+    assert!(shown["deadline_at"].as_str().unwrap().ends_with('Z'), "{shown}");
+    let submitted = &shown["history"][0];
+    assert_eq!((&submitted["deadline_ms"], &submitted["tags"]), (&json!(3_600_000), &json!(["nightly"])));
+    let people = cluster.run(&["task", "show", "b"]).await.lines();
+    assert!(people.contains(&"tags       nightly".to_owned()), "{people:?}");
+    assert!(people.iter().any(|line| line.starts_with("deadline   20")), "{people:?}");
+    let shown = cluster.run(&["task", "show", "a", "--json"]).await.json().remove(0);
+    assert_eq!(shown.get("deadline_at"), None, "it is over");
     client.close().await;
 }

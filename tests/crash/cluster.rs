@@ -7,6 +7,7 @@ use std::time::Duration;
 use headwater::client::{Record, Submission};
 use headwater::protocol::channel::Progress;
 use headwater::protocol::task::{Argument, TaskOptions};
+use headwater::protocol::terms::Terms;
 use headwater::protocol::{ChannelEvent, Element, Payload, TaskId};
 use headwater::{Client, Item, Result, TaskFuture};
 use std::collections::BTreeMap;
@@ -106,6 +107,7 @@ pub async fn submit_demo(
         is_pure: false,
         arguments: arguments.iter().map(encode).collect(),
         options: TaskOptions { detach: true, ..TaskOptions::default() },
+        terms: Terms::default(),
         name: Some(name.into()),
         kept: Vec::new(),
     };

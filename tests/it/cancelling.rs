@@ -60,7 +60,7 @@ fn fails(number: u64) -> Result<u64> {
 }
 
 /// A scheduler, and a worker with so many slots.
-async fn with_slots(store: Store, slots: u32) -> Local {
+pub async fn with_slots(store: Store, slots: u32) -> Local {
     let options =
         Options { listen: "127.0.0.1:0".to_owned(), store, workers: 1, slots, ..Options::default() };
     Local::start(options).await.expect("it starts")

@@ -25,6 +25,7 @@ mod retention;
 mod salvage;
 mod sled_store;
 mod stops;
+mod terms;
 mod tidy;
 mod transactions;
 mod verify;

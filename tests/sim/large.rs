@@ -158,7 +158,7 @@ fn a_listing_of_any_tasks_fits_a_frame_and_goes_on_where_it_ended() {
     else {
         panic!("{:?}", out.effects)
     };
-    let TaskInfo { waits_for: Some(words), .. } = info else { panic!("{info:?}") };
+    let TaskInfo { waits_for: Some(words), .. } = &**info else { panic!("{info:?}") };
     assert!(words.contains("none of the 98 connected has it; they have xxx"), "{words}");
 }
 

@@ -27,6 +27,7 @@ mod server;
 mod shadow;
 mod sizes;
 mod stores;
+mod terms;
 mod transactions;
 mod transcript;
 mod window;

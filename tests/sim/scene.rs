@@ -19,7 +19,9 @@ pub struct Scene {
     pub core: Core,
     pub settings: Settings,
     now: TimeMs,
-    logs: BTreeMap<LogId, Vec<Event>>,
+    /// What each log holds, by the step and the time that it came with.
+    logs: BTreeMap<LogId, Vec<(u64, TimeMs, Event)>>,
+    steps: u64,
     names: State,
     connections: u64,
     numbers: BTreeMap<u64, u64>,
@@ -37,6 +39,7 @@ impl Scene {
             settings,
             now: 0,
             logs: BTreeMap::new(),
+            steps: 0,
             names: State::default(),
             connections: 0,
             numbers: BTreeMap::new(),
@@ -44,17 +47,22 @@ impl Scene {
         }
     }
 
+    /// A step, and the commit that it brings if it brings anything.
     pub fn step(&mut self, step: impl FnOnce(&mut Core, &mut Output)) {
         let mut out = Output::default();
         let before = self.core.state().clone();
         step(&mut self.core, &mut out);
+        if !out.events.is_empty() {
+            self.core.end_commit(&[], self.now, &mut out);
+        }
+        self.steps += 1;
         self.names = self.core.state().clone();
         let gone = before.tasks.iter().filter(|(id, _)| !self.core.state().tasks.contains_key(id));
         gone.for_each(|(id, task)| self.names.tasks.insert(*id, task.clone()));
         for placed in out.events.iter().flat_map(transcript::records) {
             let log = self.logs.entry(placed.event.log()).or_default();
             assert_eq!(placed.offset, log.len() as u64, "offsets are dense");
-            log.push(placed.event.clone());
+            log.push((self.steps, self.now, placed.event.clone()));
             self.lines.push(transcript::event(&self.names, &placed.event));
         }
         for effect in &out.effects {
@@ -70,7 +78,14 @@ impl Scene {
 
     pub fn fold(&self) -> State {
         let mut state = State::default();
-        self.logs.values().flatten().for_each(|event| state.apply(Seq(0), event));
+        for (log, records) in &self.logs {
+            for of_step in records.chunk_by(|one, next| one.0 == next.0) {
+                of_step.iter().for_each(|(.., event)| state.apply(Seq(0), event));
+                if *log == LogId::TASKS {
+                    state.end_commit([*log], of_step[0].1);
+                }
+            }
+        }
         state
     }
 
@@ -134,7 +149,7 @@ impl Scene {
         let query = Request::Query(Query::Task { task: id(name) });
         self.core.request(ConnectionId(connection), 99, query, &mut out);
         match out.effects.remove(0) {
-            Effect::Send { message: ServerMessage::Answer(Ok(Answer::Task(info))), .. } => info,
+            Effect::Send { message: ServerMessage::Answer(Ok(Answer::Task(info))), .. } => *info,
             other => panic!("{other:?}"),
         }
     }

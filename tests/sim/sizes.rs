@@ -6,6 +6,7 @@ use headwater::protocol::group::{GroupName, GroupOptions, OfGroup};
 use headwater::protocol::message::Hello;
 use headwater::protocol::session::{FunctionOffer, Role, WorkerOffer};
 use headwater::protocol::task::{Argument, ErrorKind, TaskOptions};
+use headwater::protocol::terms::{Backoff, Tag, Term, Terms};
 use headwater::protocol::{
     AttemptNumber, ChannelEvent, ChannelName, Element, Epoch, LogId, Payload, Seq, SessionId, Submission,
     TaskError, TaskId, TaskKey, limits,
@@ -64,7 +65,7 @@ impl Largest {
         let options = TaskOptions { retries: u32::from(n == 0), priority: i32::MIN, detach: true };
         let (key, function) = (key(n), name());
         let submission = Submission { key, function, version: u32::MAX, arguments, options };
-        self.ask(CLIENT, Command::Submit(submission));
+        self.ask(CLIENT, Command::SubmitUnder { submission, terms: terms() });
     }
 
     fn append(&mut self, elements: Vec<Element>) {
@@ -74,6 +75,17 @@ impl Largest {
 
 fn name() -> Box<str> {
     "n".repeat(limits::NAME_BYTES_MAX).into()
+}
+
+/// The most and the largest that a task may have.
+fn terms() -> Terms {
+    let (first_ms, max_ms, factor) =
+        (limits::TERM_MS_MAX, limits::TERM_MS_MAX, limits::BACKOFF_FACTOR_MAX as u32);
+    let backoff = Term::Backoff(Backoff { first_ms, factor, max_ms, is_jittered: true });
+    let (timeout, deadline) = (Term::Timeout { ms: max_ms }, Term::Deadline { ms: max_ms });
+    let tag = |n: usize| format!("{n:0width$}", width = limits::TAGS_BYTES_MAX / limits::TAGS_MAX);
+    let tags = (0..limits::TAGS_MAX).map(|n| Term::Tag(Tag::new(&tag(n)).expect("a good tag")));
+    Terms([backoff, timeout, deadline].into_iter().chain(tags).collect())
 }
 
 fn key(n: u8) -> TaskKey {
@@ -117,7 +129,7 @@ fn no_command_makes_a_record_that_does_not_fit() {
     largest.ask(CLIENT, Command::Release { tasks });
 
     let counts = largest.pipeline.core().state().counts;
-    assert_eq!((counts.failed, counts.finished, counts.running), (30, 1, 63));
+    assert_eq!((counts.failed, counts.finished, counts.running, counts.pending), (30, 1, 62, 1));
     assert!(largest.pipeline.next_commit(0).is_some());
 }
 

@@ -74,7 +74,9 @@ fn task_event(state: &State, event: &TaskEvent) -> String {
         },
         TaskEvent::SessionEnded { producer, reason } => format!("session {producer} ended: {reason}"),
         TaskEvent::ChannelCreated { name, log, .. } => format!("channel {name} is log {log}"),
-        TaskEvent::Submitted { submission, .. } => format!("submitted {}", submission.key.label),
+        TaskEvent::Submitted { submission, .. } | TaskEvent::SubmittedUnder { submission, .. } => {
+            format!("submitted {}", submission.key.label)
+        }
         TaskEvent::Held { task, origin, .. } => format!("held {} by {}", name(task), origin.producer),
         TaskEvent::Released { tasks, origin } => {
             format!(
@@ -89,6 +91,10 @@ fn task_event(state: &State, event: &TaskEvent) -> String {
         TaskEvent::Finished { task, attempt, .. } => format!("finished {} attempt {attempt}", name(task)),
         TaskEvent::Failed { task, error } => format!("failed {}: {error}", name(task)),
         TaskEvent::Retried { task, attempt, .. } => format!("retried {} after attempt {attempt}", name(task)),
+        TaskEvent::RetriedAfter { task, attempt, wait_ms, .. } => {
+            format!("retried {} {wait_ms} ms after attempt {attempt}", name(task))
+        }
+        TaskEvent::Awaited { task } => format!("awaited {}", name(task)),
         TaskEvent::Requeued { task, attempt, .. } => {
             format!("requeued {} after attempt {attempt}", name(task))
         }
@@ -207,7 +213,10 @@ fn server_message(state: &State, message: &ServerMessage) -> String {
                 Given::Stored(located) => located_at(located),
             };
             let arguments: Vec<String> = assignment.arguments.iter().map(argument).collect();
-            format!("run {} attempt {} ({})", assignment.key.label, assignment.attempt, arguments.join(", "))
+            let timeout = assignment.timeout_ms.map(|ms| format!(" within {ms} ms")).unwrap_or_default();
+            let (label, attempt, arguments) =
+                (&assignment.key.label, assignment.attempt, arguments.join(", "));
+            format!("run {label} attempt {attempt} ({arguments}){timeout}")
         }
         ServerMessage::Abort { task: id, attempt } => format!("abort {} attempt {attempt}", task(state, *id)),
         ServerMessage::Free { task: id, attempt } => format!("free {} attempt {attempt}", task(state, *id)),

@@ -28,6 +28,7 @@ use self::readings::Readings;
 use crate::network::{Heard, Network, Wire};
 use crate::shadow::Shadow;
 use crate::stores::Stores;
+use crate::terms;
 
 /// The function of ordinary tasks, and of those that are clients themselves.
 pub const PLAIN: &str = "rust:sim::plain";
@@ -239,7 +240,7 @@ impl Client {
         }
         let number = self.link.command(command.clone());
         match &command {
-            Command::Submit(submission) => {
+            Command::Submit(submission) | Command::SubmitUnder { submission, .. } => {
                 self.submits.insert(number, submission.key.clone());
             }
             Command::OpenChannel { name } => {
@@ -265,7 +266,11 @@ impl Client {
         };
         let options = TaskOptions { retries: rng.u32(..2), priority: rng.i32(-1..2), detach: false };
         let submission = Submission { key, function: PLAIN.into(), version: 1, arguments, options };
-        self.ask(Command::Submit(submission));
+        let terms = terms::some(rng);
+        self.ask(match terms.is_empty() {
+            true => Command::Submit(submission),
+            false => Command::SubmitUnder { submission, terms },
+        });
     }
 
     /// Cancels a task that it holds, perhaps one that others hold, too.
@@ -452,7 +457,9 @@ impl Client {
     fn gives_up(&self, number: u64, command: &Command) -> bool {
         match command {
             Command::Append { .. } => number.is_multiple_of(3),
-            Command::Submit(submission) => number.is_multiple_of(3) && &*submission.key.label == OWN,
+            Command::Submit(submission) | Command::SubmitUnder { submission, .. } => {
+                number.is_multiple_of(3) && &*submission.key.label == OWN
+            }
             _ => false,
         }
     }

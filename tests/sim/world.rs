@@ -422,6 +422,10 @@ impl World {
         );
     }
 
+    fn now(&self) -> TimeMs {
+        self.now
+    }
+
     fn state(&self) -> Option<&State> {
         self.server.as_ref().map(|server| server.pipeline.core().state())
     }

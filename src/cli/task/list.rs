@@ -6,21 +6,58 @@ use crate::cli::ask;
 use crate::cli::connect::Connect;
 use crate::cli::output::Output;
 use crate::client::Client;
-use crate::protocol::task::TaskInfo;
+use crate::protocol::task::{TaskInfo, TaskStatus};
+use crate::protocol::terms::Tag;
 
 /// List the tasks that are kept, in the order of their submission.
 ///
 /// A task is kept as long as a program holds its future, a channel has it, another task needs it, or it was
 /// detached. Of a pending task, the last column says what it waits for.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  headwater task list --json")]
+#[command(after_help = "Examples:
+  headwater task list --json
+  headwater task list --status running --status pending    those that have not ended
+  headwater task list --tag nightly --status error         those that have this tag, and failed")]
 pub struct List {
     #[command(flatten)]
     connect: Connect,
 
+    /// Only tasks that stand so; given several times, in one of these ways
+    #[arg(long, value_enum)]
+    status: Vec<Status>,
+
+    /// Only tasks that have this tag; given several times, that have each of them
+    #[arg(long)]
+    tag: Vec<Tag>,
+
     /// Print one JSON object per task and line
     #[arg(long)]
     json: bool,
+}
+
+/// [`TaskStatus`], for the command line.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Status {
+    Pending,
+    Running,
+    Finished,
+    Error,
+    Cancelled,
+    Lost,
+}
+
+impl Status {
+    fn is_of(self, info: &TaskInfo) -> bool {
+        info.status
+            == match self {
+                Status::Pending => TaskStatus::Pending,
+                Status::Running => TaskStatus::Running,
+                Status::Finished => TaskStatus::Finished,
+                Status::Error => TaskStatus::Error,
+                Status::Cancelled => TaskStatus::Cancelled,
+                Status::Lost => TaskStatus::Lost,
+            }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -33,6 +70,8 @@ struct Line<'a> {
     worker: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     waits_for: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[Tag]>::is_empty")]
+    tags: &'a [Tag],
     kept_by: &'a str,
     submitted_at: u64,
 }
@@ -40,24 +79,32 @@ struct Line<'a> {
 impl List {
     pub async fn run(self) -> anyhow::Result<()> {
         let mut output = Output::new();
-        self.connect.with(async |client| list(client, self.json, &mut output).await).await
+        self.connect.with(async |client| self.list(client, &mut output).await).await
     }
-}
 
-async fn list(client: &Client, json: bool, output: &mut Output) -> anyhow::Result<()> {
-    let mut from = 0;
-    loop {
-        let page = ask::tasks(client, from).await?;
-        if json {
-            page.iter().try_for_each(|info| output.json(&line(info)))?;
-        } else if from == 0 || !page.is_empty() {
-            let header = ["TASK", "STATUS", "ATTEMPT", "FUNCTION", "WORKER OR WHAT IT WAITS FOR"];
-            output.table(header, page.iter().map(cells))?;
-        }
-        output.flush()?;
-        match page.last() {
-            Some(last) => from = last.submitted_at + 1,
-            None => return Ok(()),
+    fn is_wanted(&self, info: &TaskInfo) -> bool {
+        (self.status.is_empty() || self.status.iter().any(|status| status.is_of(info)))
+            && self.tag.iter().all(|tag| info.tags.contains(tag))
+    }
+
+    async fn list(&self, client: &Client, output: &mut Output) -> anyhow::Result<()> {
+        const HEADER: [&str; 5] = ["TASK", "STATUS", "ATTEMPT", "FUNCTION", "WORKER OR WHAT IT WAITS FOR"];
+        let (mut from, mut is_any) = (0, false);
+        loop {
+            let page = ask::tasks(client, from).await?;
+            let last = page.last().map(|info| info.submitted_at);
+            let wanted = || page.iter().filter(|info| self.is_wanted(info));
+            if self.json {
+                wanted().try_for_each(|info| output.json(&line(info)))?;
+            } else if wanted().next().is_some() || (last.is_none() && !is_any) {
+                output.table(HEADER, wanted().map(cells))?;
+                is_any = true;
+            }
+            output.flush()?;
+            match last {
+                Some(last) => from = last + 1,
+                None => return Ok(()),
+            }
         }
     }
 }
@@ -70,6 +117,7 @@ fn line(info: &TaskInfo) -> Line<'_> {
         attempt: info.attempt.0,
         worker: info.worker.as_deref(),
         waits_for: info.waits_for.as_deref(),
+        tags: &info.tags,
         kept_by: &info.kept_by,
         submitted_at: info.submitted_at,
     }

@@ -8,8 +8,10 @@ use crate::cli::connect::Connect;
 use crate::cli::output::Output;
 use crate::cli::row::{Row, Stored};
 use crate::cli::task_row::{Names, task_of};
+use crate::cli::time;
 use crate::client::{Client, Item, Offset, Record};
 use crate::protocol::task::TaskInfo;
+use crate::protocol::terms::Tag;
 use crate::protocol::{Outcome, Producer, TaskEvent, TaskId, TaskKey};
 
 /// How far before a task's submission the task log is searched for the names of the workers that ran it.
@@ -47,6 +49,12 @@ struct Shown<'a> {
     worker: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     waits_for: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_attempt_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deadline_at: Option<String>,
+    #[serde(skip_serializing_if = "<[Tag]>::is_empty")]
+    tags: &'a [Tag],
     kept_by: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<Value>,
@@ -195,6 +203,9 @@ fn shown(info: &TaskInfo, history: Vec<Row>) -> Shown<'_> {
         attempt: info.attempt.0,
         worker: info.worker.as_deref(),
         waits_for: info.waits_for.as_deref(),
+        next_attempt_at: info.next_attempt_at.map(time::rfc3339),
+        deadline_at: info.deadline_at.map(time::rfc3339),
+        tags: &info.tags,
         kept_by: &info.kept_by,
         value,
         stored,
@@ -214,6 +225,11 @@ fn lines(info: &TaskInfo, history: &[Row]) -> Vec<String> {
     }
     info.worker.iter().for_each(|worker| field("worker", worker));
     info.waits_for.iter().for_each(|waits_for| field("waits for", waits_for));
+    info.next_attempt_at.iter().for_each(|at| field("", &format!("not before {}", time::local(*at))));
+    info.deadline_at.iter().for_each(|at| field("deadline", &time::local(*at)));
+    if !info.tags.is_empty() {
+        field("tags", &info.tags.iter().map(Tag::as_str).collect::<Vec<_>>().join(" "));
+    }
     field("kept by", if info.kept_by.is_empty() { "nobody" } else { &info.kept_by });
     match &info.outcome {
         Some(Outcome::Finished(result)) => field("result", &result.to_json().to_string()),
@@ -262,6 +278,9 @@ mod tests {
             worker: None,
             submitted_at: 5,
             waits_for: None,
+            next_attempt_at: None,
+            deadline_at: None,
+            tags: Vec::new(),
             kept_by: "detached".to_owned(),
             outcome: Some(Outcome::Failed(Box::new(error.of_dependent(&TaskKey::unique("load", [2; 16]))))),
         }

@@ -12,7 +12,8 @@ const APPEND_LESS: &str = "append them in several calls";
 
 pub(super) fn check_command(command: &Command) -> Result<(), TooLarge> {
     match command {
-        Command::Submit(submission) => submission.check(),
+        // What makes no sense is refused by the scheduler.
+        Command::Submit(submission) | Command::SubmitUnder { submission, .. } => submission.check(),
         Command::Append { elements, .. } => check_elements(elements),
         Command::Transact(transaction) => check_transaction(transaction),
         Command::Finish { result, .. } => check_payload("the result", result),

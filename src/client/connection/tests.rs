@@ -364,8 +364,14 @@ async fn a_worker_gets_its_messages_in_order_and_hears_of_the_end() {
     let (opened, mut peer) = tokio::join!(Connection::open_as_worker(options), server.welcome());
     let (_connection, mut inbox) = opened.unwrap();
     let (key, attempt) = (TaskKey::unique("f", [1; 16]), AttemptNumber(1));
-    let assignment =
-        Assignment { key: key.clone(), attempt, function: "f".into(), version: 1, arguments: vec![] };
+    let assignment = Assignment {
+        key: key.clone(),
+        attempt,
+        function: "f".into(),
+        version: 1,
+        arguments: vec![],
+        timeout_ms: None,
+    };
     peer.send(0, ServerMessage::Assign(assignment.clone())).await;
     peer.send(0, ServerMessage::Abort { task: key.id, attempt }).await;
     peer.send(0, ServerMessage::Free { task: key.id, attempt }).await;

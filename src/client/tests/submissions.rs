@@ -1,4 +1,7 @@
+use std::time::Duration;
+
 use super::*;
+use crate::protocol::terms::{Tag, Term};
 
 #[tokio::test]
 async fn a_submission_says_all_that_was_asked_for() {
@@ -7,6 +10,17 @@ async fn a_submission_says_all_that_was_asked_for() {
     let call = client.submit(add, (1.0, 2.0)).retries(3).priority(-1).detach();
     let (future, submission) = tokio::join!(call.into_future(), accept(&mut peer));
     assert!(submission.function.ends_with("::add") && submission.function.starts_with("rust:"));
+    let call = client.submit(add, (1.0, 2.0)).tag("a").timeout(Duration::from_secs(1)).tag("b").retries(2);
+    let script = async {
+        let (number, command) = peer.command().await;
+        peer.answer(number, Answer::Submitted).await;
+        command
+    };
+    let (_under, command) = tokio::join!(call.into_future(), script);
+    let Command::SubmitUnder { submission: under, terms } = command else { panic!("{command:?}") };
+    assert_eq!(under.options.retries, 2);
+    let tag = |name| Term::Tag(Tag::new(name).unwrap());
+    assert_eq!(terms.0, [tag("a"), Term::Timeout { ms: 1_000 }, tag("b")]);
     let options = submission.options;
     assert_eq!((options.retries, options.priority, options.detach, submission.version), (3, -1, true, 1));
     let arguments = [1.0, 2.0].map(|x| Argument::Value(Payload::encode(&x).unwrap()));
@@ -36,6 +50,11 @@ async fn what_cannot_be_submitted_is_told_before_it_is_sent() {
     let (client, mut peer) = connect(&server).await;
     let error = client.submit(plain, ()).await.unwrap_err().to_string();
     assert!(error.contains("plain is no task: ") && error.contains("tests::add, "), "{error}");
+    let error = client.submit(add, (1.0, 2.0)).timeout(Duration::ZERO).await.unwrap_err().to_string();
+    assert!(
+        error.ends_with("the timeout of an attempt, in ms, is 0: give one from 1 to 31536000000"),
+        "{error}"
+    );
     let long = "x".repeat(PAYLOAD_BYTES_MAX + 1);
     assert_matches!(client.submit(shout, (long,)).await, Err(Error::TooLarge(_)));
     drop(client.query(Query::Overview));

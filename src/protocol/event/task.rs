@@ -12,6 +12,7 @@ use crate::protocol::payload::Payload;
 use crate::protocol::result::{LossReason, StoredResult};
 use crate::protocol::session::{EndReason, SessionKind};
 use crate::protocol::task::{Submission, TaskError};
+use crate::protocol::terms::Terms;
 use crate::protocol::transaction::AppendedPart;
 
 /// A record of the task log (`$tasks`).
@@ -278,6 +279,31 @@ pub enum TaskEvent {
     CancelledBy {
         /// Who asked for it.
         origin: Origin,
+        /// The task.
+        task: TaskId,
+    },
+    /// A task was submitted under terms, and its submitter holds it.
+    SubmittedUnder {
+        /// Who asked for it.
+        origin: Origin,
+        /// The call.
+        submission: Submission,
+        /// Under what conditions it is run.
+        terms: Terms,
+    },
+    /// An attempt failed, and the task waits for some time before its next one.
+    RetriedAfter {
+        /// The task.
+        task: TaskId,
+        /// The attempt that failed.
+        attempt: AttemptNumber,
+        /// Why.
+        error: Box<TaskError>,
+        /// How long it waits from the time of this commit, in ms.
+        wait_ms: u64,
+    },
+    /// The time that a task waited for after an attempt that failed has come.
+    Awaited {
         /// The task.
         task: TaskId,
     },

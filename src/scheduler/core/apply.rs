@@ -40,7 +40,9 @@ impl State {
     /// Says that here a commit ends for these logs.
     pub fn end_commit(&mut self, logs: impl IntoIterator<Item = LogId>, time_ms: TimeMs) {
         for log in logs {
-            if let Some(channel) = self.channels.get_mut(&log) {
+            if log == LogId::TASKS {
+                self.date_moments(time_ms);
+            } else if let Some(channel) = self.channels.get_mut(&log) {
                 channel.kept.mark(channel.head, channel.elements, time_ms);
             }
         }
@@ -62,6 +64,10 @@ impl State {
                 self.channels.insert(*log, Channel::new(name.clone()));
             }
             TaskEvent::Submitted { origin, submission } => self.submit(offset, *origin, submission),
+            TaskEvent::SubmittedUnder { origin, submission, terms } => {
+                self.submit(offset, *origin, submission);
+                self.set_terms(submission.key.id, terms);
+            }
             TaskEvent::Held { origin, task, detached } => {
                 self.remember(*origin, |_| Remembered::Done);
                 if *detached && let Some(task) = self.tasks.get_mut(task) {
@@ -90,10 +96,17 @@ impl State {
                 self.settle(*task, Phase::Cancelled);
             }
             TaskEvent::Retried { task, .. } => {
-                if let Some(call) = self.tasks.get_mut(task).and_then(|task| task.call.as_mut()) {
-                    call.failures += 1;
-                }
+                self.count_failure(*task);
                 self.await_turn(*task);
+            }
+            TaskEvent::RetriedAfter { task, wait_ms, .. } => {
+                self.count_failure(*task);
+                self.delay(*task, *wait_ms);
+            }
+            TaskEvent::Awaited { task } => {
+                if self.tasks.get(task).is_some_and(|task| task.phase == Phase::Delayed) {
+                    self.await_turn(*task);
+                }
             }
             TaskEvent::Requeued { task, .. }
             | TaskEvent::Deferred { task, .. }

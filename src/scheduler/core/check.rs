@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Core;
+use super::moments::{Moment, When};
 use super::state::{Channel, Counts, State};
 use super::task::Phase;
 use crate::protocol::group::GroupId;
@@ -156,12 +157,30 @@ impl State {
             "tasks in the order of submission"
         );
         assert_eq!(self.doomed, doomed);
+        self.check_moments();
         assert_eq!(
             self.ready.values().map(BTreeSet::len).sum::<usize>(),
             ready,
             "turns of tasks that are not ready"
         );
         assert!(self.ready.values().all(|turns| !turns.is_empty()), "an empty set of turns");
+    }
+
+    fn check_moments(&self) {
+        let mut dated = 0;
+        for (id, task) in self.tasks.iter() {
+            let (next, deadline) =
+                task.conditions.as_ref().map_or((None, None), |found| (found.next_attempt, found.deadline));
+            assert_eq!(next.is_some(), task.phase == Phase::Delayed, "{id}: delayed");
+            assert!(deadline.is_none() || task.phase.is_open(), "{id} is over and has a deadline");
+            for (moment, when) in [(Moment::Retry, next), (Moment::Deadline, deadline)] {
+                let time = when.and_then(When::time);
+                assert_eq!(self.moments.of(*id, moment), time, "{id}: {moment:?}");
+                dated += usize::from(time.is_some());
+                assert!(when.is_none() || time.is_some() || !self.moments.are_dated(), "{id}: {moment:?}");
+            }
+        }
+        assert_eq!(self.moments.len(), dated, "moments of tasks that have none");
     }
 
     fn check_sessions(&self) {

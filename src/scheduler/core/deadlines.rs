@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::protocol::TimeMs;
 
 /// A moment for each of some keys.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Deadlines<K> {
     of: BTreeMap<K, TimeMs>,
     /// The same, by time.
@@ -33,9 +33,14 @@ impl<K: Ord + Clone> Deadlines<K> {
         }
     }
 
-    /// Takes out the first key whose moment has come.
+    /// The first key whose moment has come.
+    pub fn first(&self, now: TimeMs) -> Option<&K> {
+        self.due.first().filter(|(at, _)| *at <= now).map(|(_, key)| key)
+    }
+
+    /// Takes it out.
     pub fn pop(&mut self, now: TimeMs) -> Option<K> {
-        let (_, key) = self.due.first().filter(|(at, _)| *at <= now)?.clone();
+        let key = self.first(now)?.clone();
         self.remove(&key);
         Some(key)
     }
@@ -49,6 +54,16 @@ impl<K: Ord + Clone> Deadlines<K> {
     /// The first moment.
     pub fn next(&self) -> Option<TimeMs> {
         self.due.first().map(|(at, _)| *at)
+    }
+
+    /// The moment of a key.
+    pub fn at(&self, key: &K) -> Option<TimeMs> {
+        self.of.get(key).copied()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.of.len()
     }
 
     /// Whether there is a moment for this key.

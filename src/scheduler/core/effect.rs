@@ -13,7 +13,8 @@ use crate::protocol::group::{GroupEnd, GroupId, Leased, indexes};
 use crate::protocol::message::{Assignment, Closing, Given, ServerMessage};
 use crate::protocol::result::{Located, LossReason, StoredResult};
 use crate::protocol::session::{HeldAttempt, Retire, Role};
-use crate::protocol::task::{Argument, Outcome};
+use crate::protocol::task::{Argument, ErrorKind, Outcome};
+use crate::protocol::terms::Terms;
 use crate::protocol::{AttemptNumber, Producer, TaskEvent, TaskId, TimeMs};
 use crate::scheduler::handle::ConnectionId;
 
@@ -62,6 +63,10 @@ pub(super) fn of(state: &State, presence: &Presence, event: &Event, effects: &mu
             }
         }
         TaskEvent::Failed { task, error } => {
+            // All others end what runs themselves.
+            if error.kind == ErrorKind::DeadlinePassed {
+                effects.extend(abort(state, presence, *task));
+            }
             settled(presence, *task, &Outcome::Failed(error.clone()), effects)
         }
         TaskEvent::Cancelled { task } | TaskEvent::CancelledBy { task, .. } => {
@@ -240,6 +245,7 @@ fn assign(
         function: task.function.name.clone(),
         version: task.function.version,
         arguments: arguments?,
+        timeout_ms: task.terms().and_then(Terms::timeout_ms),
     };
     Some(send(connection, ServerMessage::Assign(assignment)))
 }

@@ -15,6 +15,7 @@ impl State {
         self.producers = self.sessions.iter().map(|(producer, session)| (session.id, *producer)).collect();
         self.index_keepers();
         self.index_dependencies();
+        self.index_moments();
         self.index_phases();
         self.index_needs();
         self.index_sessions();
@@ -62,7 +63,7 @@ impl State {
                 call.clear_waiting();
             }
             if let Some(call) = &task.call
-                && matches!(task.phase, Phase::Ready | Phase::Waiting { .. })
+                && matches!(task.phase, Phase::Ready | Phase::Waiting { .. } | Phase::Delayed)
             {
                 task.phase =
                     if call.dependencies.is_empty() { Phase::Ready } else { Phase::Waiting { missing: 0 } };

@@ -35,6 +35,7 @@ mod index;
 mod kept;
 mod lineage;
 mod lost;
+mod moments;
 mod phases;
 mod presence;
 mod query;
@@ -55,6 +56,7 @@ pub use deaths::{Death, Deaths};
 pub use effect::Effect;
 pub use group::{Group, Lease, Past};
 pub use kept::Kept;
+pub use moments::{Moment, Moments, When};
 pub use presence::Presence;
 pub use retention::Trim;
 pub use retired::Retired;
@@ -63,7 +65,7 @@ pub use slots::{Slots, Worker};
 pub use small_set::SmallSet;
 pub use snapshot::{BadSnapshot, Restoring};
 pub use state::{Channel, Counts, Cursor, Produced, Remembered, Session, State};
-pub use task::{Call, Keepers, Phase, Stored, Task, Turn};
+pub use task::{Call, Conditions, Keepers, Phase, Stored, Task, Turn};
 pub use tasks::Tasks;
 pub use value::Value;
 
@@ -338,9 +340,10 @@ impl Core {
         self.facts.shortage
     }
 
-    /// Lets time pass: sessions whose lease is over end, and what is too old is trimmed.
+    /// Lets time pass: sessions whose lease is over end, what is too old is trimmed, and what tasks waited for is there.
     pub fn tick(&mut self, now: TimeMs, out: &mut Output) {
         self.trim_old(now, out);
+        self.pass_moments(now, out);
         self.end_old_leases(now, out);
         while let Some(producer) = self.presence.pop_expired(now) {
             self.end_session(producer, EndReason::LeaseExpired, out);
@@ -350,8 +353,12 @@ impl Core {
 
     /// When [`Core::tick`] has something to do next.
     pub fn next_deadline(&self) -> Option<TimeMs> {
-        let deadlines =
-            [self.presence.next_deadline(), self.retaining.next_deadline(), self.consumers.next_deadline()];
+        let deadlines = [
+            self.presence.next_deadline(),
+            self.retaining.next_deadline(),
+            self.consumers.next_deadline(),
+            self.state.moments.next(),
+        ];
         deadlines.into_iter().flatten().min()
     }
 

@@ -1,7 +1,9 @@
 //! How tasks go from one phase to the next, and the indexes with them.
 
+use super::moments::Moment;
 use super::state::State;
 use super::task::{Call, Phase};
+use crate::protocol::terms::Terms;
 use crate::protocol::{AttemptNumber, Producer, TaskId};
 
 impl State {
@@ -10,6 +12,31 @@ impl State {
             task.attempt = attempt;
         }
         self.set_phase(id, Phase::Running { worker });
+    }
+
+    /// A task that was just submitted is to be run under these terms.
+    pub(super) fn set_terms(&mut self, id: TaskId, terms: &Terms) {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        task.conditions.get_or_insert_default().terms = terms.clone();
+        if let Some(ms) = terms.deadline_ms() {
+            self.begin_moment(id, Moment::Deadline, ms);
+        }
+    }
+
+    /// An attempt at a task has failed.
+    pub(super) fn count_failure(&mut self, id: TaskId) {
+        if let Some(call) = self.tasks.get_mut(&id).and_then(|task| task.call.as_mut()) {
+            call.failures += 1;
+        }
+    }
+
+    /// A task waits for some time before its next attempt.
+    pub(super) fn delay(&mut self, id: TaskId, wait_ms: u64) {
+        // Behind lost records it may be over.
+        if self.tasks.get(&id).is_some_and(|task| task.phase.is_open()) {
+            self.set_phase(id, Phase::Delayed);
+            self.begin_moment(id, Moment::Retry, wait_ms);
+        }
     }
 
     /// Moves a task to its end, and those that wait for it learn of it. Its call is no longer needed, and its
@@ -79,6 +106,7 @@ impl State {
         *self.counts.of(&before) -= 1;
         *self.counts.of(&task.phase) += 1;
         let turn = task.turn();
+        let (is_open, mut is_delayed) = (task.phase.is_open(), false);
         match before {
             Phase::Waiting { .. } => {
                 self.doomed.remove(&id);
@@ -99,6 +127,7 @@ impl State {
             }
             Phase::Stored(_) => drop(self.unneeded.remove(&id)),
             Phase::Lost => drop(self.wanted.remove(&id)),
+            Phase::Delayed => is_delayed = true,
             Phase::Finished(_) | Phase::Failed(_) | Phase::Cancelled => {}
         }
         match &task.phase {
@@ -117,6 +146,12 @@ impl State {
             Phase::Lost => self.sort_by_need(id),
             _ => {}
         }
+        if is_delayed {
+            self.end_moment(id, Moment::Retry);
+        }
+        if !is_open {
+            self.end_moment(id, Moment::Deadline);
+        }
     }
 }
 
@@ -124,7 +159,7 @@ impl super::Counts {
     /// The count that a phase belongs to.
     pub(super) fn of(&mut self, phase: &Phase) -> &mut u64 {
         match phase {
-            Phase::Waiting { .. } | Phase::Ready => &mut self.pending,
+            Phase::Waiting { .. } | Phase::Ready | Phase::Delayed => &mut self.pending,
             Phase::Running { .. } => &mut self.running,
             Phase::Finished(_) | Phase::Stored(_) | Phase::Lost => &mut self.finished,
             Phase::Failed(_) | Phase::Cancelled => &mut self.failed,

@@ -278,6 +278,7 @@ impl Presence {
                 self.assigned.add(*worker, *task);
             }
             TaskEvent::Retried { task, .. }
+            | TaskEvent::RetriedAfter { task, .. }
             | TaskEvent::Requeued { task, .. }
             | TaskEvent::Deferred { task, .. }
             | TaskEvent::Returned { task, .. } => self.end_run(state, *task),

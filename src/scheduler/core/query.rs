@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, Bound};
 
 use super::consumers::Consumers;
+use super::moments::Moment;
 use super::presence::Presence;
 use super::retention::Retaining;
 use super::state::{Channel, Produced, State};
@@ -18,6 +19,7 @@ use crate::protocol::session::{
     FunctionOffer, HeldAttempt, RunningAttempt, SessionKind, WorkerInfo, WorkerStatus,
 };
 use crate::protocol::task::TaskInfo;
+use crate::protocol::terms::Terms;
 use crate::protocol::{ChannelName, LogId, Outcome, Producer, TaskId};
 
 /// What is known beside the state and who is there.
@@ -83,7 +85,7 @@ pub(super) fn answer(
             {
                 waits_for.push_str(&offered);
             }
-            Ok(Answer::Task(info))
+            Ok(Answer::Task(Box::new(info)))
         }
         Query::Workers { after } => {
             let sessions = state.sessions.range((Bound::Excluded(after), Bound::Unbounded));
@@ -208,6 +210,9 @@ fn task_info(state: &State, presence: &Presence, facts: &LogFacts, id: TaskId) -
         worker,
         submitted_at: task.submitted_at,
         waits_for: waits_for(state, presence, facts, id),
+        next_attempt_at: state.moments.of(id, Moment::Retry),
+        deadline_at: state.moments.of(id, Moment::Deadline),
+        tags: task.terms().into_iter().flat_map(Terms::tags).cloned().collect(),
         kept_by: kept_by(state, id),
         outcome: None,
     })
@@ -223,6 +228,7 @@ fn waits_for(state: &State, presence: &Presence, facts: &LogFacts, id: TaskId) -
             })?;
             Some(format!("{missing} of its dependencies, {} among them", state.key_of(*first)?))
         }
+        Phase::Delayed => Some(format!("its next attempt, since attempt {} has failed", task.attempt)),
         Phase::Ready => {
             let (connected, offering) =
                 (presence.slots().taking(), presence.slots().offering(&task.function));
@@ -258,7 +264,8 @@ const CHANNELS_SHOWN_MAX: usize = 5;
 fn row_bytes(info: &TaskInfo) -> usize {
     let worker = info.worker.as_ref().map_or(0, |worker| worker.len());
     let waits_for = info.waits_for.as_ref().map_or(0, String::len);
-    128 + info.key.label.len() + info.function.len() + worker + waits_for + info.kept_by.len()
+    let tags: usize = info.tags.iter().map(|tag| tag.as_str().len() + 1).sum();
+    128 + tags + info.key.label.len() + info.function.len() + worker + waits_for + info.kept_by.len()
 }
 
 /// What the workers have, for a task that waits for a worker with something else.

@@ -188,7 +188,7 @@ impl Core {
             self.trim_over(*log, None, out);
         }
         self.upkeep(out);
-        self.state.end_commit(logs.iter().copied(), now);
+        self.state.end_commit(logs.iter().copied().chain([LogId::TASKS]), now);
         for log in concerned {
             self.note_age(log);
         }

@@ -53,7 +53,12 @@ pub(super) fn check(facts: &LogFacts, events: &[Event]) -> Result<(), Rejection>
 fn grows(event: &Event) -> bool {
     match event {
         Event::Task(event) => {
-            matches!(event, TaskEvent::Submitted { .. } | TaskEvent::ChannelCreated { .. })
+            matches!(
+                event,
+                TaskEvent::Submitted { .. }
+                    | TaskEvent::SubmittedUnder { .. }
+                    | TaskEvent::ChannelCreated { .. }
+            )
         }
         Event::Channel(_, event) => event.is_element(),
         Event::Values { .. } => true,

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use super::deaths::{Death, Deaths};
 use super::group::{Group, Lease, Past};
 use super::kept::Kept;
+use super::moments::When;
 use super::state::{Channel, Cursor, Produced, Remembered, Session, State};
-use super::task::{Call, Phase, Stored, Task};
+use super::task::{Call, Conditions, Phase, Stored, Task};
 use super::value::Value;
 use crate::protocol::channel::Durability;
 use crate::protocol::group::GroupId;
@@ -153,7 +154,7 @@ impl Task {
             submitted_at: self.submitted_at,
             attempt: self.attempt,
             phase: match &self.phase {
-                Phase::Waiting { .. } | Phase::Ready => PhaseItem::Pending(call()),
+                Phase::Waiting { .. } | Phase::Ready | Phase::Delayed => PhaseItem::Pending(call()),
                 Phase::Running { worker } => PhaseItem::Running(call(), *worker),
                 Phase::Finished(result) => PhaseItem::Finished(result.to_payload()),
                 Phase::Failed(error) => PhaseItem::Failed(error.clone()),
@@ -164,6 +165,15 @@ impl Task {
             channels: Vec::new(),
             detached: self.keepers.detached,
         }
+    }
+}
+
+impl Conditions {
+    /// The conditions of this task as an item of a snapshot.
+    pub(super) fn to_item(&self, task: TaskId) -> SnapshotItem {
+        let time = |when: Option<When>| when.and_then(When::time);
+        let (deadline_at, next_attempt_at) = (time(self.deadline), time(self.next_attempt));
+        SnapshotItem::Conditions { task, terms: self.terms.clone(), deadline_at, next_attempt_at }
     }
 }
 
@@ -325,6 +335,11 @@ impl Restoring {
                     return Err(BadSnapshot("a task twice"));
                 }
                 state.tasks.insert(id, task);
+            }
+            SnapshotItem::Conditions { task, terms, deadline_at, next_attempt_at } => {
+                let task = state.tasks.get_mut(&task).ok_or(BadSnapshot("conditions of an unknown task"))?;
+                let (deadline, next_attempt) = (deadline_at.map(When::At), next_attempt_at.map(When::At));
+                task.conditions = Some(Box::new(Conditions { terms, deadline, next_attempt }));
             }
             SnapshotItem::Held { producer, tasks } => {
                 let session = state.sessions.get_mut(&producer).ok_or(BadSnapshot("tasks held by nobody"))?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::group::Group;
 use super::kept::Kept;
+use super::moments::Moments;
 use super::retired::Retired;
 use super::task::{Phase, Turn};
 use super::tasks::Tasks;
@@ -62,12 +63,14 @@ pub struct State {
     pub overdue: BTreeSet<Producer>,
     /// How many tasks there are in each phase.
     pub counts: Counts,
+    /// When something is to happen to tasks.
+    pub moments: Moments,
 }
 
 /// How many tasks there are in each phase.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Waiting or ready.
+    /// Waiting, ready, or delayed.
     pub pending: u64,
     /// With a worker.
     pub running: u64,

@@ -4,11 +4,13 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::deaths::Deaths;
+use super::moments::When;
 use super::small_set::SmallSet;
 use super::value::Value;
 use crate::protocol::result::StoredResult;
 use crate::protocol::session::FunctionOffer;
 use crate::protocol::task::{Argument, Outcome, TaskOptions, TaskStatus};
+use crate::protocol::terms::Terms;
 use crate::protocol::{AttemptNumber, LogId, Producer, Submission, TaskError, TaskId, TaskKey};
 
 /// A task.
@@ -29,6 +31,19 @@ pub struct Task {
     pub call: Option<Box<Call>>,
     /// Who keeps it.
     pub keepers: Keepers,
+    /// Under what conditions it is run, if any were set.
+    pub conditions: Option<Box<Conditions>>,
+}
+
+/// Under what conditions a task is run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Conditions {
+    /// As they were set.
+    pub terms: Terms,
+    /// When it fails; only while it is open, and was not lost since it was submitted.
+    pub deadline: Option<When>,
+    /// When its next attempt may begin; only while it is delayed.
+    pub next_attempt: Option<When>,
 }
 
 /// A ready task's turn: higher priority first, then the older submission, by its offset in the task log.
@@ -45,7 +60,8 @@ impl Task {
     ) -> Self {
         let label = (label != TaskKey::label_of(&function.name)).then(|| Box::new(label.to_owned()));
         let (phase, keepers) = (Phase::Waiting { missing: 0 }, Keepers::default());
-        Task { label, function, submitted_at, attempt, phase, call: call.map(Box::new), keepers }
+        let (call, conditions) = (call.map(Box::new), None);
+        Task { label, function, submitted_at, attempt, phase, call, keepers, conditions }
     }
 
     /// Its label.
@@ -59,6 +75,11 @@ impl Task {
     /// Its key; it has this id.
     pub fn key(&self, id: TaskId) -> TaskKey {
         TaskKey { id, label: self.label().into() }
+    }
+
+    /// The terms under which it is run.
+    pub fn terms(&self) -> Option<&Terms> {
+        self.conditions.as_ref().map(|conditions| &conditions.terms)
     }
 
     /// A ready task's turn.
@@ -213,6 +234,8 @@ pub enum Phase {
     Stored(Box<Stored>),
     /// It had one, and no worker keeps that any more.
     Lost,
+    /// An attempt has failed, and the time for the next one has not come.
+    Delayed,
 }
 
 /// A result that workers keep: that of the newest attempt.
@@ -237,7 +260,7 @@ impl Phase {
 
     /// Whether the task is still to be run, or runs.
     pub fn is_open(&self) -> bool {
-        matches!(self, Phase::Waiting { .. } | Phase::Ready | Phase::Running { .. })
+        matches!(self, Phase::Waiting { .. } | Phase::Ready | Phase::Running { .. } | Phase::Delayed)
     }
 
     /// Whether its result can be had.
@@ -261,7 +284,7 @@ impl Phase {
     /// The phase in the words of the protocol.
     pub fn status(&self) -> TaskStatus {
         match self {
-            Phase::Waiting { .. } | Phase::Ready => TaskStatus::Pending,
+            Phase::Waiting { .. } | Phase::Ready | Phase::Delayed => TaskStatus::Pending,
             Phase::Running { .. } => TaskStatus::Running,
             Phase::Finished(_) | Phase::Stored(_) => TaskStatus::Finished,
             Phase::Lost => TaskStatus::Lost,

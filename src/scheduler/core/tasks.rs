@@ -105,6 +105,11 @@ impl Tasks {
         Some(&mut entry.task)
     }
 
+    /// Those that are run under conditions, in no order.
+    pub(super) fn with_conditions(&self) -> impl Iterator<Item = TaskId> {
+        self.iter().filter(|(_, task)| task.conditions.is_some()).map(|(id, _)| *id)
+    }
+
     /// All of them, to be changed: not while a snapshot is taken.
     pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut Task> {
         assert!(self.walk.is_none(), "all tasks change while a snapshot is taken");

@@ -61,6 +61,9 @@ impl Walk {
             }
         };
         self.items.push(SnapshotItem::Task(Box::new(task.to_item(id, function))));
+        if let Some(conditions) = &task.conditions {
+            self.items.push(conditions.to_item(id));
+        }
         for producer in task.keepers.sessions.iter() {
             let tasks = self.held.entry(producer).or_default();
             tasks.push(id);

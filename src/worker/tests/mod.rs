@@ -77,8 +77,14 @@ impl Run {
     async fn assign_at(&mut self, n: u8, module: &str, function: &str, arguments: Vec<Given>) -> TaskKey {
         let key = TaskKey::unique(function, [n; 16]);
         let function = format!("{module}::{function}").into();
-        let assignment =
-            Assignment { key: key.clone(), attempt: AttemptNumber(1), function, version: 1, arguments };
+        let assignment = Assignment {
+            key: key.clone(),
+            attempt: AttemptNumber(1),
+            function,
+            version: 1,
+            arguments,
+            timeout_ms: None,
+        };
         self.peer.send(0, ServerMessage::Assign(assignment)).await;
         key
     }

@@ -8,6 +8,7 @@ use headwater::protocol::producer::ProducerName;
 use headwater::protocol::result::{LossReason, StoredResult};
 use headwater::protocol::session::{EndReason, SessionKind};
 use headwater::protocol::task::{Argument, ErrorKind, TaskOptions};
+use headwater::protocol::terms::{Backoff, Tag, Term, Terms};
 use headwater::protocol::transaction::AppendedPart;
 use headwater::protocol::{
     AttemptNumber, ChannelEvent, ChannelName, Codec, Digest, Element, Epoch, LogId, Payload, Producer, Seq,
@@ -71,6 +72,16 @@ pub fn submission() -> Submission {
         arguments: vec![Argument::Value(payload()), Argument::Future(TaskId([1; 16]))],
         options: TaskOptions { retries: 300, priority: -5, detach: true },
     }
+}
+
+const BACKOFF: Term = Term::Backoff(Backoff { first_ms: 300, factor: 2, max_ms: 70_000, is_jittered: true });
+
+fn tag() -> Term {
+    Term::Tag(Tag::new("nightly").unwrap())
+}
+
+pub fn terms() -> Terms {
+    Terms(vec![BACKOFF, tag()])
 }
 
 pub fn error() -> Box<TaskError> {
@@ -169,6 +180,9 @@ pub fn task_events(lines: &mut Lines) {
         LeaseEnded = TaskEvent::LeaseEnded { origin: Some(ORIGIN), of: of_group(), why: LeaseEnd::GivenBack },
         Tried = TaskEvent::Tried { origin: ORIGIN, of: of_group() },
         CancelledBy = TaskEvent::CancelledBy { origin: ORIGIN, task: TASK },
+        SubmittedUnder = TaskEvent::SubmittedUnder { origin: ORIGIN, submission: submission(), terms: terms() },
+        RetriedAfter = TaskEvent::RetriedAfter { task: TASK, attempt: ATTEMPT, error: error(), wait_ms: 300 },
+        Awaited = TaskEvent::Awaited { task: TASK },
     });
 }
 
@@ -256,6 +270,14 @@ fn parts(lines: &mut Lines) {
         BadResult = ErrorKind::BadResult,
         Dependency = ErrorKind::Dependency,
         Poison = ErrorKind::Poison,
+        TimedOut = ErrorKind::TimedOut,
+        DeadlinePassed = ErrorKind::DeadlinePassed,
+    });
+    variants!(lines, Term {
+        Backoff = BACKOFF,
+        Timeout = Term::Timeout { ms: 300 },
+        Deadline = Term::Deadline { ms: 70_000 },
+        Tag = tag(),
     });
     variants!(lines, Codec {
         MessagePack = Codec::MessagePack,

@@ -17,6 +17,7 @@ use headwater::protocol::session::{
 };
 use headwater::protocol::start::{RecoveryProgress, Regress, Seen, Start};
 use headwater::protocol::task::{TaskInfo, TaskStatus};
+use headwater::protocol::terms::Tag;
 use headwater::protocol::transaction::{AppendedPart, Part, Transaction};
 use headwater::protocol::{
     Digest, Element, Epoch, Headers, LogId, Outcome, Producer, Seq, SessionId, StartId, TaskId,
@@ -24,7 +25,7 @@ use headwater::protocol::{
 
 use super::facts::{
     ATTEMPT, BUFFERED, RETENTION, TASK, cursor, error, group_name, group_options, key, name, of_group,
-    payload, producer, receipt, stored as kept, submission,
+    payload, producer, receipt, stored as kept, submission, terms,
 };
 use super::{Lines, variants};
 
@@ -69,6 +70,9 @@ fn task() -> TaskInfo {
         worker: Some("w1".into()),
         submitted_at: 1000,
         waits_for: Some("a worker".to_owned()),
+        next_attempt_at: Some(1_795_000_000_000),
+        deadline_at: None,
+        tags: vec![Tag::new("nightly").unwrap()],
         kept_by: "channel a".to_owned(),
         outcome: Some(Outcome::Cancelled),
     }
@@ -159,6 +163,7 @@ fn assignment() -> Assignment {
         function: "rust:m::add".into(),
         version: 2,
         arguments: vec![Given::Value(payload()), Given::Stored(located())],
+        timeout_ms: Some(300),
     }
 }
 
@@ -244,6 +249,7 @@ fn of_clients(lines: &mut Lines) {
         ForgetProducer = Command::ForgetProducer { log: LOG, name: producer() },
         SetDurability = Command::SetDurability { log: LOG, durability: BUFFERED },
         Cancel = Command::Cancel { task: TASK },
+        SubmitUnder = Command::SubmitUnder { submission: submission(), terms: terms() },
     });
     let headed = [("unit", "°C")].into_iter().collect();
     let elements =
@@ -320,7 +326,7 @@ fn of_the_server(lines: &mut Lines) {
         Reported = Answer::Reported,
         Channels = Answer::Channels(vec![channel()]),
         Tasks = Answer::Tasks(vec![task()]),
-        Task = Answer::Task(task()),
+        Task = Answer::Task(Box::new(task())),
         Overview = Answer::Overview(overview()),
         Stored = Answer::Stored(stored()),
         SnapshotPieces = Answer::SnapshotPieces { pieces: vec![Bytes::from_static(b"piece")], is_end: true },

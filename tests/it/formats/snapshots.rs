@@ -11,7 +11,7 @@ use headwater::protocol::{
 };
 
 use super::envelopes::fields;
-use super::facts::{BUFFERED, RETENTION, cursor, group_name, group_options, producer, stored};
+use super::facts::{BUFFERED, RETENTION, cursor, group_name, group_options, producer, stored, terms};
 use super::{Lines, variants};
 
 const TASK: TaskId = TaskId([0xa7; 16]);
@@ -95,6 +95,12 @@ fn snapshots_are_stored_as_version_6_does() {
         Producers = SnapshotItem::Producers(LogId(7), vec![(producer(), 70_000, 300, 2, Seq(1001))]),
         Durability = SnapshotItem::Durability(LogId(7), BUFFERED),
         Tries = SnapshotItem::Tries(GroupId(400), vec![(300, 2, true)]),
+        Conditions = SnapshotItem::Conditions {
+            task: TASK,
+            terms: terms(),
+            deadline_at: Some(1_795_000_000_000),
+            next_attempt_at: None,
+        },
     });
     variants!(lines, PhaseItem {
         Pending = PhaseItem::Pending(call()),

@@ -16,7 +16,7 @@ use crate::server::SETTINGS;
 use crate::shadow::{Commit, mark};
 use crate::stores::described;
 use crate::workers::{COUNT_TO, result};
-use crate::{groups, progress, retention, transactions, transcript};
+use crate::{groups, progress, retention, terms, transactions, transcript};
 
 impl World {
     /// Reads all logs as anyone could, and holds them against what clients were told.
@@ -24,6 +24,7 @@ impl World {
         let state = self.state().expect("it runs").clone();
         self.audit_outcomes(&state);
         progress::audit(&self.log, &state);
+        terms::audit(&self.log, &state, self.now());
         transactions::audit(&self.log, &self.shadow);
         groups::audit(&self.log, &self.shadow, &state);
         for (log, channel) in &state.channels {
@@ -128,7 +129,8 @@ impl World {
             for record in batch.records::<TaskEvent>() {
                 let event = record.expect("records decode").1;
                 match &event {
-                    TaskEvent::Submitted { submission, .. } => {
+                    TaskEvent::Submitted { submission, .. }
+                    | TaskEvent::SubmittedUnder { submission, .. } => {
                         let key = &submission.key;
                         assert!(
                             !self.shadow.refused_tasks.contains(&key.id),
@@ -153,6 +155,7 @@ impl World {
                         }
                     }
                     TaskEvent::Retried { task, attempt, .. }
+                    | TaskEvent::RetriedAfter { task, attempt, .. }
                     | TaskEvent::Requeued { task, attempt, .. }
                     | TaskEvent::Deferred { task, attempt, .. }
                     | TaskEvent::Returned { task, attempt } => {

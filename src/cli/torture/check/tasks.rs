@@ -132,9 +132,12 @@ impl TasksCheck {
                 found.add_unless(was_open, Kind::Repeated, || format!("producer {producer} ended twice"));
                 self.sums.sessions_expired += u64::from(*reason == EndReason::LeaseExpired);
             }
-            TaskEvent::Submitted { submission, .. } => self.submitted(submission, found),
+            TaskEvent::Submitted { submission, .. } | TaskEvent::SubmittedUnder { submission, .. } => {
+                self.submitted(submission, found);
+            }
             TaskEvent::Started { task, attempt, .. } => self.started(*task, *attempt, offset, found),
             TaskEvent::Retried { task, attempt, .. }
+            | TaskEvent::RetriedAfter { task, attempt, .. }
             | TaskEvent::Requeued { task, attempt, .. }
             | TaskEvent::Deferred { task, attempt, .. }
             | TaskEvent::Returned { task, attempt } => {
@@ -172,7 +175,7 @@ impl TasksCheck {
                 found.add_unless(was_known, Kind::Repeated, || format!("task {task} was forgotten twice"));
             }
             // What comes of a death is in the record behind it.
-            TaskEvent::Died { .. } => {}
+            TaskEvent::Died { .. } | TaskEvent::Awaited { .. } => {}
             TaskEvent::ChannelCreated { .. }
             | TaskEvent::CursorSet { .. }
             | TaskEvent::CursorDeleted { .. }

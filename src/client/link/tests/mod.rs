@@ -344,7 +344,14 @@ fn a_worker_holds_an_attempt_until_its_report_is_acknowledged() {
     let attempt = AttemptNumber(1);
     for n in 1..=5 {
         let key = TaskKey::unique("f", [n; 16]);
-        let assignment = Assignment { key, attempt, function: "f".into(), version: 1, arguments: vec![] };
+        let assignment = Assignment {
+            key,
+            attempt,
+            function: "f".into(),
+            version: 1,
+            arguments: vec![],
+            timeout_ms: None,
+        };
         receive(&mut link, 0, ServerMessage::Assign(assignment));
     }
     let result = Payload::encode(&1).unwrap();

@@ -113,7 +113,7 @@ fn check_sizes(elements: &Elements) -> Result<(), Rejection> {
 fn progress_so_far(state: &State, key: &TaskKey) -> Option<ChannelEvent> {
     let task = state.tasks.get(&key.id)?;
     let progress = match &task.phase {
-        Phase::Waiting { .. } | Phase::Ready | Phase::Lost => return None,
+        Phase::Waiting { .. } | Phase::Ready | Phase::Delayed | Phase::Lost => return None,
         Phase::Running { worker } => {
             Progress::Started { attempt: task.attempt, worker: state.worker_name(*worker) }
         }

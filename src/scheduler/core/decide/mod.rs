@@ -8,6 +8,7 @@ mod append;
 mod cancel;
 mod channel;
 mod cursor;
+mod deadline;
 mod group;
 mod hold;
 mod producer;
@@ -17,6 +18,7 @@ mod session;
 mod submit;
 mod transact;
 
+pub(super) use deadline::pass_deadline;
 pub(super) use report::undeliverable;
 pub(super) use retire::Retirement;
 pub(super) use session::{end_session, hello};
@@ -56,7 +58,8 @@ pub(super) fn command(state: &State, facts: &LogFacts, origin: Origin, command: 
     // Asked before the command is taken apart.
     let in_order = check_order(session, origin, &command);
     let decision = match command {
-        Command::Submit(submission) => submit::decide(state, origin, submission),
+        Command::Submit(submission) => submit::decide(state, origin, submission, None),
+        Command::SubmitUnder { submission, terms } => submit::decide(state, origin, submission, Some(terms)),
         Command::Hold { task, detach } => hold::hold(state, origin, task, detach),
         Command::Release { tasks } => {
             let hint = "release the others with another command";
@@ -125,6 +128,7 @@ fn check_order(session: &Session, origin: Origin, command: &Command) -> Result<(
     let is_remembered = matches!(
         command,
         Command::Submit(_)
+            | Command::SubmitUnder { .. }
             | Command::Hold { .. }
             | Command::Release { .. }
             | Command::Append { .. }
@@ -177,7 +181,7 @@ fn first_answer(
         (Remembered::Transacted { seq, appended }, Command::Transact(_)) => {
             Answer::Transacted { seq: *seq, epoch: facts.starts.epoch_of(*seq), appended: appended.to_vec() }
         }
-        (Remembered::Done, Command::Submit(_)) => Answer::Submitted,
+        (Remembered::Done, Command::Submit(_) | Command::SubmitUnder { .. }) => Answer::Submitted,
         (Remembered::Done, Command::Release { .. }) => Answer::Released,
         (Remembered::Done, Command::OpenChannel { name }) => match query::channel(state, name) {
             Ok(info) => Answer::Channel(info),

@@ -11,6 +11,7 @@ use crate::protocol::limits::{PAYLOAD_BYTES_MAX, RESULT_BYTES_MAX, TooLarge};
 use crate::protocol::result::{LossReason, StoredResult};
 use crate::protocol::session::HeldAttempt;
 use crate::protocol::task::TaskError;
+use crate::protocol::terms::Terms;
 use crate::protocol::{AttemptNumber, Payload, Producer, TaskEvent, TaskId};
 use crate::scheduler::core::{Phase, Task};
 
@@ -49,7 +50,12 @@ pub(super) fn fail(
     let error = Box::new(TaskError { worker: state.worker_name(worker), attempt, ..cut });
     let call = task.call.as_ref().expect("a task that runs has its call");
     if call.failures < call.options.retries {
-        return Ok((vec![Event::Task(TaskEvent::Retried { task: id, attempt, error })], Answer::Reported));
+        let backoff = task.terms().and_then(Terms::backoff);
+        let retried = match backoff.map_or(0, |backoff| backoff.wait_ms(call.failures + 1, id, attempt)) {
+            0 => TaskEvent::Retried { task: id, attempt, error },
+            wait_ms => TaskEvent::RetriedAfter { task: id, attempt, error, wait_ms },
+        };
+        return Ok((vec![Event::Task(retried)], Answer::Reported));
     }
     let mut events = vec![Event::Task(TaskEvent::Failed { task: id, error: error.clone() })];
     record_progress(state, id, &Progress::Failed { error }, &mut events);

@@ -3,11 +3,18 @@
 use super::{Decision, Event, Rejection, State};
 use crate::protocol::command::Answer;
 use crate::protocol::event::Origin;
+use crate::protocol::terms::Terms;
 use crate::protocol::{Submission, TaskEvent};
 
-/// Enters a task, or holds the one that has its key.
-pub(super) fn decide(state: &State, origin: Origin, submission: Submission) -> Decision {
+/// Enters a task, or holds the one that has its key, under whatever terms that is run.
+pub(super) fn decide(
+    state: &State,
+    origin: Origin,
+    submission: Submission,
+    terms: Option<Terms>,
+) -> Decision {
     submission.check()?;
+    terms.as_ref().map_or(Ok(()), Terms::check)?;
     if let Some(task) = state.tasks.get(&submission.key.id) {
         if task.function.name != submission.function {
             let (key, function) = (submission.key.label, task.function.name.clone());
@@ -20,5 +27,9 @@ pub(super) fn decide(state: &State, origin: Origin, submission: Submission) -> D
     {
         return Err(Rejection::UnknownTask(unknown));
     }
-    Ok((vec![Event::Task(TaskEvent::Submitted { origin, submission })], Answer::Submitted))
+    let submitted = match terms.filter(|terms| !terms.is_empty()) {
+        Some(terms) => TaskEvent::SubmittedUnder { origin, submission, terms },
+        None => TaskEvent::Submitted { origin, submission },
+    };
+    Ok((vec![Event::Task(submitted)], Answer::Submitted))
 }

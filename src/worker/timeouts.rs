@@ -1,0 +1,83 @@
+//! When attempts have taken too long.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+use crate::protocol::message::Assignment;
+use crate::protocol::session::HeldAttempt;
+use crate::protocol::task::{ErrorKind, TaskError};
+
+/// The attempts that may take no longer than their task's timeout, while they run.
+#[derive(Debug, Default)]
+pub(super) struct Timeouts {
+    of: HashMap<HeldAttempt, (Instant, Duration)>,
+    due: BTreeSet<(Instant, HeldAttempt)>,
+}
+
+impl Timeouts {
+    /// An attempt begins. Answers whether it has a timeout.
+    pub fn begin(&mut self, assignment: &Assignment, now: Instant) -> bool {
+        let Some(ms) = assignment.timeout_ms else { return false };
+        let (attempt, timeout) = (super::turns::held(assignment), Duration::from_millis(ms));
+        let at = now + timeout;
+        self.of.insert(attempt, (at, timeout));
+        self.due.insert((at, attempt));
+        true
+    }
+
+    /// It is over.
+    pub fn end(&mut self, attempt: &HeldAttempt) -> Option<Duration> {
+        let (at, timeout) = self.of.remove(attempt)?;
+        self.due.remove(&(at, *attempt));
+        Some(timeout)
+    }
+
+    /// None is of any interest.
+    pub fn clear(&mut self) {
+        (self.of, self.due) = Default::default();
+    }
+
+    /// When the next one has taken too long.
+    pub fn next(&self) -> Option<Instant> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Takes out the first that has, with what is to be told of it.
+    pub fn pop(&mut self, now: Instant) -> Option<(HeldAttempt, TaskError)> {
+        let (_, attempt) = *self.due.first().filter(|(at, _)| *at <= now)?;
+        let timeout = self.end(&attempt)?;
+        let message = format!("it took longer than its timeout of {} ms", timeout.as_millis());
+        Some((attempt, TaskError::new(ErrorKind::TimedOut, &message, Vec::new())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{AttemptNumber, TaskKey};
+
+    #[test]
+    fn those_that_take_too_long_come_out_once_and_those_that_end_do_not() {
+        let assignment = |name: &str, timeout_ms| {
+            let (key, attempt) = (TaskKey::named(name), AttemptNumber(1));
+            Assignment { key, attempt, function: "f".into(), version: 1, arguments: vec![], timeout_ms }
+        };
+        let held = |name| super::super::turns::held(&assignment(name, None));
+        let (mut timeouts, began) = (Timeouts::default(), Instant::now());
+        let after = |ms| began + Duration::from_millis(ms);
+        assert!(!timeouts.begin(&assignment("patient", None), began));
+        for (name, ms) in [("slow", 30), ("quick", 10), ("ended", 5)] {
+            assert!(timeouts.begin(&assignment(name, Some(ms)), began));
+        }
+        timeouts.end(&held("ended"));
+        timeouts.end(&held("patient"));
+        assert_eq!(timeouts.next(), Some(after(10)));
+        assert!(timeouts.pop(after(9)).is_none());
+        let (attempt, error) = timeouts.pop(after(10)).unwrap();
+        assert_eq!((attempt, error.kind), (held("quick"), ErrorKind::TimedOut));
+        assert_eq!(error.to_string(), "it took longer than its timeout of 10 ms");
+        assert!(timeouts.pop(after(29)).is_none());
+        assert_eq!(timeouts.pop(after(99)).unwrap().0, held("slow"));
+        assert_eq!((timeouts.pop(after(99)).is_none(), timeouts.next()), (true, None));
+    }
+}
