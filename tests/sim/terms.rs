@@ -186,9 +186,9 @@ fn a_deadline_passes_wherever_the_task_stands() {
         ),
     );
     scene.ask(worker, fail("failing", 1));
-    scene.ask(client, submit_under(submission("running", vec![]), &[soon.clone()]));
-    scene.ask(client, submit_under(submission("ready", vec![]), &[soon.clone()]));
-    scene.ask(client, submit_under(on("waiting", "running"), &[soon.clone()]));
+    scene.ask(client, submit_under(submission("running", vec![]), std::slice::from_ref(&soon)));
+    scene.ask(client, submit_under(submission("ready", vec![]), std::slice::from_ref(&soon)));
+    scene.ask(client, submit_under(on("waiting", "running"), std::slice::from_ref(&soon)));
     scene.ask(client, submit("other"));
     scene.ask(client, append(1, "running"));
     scene.step(|core, out| core.request(ConnectionId(client), 99, Request::Watch(vec![id("running")]), out));

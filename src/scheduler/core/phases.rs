@@ -8,10 +8,11 @@ use crate::protocol::{AttemptNumber, Producer, TaskId};
 
 impl State {
     pub(super) fn start(&mut self, id: TaskId, attempt: AttemptNumber, worker: Producer) {
-        if let Some(task) = self.tasks.get_mut(&id) {
+        // Behind lost records one that is over may be meant, whose key was given again: nobody knows how to call that.
+        if let Some(task) = self.tasks.get_mut(&id).filter(|task| task.call.is_some()) {
             task.attempt = attempt;
+            self.set_phase(id, Phase::Running { worker });
         }
-        self.set_phase(id, Phase::Running { worker });
     }
 
     /// A task that was just submitted is to be run under these terms.
