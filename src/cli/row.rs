@@ -171,6 +171,7 @@ impl Row {
             Progress::Stored { result } => {
                 (self.state, self.stored) = (Some("finished"), Some(Stored::of(&result)));
             }
+            Progress::Renewed => self.state = Some("renewed"),
             Progress::Lost { worker } => (self.state, self.worker) = (Some("lost"), Some(worker)),
         }
     }

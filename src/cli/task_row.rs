@@ -176,6 +176,10 @@ impl Names {
             TaskEvent::CancelledBy { origin, .. } => {
                 row.details = details([("session", json!(origin.producer))]);
             }
+            TaskEvent::Renewed { origin, tasks } => {
+                let keys: Vec<String> = tasks.iter().map(|task| self.key(*task)).collect();
+                row.details = details([("session", json!(origin.producer)), ("tasks", json!(keys))]);
+            }
             TaskEvent::Reopened { .. }
             | TaskEvent::Awaited { .. }
             | TaskEvent::Cancelled { .. }
@@ -239,6 +243,7 @@ pub fn task_of(event: &TaskEvent) -> Option<TaskId> {
         | TaskEvent::Tried { .. }
         | TaskEvent::Acknowledged { .. }
         | TaskEvent::LeaseEnded { .. }
+        | TaskEvent::Renewed { .. }
         | TaskEvent::Released { .. } => None,
     }
 }
@@ -257,6 +262,7 @@ fn kind(event: &TaskEvent) -> &'static str {
         TaskEvent::Failed { .. } => "failed",
         TaskEvent::Retried { .. } | TaskEvent::RetriedAfter { .. } => "retried",
         TaskEvent::Awaited { .. } => "awaited",
+        TaskEvent::Renewed { .. } => "renewed",
         TaskEvent::Requeued { .. } => "requeued",
         TaskEvent::Died { .. } => "died",
         TaskEvent::Copied { .. } => "copied",

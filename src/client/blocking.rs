@@ -186,6 +186,14 @@ impl Client {
         self.shared.wait(self.shared.client.cancel(key))
     }
 
+    /// As [`super::Client::retry`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn retry(&self, key: &TaskKey) -> Result<()> {
+        self.shared.wait(self.shared.client.retry(key))
+    }
+
     /// As [`super::Client::query`].
     ///
     /// # Errors
@@ -364,6 +372,14 @@ impl<T> TaskFuture<T> {
     /// As there.
     pub fn cancel(&self) -> Result<TaskStatus> {
         self.shared.wait(self.future.cancel())
+    }
+
+    /// As [`super::TaskFuture::retry`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn retry(&self) -> Result<()> {
+        self.shared.wait(self.future.retry())
     }
 }
 

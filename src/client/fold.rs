@@ -175,6 +175,7 @@ fn status_of(progress: &Progress) -> TaskStatus {
         Progress::Started { .. } => TaskStatus::Running,
         Progress::Finished { .. } | Progress::Stored { .. } => TaskStatus::Finished,
         Progress::Lost { .. } => TaskStatus::Lost,
+        Progress::Renewed => TaskStatus::Pending,
         Progress::Failed { .. } => TaskStatus::Error,
         Progress::Cancelled => TaskStatus::Cancelled,
     }

@@ -90,6 +90,14 @@ impl<T> TaskFuture<T> {
         self.client.cancel(&self.key).await
     }
 
+    /// Tries the task again: [`Client::retry`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn retry(&self) -> Result<()> {
+        self.client.retry(&self.key).await
+    }
+
     /// Lets the task stay when nobody holds it any more.
     ///
     /// # Errors

@@ -150,6 +150,20 @@ impl Client {
         }
     }
 
+    /// Tries a task again that has failed or was cancelled, whoever submitted it, and with it those that it needs, near or
+    /// far, and that have: as if none of their attempts had failed. A deadline begins anew. That is durable when this
+    /// returns. What else had failed since it needed them stays as it is. Who awaits it from now on waits for what comes of
+    /// that.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] when the task is not known, or stands otherwise, or the session is over.
+    pub async fn retry(&self, key: &TaskKey) -> Result<()> {
+        match self.connection().command(Command::Retry { task: key.id }).await? {
+            Answer::Retried => Ok(()),
+            _ => Err(wrong_answer("another try")),
+        }
+    }
+
     /// Asks a [`Query`]: the listings that the command line shows.
     pub fn query(&self, query: Query) -> Reply<Answer> {
         self.connection().query(query)

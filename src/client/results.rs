@@ -112,7 +112,8 @@ plain_stream!(Results<T: DeserializeOwned, 'static> => Ended<T>, |ended| ended);
 /// no results.
 ///
 /// The order is that of the channel's records, which bring small results, too: the scheduler is asked for none of them.
-/// One that workers keep is fetched from there. It ends when the channel was stopped and all futures that were read have
+/// One that workers keep is fetched from there. Each future comes once, as it ended first: one that has failed and was
+/// [tried again](crate::Client::retry) since may have come to something else. It ends when the channel was stopped and all futures that were read have
 /// ended, or at its bound: those that have not ended by then are not brought. Behind records that are lost nobody knows
 /// how the futures before them ended: each is waited for in turn then. Errors are as those of [`Results`].
 #[derive(Debug)]
@@ -158,9 +159,9 @@ impl<T> ResultsAsCompleted<T> {
                     Progress::Failed { error } => Some(Outcome::Failed(error)),
                     Progress::Cancelled => Some(Outcome::Cancelled),
                     Progress::Stored { .. } => None,
-                    Progress::Started { .. } | Progress::Lost { .. } => return None,
+                    Progress::Started { .. } | Progress::Lost { .. } | Progress::Renewed => return None,
                 };
-                // One that was brought and then lost has no element here any more: it is not brought again.
+                // One that was brought and then lost, or tried again, has no element here any more: it is not brought again.
                 let ended = self.running.remove(&key.id).unwrap_or_default();
                 self.due.extend(ended.into_iter().map(|placed| (placed, outcome.clone())));
             }

@@ -81,12 +81,15 @@ pub enum Progress {
         /// The worker's name.
         worker: Box<str>,
     },
+    /// The task had failed or was cancelled, and is tried again, as somebody asked for: a start and an end follow again.
+    Renewed,
 }
 
 impl Progress {
-    /// Whether the task has ended with this. Behind [`Progress::Stored`] more may come, if that is lost.
+    /// Whether the task has ended with this. Behind [`Progress::Stored`] more may come, if that is lost, and behind
+    /// [`Progress::Failed`] and [`Progress::Cancelled`], if it is tried again.
     pub fn is_final(&self) -> bool {
-        !matches!(self, Progress::Started { .. } | Progress::Lost { .. })
+        !matches!(self, Progress::Started { .. } | Progress::Lost { .. } | Progress::Renewed)
     }
 }
 

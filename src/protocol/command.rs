@@ -258,6 +258,12 @@ pub enum Command {
         /// At least one.
         terms: Terms,
     },
+    /// Try this task again, which has failed or was cancelled, and with it those that it needs and that have. Answer:
+    /// [`Answer::Retried`].
+    Retry {
+        /// The task.
+        task: TaskId,
+    },
 }
 
 /// How elements are appended, where it is not as usual.
@@ -387,6 +393,8 @@ pub enum Answer {
     Durable,
     /// The task has ended: it was cancelled, now or before, or has ended otherwise before.
     Ended(TaskStatus),
+    /// The task is tried again.
+    Retried,
 }
 
 /// What is stored at a moment.

@@ -237,14 +237,18 @@ pub enum PhaseItem {
     Running(CallItem, Producer),
     /// It has its result.
     Finished(Payload),
-    /// It has failed.
+    /// It has failed; in the snapshots of store versions before 6, which do not say how to call it.
     Failed(Box<TaskError>),
-    /// It was cancelled.
+    /// It was cancelled; as before.
     Cancelled,
     /// It has a result that these workers' sessions keep.
     Stored(CallItem, StoredResult, Vec<Producer>),
     /// It had one, and no worker keeps it any more.
     Lost(CallItem),
+    /// It has failed, and may be tried again.
+    FailedOf(CallItem, Box<TaskError>),
+    /// It was cancelled, and may be tried again.
+    CancelledOf(CallItem),
 }
 
 /// How to call a task that has no result in the log.

@@ -49,7 +49,31 @@ async fn tasks_are_waited_for_and_cancelled() {
     assert!(refused.starts_with("there is no task nobody-"), "{refused}");
     let refused = cluster.run(&["task", "wait", "nobody"]).await.refusal();
     assert!(refused.starts_with("there is no task nobody-"), "{refused}");
+    // Tried again, it finds its channel stopped, and has counted as far as before.
+    let retried = cluster.run(&["task", "retry", d, "--json"]).await.json();
+    assert_eq!(retried[0]["key"], json!(second.key().to_string()));
+    assert!(
+        ["pending", "running"].map(|status| json!(status)).contains(&retried[0]["status"]),
+        "{retried:?}"
+    );
+    client.channel::<u64>(d).await.unwrap().stop().await.unwrap();
+    let line = cluster.run(&["task", "wait", d]).await.only_line();
+    assert_eq!(line, format!("{}  finished", second.key()));
+    let refused = cluster.run(&["task", "retry", d]).await.refusal();
+    assert!(
+        refused.ends_with(" is finished: only what has failed or was cancelled can be tried again"),
+        "{refused}"
+    );
+    let refused = cluster.run(&["task", "retry", "nobody"]).await.refusal();
+    assert!(refused.starts_with("there is no task nobody-"), "{refused}");
     let shown = cluster.run(&["task", "show", d, "--json"]).await.json().remove(0);
+    assert_eq!(shown["status"], json!("finished"));
+    let kinds: Vec<_> =
+        shown["history"].as_array().unwrap().iter().map(|step| step["kind"].clone()).collect();
+    let ends: Vec<_> =
+        kinds.iter().filter(|kind| **kind != json!("started") && **kind != json!("held")).collect();
+    assert_eq!(ends, [&json!("submitted"), &json!("cancelled"), &json!("renewed"), &json!("finished")]);
+    let shown = cluster.run(&["task", "show", e, "--json"]).await.json().remove(0);
     let history = shown["history"].as_array().unwrap();
     let last = history.last().unwrap();
     assert_eq!((&shown["status"], &last["kind"]), (&json!("cancelled"), &json!("cancelled")));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use headwater::local::Store;
 use headwater::protocol::TaskEvent;
-use headwater::protocol::task::{ErrorKind, TaskError};
+use headwater::protocol::task::{ErrorKind, TaskError, TaskStatus};
 use headwater::{Backoff, Client, Context, Error, Item, Offset, Result, TaskFuture, blocking, task};
 use tokio::time::{sleep, timeout};
 
@@ -158,6 +158,51 @@ async fn a_task_that_is_not_done_in_time_has_failed_wherever_it_stands() -> Resu
     until(&DROPPED[1], 1).await;
     // There is one slot, and it is free.
     assert_eq!(ended(&client.submit(fails_until, (0,)).deadline(SOON).await?).await?, 1);
+    client.close().await;
+    local.stop().await;
+    Ok(())
+}
+
+/// How often it was called.
+static CALLS: AtomicU32 = AtomicU32::new(0);
+
+#[task]
+fn fails_at_first(more: u32) -> Result<u32> {
+    match CALLS.fetch_add(1, Ordering::SeqCst) {
+        0 => Err(Error::msg("not yet")),
+        _ => Ok(more),
+    }
+}
+
+#[task]
+fn doubled(number: u32) -> u32 {
+    2 * number
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_failed_is_tried_again_with_what_it_needs() -> Result<()> {
+    let local = with_slots(Store::Memory, 1).await;
+    let address = local.address().to_string();
+    let client = Client::connect(&address).await?;
+    let doubles = client.channel::<u32>("doubles").await?;
+    let first = client.submit(fails_at_first, (4,)).await?;
+    let second = client.submit(doubled, (&first,)).await?;
+    doubles.append(&second).await?;
+    assert!(ended(&second).await.unwrap_err().to_string().contains("not yet"));
+    let mut view = doubles.view();
+    while view.futures().first().is_none_or(|entry| entry.status != TaskStatus::Error) {
+        timeout(SOON, view.changed()).await.expect("it has failed")?;
+    }
+    second.retry().await?;
+    assert_eq!((ended(&second).await?, ended(&first).await?), (8, 4));
+    while view.futures().first().is_none_or(|entry| entry.status != TaskStatus::Finished) {
+        timeout(SOON, view.changed()).await.expect("it has finished")?;
+    }
+    let error = client.retry(second.key()).await.unwrap_err().to_string();
+    assert!(
+        error.contains("is finished: only what has failed or was cancelled can be tried again"),
+        "{error}"
+    );
     client.close().await;
     local.stop().await;
     Ok(())

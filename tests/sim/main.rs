@@ -20,6 +20,7 @@ mod producers;
 mod progress;
 mod retention;
 mod retiring;
+mod retrying;
 mod room;
 mod scenarios;
 mod scene;

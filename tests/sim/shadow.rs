@@ -44,6 +44,8 @@ pub struct Shadow {
     pub produced: BTreeSet<(LogId, ProducerName, u64, u64, u32, Commit)>,
     /// Up to where producers were said to have come.
     pub produced_before: BTreeSet<(LogId, ProducerName, u64)>,
+    /// Tasks that were said to be tried again.
+    pub renewed: BTreeSet<TaskId>,
     /// Tasks that were said to be cancelled.
     pub cancelled: BTreeSet<TaskId>,
     /// Tasks of nobody else's that were refused: the same.

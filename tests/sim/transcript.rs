@@ -94,6 +94,9 @@ fn task_event(state: &State, event: &TaskEvent) -> String {
         TaskEvent::RetriedAfter { task, attempt, wait_ms, .. } => {
             format!("retried {} {wait_ms} ms after attempt {attempt}", name(task))
         }
+        TaskEvent::Renewed { tasks, .. } => {
+            format!("renewed {}", tasks.iter().map(name).collect::<Vec<_>>().join(" "))
+        }
         TaskEvent::Awaited { task } => format!("awaited {}", name(task)),
         TaskEvent::Requeued { task, attempt, .. } => {
             format!("requeued {} after attempt {attempt}", name(task))
@@ -166,6 +169,7 @@ fn channel_event(event: &ChannelEvent) -> String {
             Progress::Finished { result } => format!("{} finished with {result:?}", key.label),
             Progress::Failed { error } => format!("{} failed: {error}", key.label),
             Progress::Cancelled => format!("{} cancelled", key.label),
+            Progress::Renewed => format!("{} renewed", key.label),
             Progress::Stored { result } => format!("{} finished with {} bytes", key.label, result.bytes),
             Progress::Lost { worker } => format!("{} lost with {worker}", key.label),
         },
@@ -196,6 +200,7 @@ fn server_message(state: &State, message: &ServerMessage) -> String {
         ServerMessage::Answer(Err(rejection)) => format!("refused: {rejection}"),
         ServerMessage::Answer(Ok(Answer::Transacted { appended, .. })) => transacted(appended),
         ServerMessage::Answer(Ok(Answer::Ended(status))) => format!("ended: {status}"),
+        ServerMessage::Answer(Ok(Answer::Retried)) => "retried".to_owned(),
         ServerMessage::Answer(Ok(answer)) => {
             let text = format!("{answer:?}");
             text.split(['(', '{']).next().unwrap_or_default().trim().to_lowercase()

@@ -4,6 +4,7 @@ mod appends;
 mod groups;
 mod keeping;
 mod readings;
+mod tasks;
 mod transactions;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -16,10 +17,10 @@ use headwater::protocol::message::{Closing, ServerMessage};
 use headwater::protocol::producer::ProducerName;
 use headwater::protocol::result::Located;
 use headwater::protocol::session::{EndReason, Retire, Role};
-use headwater::protocol::task::{Argument, Outcome, TaskOptions, TaskStatus};
+use headwater::protocol::task::Outcome;
 use headwater::protocol::transaction::Transaction;
 use headwater::protocol::{
-    ChannelName, Element, Headers, LogId, Payload, Producer, SessionId, Submission, TaskId, TaskKey, TimeMs,
+    ChannelName, Element, Headers, LogId, Producer, SessionId, TaskId, TaskKey, TimeMs,
 };
 
 use self::appends::some_headers;
@@ -28,7 +29,6 @@ use self::readings::Readings;
 use crate::network::{Heard, Network, Wire};
 use crate::shadow::Shadow;
 use crate::stores::Stores;
-use crate::terms;
 
 /// The function of ordinary tasks, and of those that are clients themselves.
 pub const PLAIN: &str = "rust:sim::plain";
@@ -72,6 +72,7 @@ pub struct Client {
     numbers: BTreeMap<(LogId, ProducerName), u64>,
     submits: BTreeMap<u64, TaskKey>,
     cancels: BTreeMap<u64, TaskId>,
+    retries: BTreeMap<u64, TaskId>,
     transactions: BTreeMap<u64, Transaction>,
     /// Where it believes the cursors to be that it moves by them.
     cursors: BTreeMap<LogId, u64>,
@@ -131,6 +132,7 @@ impl Client {
             numbers: BTreeMap::new(),
             submits: BTreeMap::new(),
             cancels: BTreeMap::new(),
+            retries: BTreeMap::new(),
             transactions: BTreeMap::new(),
             cursors: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -215,7 +217,8 @@ impl Client {
             }
             92..97 => self.reading.begin(&mut self.link, rng, log, 2),
             97 => _ = self.link.query(Query::Overview),
-            98 => self.cancel(rng),
+            98 if rng.bool() => self.cancel(rng),
+            98 => self.retry(rng),
             _ if rng.u8(..10) == 0 => _ = self.link.command(Command::Stop { log }),
             _ => {}
         }
@@ -250,42 +253,6 @@ impl Client {
             _ => {}
         }
         self.asked.insert(number, command);
-    }
-
-    fn submit(&mut self, rng: &mut Rng) {
-        // The first argument is like no other: the result must be made of it.
-        let mut arguments = vec![Argument::Value(Payload::raw(format!("{:08x}", rng.u32(..))))];
-        if rng.u8(..3) > 0 {
-            let dependencies = rng.choose_multiple(self.held.iter(), 2).into_iter();
-            arguments.extend(dependencies.map(|key| Argument::Future(key.id)));
-        }
-        // A few names that all clients use, so that they meet.
-        let key = match rng.u8(..4) {
-            0 => TaskKey::named(&format!("shared-{}", rng.u8(..5))),
-            _ => TaskKey::unique(OWN, rng.u128(..).to_be_bytes()),
-        };
-        let options = TaskOptions { retries: rng.u32(..2), priority: rng.i32(-1..2), detach: false };
-        let submission = Submission { key, function: PLAIN.into(), version: 1, arguments, options };
-        let terms = terms::some(rng);
-        self.ask(match terms.is_empty() {
-            true => Command::Submit(submission),
-            false => Command::SubmitUnder { submission, terms },
-        });
-    }
-
-    /// Cancels a task that it holds, perhaps one that others hold, too.
-    fn cancel(&mut self, rng: &mut Rng) {
-        if let Some(key) = rng.choice(&self.held).filter(|key| &*key.label != "counter") {
-            self.cancels.insert(self.link.command(Command::Cancel { task: key.id }), key.id);
-        }
-    }
-
-    /// Submits a task that is a client itself, and stays without anyone.
-    pub fn submit_counter(&mut self) {
-        let options = TaskOptions { retries: 0, priority: 9, detach: true };
-        let key = TaskKey::named("counter");
-        let submission = Submission { key, function: COUNTER.into(), version: 1, arguments: vec![], options };
-        self.ask(Command::Submit(submission));
     }
 
     /// Asks that a worker retires; it may have left by then.
@@ -427,16 +394,7 @@ impl Client {
             }
             return;
         }
-        if let Some(task) = self.cancels.remove(&number) {
-            match answer {
-                Ok(Answer::Ended(TaskStatus::Cancelled)) => drop(shadow.cancelled.insert(task)),
-                Ok(Answer::Ended(TaskStatus::Pending | TaskStatus::Running)) => {
-                    panic!("{task} has not ended")
-                }
-                Ok(Answer::Ended(_)) | Err(Rejection::UnknownTask(_)) => {}
-                Err(refused) if is_of_room(&refused) => {}
-                other => panic!("a cancellation was answered with {other:?}"),
-            }
+        if self.end_answered(number, &answer, shadow) {
             return;
         }
         if self.group_answered(number, &answer, shadow) {

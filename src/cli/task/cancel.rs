@@ -1,6 +1,6 @@
 //! `headwater task cancel`.
 
-use super::row::Ended;
+use super::standing::Standing;
 use crate::cli::ask;
 use crate::cli::connect::Connect;
 use crate::cli::output::Output;
@@ -39,7 +39,7 @@ impl Cancel {
                     // Its whole key, and an error with the next step.
                     let key = ask::task(client, key).await?.key;
                     let status = client.cancel(&key).await?;
-                    Ended { key: &key, status }.print(&mut output, self.json)?;
+                    Standing { key: &key, status }.print(&mut output, self.json)?;
                 }
                 anyhow::Ok(())
             })

@@ -1,18 +1,20 @@
-//! `headwater task …`: see tasks, wait for them, cancel them.
+//! `headwater task …`: see tasks, wait for them, cancel them, try them again.
 
 mod cancel;
 mod list;
-mod row;
+mod retry;
 mod show;
+mod standing;
 mod wait;
 
-/// See tasks, wait for them, cancel them
+/// See tasks, wait for them, cancel them, try them again
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     List(list::List),
     Show(show::Show),
     Wait(wait::Wait),
     Cancel(cancel::Cancel),
+    Retry(retry::Retry),
 }
 
 impl Command {
@@ -22,6 +24,7 @@ impl Command {
             Command::Show(show) => show.run().await,
             Command::Wait(wait) => wait.run().await,
             Command::Cancel(cancel) => cancel.run().await,
+            Command::Retry(retry) => retry.run().await,
         }
     }
 }

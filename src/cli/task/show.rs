@@ -135,7 +135,7 @@ async fn history(client: &Client, info: &TaskInfo, names: &mut Names) -> anyhow:
 
 fn is_about(event: &TaskEvent, task: TaskId) -> bool {
     match event {
-        TaskEvent::Released { tasks, .. } => tasks.contains(&task),
+        TaskEvent::Released { tasks, .. } | TaskEvent::Renewed { tasks, .. } => tasks.contains(&task),
         event => task_of(event) == Some(task),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use super::row::Ended;
+use super::standing::Standing;
 use crate::cli::ask;
 use crate::cli::connect::Connect;
 use crate::cli::output::Output;
@@ -85,7 +85,7 @@ impl Wait {
                 Outcome::Failed(_) => TaskStatus::Error,
                 Outcome::Cancelled => TaskStatus::Cancelled,
             };
-            Ended { key: &key, status }.print(output, self.json)?;
+            Standing { key: &key, status }.print(output, self.json)?;
             counts.ended += 1;
             counts.finished += usize::from(status == TaskStatus::Finished);
             if self.first {

@@ -45,6 +45,7 @@ pub(super) fn check_command(command: &Command) -> Result<(), TooLarge> {
         | Command::DeleteGroup { .. }
         | Command::ForgetProducer { .. }
         | Command::Cancel { .. }
+        | Command::Retry { .. }
         | Command::Fail { .. }
         | Command::Copied { .. }
         | Command::Lack { .. }

@@ -307,6 +307,14 @@ pub enum TaskEvent {
         /// The task.
         task: TaskId,
     },
+    /// Tasks that had failed or were cancelled are to be tried again, as somebody asked for, as if none of their attempts
+    /// had failed. Each comes behind those that it needs.
+    Renewed {
+        /// Who asked for it.
+        origin: Origin,
+        /// The tasks: at most [`TASKS_PER_COMMAND_MAX`](crate::protocol::limits::TASKS_PER_COMMAND_MAX).
+        tasks: Vec<TaskId>,
+    },
 }
 
 /// Where a task's result is.

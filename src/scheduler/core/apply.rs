@@ -103,6 +103,10 @@ impl State {
                 self.count_failure(*task);
                 self.delay(*task, *wait_ms);
             }
+            TaskEvent::Renewed { origin, tasks } => {
+                self.remember(*origin, |_| Remembered::Done);
+                tasks.iter().for_each(|task| self.renew(*task));
+            }
             TaskEvent::Awaited { task } => {
                 if self.tasks.get(task).is_some_and(|task| task.phase == Phase::Delayed) {
                     self.await_turn(*task);

@@ -100,10 +100,10 @@ impl State {
                 Some(*id),
                 "{id} at its place in the order"
             );
-            let is_over = matches!(task.phase, Phase::Finished(_)) || task.phase.has_none();
-            assert_eq!(
-                is_over,
-                task.call.is_none(),
+            let (is_over, has_call) = (matches!(task.phase, Phase::Finished(_)), task.call.is_some());
+            // An older version has forgotten how to call those that have failed.
+            assert!(
+                has_call != is_over || task.phase.has_none(),
                 "{id}: tasks that never run again have no call, others do"
             );
             match &task.phase {
@@ -144,10 +144,7 @@ impl State {
             }
             for needed in task.call.iter().flat_map(|call| &call.dependencies) {
                 let needed = self.tasks.get(needed).and_then(|needed| needed.call.as_ref());
-                assert!(
-                    needed.is_none_or(|call| call.waiting().any(|waiting| waiting == *id)),
-                    "{id} would not be told"
-                );
+                assert!(needed.is_none_or(|call| call.is_waited_for_by(id)), "{id} would not be told");
             }
         }
         assert_eq!(self.counts, counts);

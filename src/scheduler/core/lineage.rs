@@ -12,7 +12,9 @@
 //! itself, from as far back as it takes.
 
 use super::State;
+use super::moments::Moment;
 use super::task::{Phase, Task};
+use crate::protocol::terms::Terms;
 use crate::protocol::{Producer, TaskId};
 
 impl State {
@@ -74,7 +76,23 @@ impl State {
     pub(super) fn reopen(&mut self, id: TaskId) {
         // That it is lost may be told by records that are lost themselves.
         self.lose(id);
-        let Some(Task { phase: Phase::Lost, call: Some(call), .. }) = self.tasks.get_mut(&id) else { return };
+        if self.tasks.get(&id).is_some_and(|task| task.phase == Phase::Lost) {
+            self.run_again(id);
+        }
+    }
+
+    /// A task that has failed or was cancelled is to be run again, as if it never had been: its deadline begins anew.
+    pub(super) fn renew(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get(&id).filter(|task| task.phase.has_none()) else { return };
+        let deadline_ms = task.terms().and_then(Terms::deadline_ms);
+        self.run_again(id);
+        if let Some(ms) = deadline_ms {
+            self.begin_moment(id, Moment::Deadline, ms);
+        }
+    }
+
+    fn run_again(&mut self, id: TaskId) {
+        let Some(call) = self.tasks.get_mut(&id).and_then(|task| task.call.as_mut()) else { return };
         (call.failures, call.deaths) = Default::default();
         for dependency in call.dependencies.clone() {
             self.change_keepers(dependency, |keepers| {

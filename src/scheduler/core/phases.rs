@@ -40,14 +40,14 @@ impl State {
         }
     }
 
-    /// Moves a task to its end, and those that wait for it learn of it. Its call is no longer needed, and its
-    /// dependencies no longer kept by it, unless its result may be lost.
+    /// Moves a task to its end, and those that wait for it learn of it. When its result is in the log its call is no longer
+    /// needed, and its dependencies no longer kept by it; else it may be run again.
     pub(super) fn settle(&mut self, id: TaskId, phase: Phase) {
-        let (has_result, may_be_lost) = (phase.has_result(), matches!(phase, Phase::Stored(_)));
+        let (has_result, may_run_again) = (phase.has_result(), !matches!(phase, Phase::Finished(_)));
         let was_open = self.tasks.get(&id).is_some_and(|task| task.phase.is_open());
         self.set_phase(id, phase);
         let Some(call) = self.tasks.get_mut(&id).and_then(|task| task.call.take()) else { return };
-        if may_be_lost {
+        if may_run_again {
             if was_open {
                 self.keep_as_lineage(&call.dependencies);
             }
@@ -66,7 +66,7 @@ impl State {
                 self.set_phase(waiting, Phase::Ready);
             }
         }
-        if may_be_lost && let Some(task) = self.tasks.get_mut(&id) {
+        if may_run_again && let Some(task) = self.tasks.get_mut(&id) {
             task.call = Some(call);
         }
     }

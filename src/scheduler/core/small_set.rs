@@ -36,6 +36,15 @@ impl<T: Copy + Ord> SmallSet<T> {
         self.len() == 0
     }
 
+    /// Whether this is one of them.
+    pub fn contains(&self, member: &T) -> bool {
+        match &self.0 {
+            Inner::None => false,
+            Inner::One(one) => one == member,
+            Inner::Many(many) => many.contains(member),
+        }
+    }
+
     /// All of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = T> {
         let (one, many) = match &self.0 {
@@ -113,6 +122,7 @@ mod tests {
                 }
                 assert_eq!((set.len(), set.is_empty()), (expected.len(), expected.is_empty()));
                 assert!(set.iter().eq(expected.iter().copied()));
+                assert!((0..10).all(|member| set.contains(&member) == expected.contains(&member)));
                 assert_eq!(set, of(&expected), "equal however it came about");
             }
         }

@@ -157,8 +157,14 @@ impl Task {
                 Phase::Waiting { .. } | Phase::Ready | Phase::Delayed => PhaseItem::Pending(call()),
                 Phase::Running { worker } => PhaseItem::Running(call(), *worker),
                 Phase::Finished(result) => PhaseItem::Finished(result.to_payload()),
-                Phase::Failed(error) => PhaseItem::Failed(error.clone()),
-                Phase::Cancelled => PhaseItem::Cancelled,
+                Phase::Failed(error) => match &self.call {
+                    Some(call) => PhaseItem::FailedOf(call.to_item(), error.clone()),
+                    None => PhaseItem::Failed(error.clone()),
+                },
+                Phase::Cancelled => self
+                    .call
+                    .as_ref()
+                    .map_or(PhaseItem::Cancelled, |call| PhaseItem::CancelledOf(call.to_item())),
                 Phase::Stored(stored) => PhaseItem::Stored(call(), stored.result, stored.holders.clone()),
                 Phase::Lost => PhaseItem::Lost(call()),
             },
@@ -391,6 +397,8 @@ impl Task {
             PhaseItem::Finished(result) => (Phase::Finished(Value::from(&result)), None),
             PhaseItem::Failed(error) => (Phase::Failed(error), None),
             PhaseItem::Cancelled => (Phase::Cancelled, None),
+            PhaseItem::FailedOf(call, error) => (Phase::Failed(error), Some(call)),
+            PhaseItem::CancelledOf(call) => (Phase::Cancelled, Some(call)),
             PhaseItem::Stored(call, result, holders) => {
                 (Phase::Stored(Box::new(Stored { result, holders })), Some(call))
             }

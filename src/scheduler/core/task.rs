@@ -184,6 +184,11 @@ impl Call {
         self.waiting.iter().flat_map(|waiting| waiting.iter())
     }
 
+    /// Whether this task with a call depends on this one.
+    pub(super) fn is_waited_for_by(&self, task: &TaskId) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| waiting.contains(task))
+    }
+
     /// A task with a call depends on this one.
     pub(super) fn add_waiting(&mut self, task: TaskId) {
         self.waiting.get_or_insert_default().insert(task);

@@ -183,6 +183,7 @@ pub fn task_events(lines: &mut Lines) {
         SubmittedUnder = TaskEvent::SubmittedUnder { origin: ORIGIN, submission: submission(), terms: terms() },
         RetriedAfter = TaskEvent::RetriedAfter { task: TASK, attempt: ATTEMPT, error: error(), wait_ms: 300 },
         Awaited = TaskEvent::Awaited { task: TASK },
+        Renewed = TaskEvent::Renewed { origin: ORIGIN, tasks: vec![TASK] },
     });
 }
 
@@ -236,6 +237,7 @@ fn parts(lines: &mut Lines) {
         Cancelled = Progress::Cancelled,
         Stored = Progress::Stored { result: stored() },
         Lost = Progress::Lost { worker: "w1".into() },
+        Renewed = Progress::Renewed,
     });
     variants!(lines, LossReason {
         SessionEnded = LossReason::SessionEnded(EndReason::Left),

@@ -250,6 +250,7 @@ fn of_clients(lines: &mut Lines) {
         SetDurability = Command::SetDurability { log: LOG, durability: BUFFERED },
         Cancel = Command::Cancel { task: TASK },
         SubmitUnder = Command::SubmitUnder { submission: submission(), terms: terms() },
+        Retry = Command::Retry { task: TASK },
     });
     let headed = [("unit", "°C")].into_iter().collect();
     let elements =
@@ -362,6 +363,7 @@ fn of_the_server(lines: &mut Lines) {
         }]),
         Durable = Answer::Durable,
         Ended = Answer::Ended(TaskStatus::Finished),
+        Retried = Answer::Retried,
     });
     variants!(lines, Outcome {
         Finished = Outcome::Finished(payload()),

@@ -110,6 +110,8 @@ fn snapshots_are_stored_as_version_6_does() {
         Cancelled = PhaseItem::Cancelled,
         Stored = PhaseItem::Stored(call(), stored(), vec![PRODUCER, Producer(6)]),
         Lost = PhaseItem::Lost(call()),
+        FailedOf = PhaseItem::FailedOf(call(), Box::new(TaskError::new(ErrorKind::Returned, "no", vec![]))),
+        CancelledOf = PhaseItem::CancelledOf(call()),
     });
     let dir = tempfile::tempdir().unwrap();
     let (log, _) = SledLog::open(dir.path(), SledOptions::default()).unwrap();

@@ -124,7 +124,7 @@ impl World {
         // The tasks whose result workers keep, or kept: with their attempts.
         let (mut stored, mut lost) = (BTreeSet::new(), BTreeSet::new());
         let (mut needs, mut keys) = (BTreeMap::new(), BTreeMap::new());
-        let mut failed: BTreeSet<TaskId> = BTreeSet::new();
+        let (mut failed, mut renewed): (BTreeSet<TaskId>, BTreeSet<TaskId>) = Default::default();
         for batch in self.log.read(LogId::TASKS, 0, usize::MAX).expect("the log can be read") {
             for record in batch.records::<TaskEvent>() {
                 let event = record.expect("records decode").1;
@@ -215,6 +215,15 @@ impl World {
                         assert!(ended.insert(*task), "{task} ended twice");
                         outcomes.entry(*task).or_default().push(Outcome::Cancelled);
                     }
+                    TaskEvent::Renewed { tasks, .. } => {
+                        for task in tasks {
+                            assert!(failed.remove(task) && ended.remove(task), "{task} had not failed");
+                            let still_failed = needs[task].iter().find(|needed| failed.contains(*needed));
+                            assert_eq!(still_failed, None, "{task} is tried again in vain");
+                            deaths.remove(task);
+                            renewed.insert(*task);
+                        }
+                    }
                     // What is forgotten may be submitted again.
                     TaskEvent::Forgotten { task } => {
                         for tasks in [&mut ended, &mut stored, &mut lost, &mut failed] {
@@ -231,6 +240,11 @@ impl World {
             let ended = outcomes.get(task).map_or(&[][..], Vec::as_slice);
             assert!(heard.iter().all(|outcome| ended.contains(outcome)), "{task}: {heard:?}, not {ended:?}");
         }
+        let told = self.shadow.renewed.iter();
+        assert!(
+            told.into_iter().all(|task| renewed.contains(task)),
+            "not all are tried again that were to be"
+        );
         for task in &self.shadow.cancelled {
             let ended = outcomes.get(task).map_or(&[][..], Vec::as_slice);
             assert!(ended.contains(&Outcome::Cancelled), "{task} was said to be cancelled: {ended:?}");

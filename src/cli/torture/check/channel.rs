@@ -254,6 +254,14 @@ impl ChannelCheck {
                 });
                 return;
             }
+            Progress::Renewed => {
+                let before = future.ending.take();
+                let had_none = matches!(before, Some(Ending::Failed(_) | Ending::Cancelled));
+                found.add_unless(had_none, Kind::Outcome, || {
+                    format!("{place} is tried again, and was {before:?}")
+                });
+                return;
+            }
             Progress::Finished { result } => Ending::Finished(result.clone()),
             Progress::Stored { result } => Ending::Stored(*result),
             Progress::Failed { error } => Ending::Failed(error.to_string()),

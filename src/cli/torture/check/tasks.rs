@@ -174,6 +174,15 @@ impl TasksCheck {
                 let was_known = self.tasks.remove(task).is_some();
                 found.add_unless(was_known, Kind::Repeated, || format!("task {task} was forgotten twice"));
             }
+            TaskEvent::Renewed { tasks, .. } => {
+                for id in tasks {
+                    let before = self.tasks.get_mut(id).and_then(|task| task.outcome.take());
+                    let had_none = matches!(before, Some(Ending::Failed(_) | Ending::Cancelled));
+                    found.add_unless(had_none, Kind::Outcome, || {
+                        format!("task {id} is tried again, and was {before:?}, at `$tasks` {offset}")
+                    });
+                }
+            }
             // What comes of a death is in the record behind it.
             TaskEvent::Died { .. } | TaskEvent::Awaited { .. } => {}
             TaskEvent::ChannelCreated { .. }

@@ -14,6 +14,7 @@ mod hold;
 mod producer;
 mod report;
 mod retire;
+mod retry;
 mod session;
 mod submit;
 mod transact;
@@ -92,6 +93,7 @@ pub(super) fn command(state: &State, facts: &LogFacts, origin: Origin, command: 
         Command::DeleteGroup { log, name } => group::delete(state, origin, log, &name),
         Command::ForgetProducer { log, name } => producer::forget(state, origin, log, name),
         Command::Cancel { task } => cancel::cancel(state, origin, task),
+        Command::Retry { task } => retry::retry(state, origin, task),
         Command::Finish { task, attempt, result } => {
             report::finish(state, origin.producer, task, attempt, result)
         }
@@ -143,6 +145,7 @@ fn check_order(session: &Session, origin: Origin, command: &Command) -> Result<(
             | Command::Try(_)
             | Command::ForgetProducer { .. }
             | Command::Cancel { .. }
+            | Command::Retry { .. }
     );
     match session.remembered.last_key_value() {
         Some((last, _)) if is_remembered && *last > origin.number => Err(Rejection::Invalid(format!(
@@ -212,6 +215,7 @@ fn first_answer(
         }
         (Remembered::Done, Command::DeleteGroup { .. }) => Answer::Deleted,
         (Remembered::Done, Command::Cancel { .. }) => Answer::Ended(TaskStatus::Cancelled),
+        (Remembered::Done, Command::Retry { .. }) => Answer::Retried,
         // As it is now; one that was deleted since is made again.
         (Remembered::Done, Command::OpenGroup { .. }) => return Ok(None),
         (Remembered::Done, Command::Hold { task, .. }) => {

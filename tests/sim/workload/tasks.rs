@@ -1,0 +1,86 @@
+//! Tasks: submitted under whatever terms, cancelled, tried again.
+
+use fastrand::Rng;
+use headwater::protocol::command::{Answer, Command, Rejection};
+use headwater::protocol::task::{Argument, TaskOptions, TaskStatus};
+use headwater::protocol::{Payload, Submission, TaskKey};
+
+use super::{COUNTER, Client, OWN, PLAIN, is_of_room};
+use crate::shadow::Shadow;
+use crate::terms;
+
+impl Client {
+    pub(super) fn submit(&mut self, rng: &mut Rng) {
+        // The first argument is like no other: the result must be made of it.
+        let mut arguments = vec![Argument::Value(Payload::raw(format!("{:08x}", rng.u32(..))))];
+        if rng.u8(..3) > 0 {
+            let dependencies = rng.choose_multiple(self.held.iter(), 2).into_iter();
+            arguments.extend(dependencies.map(|key| Argument::Future(key.id)));
+        }
+        // A few names that all clients use, so that they meet.
+        let key = match rng.u8(..4) {
+            0 => TaskKey::named(&format!("shared-{}", rng.u8(..5))),
+            _ => TaskKey::unique(OWN, rng.u128(..).to_be_bytes()),
+        };
+        let options = TaskOptions { retries: rng.u32(..2), priority: rng.i32(-1..2), detach: false };
+        let submission = Submission { key, function: PLAIN.into(), version: 1, arguments, options };
+        let terms = terms::some(rng);
+        self.ask(match terms.is_empty() {
+            true => Command::Submit(submission),
+            false => Command::SubmitUnder { submission, terms },
+        });
+    }
+
+    /// Cancels a task that it holds, perhaps one that others hold, too.
+    pub(super) fn cancel(&mut self, rng: &mut Rng) {
+        if let Some(key) = rng.choice(&self.held).filter(|key| &*key.label != "counter") {
+            self.cancels.insert(self.link.command(Command::Cancel { task: key.id }), key.id);
+        }
+    }
+
+    /// Tries a task again, if that has failed.
+    pub(super) fn retry(&mut self, rng: &mut Rng) {
+        for key in rng.choose_multiple(self.held.iter(), 3) {
+            self.retries.insert(self.link.command(Command::Retry { task: key.id }), key.id);
+        }
+    }
+
+    /// Submits a task that is a client itself, and stays without anyone.
+    pub fn submit_counter(&mut self) {
+        let options = TaskOptions { retries: 0, priority: 9, detach: true };
+        let key = TaskKey::named("counter");
+        let submission = Submission { key, function: COUNTER.into(), version: 1, arguments: vec![], options };
+        self.ask(Command::Submit(submission));
+    }
+
+    /// Whether this is the answer to a cancellation, or to another try.
+    pub(super) fn end_answered(
+        &mut self,
+        number: u64,
+        answer: &Result<Answer, Rejection>,
+        shadow: &mut Shadow,
+    ) -> bool {
+        if let Some(task) = self.cancels.remove(&number) {
+            match answer {
+                Ok(Answer::Ended(TaskStatus::Cancelled)) => drop(shadow.cancelled.insert(task)),
+                Ok(Answer::Ended(TaskStatus::Pending | TaskStatus::Running)) => {
+                    panic!("{task} has not ended")
+                }
+                Ok(Answer::Ended(_)) | Err(Rejection::UnknownTask(_)) => {}
+                Err(refused) if is_of_room(&refused) => {}
+                other => panic!("a cancellation was answered with {other:?}"),
+            }
+            return true;
+        }
+        if let Some(task) = self.retries.remove(&number) {
+            match answer {
+                Ok(Answer::Retried) => drop(shadow.renewed.insert(task)),
+                // It has not failed, or there is none.
+                Err(Rejection::Invalid(_) | Rejection::UnknownTask(_)) => {}
+                other => panic!("a retry was answered with {other:?}"),
+            }
+            return true;
+        }
+        false
+    }
+}
