@@ -67,7 +67,7 @@ impl Client {
                     panic!("{task} has not ended")
                 }
                 Ok(Answer::Ended(_)) | Err(Rejection::UnknownTask(_)) => {}
-                Err(refused) if is_of_room(&refused) => {}
+                Err(refused) if is_of_room(refused) => {}
                 other => panic!("a cancellation was answered with {other:?}"),
             }
             return true;
