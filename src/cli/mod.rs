@@ -16,6 +16,7 @@ mod connect;
 mod demo;
 mod log;
 mod output;
+mod programs;
 mod report;
 mod row;
 mod scheduler;
@@ -72,6 +73,8 @@ enum Command {
     Up(up::Up),
     Scheduler(scheduler::Scheduler),
     Worker(worker::Worker),
+    #[command(hide = true)]
+    ProgramGuard(programs::ProgramGuard),
     Torture(torture::Torture),
     #[command(hide = true)]
     TortureClient(torture::TortureClient),
@@ -91,6 +94,7 @@ impl Command {
             Command::Up(up) => up.run().await,
             Command::Scheduler(scheduler) => scheduler.run().await,
             Command::Worker(worker) => worker.run().await,
+            Command::ProgramGuard(guard) => guard.run().await,
             Command::Torture(torture) => torture.run().await,
             Command::TortureClient(client) => client.run().await,
             Command::Channel(command) => command.run().await,

@@ -44,7 +44,7 @@ use crate::protocol::session::HeldAttempt;
 pub(super) struct Lanes {
     connection: Connection,
     registry: Arc<Registry>,
-    token: Option<String>,
+    options: Options,
     shared: Mutex<Shared>,
     /// A slot may be free, or there is something for the session to take.
     news: Notify,
@@ -133,7 +133,7 @@ impl Lanes {
         let (running, awaited, results, told) = Default::default();
         let turns = Turns::new(options.slots.max(1));
         let shared = Mutex::new(Shared { turns, running, awaited, results, told });
-        Arc::new(Lanes { connection, registry, token: options.token.clone(), shared, news: Notify::new() })
+        Arc::new(Lanes { connection, registry, options: options.clone(), shared, news: Notify::new() })
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -141,9 +141,14 @@ impl Lanes {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where the scheduler listens, and the token for it.
-    pub fn scheduler(&self) -> (&str, Option<&str>) {
-        (self.connection.address(), self.token.as_deref())
+    /// The worker's session.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// How the worker runs, with its name.
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// Waits until there is something for the session to look at.
