@@ -1,0 +1,172 @@
+//! Sends the tasks of a submission, many on their way at a time, and puts their futures on the channel.
+
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use serde_json::{Value, json};
+
+use super::Submit;
+use super::members::{self, Member};
+use crate::cli::output::{Output, note};
+use crate::client::{Channel, Client, Error, Submission, TaskFuture};
+use crate::protocol::command::{Query, Rejection};
+use crate::protocol::limits::IN_FLIGHT_MAX;
+use crate::protocol::task::{Argument, TaskOptions};
+use crate::protocol::{Payload, TaskKey};
+use crate::worker::exec::{Command, FUNCTION, VERSION};
+
+/// Tasks that are submitted together: as many as may be on their way, with a question about each.
+const TOGETHER: usize = IN_FLIGHT_MAX as usize / 4;
+
+/// A task that was submitted.
+#[derive(Debug, Clone)]
+pub struct Submitted {
+    pub key: TaskKey,
+    pub index: Option<u64>,
+}
+
+/// Submits all, and says which they are, unless that is left to whoever waits for them.
+pub async fn send(
+    submit: &Submit,
+    client: &Client,
+    channel: Option<&Channel<Value>>,
+    output: &mut Output,
+) -> anyhow::Result<Vec<Submitted>> {
+    let members = submit.members()?;
+    let mut calls = Calls::of(submit)?;
+    // All of them before the first is sent. They are made anew then: what they read from stdin may be much.
+    members.iter().try_for_each(|member| calls.call(member).map(drop))?;
+    let mut all = Vec::new();
+    for some in members.chunks(TOGETHER) {
+        let some = some.iter().map(|member| calls.call(member)).collect::<anyhow::Result<Vec<Call>>>()?;
+        let sent = send_some(submit, client, channel, &some).await.map_err(|error| match all.len() {
+            0 => error,
+            before => error.context(format!("{before} of {} tasks were submitted before", members.len())),
+        })?;
+        for (future, call) in sent.iter().zip(&some) {
+            if !submit.is_waited_for() {
+                print(submit, future.key(), &call.member, channel, output)?;
+            }
+            all.push(Submitted { key: future.key().clone(), index: call.member.index });
+        }
+        output.flush()?;
+    }
+    Ok(all)
+}
+
+/// What makes the calls of a submission.
+struct Calls<'a> {
+    submit: &'a Submit,
+    command: Command,
+    /// The stdin that was read last, and its file: all tasks may have the same.
+    stdin: Option<(String, Bytes)>,
+}
+
+/// A call that is to be submitted.
+struct Call {
+    member: Member,
+    argument: Payload,
+    name: Option<String>,
+}
+
+impl Calls<'_> {
+    fn of(submit: &Submit) -> anyhow::Result<Calls<'_>> {
+        Ok(Calls { submit, command: submit.command()?, stdin: None })
+    }
+
+    fn call(&mut self, member: &Member) -> anyhow::Result<Call> {
+        let stdin = self.stdin(member)?;
+        let Member { index, line } = member.clone();
+        let argument = Command { stdin, index, line, ..self.command.clone() }.encode()?;
+        let name = self.submit.name.as_ref().map(|name| match index {
+            Some(index) => format!("{name}-{index}"),
+            None => name.clone(),
+        });
+        Ok(Call { member: member.clone(), argument, name })
+    }
+
+    fn stdin(&mut self, member: &Member) -> anyhow::Result<Option<Bytes>> {
+        let Some(file) = &self.submit.stdin else { return Ok(None) };
+        let file = members::stdin_file(file, member);
+        if let Some((known, bytes)) = &self.stdin
+            && *known == file
+        {
+            return Ok(Some(bytes.clone()));
+        }
+        let bytes = members::stdin(&file)?;
+        self.stdin = Some((file, bytes.clone()));
+        Ok(Some(bytes))
+    }
+}
+
+impl Call {
+    fn submission(&self, submit: &Submit, detach: bool) -> Submission {
+        Submission {
+            function: FUNCTION.into(),
+            version: VERSION,
+            is_pure: false,
+            arguments: vec![Argument::Value(self.argument.clone())],
+            options: TaskOptions { retries: submit.retries, priority: submit.priority, detach },
+            name: self.name.as_deref().map(Into::into),
+            kept: Vec::new(),
+        }
+    }
+}
+
+async fn send_some(
+    submit: &Submit,
+    client: &Client,
+    channel: Option<&Channel<Value>>,
+    calls: &[Call],
+) -> anyhow::Result<Vec<TaskFuture<Value>>> {
+    let names = calls.iter().filter_map(|call| call.name.as_deref());
+    try_join_all(names.map(|name| note_if_there(client, name))).await?;
+    let sent = calls.iter().map(|call| client.submit_encoded(call.submission(submit, channel.is_none())));
+    let sent: Vec<TaskFuture<Value>> = try_join_all(sent).await?;
+    if let Some(channel) = channel {
+        let mut batch = channel.batch();
+        for (future, call) in sent.iter().zip(calls) {
+            batch = batch.future(future);
+            if let Some(index) = call.member.index {
+                batch = batch.header("index", index.to_string());
+            }
+        }
+        batch.append().await?;
+    }
+    Ok(sent)
+}
+
+/// Says so if a task of this name is there: it stays what it is.
+async fn note_if_there(client: &Client, name: &str) -> anyhow::Result<()> {
+    match client.query(Query::Task { task: TaskKey::named(name).id }).await {
+        Ok(_) => {
+            note(format_args!("there is a task `{name}` already: it stays as it is, and is not run again"))
+        }
+        Err(Error::Rejected(Rejection::UnknownTask(_))) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+fn print(
+    submit: &Submit,
+    key: &TaskKey,
+    member: &Member,
+    channel: Option<&Channel<Value>>,
+    output: &mut Output,
+) -> anyhow::Result<()> {
+    if !submit.json {
+        return output.line(key);
+    }
+    let mut line = json!({ "key": key.to_string() });
+    let fields = [
+        ("channel", channel.map(|channel| channel.name().into())),
+        ("index", member.index.map(Value::from)),
+        ("line", member.line.as_deref().map(Value::from)),
+    ];
+    for (name, value) in fields {
+        if let Some(value) = value {
+            line[name] = value;
+        }
+    }
+    output.json(&line)
+}
