@@ -95,8 +95,9 @@ impl Follow {
             }
         }
         self.ask_for_the_rest(client, output).await?;
+        output.flush()?;
         self.line.end(self.counts);
-        output.flush()
+        Ok(())
     }
 
     /// Takes a record of the channel. Answers whether more is to be expected of it.

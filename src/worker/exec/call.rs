@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::command::{self, Command, FUNCTION, VERSION};
 use super::ended::{Finished, exit_code_message, signal_message};
 use super::output::Sink;
-use super::process::{self, End, Ended};
+use super::process::{self, End, Ended, NotStarted};
 use crate::client::function::{Registered, Run, Running};
 use crate::protocol::task::ErrorKind;
 use crate::protocol::{Payload, TaskError};
@@ -34,17 +34,20 @@ fn call(arguments: Vec<Payload>) -> Running {
 
 async fn run(command: Command, context: Context) -> Result<Payload, TaskError> {
     let key = context.task().to_string();
-    let programs = context.programs().ok_or_else(|| failed("this worker runs no programs", None))?;
+    let programs = context.programs().ok_or_else(|| failed("this worker runs no programs", None))?.clone();
     let command = command.filled(&key);
     let environment = environment(&command, &key, &context);
     let sink = command.output.clone().map(|channel| sink(channel, &command, key, &context));
-    let process = process::start(&command, &environment, programs, context.worker()).await;
-    let process = process.map_err(|error| failed(&error.to_string(), None))?;
-    // When this is dropped, so is what says that it is wanted. The process is not: it has its grace.
+    let worker = context.worker().to_owned();
+    // When this is dropped, so is what says that it is wanted. The program is not, from its start on: it has its grace.
     let (is_wanted, wanted) = watch::channel(());
-    let ended = tokio::spawn(process.keep(sink, wanted)).await;
+    let kept = tokio::spawn(async move {
+        let process = process::start(&command, &environment, &programs, &worker).await?;
+        Ok(process.keep(sink, wanted).await)
+    });
+    let ended = kept.await.unwrap_or_else(|broken| std::panic::resume_unwind(broken.into_panic()));
     drop(is_wanted);
-    outcome(ended.unwrap_or_else(|broken| std::panic::resume_unwind(broken.into_panic())))
+    outcome(ended.map_err(|error: NotStarted| failed(&error.to_string(), None))?)
 }
 
 /// What a program learns of its task, and by which the `headwater` command finds the scheduler from within it.

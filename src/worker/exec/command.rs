@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::protocol::Payload;
 use crate::protocol::limits::{PAYLOAD_BYTES_MAX, TooLarge};
-use crate::protocol::{Payload, TaskError};
 
 /// The function's name.
 pub const FUNCTION: &str = "exec";
@@ -142,7 +142,7 @@ impl Placeholders<'_> {
 /// # Errors
 /// What is wrong with it.
 #[cfg(unix)]
-pub(super) fn decode(arguments: Vec<Payload>) -> Result<Command, TaskError> {
+pub(super) fn decode(arguments: Vec<Payload>) -> Result<Command, crate::protocol::TaskError> {
     let mut decoder = crate::worker::call::Decoder::new(FUNCTION, arguments, 1)?;
     decoder.argument()
 }

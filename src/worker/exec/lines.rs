@@ -2,9 +2,7 @@
 
 use std::collections::VecDeque;
 
-/// Longest piece of a line, in bytes: 16 KiB, a quarter of what a value may have, and what is not UTF-8 in it takes up to
-/// three times as much. A longer line comes in several pieces.
-pub const LINE_BYTES_MAX: usize = 16 * 1024;
+use crate::protocol::limits::OUTPUT_LINE_BYTES_MAX;
 
 /// A line of output, or a piece of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +25,7 @@ impl Lines {
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.open.extend_from_slice(part);
             let is_over = self.open.pop_if(|last| *last == b'\n').is_some();
-            while self.open.len() > LINE_BYTES_MAX {
+            while self.open.len() > OUTPUT_LINE_BYTES_MAX {
                 let rest = self.open.split_off(piece(&self.open));
                 give(Line { text: lossy(&self.open), goes_on: true });
                 self.open = rest;
@@ -56,7 +54,10 @@ impl Lines {
 fn piece(open: &[u8]) -> usize {
     let is_inside = |at: &usize| open[*at] & 0b1100_0000 == 0b1000_0000;
     // What is inside of more than four bytes is no character.
-    (LINE_BYTES_MAX - 3..=LINE_BYTES_MAX).rev().find(|at| !is_inside(at)).unwrap_or(LINE_BYTES_MAX)
+    (OUTPUT_LINE_BYTES_MAX - 3..=OUTPUT_LINE_BYTES_MAX)
+        .rev()
+        .find(|at| !is_inside(at))
+        .unwrap_or(OUTPUT_LINE_BYTES_MAX)
 }
 
 fn lossy(bytes: &[u8]) -> String {
@@ -134,17 +135,17 @@ mod tests {
 
     #[test]
     fn a_long_line_comes_in_pieces_and_no_character_is_cut() {
-        let most = "x".repeat(LINE_BYTES_MAX);
+        let most = "x".repeat(OUTPUT_LINE_BYTES_MAX);
         assert_eq!(lines(format!("{most}\ny\n").as_bytes()), [whole(&most), whole("y")]);
         assert_eq!(lines(most.as_bytes()), [whole(&most)]);
         assert_eq!(lines(format!("{most}y\n").as_bytes()), [piece_of(&most), whole("y")]);
         for before in 0..4 {
-            let text = "x".repeat(before) + &"𝄞".repeat(LINE_BYTES_MAX / 2);
+            let text = "x".repeat(before) + &"𝄞".repeat(OUTPUT_LINE_BYTES_MAX / 2);
             let all = lines(text.as_bytes());
             assert!(all.iter().all(|line| !line.text.contains('\u{fffd}')));
             assert_eq!(all.iter().map(|line| &*line.text).collect::<String>(), text);
         }
-        let bytes = lines(&vec![0x80; LINE_BYTES_MAX + 1]);
+        let bytes = lines(&vec![0x80; OUTPUT_LINE_BYTES_MAX + 1]);
         assert_eq!(bytes.len(), 2, "bytes that are no text");
     }
 

@@ -200,6 +200,12 @@ impl Output {
         let mut rest_bytes = None;
         let mut is_wanted = true;
         loop {
+            // Looked at first: nothing that comes behind it is appended.
+            if is_wanted && wanted.has_changed().is_err() {
+                is_wanted = false;
+                appending = None;
+                self.discard();
+            }
             if appending.is_none()
                 && !self.pending.is_empty()
                 && let Some(sink) = self.sink.clone()
@@ -227,12 +233,7 @@ impl Output {
                     }
                     0
                 }
-                _ = wanted.changed(), if is_wanted => {
-                    is_wanted = false;
-                    appending = None;
-                    self.discard();
-                    0
-                }
+                _ = wanted.changed(), if is_wanted => 0,
                 _ = &mut rest, if rest_bytes.is_none() => {
                     rest_bytes = Some(0);
                     0

@@ -94,6 +94,7 @@ async fn a_program_that_is_cancelled_is_asked_to_end_and_then_killed() {
     assert_eq!(Tail::start(&cluster, "polite").line().await, "ready");
     cluster.run(&["task", "cancel", &polite]).await.only_line();
     until(|| fs::exists(&asked).unwrap()).await;
+    assert_eq!(lines(&records(&cluster, "polite").await, "stdout"), ["ready"]);
 
     let script = "trap '' TERM; echo $$; while :; do sleep 0.02; done";
     let stubborn = submitted(&cluster, &["--grace", "50ms"], "stubborn", script).await;

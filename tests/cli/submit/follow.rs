@@ -65,8 +65,8 @@ async fn a_program_whose_output_cannot_be_kept_is_ended() {
     let _worker = cluster.worker("w").await;
     let go = cluster.dir.text("go");
     let script = format!("echo up; {}; echo more; exec sleep 1000", wait_for(&go));
-    let waits = spawn(&cluster, &OUT, &["sh", "-c", &script]);
-    assert_eq!(Tail::start(&cluster, "out").line().await, "up");
+    let mut waits = spawn(&cluster, &OUT, &["sh", "-c", &script]);
+    assert_eq!(waits.line().await, "up");
     cluster.run(&["channel", "stop", "out"]).await.only_line();
     fs::write(&go, "").unwrap();
     let ended = waits.end().await;
