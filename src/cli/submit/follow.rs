@@ -82,7 +82,10 @@ impl Follow {
                             }
                             Some(Item::CaughtUp { .. }) => {}
                             Some(Item::Trimmed { from, first: to } | Item::Damaged { from, to, .. }) => {
-                                note(format_args!("records {from} to {to} of channel `{name}` are gone"));
+                                note(format_args!(
+                                    "records {from} to {to} of channel `{name}` are gone: what comes there is shown no more, \
+                                     and the ends are asked for"
+                                ));
                                 self.next = to;
                                 break;
                             }

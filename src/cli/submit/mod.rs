@@ -10,18 +10,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
-use serde_json::Value;
 
 use self::array::Array;
 use self::follow::Follow;
 use self::members::{Member, STDIN};
 use self::progress::Shows;
-use self::send::Submitted;
+use self::send::Target;
 use super::connect::{Connect, is_session_over};
 use super::output::{Output, note};
 use super::signals::Signals;
 use super::time::duration;
-use crate::client::{Channel, Client};
+use crate::client::Client;
 use crate::protocol::ChannelName;
 use crate::worker::exec::Command;
 
@@ -108,10 +107,13 @@ pub struct Submit {
     grace: Duration,
 
     /// The channel that the output and the tasks' futures go to; made when it is not there
+    ///
+    /// The tasks are kept by it. Where it is bounded when they are submitted, so that their futures may be trimmed while they
+    /// run, they are detached, and stay known for good.
     #[arg(long, value_name = "CHANNEL")]
     output_channel: Option<ChannelName>,
 
-    /// Keep no output; the tasks stay until they are cancelled, or for ever
+    /// Keep no output; the tasks stay known for good, as nothing keeps them that may go
     #[arg(long, conflicts_with = "output_channel")]
     no_output: bool,
 
@@ -166,26 +168,15 @@ impl Submit {
     }
 
     async fn submit(&self, client: &Client, output: &mut Output) -> anyhow::Result<Follow> {
-        let channel = self.channel(client).await?;
-        let from = match &channel {
-            Some(channel) => channel.info().await?.head,
-            None => 0,
-        };
-        let submitted: Vec<Submitted> = send::send(self, client, channel.as_ref(), output).await?;
+        let target = Target::open(client, self.output_channel.as_ref()).await?;
+        let submitted = send::send(self, client, &target, output).await?;
         if !self.json {
             let tasks =
                 if submitted.len() == 1 { "1 task".to_owned() } else { format!("{} tasks", submitted.len()) };
             note(format_args!("{tasks} submitted: {}", self.next_step()));
         }
         let shows = Shows { output: self.wait, progress: self.progress, json: self.json };
-        Ok(Follow::new(self.output_channel.clone(), from, submitted, shows))
-    }
-
-    async fn channel(&self, client: &Client) -> anyhow::Result<Option<Channel<Value>>> {
-        match &self.output_channel {
-            Some(name) => Ok(Some(client.channel(name.as_str()).await?)),
-            None => Ok(None),
-        }
+        Ok(Follow::new(self.output_channel.clone(), target.head, submitted, shows))
     }
 
     /// How to see what becomes of it.

@@ -8,10 +8,11 @@ use super::Submit;
 use super::members::{self, Member};
 use crate::cli::output::{Output, note};
 use crate::client::{Channel, Client, Error, Submission, TaskFuture};
+use crate::protocol::channel::Retention;
 use crate::protocol::command::{Query, Rejection};
 use crate::protocol::limits::IN_FLIGHT_MAX;
 use crate::protocol::task::{Argument, TaskOptions};
-use crate::protocol::{Payload, TaskKey};
+use crate::protocol::{ChannelName, Payload, TaskKey};
 use crate::worker::exec::{Command, FUNCTION, VERSION};
 
 /// Tasks that are submitted together: as many as may be on their way, with a question about each.
@@ -24,11 +25,30 @@ pub struct Submitted {
     pub index: Option<u64>,
 }
 
+/// Where output and futures go.
+#[derive(Debug)]
+pub struct Target {
+    channel: Option<Channel<Value>>,
+    /// The channel's head before anything was submitted.
+    pub head: u64,
+    /// Whether tasks are to stay without anyone who keeps them: there is no channel, or it may let go of them while they run.
+    detach: bool,
+}
+
+impl Target {
+    pub async fn open(client: &Client, name: Option<&ChannelName>) -> anyhow::Result<Target> {
+        let Some(name) = name else { return Ok(Target { channel: None, head: 0, detach: true }) };
+        let channel = client.channel(name.as_str()).await?;
+        let info = channel.info().await?;
+        Ok(Target { channel: Some(channel), head: info.head, detach: info.retention != Retention::ALL })
+    }
+}
+
 /// Submits all, and says which they are, unless that is left to whoever waits for them.
 pub async fn send(
     submit: &Submit,
     client: &Client,
-    channel: Option<&Channel<Value>>,
+    target: &Target,
     output: &mut Output,
 ) -> anyhow::Result<Vec<Submitted>> {
     let members = submit.members()?;
@@ -38,13 +58,13 @@ pub async fn send(
     let mut all = Vec::new();
     for some in members.chunks(TOGETHER) {
         let some = some.iter().map(|member| calls.call(member)).collect::<anyhow::Result<Vec<Call>>>()?;
-        let sent = send_some(submit, client, channel, &some).await.map_err(|error| match all.len() {
+        let sent = send_some(submit, client, target, &some).await.map_err(|error| match all.len() {
             0 => error,
             before => error.context(format!("{before} of {} tasks were submitted before", members.len())),
         })?;
         for (future, call) in sent.iter().zip(&some) {
             if !submit.is_waited_for() {
-                print(submit, future.key(), &call.member, channel, output)?;
+                print(submit, future.key(), &call.member, target, output)?;
             }
             all.push(Submitted { key: future.key().clone(), index: call.member.index });
         }
@@ -115,14 +135,14 @@ impl Call {
 async fn send_some(
     submit: &Submit,
     client: &Client,
-    channel: Option<&Channel<Value>>,
+    target: &Target,
     calls: &[Call],
 ) -> anyhow::Result<Vec<TaskFuture<Value>>> {
     let names = calls.iter().filter_map(|call| call.name.as_deref());
     try_join_all(names.map(|name| note_if_there(client, name))).await?;
-    let sent = calls.iter().map(|call| client.submit_encoded(call.submission(submit, channel.is_none())));
+    let sent = calls.iter().map(|call| client.submit_encoded(call.submission(submit, target.detach)));
     let sent: Vec<TaskFuture<Value>> = try_join_all(sent).await?;
-    if let Some(channel) = channel {
+    if let Some(channel) = &target.channel {
         let mut batch = channel.batch();
         for (future, call) in sent.iter().zip(calls) {
             batch = batch.future(future);
@@ -151,7 +171,7 @@ fn print(
     submit: &Submit,
     key: &TaskKey,
     member: &Member,
-    channel: Option<&Channel<Value>>,
+    target: &Target,
     output: &mut Output,
 ) -> anyhow::Result<()> {
     if !submit.json {
@@ -159,7 +179,7 @@ fn print(
     }
     let mut line = json!({ "key": key.to_string() });
     let fields = [
-        ("channel", channel.map(|channel| channel.name().into())),
+        ("channel", target.channel.as_ref().map(|channel| channel.name().into())),
         ("index", member.index.map(Value::from)),
         ("line", member.line.as_deref().map(Value::from)),
     ];

@@ -59,6 +59,18 @@ async fn a_wait_ends_when_its_records_are_gone() {
     assert_eq!(ended.code, Some(1), "{ended:?}");
 }
 
+/// What it writes trims its future: it would be cancelled, as nobody would keep it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_that_keeps_little_does_not_end_what_writes_to_it() {
+    let cluster = Cluster::start().await;
+    let _worker = cluster.worker("w").await;
+    cluster.run(&["channel", "create", "out", "--max-elements", "5"]).await.only_line();
+    let ended = spawn(&cluster, &OUT, &["sh", "-c", "seq 1 2000; exit 3"]).end().await;
+    assert_eq!(ended.code, Some(3), "{:?}", ended.stderr);
+    let records = records(&cluster, "out").await;
+    assert!(super::lines(&records, "stdout").ends_with(&["1998", "1999", "2000"]), "{records:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_program_whose_output_cannot_be_kept_is_ended() {
     let cluster = Cluster::start().await;
