@@ -59,6 +59,31 @@ async fn a_wait_ends_when_its_records_are_gone() {
     assert_eq!(ended.code, Some(1), "{ended:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wait_ends_when_its_futures_are_trimmed_and_has_all_that_comes_then() {
+    let cluster = Cluster::start().await;
+    let _worker = cluster.worker("w").await;
+    let go = cluster.dir.text("go");
+    let script = format!("echo up; {}; echo more; exit 4", wait_for(&go));
+    let options = [&OUT[..], &["--name", "kept"]].concat();
+    let mut waits = spawn(&cluster, &options, &["sh", "-c", &script]);
+    assert_eq!(waits.line().await, "up");
+    let other = spawn(&cluster, &["--name", "kept", "--output-channel", "other"], &["true"]).end().await;
+    assert_eq!(other.code, Some(0), "{other:?}");
+    cluster.run(&["channel", "clear", "out"]).await;
+    // What is not read yet is read behind that: the record of the trim.
+    let mut tail = Tail::start(&cluster, "out");
+    tail.until(|record| record["kind"] == "trimmed" || record["marker"] == "caught_up").await;
+    fs::write(&go, "").unwrap();
+    let ended = waits.end().await;
+    assert_eq!((ended.code, &ended.stdout[..]), (Some(4), &["more".to_owned()][..]), "{ended:?}");
+    // And when nobody keeps it.
+    let mut waits = spawn(&cluster, &OUT, &["sh", "-c", "echo up; exec sleep 1000"]);
+    assert_eq!(waits.line().await, "up");
+    cluster.run(&["channel", "clear", "out"]).await;
+    assert_eq!(waits.end().await.code, Some(1));
+}
+
 /// What it writes trims its future: it would be cancelled, as nobody would keep it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_that_keeps_little_does_not_end_what_writes_to_it() {
