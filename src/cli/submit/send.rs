@@ -3,17 +3,18 @@
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::Submit;
 use super::members::{self, Member};
 use crate::cli::output::{Output, note};
-use crate::client::{Channel, Client, Error, Submission, TaskFuture};
+use crate::client::{Channel, Client, Error};
 use crate::protocol::channel::Retention;
-use crate::protocol::command::{Query, Rejection};
+use crate::protocol::command::{AppendOptions, Command, Query, Rejection};
 use crate::protocol::limits::IN_FLIGHT_MAX;
-use crate::protocol::task::{Argument, TaskOptions};
-use crate::protocol::{ChannelName, Payload, TaskKey};
-use crate::worker::exec::{Command, FUNCTION, VERSION};
+use crate::protocol::task::{Argument, Submission, TaskOptions};
+use crate::protocol::{ChannelName, Element, Elements, Payload, TaskKey};
+use crate::worker::exec::{self, FUNCTION, VERSION};
 
 /// Tasks that are submitted together: as many as may be on their way, with a question about each.
 const TOGETHER: usize = IN_FLIGHT_MAX as usize / 4;
@@ -62,11 +63,11 @@ pub async fn send(
             0 => error,
             before => error.context(format!("{before} of {} tasks were submitted before", members.len())),
         })?;
-        for (future, call) in sent.iter().zip(&some) {
+        for (key, call) in sent.iter().zip(&some) {
             if !submit.is_waited_for() {
-                print(submit, future.key(), &call.member, target, output)?;
+                print(submit, key, &call.member, target, output)?;
             }
-            all.push(Submitted { key: future.key().clone(), index: call.member.index });
+            all.push(Submitted { key: key.clone(), index: call.member.index });
         }
         output.flush()?;
     }
@@ -76,7 +77,7 @@ pub async fn send(
 /// What makes the calls of a submission.
 struct Calls<'a> {
     submit: &'a Submit,
-    command: Command,
+    command: exec::Command,
     /// The stdin that was read last, and its file: all tasks may have the same.
     stdin: Option<(String, Bytes)>,
 }
@@ -96,7 +97,7 @@ impl Calls<'_> {
     fn call(&mut self, member: &Member) -> anyhow::Result<Call> {
         let stdin = self.stdin(member)?;
         let Member { index, line } = member.clone();
-        let argument = Command { stdin, index, line, ..self.command.clone() }.encode()?;
+        let argument = exec::Command { stdin, index, line, ..self.command.clone() }.encode()?;
         let name = self.submit.name.as_ref().map(|name| match index {
             Some(index) => format!("{name}-{index}"),
             None => name.clone(),
@@ -121,38 +122,50 @@ impl Calls<'_> {
 impl Call {
     fn submission(&self, submit: &Submit, detach: bool) -> Submission {
         Submission {
+            key: match &self.name {
+                Some(name) => TaskKey::named(name),
+                None => TaskKey::unique(FUNCTION, Uuid::now_v7().into_bytes()),
+            },
             function: FUNCTION.into(),
             version: VERSION,
-            is_pure: false,
             arguments: vec![Argument::Value(self.argument.clone())],
             options: TaskOptions { retries: submit.retries, priority: submit.priority, detach },
-            name: self.name.as_deref().map(Into::into),
-            kept: Vec::new(),
         }
     }
 }
 
+/// Submits some. Their futures are on the channel before any of them can say anything there: they follow in the session's
+/// order, and nothing is waited for between. The session holds the tasks until it ends.
 async fn send_some(
     submit: &Submit,
     client: &Client,
     target: &Target,
     calls: &[Call],
-) -> anyhow::Result<Vec<TaskFuture<Value>>> {
+) -> anyhow::Result<Vec<TaskKey>> {
     let names = calls.iter().filter_map(|call| call.name.as_deref());
     try_join_all(names.map(|name| note_if_there(client, name))).await?;
-    let sent = calls.iter().map(|call| client.submit_encoded(call.submission(submit, target.detach)));
-    let sent: Vec<TaskFuture<Value>> = try_join_all(sent).await?;
-    if let Some(channel) = &target.channel {
-        let mut batch = channel.batch();
-        for (future, call) in sent.iter().zip(calls) {
-            batch = batch.future(future);
-            if let Some(index) = call.member.index {
-                batch = batch.header("index", index.to_string());
-            }
-        }
-        batch.append().await?;
+    let submissions: Vec<Submission> =
+        calls.iter().map(|call| call.submission(submit, target.detach)).collect();
+    submissions.iter().try_for_each(Submission::check)?;
+    let keys: Vec<TaskKey> = submissions.iter().map(|submission| submission.key.clone()).collect();
+    let mut futures = Elements::default();
+    for (key, call) in keys.iter().zip(calls) {
+        let headers = call.member.index.map(|index| ("index", index.to_string()));
+        futures.push_with(&headers.into_iter().collect(), &Element::Future(key.clone()));
     }
-    Ok(sent)
+    let connection = client.connection();
+    let submitted: Vec<_> =
+        submissions.into_iter().map(|submission| connection.command(Command::Submit(submission))).collect();
+    let appended = target
+        .channel
+        .as_ref()
+        .map(|channel| connection.append(channel.log(), &futures, AppendOptions::default()));
+    // Why one was not submitted is also why its future is not on the channel.
+    try_join_all(submitted).await?;
+    if let Some(appended) = appended {
+        appended?.await?;
+    }
+    Ok(keys)
 }
 
 /// Says so if a task of this name is there: it stays what it is.
