@@ -49,6 +49,8 @@ pub struct Options {
     pub slots: u32,
     /// How each of them keeps large results. Where others fetch these follows from where the scheduler listens.
     pub results: worker::results::Options,
+    /// Whether they run programs, too, and who guards these.
+    pub programs: Option<worker::exec::Programs>,
 }
 
 impl Default for Options {
@@ -65,6 +67,7 @@ impl Default for Options {
             workers: 0,
             slots: 1,
             results: worker::results::Options::default(),
+            programs: None,
         }
     }
 }
@@ -227,6 +230,7 @@ fn start_worker(options: &Options, address: SocketAddr, n: u32) -> LocalWorker {
         connect_timeout: Duration::from_secs(10),
         // Whoever reaches the scheduler reaches them, too, whatever this machine is called elsewhere.
         results: worker::results::Options { at: At::Beside(address.ip()), ..options.results.clone() },
+        programs: options.programs.clone(),
     };
     let (retire, retires) = oneshot::channel::<()>();
     let (hand_over, hands_over) = oneshot::channel::<()>();

@@ -6,7 +6,9 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::time::duration;
-use crate::client::Client;
+use crate::client::{Client, Error};
+use crate::protocol::command::Rejection;
+use crate::protocol::message::Closing;
 
 /// The address that a scheduler listens on, and clients connect to, when none is given.
 pub const ADDRESS: &str = "127.0.0.1:8786";
@@ -58,6 +60,17 @@ pub fn token(file: Option<&Path>) -> anyhow::Result<Option<String>> {
         file.display()
     );
     Ok(Some(token.to_owned()))
+}
+
+/// Whether a command fails only since this process was not heard of for so long, or read so little, that its session is over:
+/// with another one it may go on.
+pub fn is_session_over(error: &anyhow::Error) -> bool {
+    let over = |closing: &Closing| matches!(closing, Closing::Rejected(Rejection::SessionEnded(_)));
+    match error.downcast_ref::<Error>() {
+        Some(Error::Closed(closing)) => over(closing) || matches!(closing, Closing::TooSlow(_)),
+        Some(Error::Rejected(Rejection::SessionEnded(_))) => true,
+        _ => false,
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! What holds for all of them:
 //! - Data go to stdout, logs to stderr. Where a program may read, `--json` prints one object per line.
 //! - Exit code 0: done; 1: it could not be done, and the one line `error: …` on stderr says why and what
-//!   to do next; 2: the command line makes no sense.
+//!   to do next; 2: the command line makes no sense. `submit --wait` of a single program ends with the program's own code.
 //! - A reader of stdout that goes away (`| head`) ends the command quietly, with 0.
 //!
 //! Nothing else of the crate imports this module.
@@ -16,11 +16,13 @@ mod connect;
 mod demo;
 mod log;
 mod output;
+mod programs;
 mod report;
 mod row;
 mod scheduler;
 mod serve;
 mod signals;
+mod submit;
 mod task;
 mod task_row;
 mod time;
@@ -64,7 +66,8 @@ Environment:
 Exit codes:
   0  done; also when interrupted while following a channel or running in the foreground
   1  it could not be done: stderr says why
-  2  the command line makes no sense";
+  2  the command line makes no sense
+  N  of `submit --wait` with a single program: the program ended with this code";
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
@@ -72,6 +75,9 @@ enum Command {
     Up(up::Up),
     Scheduler(scheduler::Scheduler),
     Worker(worker::Worker),
+    Submit(submit::Submit),
+    #[command(hide = true)]
+    ProgramGuard(programs::ProgramGuard),
     Torture(torture::Torture),
     #[command(hide = true)]
     TortureClient(torture::TortureClient),
@@ -91,6 +97,8 @@ impl Command {
             Command::Up(up) => up.run().await,
             Command::Scheduler(scheduler) => scheduler.run().await,
             Command::Worker(worker) => worker.run().await,
+            Command::Submit(submit) => submit.run().await,
+            Command::ProgramGuard(guard) => guard.run().await,
             Command::Torture(torture) => torture.run().await,
             Command::TortureClient(client) => client.run().await,
             Command::Channel(command) => command.run().await,

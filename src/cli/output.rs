@@ -38,6 +38,18 @@ impl Output {
         writeln!(self.stdout, "{line}").map_err(failed)
     }
 
+    /// Writes a text as it is.
+    pub fn text(&mut self, text: &str) -> anyhow::Result<()> {
+        self.stdout.write_all(text.as_bytes()).map_err(failed)
+    }
+
+    /// Writes a text to stderr as it is, behind what was written to stdout before. Nobody has to read it.
+    pub fn error_text(&mut self, text: &str) -> anyhow::Result<()> {
+        self.flush()?;
+        let _ = io::stderr().write_all(text.as_bytes());
+        Ok(())
+    }
+
     /// Writes an object as a line of JSON.
     pub fn json(&mut self, object: &impl Serialize) -> anyhow::Result<()> {
         let line = serde_json::to_string(object)?;

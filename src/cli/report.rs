@@ -4,6 +4,14 @@ use std::process::ExitCode;
 
 use super::output::{ReaderGone, note};
 
+/// A program has ended with a code that this command is to end with, too.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct EndedWith {
+    pub code: u8,
+    pub why: String,
+}
+
 /// Prints why a command failed, if it did, and gives its exit code.
 pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     match result {
@@ -11,7 +19,7 @@ pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
         Err(error) if error.is::<ReaderGone>() => ExitCode::SUCCESS,
         Err(error) => {
             note(format_args!("error: {}", one_line(&error)));
-            ExitCode::FAILURE
+            error.downcast_ref::<EndedWith>().map_or(ExitCode::FAILURE, |ended| ended.code.into())
         }
     }
 }
@@ -46,5 +54,7 @@ mod tests {
         let code = |error| format!("{:?}", exit_code(Err(error)));
         assert_eq!(code(ReaderGone.into()), format!("{:?}", ExitCode::SUCCESS));
         assert_eq!(code(anyhow::anyhow!("x")), format!("{:?}", ExitCode::FAILURE));
+        let ended = EndedWith { code: 3, why: "exit code 3".to_owned() };
+        assert_eq!(code(ended.into()), format!("{:?}", ExitCode::from(3)));
     }
 }

@@ -9,6 +9,7 @@ use super::connect::{ADDRESS, token};
 use super::output::note;
 use super::signals::Signals;
 use super::time::duration;
+use crate::client::backoff::millis;
 use crate::local::{Local, Options, Store};
 use crate::protocol::event::Receipt;
 use crate::protocol::size::Bytes;
@@ -87,7 +88,6 @@ pub struct Serve {
 impl Serve {
     /// What to start: a scheduler on the store, without workers of its own.
     pub fn options(&self) -> anyhow::Result<Options> {
-        let ms = |lease: Duration| u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
         Ok(Options {
             listen: self.listen.clone(),
             store: Store::Directory(self.data.clone()),
@@ -95,8 +95,8 @@ impl Serve {
             insecure: self.insecure,
             repair: !self.no_repair,
             settings: Settings {
-                client_lease_ms: ms(self.client_lease),
-                worker_lease_ms: ms(self.worker_lease),
+                client_lease_ms: millis(self.client_lease),
+                worker_lease_ms: millis(self.worker_lease),
                 deaths_max: self.deaths_max,
                 disk_reserve_bytes: self.disk_reserve.0,
             },
@@ -105,7 +105,7 @@ impl Serve {
                 history: match self.keep_task_log {
                     true => History::All,
                     false => {
-                        History::Newest { age_ms: ms(self.task_log_age), records: self.task_log_records }
+                        History::Newest { age_ms: millis(self.task_log_age), records: self.task_log_records }
                     }
                 },
             },

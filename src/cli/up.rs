@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::programs::Programs;
 use super::serve::Serve;
 use super::signals::Signals;
 use super::time::duration;
@@ -30,6 +31,9 @@ pub struct Up {
     #[command(flatten)]
     results: Results,
 
+    #[command(flatten)]
+    programs: Programs,
+
     /// When it is told to stop: how long its workers may take to finish what they run
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
     grace: Duration,
@@ -40,6 +44,7 @@ impl Up {
         let mut options = self.serve.options()?;
         // Where these are to be had follows from where the scheduler listens.
         options.results = self.results.options(At::Local);
+        options.programs = self.programs.offered()?;
         (options.workers, options.slots) = (self.workers, self.slots.unwrap_or_else(cores));
         self.serve.run(options, Signals::listen()?, self.grace).await
     }

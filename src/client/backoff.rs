@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::protocol::terms::Backoff;
 
 /// A duration in whole ms; of one that is too long, the largest number.
-pub(super) fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

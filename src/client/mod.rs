@@ -37,7 +37,7 @@
 //! `server` or `worker`.
 
 pub mod ack;
-mod backoff;
+pub(crate) mod backoff;
 pub mod batch;
 pub mod blocking;
 mod bound;

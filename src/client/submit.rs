@@ -73,11 +73,7 @@ impl Submission {
         let terms = self.terms;
         let checked = submission.check().map_err(Error::from).and_then(|()| Ok(terms.check()?));
         let sent = checked.map(|()| {
-            let command = match terms.is_empty() {
-                true => Command::Submit(submission),
-                false => Command::SubmitUnder { submission, terms },
-            };
-            let (hold, reply) = client.holds().hold(key.id, command);
+            let (hold, reply) = client.holds().hold(key.id, Command::submit(submission, terms));
             (hold, reply, client.clone())
         });
         let kept = self.kept;

@@ -286,6 +286,14 @@ impl AppendOptions {
 }
 
 impl Command {
+    /// A submission, under these terms if there are any.
+    pub fn submit(submission: Submission, terms: Terms) -> Self {
+        match terms.is_empty() {
+            true => Command::Submit(submission),
+            false => Command::SubmitUnder { submission, terms },
+        }
+    }
+
     /// An append as usual.
     pub fn append(log: LogId, elements: Elements) -> Self {
         Command::Append { log, elements, options: AppendOptions::default() }

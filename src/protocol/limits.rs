@@ -41,6 +41,10 @@ pub const HEADERS_BYTES_MAX: usize = 2 * 1024;
 /// Most bytes of the payloads and headers of one append command: 1 MiB.
 pub const APPEND_BYTES_MAX: usize = 1024 * 1024;
 
+/// Longest piece of a line of a program's output that is one element, in bytes: 16 KiB. What is not UTF-8 in it takes up to
+/// three times as much as text, and is within a payload.
+pub const OUTPUT_LINE_BYTES_MAX: usize = 16 * 1024;
+
 /// Most channels that one transaction appends to, and most that it moves a cursor of: 64, of which a session
 /// remembers 1 KiB, until its answer is old.
 pub const TRANSACTION_CHANNELS_MAX: usize = 64;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 
 use super::FOREVER;
+use super::exec::Programs;
 use super::lanes::Lanes;
 use crate::client::connection::{self, Connection};
 use crate::client::{Client, Error, Result, blocking};
@@ -84,14 +85,34 @@ impl Context {
         !self.shared.lanes.lock().is_wanted(&attempt)
     }
 
+    /// Where the scheduler listens.
+    pub(super) fn scheduler(&self) -> &str {
+        self.shared.lanes.connection().address()
+    }
+
+    /// The name of the worker that runs it.
+    pub(super) fn worker(&self) -> &str {
+        self.shared.lanes.options().name.as_deref().unwrap_or_default()
+    }
+
+    /// The worker's programs, if it runs any.
+    pub(super) fn programs(&self) -> Option<&Programs> {
+        self.shared.lanes.options().programs.as_ref()
+    }
+
+    /// A client on the worker's own session, with which the attempt has its slot still. It is not fenced with the
+    /// attempt, only with the session.
+    pub(super) fn worker_client(&self) -> Client {
+        Client::over(self.shared.lanes.connection().clone())
+    }
+
     async fn client(&self) -> Result<Client> {
         let Shared { lanes, task, attempt, client } = &*self.shared;
         let open = async || {
-            let (address, token) = lanes.scheduler();
             let options = connection::Options {
-                address: address.to_owned(),
+                address: lanes.connection().address().to_owned(),
                 role: Role::Attempt { task: task.id, attempt: *attempt },
-                token: token.map(str::to_owned),
+                token: lanes.options().token.clone(),
                 // As long as its worker waits for the scheduler, so does the attempt.
                 connect_timeout: FOREVER,
             };

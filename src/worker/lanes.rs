@@ -45,7 +45,7 @@ use crate::protocol::{Payload, TaskError};
 pub(super) struct Lanes {
     connection: Connection,
     registry: Arc<Registry>,
-    token: Option<String>,
+    options: Options,
     shared: Mutex<Shared>,
     /// A slot may be free, or there is something for the session to take.
     news: Notify,
@@ -161,7 +161,7 @@ impl Lanes {
         let (running, awaited, results, told, timeouts) = Default::default();
         let turns = Turns::new(options.slots.max(1));
         let shared = Mutex::new(Shared { turns, running, awaited, results, told, timeouts });
-        Arc::new(Lanes { connection, registry, token: options.token.clone(), shared, news: Notify::new() })
+        Arc::new(Lanes { connection, registry, options: options.clone(), shared, news: Notify::new() })
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -169,9 +169,14 @@ impl Lanes {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where the scheduler listens, and the token for it.
-    pub fn scheduler(&self) -> (&str, Option<&str>) {
-        (self.connection.address(), self.token.as_deref())
+    /// The worker's session.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// How the worker runs, with its name.
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// Waits until there is something for the session to look at.

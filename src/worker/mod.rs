@@ -18,11 +18,14 @@
 //!   assignment that crosses the news is run like the others. That it retires is remembered here, and said
 //!   again on every connection; a session that ends meanwhile ends it, too.
 //!
+//! Beside the tasks that are linked into it, a worker may run programs: [`exec`].
+//!
 //! Imports `protocol` and `client`; never `log`, `scheduler` or `server`.
 
 mod attempt;
 pub mod call;
 pub mod context;
+pub mod exec;
 mod lanes;
 pub mod registry;
 pub mod results;
@@ -45,6 +48,7 @@ use self::registry::Registry;
 use self::results::{Held, Listener};
 use self::session::Session;
 use crate::client::connection::{self, Connection};
+use crate::client::function::Registered;
 use crate::client::{Error, Result};
 use crate::protocol::command::Rejection;
 use crate::protocol::message::Closing;
@@ -73,6 +77,8 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// Where it keeps large results, and gives them to others.
     pub results: results::Options,
+    /// Whether it runs programs, too: [`exec`].
+    pub programs: Option<exec::Programs>,
 }
 
 /// Offers all tasks of this program to the scheduler and runs what it is given, until `hand_over` is
@@ -87,8 +93,10 @@ pub async fn run(
     retire: impl Future<Output = ()>,
     hand_over: impl Future<Output = ()>,
 ) -> Result<()> {
-    let registry = Arc::new(Registry::linked().map_err(Error::other)?);
     let name = options.name.clone().unwrap_or_else(own_name);
+    let options = Options { name: Some(name.clone()), ..options };
+    let registry = Registry::of(Registered::all().chain(built_in(&options))).map_err(Error::other)?;
+    let registry = Arc::new(registry);
     let mut orders = pin!(orders(retire, hand_over));
     let mut connect_timeout = options.connect_timeout;
     let (at, token) = (&options.results.at, options.token.clone());
@@ -143,6 +151,14 @@ pub async fn run(
         // Whoever was once let in waits for as long as the scheduler is away.
         connect_timeout = FOREVER;
     }
+}
+
+/// The functions that a worker has beside those that are linked into its program.
+fn built_in(options: &Options) -> Option<&'static Registered> {
+    #[cfg(unix)]
+    return options.programs.is_some().then_some(&exec::REGISTERED);
+    #[cfg(not(unix))]
+    return None;
 }
 
 /// A name that no other worker has: one that did would take its place. In a container every worker is

@@ -21,5 +21,7 @@ mod refusals;
 mod retiring;
 mod snapshots;
 mod stopping;
+#[cfg(target_os = "linux")]
+mod submit;
 mod tasks;
 mod workers;

@@ -32,6 +32,7 @@ async fn what_a_worker_keeps_counts_again_when_a_killed_scheduler_is_back() -> R
         token: None,
         connect_timeout: Duration::from_secs(10),
         results: results::Options { memory_bytes: 1_000_000, ..results::Options::default() },
+        programs: None,
     };
     let working = tokio::spawn(worker::run(options, std::future::pending(), std::future::pending()));
     let mut futures = Vec::new();

@@ -62,6 +62,7 @@ async fn everyone_is_told_of_an_older_copy_and_nobody_takes_it_for_the_newer_one
         slots: 1,
         token: None,
         results: worker::results::Options::default(),
+        programs: None,
         connect_timeout: Duration::from_secs(10),
     };
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

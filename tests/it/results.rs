@@ -80,6 +80,7 @@ impl Worker {
             token: None,
             connect_timeout: Duration::from_secs(10),
             results,
+            programs: None,
         };
         let never = std::future::pending;
         runtime.spawn(worker::run(options, never(), never()));

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::cli::row::durability_word;
 use crate::cli::time;
+use crate::client::backoff::millis;
 use crate::protocol::channel::{ChannelInfo, Durability, Retention};
 use crate::protocol::size::Bytes;
 
@@ -54,7 +55,7 @@ fn age(text: &str) -> Result<u64, String> {
     let days = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok());
     match days.and_then(|days| days.checked_mul(24 * 60 * 60 * 1000)) {
         Some(ms) => Ok(ms),
-        None => time::duration(text).map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+        None => time::duration(text).map(millis),
     }
 }
 

@@ -2,12 +2,11 @@
 
 use super::range;
 use super::reader::Reader;
-use crate::cli::connect::Connect;
+use crate::cli::connect::{Connect, is_session_over};
 use crate::cli::signals::Signals;
-use crate::client::{Error, Until};
+use crate::client::Until;
 use crate::protocol::ChannelName;
-use crate::protocol::command::Rejection;
-use crate::protocol::message::{Closing, Position, Reads};
+use crate::protocol::message::{Position, Reads};
 
 /// Read a channel, from anywhere and up to anywhere, and follow it.
 ///
@@ -92,14 +91,5 @@ impl Tail {
                 result => return result,
             }
         }
-    }
-}
-
-fn is_session_over(error: &anyhow::Error) -> bool {
-    let over = |closing: &Closing| matches!(closing, Closing::Rejected(Rejection::SessionEnded(_)));
-    match error.downcast_ref::<Error>() {
-        Some(Error::Closed(closing)) => over(closing) || matches!(closing, Closing::TooSlow(_)),
-        Some(Error::Rejected(Rejection::SessionEnded(_))) => true,
-        _ => false,
     }
 }

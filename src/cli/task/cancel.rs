@@ -9,8 +9,9 @@ use crate::protocol::TaskKey;
 /// Cancel tasks.
 ///
 /// Whoever submitted them. A task that waits never runs; the attempt of one that runs is aborted, and what comes of it is
-/// dropped: an async function ends where it waits, one that is not goes on to its end unless it looks. What needs the result
-/// of a cancelled task fails. A task that has ended stays as it is.
+/// dropped: an async function ends where it waits, one that is not goes on to its end unless it looks. A program (`headwater
+/// submit`) gets SIGTERM, with all that it has started, and SIGKILL after its grace. What needs the result of a cancelled
+/// task fails. A task that has ended stays as it is.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   headwater task cancel nightly-build

@@ -235,7 +235,12 @@ fn lines(info: &TaskInfo, history: &[Row]) -> Vec<String> {
         Some(Outcome::Finished(result)) => field("result", &result.to_json().to_string()),
         Some(Outcome::Failed(error)) => {
             field("error", &error.message);
-            error.causes.iter().for_each(|cause| field("", &format!("because {cause}")));
+            for cause in &error.causes {
+                // What a program said on stderr is several lines.
+                let mut lines = cause.lines();
+                field("", &format!("because {}", lines.next().unwrap_or_default()));
+                lines.for_each(|line| field("", &format!("  {line}")));
+            }
             error.path.iter().for_each(|key| field("", &format!("through {key}")));
         }
         Some(Outcome::Stored(located)) => {
@@ -268,7 +273,7 @@ mod tests {
     use crate::protocol::{AttemptNumber, Codec, Digest, TaskError};
 
     fn failed() -> TaskInfo {
-        let causes = vec!["no space".to_owned(), "old logs".to_owned()];
+        let causes = vec!["no space".to_owned(), "old logs:\na\nb".to_owned()];
         let error = TaskError::new(ErrorKind::Returned, "cannot write", causes);
         TaskInfo {
             key: TaskKey::unique("save", [1; 16]),
@@ -298,7 +303,9 @@ mod tests {
                 "kept by    detached",
                 "error      cannot write",
                 "           because no space",
-                "           because old logs",
+                "           because old logs:",
+                "             a",
+                "             b",
                 "           through load-02020202020202020202020202020202",
                 "history",
             ]
@@ -335,7 +342,7 @@ mod tests {
     fn programs_see_the_same() {
         let json = serde_json::to_value(shown(&failed(), Vec::new())).unwrap();
         assert_eq!(json["status"], "error");
-        assert_eq!(json["error"]["causes"], serde_json::json!(["no space", "old logs"]));
+        assert_eq!(json["error"]["causes"], serde_json::json!(["no space", "old logs:\na\nb"]));
         assert_eq!(json.get("value"), None);
     }
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::check::{Sums, Violation};
 use super::plan::{Action, Strike, Victim};
+use crate::client::backoff::millis;
 
 /// How often each was struck.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -41,9 +42,8 @@ pub struct StrikeRow {
 
 impl From<&Strike> for StrikeRow {
     fn from(strike: &Strike) -> Self {
-        let ms = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let (victim, action) = (strike.victim.to_string(), strike.action);
-        StrikeRow { victim, action, after_ms: ms(strike.after), away_ms: ms(strike.away) }
+        StrikeRow { victim, action, after_ms: millis(strike.after), away_ms: millis(strike.away) }
     }
 }
 

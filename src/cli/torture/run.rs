@@ -15,6 +15,7 @@ use super::processes::Processes;
 use super::reading::{Follower, connect};
 use super::report::{Report, RoundRow, Strikes, Verdict};
 use super::tasks;
+use crate::client::backoff::millis;
 use crate::client::{Client, Error, TaskFuture};
 use crate::server::{self, Server};
 
@@ -160,7 +161,7 @@ impl Run {
                 let what = format!("nobody was served {ROUND_MAX:?} after round {round} began");
                 return Err(Violation::error(Kind::Stuck, what));
             };
-            let served_ms = served?.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+            let served_ms = served?.map(millis);
             self.served_ms_max = self.served_ms_max.max(served_ms.unwrap_or(0));
             let checked = match round % check_every == 0 {
                 true => Some(self.check(Moment::Running).await?),

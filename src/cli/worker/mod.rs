@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::connect::{Connect, token};
+use super::programs::Programs;
 use super::signals::Signals;
 use super::time::duration;
 use crate::client::Error;
@@ -28,7 +29,8 @@ pub const SLOTS: RangeInclusive<i64> = 1..=SLOTS_PER_WORKER_MAX as i64;
 
 /// Run a worker; or see the workers there are, and retire them.
 ///
-/// It offers the tasks that are linked into this program to the scheduler, and runs what it is given. When
+/// It offers the tasks that are linked into this program to the scheduler, and any program for `headwater submit` (unless
+/// --no-exec says no), and runs what it is given. When
 /// the connection breaks or the scheduler restarts, it goes on with what it runs and comes back by itself.
 ///
 /// SIGINT (Ctrl-C) and SIGTERM stop it: what it still runs is then started again on other workers. With
@@ -65,6 +67,9 @@ pub struct Worker {
 
     #[command(flatten)]
     results: Results,
+
+    #[command(flatten)]
+    programs: Programs,
 
     /// Where other workers and clients fetch its large results; they must reach it
     ///
@@ -103,6 +108,7 @@ impl Worker {
             token: token(self.connect.token_file.as_deref())?,
             connect_timeout: self.connect.connect_timeout,
             results: self.results.options(self.results_at.map_or(At::Local, At::Address)),
+            programs: self.programs.offered()?,
         };
         let (retire, retires) = oneshot::channel::<()>();
         let (hand_over, hands_over) = oneshot::channel::<()>();

@@ -52,6 +52,7 @@ async fn run_worker_with(slots: u32) -> Run {
         token: None,
         connect_timeout: Duration::from_secs(5),
         results: results::Options { at: At::Local, memory_bytes: 0, spill_dir: None },
+        programs: None,
     };
     let (retire, retires) = oneshot::channel::<()>();
     let (hand_over, hands_over) = oneshot::channel::<()>();

@@ -25,10 +25,7 @@ impl Client {
         let options = TaskOptions { retries: rng.u32(..2), priority: rng.i32(-1..2), detach: false };
         let submission = Submission { key, function: PLAIN.into(), version: 1, arguments, options };
         let terms = terms::some(rng);
-        self.ask(match terms.is_empty() {
-            true => Command::Submit(submission),
-            false => Command::SubmitUnder { submission, terms },
-        });
+        self.ask(Command::submit(submission, terms));
     }
 
     /// Cancels a task that it holds, perhaps one that others hold, too.

@@ -1,0 +1,62 @@
+//! What `submit` refuses, and with which words.
+
+use std::fs;
+
+use super::submit;
+use crate::cluster::{Cluster, Dir};
+use crate::process::run;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn command_lines_that_make_no_sense() {
+    for (arguments, told) in [
+        (&["submit"][..], "required arguments were not provided"),
+        (&["submit", "--"], "required"),
+        (&["submit", "make"], "unexpected argument 'make' found"),
+        (&["submit", "--array", "3-1", "--", "true"], "`3-1` has nothing in it: give the lower number first"),
+        (&["submit", "--array", "1-1000001", "--", "true"], "names more than 1000000 indexes"),
+        (&["submit", "--array", "1", "--each-line", "f", "--", "true"], "cannot be used with"),
+        (&["submit", "--no-output", "--output-channel", "c", "--", "true"], "cannot be used with"),
+        (&["submit", "--env", "A", "--", "true"], "a variable is NAME=VALUE, as in --env LANG=C"),
+        (&["submit", "--time-limit", "5", "--", "true"], "give a number with its unit, like 200ms, 1s or 2m"),
+        (&["submit", "--name", "", "--", "true"], "a value is required"),
+        (
+            &["submit", "--tag", "two words", "--", "true"],
+            "`two words` cannot name a tag: it has other characters",
+        ),
+        (&["submit", "--backoff", "5", "--", "true"], "give a number with its unit, like 200ms, 1s or 2m"),
+    ] {
+        let ended = run(arguments).await;
+        assert_eq!(ended.code, Some(2), "{arguments:?}");
+        assert!(ended.stderr.join("\n").contains(told), "{arguments:?}: {:#?}", ended.stderr);
+    }
+    let refused = run(&["submit", "--stdin", "-", "--each-line", "-", "--", "cat"]).await.refusal();
+    assert_eq!(refused, "stdin can be read once: give a file for --stdin or for --each-line");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_submitted() {
+    let cluster = Cluster::start().await;
+    let dir = Dir::new();
+    let (large, lines) = (dir.text("large"), dir.text("lines"));
+    fs::write(&large, vec![b'x'; 61_441]).unwrap();
+    fs::write(&lines, "a\n\u{0}\n").unwrap();
+    let long = "x".repeat(61_440);
+    for (options, command, told) in [
+        (
+            &["--stdin", &large][..],
+            &["cat"][..],
+            "has more than 61440 bytes, as much as travels with a task: let",
+        ),
+        (&["--stdin", "/no/such"], &["cat"], "cannot read /no/such for --stdin: No such file or directory"),
+        (&["--each-line", "/no/such"], &["cat"], "cannot read the lines of /no/such: No such file"),
+        (&["--each-line", &lines], &["cat"], "line 2 has a NUL, which no program can be given: remove it"),
+        (&[], &["echo", &long], "the command `echo` with its environment and stdin is "),
+        (&["--deadline", "0"], &["true"], "the deadline of a task, in ms, is 0: give one from 1 to "),
+        (&["--output-channel", "$tasks"], &["true"], "channel `$tasks` is the scheduler's own"),
+    ] {
+        let refused = submit(&cluster, options, command).await.refusal();
+        assert!(refused.contains(told), "{refused}");
+    }
+    let tasks = cluster.run(&["task", "list", "--json"]).await.lines();
+    assert!(tasks.is_empty(), "{tasks:?}");
+}
