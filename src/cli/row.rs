@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::time;
 use crate::protocol::channel::{Durability, Progress, Retention, TrimCause};
 use crate::protocol::result::StoredResult;
 use crate::protocol::size::Bytes;
+use crate::protocol::task::Advance;
 use crate::protocol::{ChannelEvent, Element, Headers, TaskError, TimeMs};
 
 /// How wide keys are shown: a short label, a hyphen, and 32 digits.
@@ -172,6 +173,10 @@ impl Row {
                 (self.state, self.stored) = (Some("finished"), Some(Stored::of(&result)));
             }
             Progress::Renewed => self.state = Some("renewed"),
+            Progress::Advanced(advance) => {
+                self.state = Some("advanced");
+                self.details = of_advance(&advance);
+            }
             Progress::Lost { worker } => (self.state, self.worker) = (Some("lost"), Some(worker)),
         }
     }
@@ -210,6 +215,14 @@ impl Row {
         }));
         rest
     }
+}
+
+/// How far an attempt has come, by name.
+pub fn of_advance(Advance { done, total, message }: &Advance) -> Map<String, Value> {
+    let mut all: Map<_, _> = [("done".to_owned(), json!(done))].into_iter().collect();
+    all.extend((*total > 0).then(|| ("total".to_owned(), json!(total))));
+    all.extend((!message.is_empty()).then(|| ("message".to_owned(), json!(message))));
+    all
 }
 
 /// Why elements were trimmed, in a word.

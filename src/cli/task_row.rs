@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::row::{Row, Stored};
+use super::row::{Row, Stored, of_advance};
 use crate::protocol::event::{Receipt, TaskResult};
 use crate::protocol::group::{DeadLetters, GroupOptions, Stretch};
 use crate::protocol::session::SessionKind;
@@ -176,6 +176,10 @@ impl Names {
             TaskEvent::CancelledBy { origin, .. } => {
                 row.details = details([("session", json!(origin.producer))]);
             }
+            TaskEvent::Advanced { attempt, advance, .. } => {
+                row.details = details([("attempt", json!(attempt))]);
+                row.details.append(&mut of_advance(advance));
+            }
             TaskEvent::Renewed { origin, tasks } => {
                 let keys: Vec<String> = tasks.iter().map(|task| self.key(*task)).collect();
                 row.details = details([("session", json!(origin.producer)), ("tasks", json!(keys))]);
@@ -218,6 +222,7 @@ pub fn task_of(event: &TaskEvent) -> Option<TaskId> {
         | TaskEvent::Retried { task, .. }
         | TaskEvent::RetriedAfter { task, .. }
         | TaskEvent::Awaited { task }
+        | TaskEvent::Advanced { task, .. }
         | TaskEvent::Requeued { task, .. }
         | TaskEvent::Died { task, .. }
         | TaskEvent::Copied { task, .. }
@@ -263,6 +268,7 @@ fn kind(event: &TaskEvent) -> &'static str {
         TaskEvent::Retried { .. } | TaskEvent::RetriedAfter { .. } => "retried",
         TaskEvent::Awaited { .. } => "awaited",
         TaskEvent::Renewed { .. } => "renewed",
+        TaskEvent::Advanced { .. } => "advanced",
         TaskEvent::Requeued { .. } => "requeued",
         TaskEvent::Died { .. } => "died",
         TaskEvent::Copied { .. } => "copied",

@@ -172,7 +172,7 @@ impl Fold {
 
 fn status_of(progress: &Progress) -> TaskStatus {
     match progress {
-        Progress::Started { .. } => TaskStatus::Running,
+        Progress::Started { .. } | Progress::Advanced(_) => TaskStatus::Running,
         Progress::Finished { .. } | Progress::Stored { .. } => TaskStatus::Finished,
         Progress::Lost { .. } => TaskStatus::Lost,
         Progress::Renewed => TaskStatus::Pending,

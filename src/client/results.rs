@@ -159,7 +159,10 @@ impl<T> ResultsAsCompleted<T> {
                     Progress::Failed { error } => Some(Outcome::Failed(error)),
                     Progress::Cancelled => Some(Outcome::Cancelled),
                     Progress::Stored { .. } => None,
-                    Progress::Started { .. } | Progress::Lost { .. } | Progress::Renewed => return None,
+                    Progress::Started { .. }
+                    | Progress::Lost { .. }
+                    | Progress::Renewed
+                    | Progress::Advanced(_) => return None,
                 };
                 // One that was brought and then lost, or tried again, has no element here any more: it is not brought again.
                 let ended = self.running.remove(&key.id).unwrap_or_default();

@@ -10,7 +10,7 @@ use super::name::name;
 use super::payload::{Lent, Payload};
 use super::rejection::Rejection;
 use super::result::StoredResult;
-use super::task::TaskError;
+use super::task::{Advance, TaskError};
 
 /// The task log's name as a channel that can be read.
 pub const TASKS_CHANNEL: &str = "$tasks";
@@ -83,13 +83,18 @@ pub enum Progress {
     },
     /// The task had failed or was cancelled, and is tried again, as somebody asked for: a start and an end follow again.
     Renewed,
+    /// The running attempt has said how far it has come.
+    Advanced(Advance),
 }
 
 impl Progress {
     /// Whether the task has ended with this. Behind [`Progress::Stored`] more may come, if that is lost, and behind
     /// [`Progress::Failed`] and [`Progress::Cancelled`], if it is tried again.
     pub fn is_final(&self) -> bool {
-        !matches!(self, Progress::Started { .. } | Progress::Lost { .. } | Progress::Renewed)
+        !matches!(
+            self,
+            Progress::Started { .. } | Progress::Lost { .. } | Progress::Renewed | Progress::Advanced(_)
+        )
     }
 }
 

@@ -17,7 +17,7 @@ pub use super::rejection::Rejection;
 use super::result::StoredResult;
 use super::session::{HeldAttempt, Retire, WorkerInfo, WorkerStatus};
 use super::start::Start;
-use super::task::{Submission, TaskError, TaskInfo, TaskStatus};
+use super::task::{Advance, Submission, TaskError, TaskInfo, TaskStatus};
 use super::terms::Terms;
 use super::transaction::{AppendedPart, Transaction};
 
@@ -263,6 +263,15 @@ pub enum Command {
     Retry {
         /// The task.
         task: TaskId,
+    },
+    /// From a worker: an attempt has come so far. Answer: [`Answer::Reported`].
+    Advance {
+        /// The task.
+        task: TaskId,
+        /// The attempt.
+        attempt: AttemptNumber,
+        /// How far.
+        advance: Advance,
     },
 }
 

@@ -126,6 +126,9 @@ pub const TERM_MS_MAX: u64 = 365 * 24 * 60 * 60 * 1000;
 /// Most times as long as the one before that a wait between attempts may be.
 pub const BACKOFF_FACTOR_MAX: u64 = 100;
 
+/// Longest message of an attempt that says how far it has come: 256 bytes; what is over is cut.
+pub const ADVANCE_BYTES_MAX: usize = 256;
+
 /// Most slots of one worker.
 pub const SLOTS_PER_WORKER_MAX: u32 = 65_536;
 

@@ -200,6 +200,38 @@ impl std::fmt::Display for TaskError {
 
 impl std::error::Error for TaskError {}
 
+/// How far an attempt has come, as it says itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Advance {
+    /// So much is done, in whatever unit.
+    pub done: u64,
+    /// Of so much; 0 where that is not known.
+    pub total: u64,
+    /// What it is at, in words: at most [`ADVANCE_BYTES_MAX`](limits::ADVANCE_BYTES_MAX).
+    pub message: Box<str>,
+}
+
+impl Advance {
+    /// With its message cut to its bound.
+    pub fn new(done: u64, total: u64, message: &str) -> Self {
+        let cut = message.floor_char_boundary(limits::ADVANCE_BYTES_MAX);
+        Advance { done, total, message: message[..cut].into() }
+    }
+}
+
+impl std::fmt::Display for Advance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.done)?;
+        if self.total > 0 {
+            write!(f, " of {}", self.total)?;
+        }
+        if !self.message.is_empty() {
+            write!(f, ": {}", self.message)?;
+        }
+        Ok(())
+    }
+}
+
 /// Where a task stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum TaskStatus {
@@ -253,6 +285,8 @@ pub struct TaskInfo {
     pub deadline_at: Option<TimeMs>,
     /// Its tags.
     pub tags: Vec<Tag>,
+    /// How far its running attempt has come, if that has said so since the scheduler started.
+    pub advance: Option<Advance>,
     /// Who keeps it alive, in words.
     pub kept_by: String,
     /// How it ended; only where one task is asked for.
@@ -288,6 +322,15 @@ mod tests {
         let text = error.to_string();
         assert!(text.starts_with("dependency clean-") && text.contains("through load-"), "{text}");
         assert!(text.ends_with("disk on fire: spark"), "{text}");
+    }
+
+    #[test]
+    fn an_advance_is_said_in_words_within_its_bound() {
+        let words = |done, total, message| Advance::new(done, total, message).to_string();
+        assert_eq!(words(3, 10, "reading"), "3 of 10: reading");
+        assert_eq!((words(3, 0, ""), words(0, 0, "begun")), ("3".to_owned(), "0: begun".to_owned()));
+        let long = Advance::new(0, 0, &"ü".repeat(limits::ADVANCE_BYTES_MAX));
+        assert_eq!(long.message.len(), limits::ADVANCE_BYTES_MAX);
     }
 
     #[test]

@@ -28,6 +28,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::Options;
+use super::advances::Advances;
 use super::attempt::command_for;
 use super::context::Context;
 use super::registry::Registry;
@@ -39,6 +40,7 @@ use crate::client::function::{Registered, Run};
 use crate::protocol::command::Answer;
 use crate::protocol::message::{Assignment, Given};
 use crate::protocol::session::HeldAttempt;
+use crate::protocol::task::Advance;
 use crate::protocol::{Payload, TaskError};
 
 /// The lanes of a worker's session, and what they share with it.
@@ -62,6 +64,7 @@ pub(super) struct Shared {
     /// What was told and is not yet taken by the session, which waits for the answers.
     told: Vec<Reply<Answer>>,
     timeouts: Timeouts,
+    advances: Advances,
 }
 
 /// A result that is too large to be told. Its attempt is not over: it has its slot.
@@ -86,6 +89,18 @@ impl Shared {
     /// Whether an attempt runs, and what comes of it is wanted.
     pub fn is_wanted(&self, attempt: &HeldAttempt) -> bool {
         self.running.contains(attempt) || self.awaited.contains_key(attempt)
+    }
+
+    /// An attempt says how far it has come.
+    pub fn advance(&mut self, attempt: HeldAttempt, advance: Advance) {
+        if self.is_wanted(&attempt) {
+            self.advances.say(attempt, advance);
+        }
+    }
+
+    /// How far attempts have come, as far as it is to be told now.
+    pub fn take_advances(&mut self) -> Vec<(HeldAttempt, Advance)> {
+        self.advances.take(Instant::now())
     }
 
     /// An attempt begins: from now on its time runs.
@@ -113,6 +128,7 @@ impl Shared {
     /// A lane has run an attempt to its end. Answers whether what comes of it is wanted.
     fn was_wanted(&mut self, attempt: &HeldAttempt) -> bool {
         self.timeouts.end(attempt);
+        self.advances.end(attempt);
         self.running.remove(attempt)
     }
 
@@ -120,6 +136,7 @@ impl Shared {
     pub fn has_ended(&mut self, attempt: &HeldAttempt, took: Duration) {
         self.awaited.remove(attempt);
         self.timeouts.end(attempt);
+        self.advances.end(attempt);
         self.turns.end(attempt, took);
     }
 
@@ -138,6 +155,7 @@ impl Shared {
     pub fn abort(&mut self, attempt: &HeldAttempt) {
         self.results.retain(|result| result.attempt != *attempt);
         self.timeouts.end(attempt);
+        self.advances.end(attempt);
         self.running.remove(attempt);
         if let Some(awaited) = self.awaited.remove(attempt) {
             awaited.abort();
@@ -153,14 +171,15 @@ impl Shared {
         self.awaited.drain().for_each(|(_, awaited)| awaited.abort());
         self.results.clear();
         self.timeouts.clear();
+        self.advances.clear();
     }
 }
 
 impl Lanes {
     pub fn new(connection: Connection, registry: Arc<Registry>, options: &Options) -> Arc<Self> {
-        let (running, awaited, results, told, timeouts) = Default::default();
+        let (running, awaited, results, told, timeouts, advances) = Default::default();
         let turns = Turns::new(options.slots.max(1));
-        let shared = Mutex::new(Shared { turns, running, awaited, results, told, timeouts });
+        let shared = Mutex::new(Shared { turns, running, awaited, results, told, timeouts, advances });
         Arc::new(Lanes { connection, registry, options: options.clone(), shared, news: Notify::new() })
     }
 
@@ -280,8 +299,8 @@ mod tests {
     fn what_is_aborted_is_here_no_more_wherever_it_was() {
         let mut turns = Turns::new(2);
         ["runs", "is large", "waits", "waits too"].iter().for_each(|name| turns.add(assignment(name)));
-        let (running, awaited, results, told, timeouts) = Default::default();
-        let mut shared = Shared { turns, running, awaited, results, told, timeouts };
+        let (running, awaited, results, told, timeouts, advances) = Default::default();
+        let mut shared = Shared { turns, running, awaited, results, told, timeouts, advances };
         let [runs, is_large] = [(); 2].map(|()| held(&shared.turns.next().unwrap()));
         shared.running.insert(runs);
         let result = Payload::encode(&1).unwrap();
@@ -307,8 +326,8 @@ mod tests {
         let mut turns = Turns::new(4);
         let timed = |name| Assignment { timeout_ms: Some(0), ..assignment(name) };
         ["in time", "of the session", "aborted", "late"].iter().for_each(|name| turns.add(timed(name)));
-        let (running, awaited, results, told, timeouts) = Default::default();
-        let mut shared = Shared { turns, running, awaited, results, told, timeouts };
+        let (running, awaited, results, told, timeouts, advances) = Default::default();
+        let mut shared = Shared { turns, running, awaited, results, told, timeouts, advances };
         let begun: Vec<HeldAttempt> = std::iter::from_fn(|| {
             let assignment = shared.turns.next()?;
             shared.running.insert(held(&assignment));

@@ -22,6 +22,7 @@
 //!
 //! Imports `protocol` and `client`; never `log`, `scheduler` or `server`.
 
+mod advances;
 mod attempt;
 pub mod call;
 pub mod context;

@@ -97,6 +97,7 @@ impl Session {
                 () = self.told.answered() => {}
                 () = until(timeout) => self.time_out(),
                 _ = look.tick() => {
+                    self.tell_advances();
                     let is_stuck = self.lanes.lock().turns.is_stuck();
                     if is_stuck {
                         self.give_back();
@@ -217,6 +218,14 @@ impl Session {
             let HeldAttempt { task, attempt } = attempt;
             tracing::info!(%task, %attempt, %error, "failed");
             self.told.push(self.connection.command(Command::Fail { task, attempt, error: Box::new(error) }));
+        }
+    }
+
+    /// Says how far attempts have come.
+    fn tell_advances(&mut self) {
+        let advances = self.lanes.lock().take_advances();
+        for (HeldAttempt { task, attempt }, advance) in advances {
+            self.told.push(self.connection.command(Command::Advance { task, attempt, advance }));
         }
     }
 

@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use headwater::local::Store;
-use headwater::protocol::TaskEvent;
+use headwater::protocol::channel::Progress;
 use headwater::protocol::task::{ErrorKind, TaskError, TaskStatus};
+use headwater::protocol::{ChannelEvent, TaskEvent};
 use headwater::{Backoff, Client, Context, Error, Item, Offset, Result, TaskFuture, blocking, task};
 use tokio::time::{sleep, timeout};
 
@@ -13,8 +14,8 @@ use crate::cancelling::with_slots;
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// How many attempts were dropped where they waited, by what each was told to count in.
-static DROPPED: [AtomicU32; 2] = [const { AtomicU32::new(0) }; 2];
+/// How many attempts were dropped where they waited, by what each was told to count in; the last lets one go on.
+static DROPPED: [AtomicU32; 3] = [const { AtomicU32::new(0) }; 3];
 static SEEN: AtomicU32 = AtomicU32::new(0);
 
 struct Notice(&'static AtomicU32);
@@ -145,7 +146,8 @@ async fn a_task_that_is_not_done_in_time_has_failed_wherever_it_stands() -> Resu
     let client = Client::connect(&local.address().to_string()).await?;
     let deadline = Duration::from_millis(100);
     let runs = client.submit(stuck_until, (9, 1)).deadline(deadline).retries(9).tag("nightly").await?;
-    let waits = client.submit(fails_until, (0,)).deadline(deadline).await?;
+    // It waits for the slot, or has it when the other's time is over before its own.
+    let waits = client.submit(stuck_until, (9, 1)).deadline(deadline).await?;
     let info = runs.info().await?;
     assert_eq!(info.tags.iter().map(|tag| tag.as_str()).collect::<Vec<_>>(), ["nightly"]);
     let error = failed(&runs).await;
@@ -158,6 +160,49 @@ async fn a_task_that_is_not_done_in_time_has_failed_wherever_it_stands() -> Resu
     until(&DROPPED[1], 1).await;
     // There is one slot, and it is free.
     assert_eq!(ended(&client.submit(fails_until, (0,)).deadline(SOON).await?).await?, 1);
+    client.close().await;
+    local.stop().await;
+    Ok(())
+}
+
+#[task]
+async fn advances(counter: usize) -> u32 {
+    let context = Context::current().unwrap();
+    context.progress(0, 0, "first");
+    while DROPPED[counter].load(Ordering::SeqCst) == 0 {
+        context.progress(3, 10, "waiting");
+        sleep(Duration::from_millis(5)).await;
+    }
+    context.attempt().0
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn how_far_a_task_has_come_is_on_its_channels_and_rarely_so() -> Result<()> {
+    let local = with_slots(Store::Memory, 1).await;
+    let client = Client::connect(&local.address().to_string()).await?;
+    let channel = client.channel::<u32>("advances").await?;
+    let future = client.submit(advances, (2,)).await?;
+    channel.append(&future).await?;
+    let mut said = Vec::new();
+    let mut records = channel.records();
+    let mut watch = async || {
+        while said.last() != Some(&"3 of 10: waiting".to_owned()) {
+            let Some(Item::Record(record)) = records.next().await.transpose()? else { continue };
+            if let ChannelEvent::Progress { progress: Progress::Advanced(advance), .. } = record.event {
+                said.push(advance.to_string());
+            }
+        }
+        Ok::<_, Error>(())
+    };
+    timeout(SOON, watch()).await.expect("it is told")?;
+    assert!(said.len() <= 2, "the newest wins: {said:?}");
+    assert_eq!(
+        future.info().await?.advance.map(|advance| advance.to_string()).as_deref(),
+        Some("3 of 10: waiting")
+    );
+    DROPPED[2].fetch_add(1, Ordering::SeqCst);
+    assert_eq!(ended(&future).await?, 1);
+    assert_eq!(future.info().await?.advance, None, "it is over");
     client.close().await;
     local.stop().await;
     Ok(())

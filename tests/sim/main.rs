@@ -5,6 +5,7 @@
 //! that fails is printed, and `HEADWATER_SIM_SEED=N cargo test --test sim one_seed -- --nocapture` shows
 //! its transcript.
 
+mod advances;
 mod appends;
 mod buffered;
 mod cancelling;

@@ -42,7 +42,13 @@ pub fn audit(log: &Memory, state: &State) {
                 Some(Progress::Finished { result }) => Some(Outcome::Finished(result)),
                 Some(Progress::Failed { error }) => Some(Outcome::Failed(error)),
                 Some(Progress::Cancelled) => Some(Outcome::Cancelled),
-                Some(Progress::Started { .. } | Progress::Lost { .. } | Progress::Renewed) | None => None,
+                Some(
+                    Progress::Started { .. }
+                    | Progress::Lost { .. }
+                    | Progress::Renewed
+                    | Progress::Advanced(_),
+                )
+                | None => None,
             };
             assert_eq!(outcome, phase.outcome(), "how {task} ended, on {}", info.name);
         }

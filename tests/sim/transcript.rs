@@ -97,6 +97,9 @@ fn task_event(state: &State, event: &TaskEvent) -> String {
         TaskEvent::Renewed { tasks, .. } => {
             format!("renewed {}", tasks.iter().map(name).collect::<Vec<_>>().join(" "))
         }
+        TaskEvent::Advanced { task, attempt, advance } => {
+            format!("advanced {} attempt {attempt}: {advance}", name(task))
+        }
         TaskEvent::Awaited { task } => format!("awaited {}", name(task)),
         TaskEvent::Requeued { task, attempt, .. } => {
             format!("requeued {} after attempt {attempt}", name(task))
@@ -170,6 +173,7 @@ fn channel_event(event: &ChannelEvent) -> String {
             Progress::Failed { error } => format!("{} failed: {error}", key.label),
             Progress::Cancelled => format!("{} cancelled", key.label),
             Progress::Renewed => format!("{} renewed", key.label),
+            Progress::Advanced(advance) => format!("{} advanced: {advance}", key.label),
             Progress::Stored { result } => format!("{} finished with {} bytes", key.label, result.bytes),
             Progress::Lost { worker } => format!("{} lost with {worker}", key.label),
         },

@@ -10,7 +10,7 @@ use headwater::log::Memory;
 use headwater::protocol::command::{Answer, Command, Query, Rejection};
 use headwater::protocol::message::{Closing, ServerMessage};
 use headwater::protocol::session::{EndReason, FunctionOffer, HeldAttempt, Retire, Role, WorkerOffer};
-use headwater::protocol::task::{ErrorKind, TaskError};
+use headwater::protocol::task::{Advance, ErrorKind, TaskError};
 use headwater::protocol::{AttemptNumber, ChannelName, Element, LogId, Payload, SessionId};
 
 use headwater::scheduler::core::State;
@@ -154,6 +154,11 @@ impl Worker {
                 self.reports.insert(number, held);
             }
             return;
+        }
+        if rng.u8(..4) == 0 {
+            let HeldAttempt { task, attempt } = self.running[at].0;
+            let advance = Advance::new(rng.u64(..10), 10, "simulated");
+            return self.ask(Command::Advance { task, attempt, advance });
         }
         let over = match &self.running[at].1 {
             Run::Plain(_) => true,

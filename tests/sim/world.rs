@@ -372,7 +372,7 @@ impl World {
         let seen = (server.epoch(), core.state().records(), server.connections());
         if seen != self.checked {
             core.check();
-            for (id, task) in core.state().tasks.iter() {
+            for (id, task) in core.state().tasks.iter().filter(|(_, task)| task.phase.is_open()) {
                 let deaths = task
                     .call
                     .as_ref()

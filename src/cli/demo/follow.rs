@@ -151,7 +151,9 @@ impl Follower {
             Progress::Cancelled => (None, Some("cancelled".to_owned())),
             // No sum is that large: these are of others who append here.
             Progress::Stored { result } => (Some(json!({ "stored": Stored::of(&result) })), None),
-            Progress::Started { .. } | Progress::Lost { .. } | Progress::Renewed => return Ok(()),
+            Progress::Started { .. } | Progress::Lost { .. } | Progress::Renewed | Progress::Advanced(_) => {
+                return Ok(());
+            }
         };
         self.wanted = self.wanted.map(|wanted| wanted - u64::from(value.is_some()));
         let line = Line { offset, time: time::rfc3339(time_ms), key: key.to_string(), value, error };

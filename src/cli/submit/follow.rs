@@ -162,7 +162,7 @@ impl Follow {
                 self.take_line(&headers, &value, output)
             }
             ChannelEvent::Progress { key, progress } => match progress {
-                Progress::Started { .. } => self.set(key.id, Stands::Running),
+                Progress::Started { .. } | Progress::Advanced(_) => self.set(key.id, Stands::Running),
                 Progress::Lost { .. } | Progress::Renewed => self.set(key.id, Stands::Waiting),
                 Progress::Finished { result } => self.end(key.id, &Outcome::Finished(result), output),
                 Progress::Stored { .. } => self.end_as(key.id, Stands::Finished, None, output),

@@ -1,12 +1,12 @@
 //! `headwater task show`.
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::cli::ask;
 use crate::cli::connect::Connect;
 use crate::cli::output::Output;
-use crate::cli::row::{Row, Stored};
+use crate::cli::row::{Row, Stored, of_advance};
 use crate::cli::task_row::{Names, task_of};
 use crate::cli::time;
 use crate::client::{Client, Item, Offset, Record};
@@ -49,6 +49,8 @@ struct Shown<'a> {
     worker: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     waits_for: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advance: Option<Map<String, Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next_attempt_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -203,6 +205,7 @@ fn shown(info: &TaskInfo, history: Vec<Row>) -> Shown<'_> {
         attempt: info.attempt.0,
         worker: info.worker.as_deref(),
         waits_for: info.waits_for.as_deref(),
+        advance: info.advance.as_ref().map(of_advance),
         next_attempt_at: info.next_attempt_at.map(time::rfc3339),
         deadline_at: info.deadline_at.map(time::rfc3339),
         tags: &info.tags,
@@ -224,6 +227,7 @@ fn lines(info: &TaskInfo, history: &[Row]) -> Vec<String> {
         attempt => field("status", &format!("{}, attempt {attempt}", info.status)),
     }
     info.worker.iter().for_each(|worker| field("worker", worker));
+    info.advance.iter().for_each(|advance| field("progress", &advance.to_string()));
     info.waits_for.iter().for_each(|waits_for| field("waits for", waits_for));
     info.next_attempt_at.iter().for_each(|at| field("", &format!("not before {}", time::local(*at))));
     info.deadline_at.iter().for_each(|at| field("deadline", &time::local(*at)));
@@ -286,6 +290,7 @@ mod tests {
             next_attempt_at: None,
             deadline_at: None,
             tags: Vec::new(),
+            advance: None,
             kept_by: "detached".to_owned(),
             outcome: Some(Outcome::Failed(Box::new(error.of_dependent(&TaskKey::unique("load", [2; 16]))))),
         }

@@ -11,7 +11,7 @@ use crate::protocol::ids::{AttemptNumber, Epoch, LogId, Producer, Seq, SessionId
 use crate::protocol::payload::Payload;
 use crate::protocol::result::{LossReason, StoredResult};
 use crate::protocol::session::{EndReason, SessionKind};
-use crate::protocol::task::{Submission, TaskError};
+use crate::protocol::task::{Advance, Submission, TaskError};
 use crate::protocol::terms::Terms;
 use crate::protocol::transaction::AppendedPart;
 
@@ -314,6 +314,15 @@ pub enum TaskEvent {
         origin: Origin,
         /// The tasks: at most [`TASKS_PER_COMMAND_MAX`](crate::protocol::limits::TASKS_PER_COMMAND_MAX).
         tasks: Vec<TaskId>,
+    },
+    /// The running attempt has said how far it has come.
+    Advanced {
+        /// The task.
+        task: TaskId,
+        /// The attempt.
+        attempt: AttemptNumber,
+        /// How far.
+        advance: Advance,
     },
 }
 

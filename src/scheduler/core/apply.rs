@@ -107,6 +107,8 @@ impl State {
                 self.remember(*origin, |_| Remembered::Done);
                 tasks.iter().for_each(|task| self.renew(*task));
             }
+            // Who is there remembers it: see `Presence`.
+            TaskEvent::Advanced { .. } => {}
             TaskEvent::Awaited { task } => {
                 if self.tasks.get(task).is_some_and(|task| task.phase == Phase::Delayed) {
                     self.await_turn(*task);

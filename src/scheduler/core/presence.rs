@@ -13,6 +13,7 @@ use super::{Event, Phase};
 use crate::protocol::message::ServerMessage;
 use crate::protocol::result::{Holder, LossReason};
 use crate::protocol::session::{Retire, Role, SessionKind};
+use crate::protocol::task::Advance;
 use crate::protocol::task::Outcome;
 use crate::protocol::{Producer, TaskEvent, TaskId, TaskMap, TimeMs};
 use crate::scheduler::handle::ConnectionId;
@@ -25,6 +26,8 @@ pub struct Presence {
     slots: Slots,
     /// Tasks whose newest attempt is connected as a client: they take no slot.
     yielded: TaskMap<Producer>,
+    /// How far running attempts have come, as they have said.
+    advances: TaskMap<Advance>,
     watchers: TaskMap<SmallSet<ConnectionId>>,
     leases: Deadlines<Producer>,
     /// The workers that are given nothing more, connected or not. Each is told, and remembers it longer than
@@ -39,6 +42,11 @@ pub struct Presence {
 }
 
 impl Presence {
+    /// How far a task's running attempt has come, if it has said so.
+    pub(super) fn advance_of(&self, task: TaskId) -> Option<&Advance> {
+        self.advances.get(&task)
+    }
+
     /// The session of a connection, while it is the session's newest.
     pub fn session_of(&self, connection: ConnectionId) -> Option<Producer> {
         self.sessions.get(&connection).copied()
@@ -277,6 +285,9 @@ impl Presence {
                 self.slots.take(*worker);
                 self.assigned.add(*worker, *task);
             }
+            TaskEvent::Advanced { task, advance, .. } => {
+                self.advances.insert(*task, advance.clone());
+            }
             TaskEvent::Retried { task, .. }
             | TaskEvent::RetriedAfter { task, .. }
             | TaskEvent::Requeued { task, .. }
@@ -307,6 +318,7 @@ impl Presence {
 
     /// An attempt is over; if it took a slot, that is free.
     fn end_run(&mut self, state: &State, task: TaskId) {
+        self.advances.remove(&task);
         if let Some(worker) = state.worker_of(task) {
             self.assigned.remove(worker, task);
         }

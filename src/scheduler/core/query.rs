@@ -211,6 +211,7 @@ fn task_info(state: &State, presence: &Presence, facts: &LogFacts, id: TaskId) -
         submitted_at: task.submitted_at,
         waits_for: waits_for(state, presence, facts, id),
         next_attempt_at: state.moments.of(id, Moment::Retry),
+        advance: presence.advance_of(id).cloned(),
         deadline_at: state.moments.of(id, Moment::Deadline),
         tags: task.terms().into_iter().flat_map(Terms::tags).cloned().collect(),
         kept_by: kept_by(state, id),
@@ -265,7 +266,14 @@ fn row_bytes(info: &TaskInfo) -> usize {
     let worker = info.worker.as_ref().map_or(0, |worker| worker.len());
     let waits_for = info.waits_for.as_ref().map_or(0, String::len);
     let tags: usize = info.tags.iter().map(|tag| tag.as_str().len() + 1).sum();
-    128 + tags + info.key.label.len() + info.function.len() + worker + waits_for + info.kept_by.len()
+    let message = info.advance.as_ref().map_or(0, |advance| advance.message.len());
+    128 + tags
+        + message
+        + info.key.label.len()
+        + info.function.len()
+        + worker
+        + waits_for
+        + info.kept_by.len()
 }
 
 /// What the workers have, for a task that waits for a worker with something else.

@@ -7,7 +7,7 @@ use headwater::protocol::group::{DeadLetters, GroupId, GroupName, GroupOptions, 
 use headwater::protocol::producer::ProducerName;
 use headwater::protocol::result::{LossReason, StoredResult};
 use headwater::protocol::session::{EndReason, SessionKind};
-use headwater::protocol::task::{Argument, ErrorKind, TaskOptions};
+use headwater::protocol::task::{Advance, Argument, ErrorKind, TaskOptions};
 use headwater::protocol::terms::{Backoff, Tag, Term, Terms};
 use headwater::protocol::transaction::AppendedPart;
 use headwater::protocol::{
@@ -82,6 +82,10 @@ fn tag() -> Term {
 
 pub fn terms() -> Terms {
     Terms(vec![BACKOFF, tag()])
+}
+
+pub fn advance() -> Advance {
+    Advance::new(300, 70_000, "reading")
 }
 
 pub fn error() -> Box<TaskError> {
@@ -184,6 +188,7 @@ pub fn task_events(lines: &mut Lines) {
         RetriedAfter = TaskEvent::RetriedAfter { task: TASK, attempt: ATTEMPT, error: error(), wait_ms: 300 },
         Awaited = TaskEvent::Awaited { task: TASK },
         Renewed = TaskEvent::Renewed { origin: ORIGIN, tasks: vec![TASK] },
+        Advanced = TaskEvent::Advanced { task: TASK, attempt: ATTEMPT, advance: advance() },
     });
 }
 
@@ -238,6 +243,7 @@ fn parts(lines: &mut Lines) {
         Stored = Progress::Stored { result: stored() },
         Lost = Progress::Lost { worker: "w1".into() },
         Renewed = Progress::Renewed,
+        Advanced = Progress::Advanced(advance()),
     });
     variants!(lines, LossReason {
         SessionEnded = LossReason::SessionEnded(EndReason::Left),

@@ -24,8 +24,8 @@ use headwater::protocol::{
 };
 
 use super::facts::{
-    ATTEMPT, BUFFERED, RETENTION, TASK, cursor, error, group_name, group_options, key, name, of_group,
-    payload, producer, receipt, stored as kept, submission, terms,
+    ATTEMPT, BUFFERED, RETENTION, TASK, advance, cursor, error, group_name, group_options, key, name,
+    of_group, payload, producer, receipt, stored as kept, submission, terms,
 };
 use super::{Lines, variants};
 
@@ -71,6 +71,7 @@ fn task() -> TaskInfo {
         submitted_at: 1000,
         waits_for: Some("a worker".to_owned()),
         next_attempt_at: Some(1_795_000_000_000),
+        advance: Some(advance()),
         deadline_at: None,
         tags: vec![Tag::new("nightly").unwrap()],
         kept_by: "channel a".to_owned(),
@@ -251,6 +252,7 @@ fn of_clients(lines: &mut Lines) {
         Cancel = Command::Cancel { task: TASK },
         SubmitUnder = Command::SubmitUnder { submission: submission(), terms: terms() },
         Retry = Command::Retry { task: TASK },
+        Advance = Command::Advance { task: TASK, attempt: ATTEMPT, advance: advance() },
     });
     let headed = [("unit", "°C")].into_iter().collect();
     let elements =

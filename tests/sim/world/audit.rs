@@ -215,6 +215,10 @@ impl World {
                         assert!(ended.insert(*task), "{task} ended twice");
                         outcomes.entry(*task).or_default().push(Outcome::Cancelled);
                     }
+                    TaskEvent::Advanced { task, attempt, .. } => {
+                        let is_newest = newest.get(task) == Some(attempt) && !ended.contains(task);
+                        assert!(is_newest, "attempt {attempt} of {task} is over, and advanced");
+                    }
                     TaskEvent::Renewed { tasks, .. } => {
                         for task in tasks {
                             assert!(failed.remove(task) && ended.remove(task), "{task} had not failed");

@@ -254,6 +254,8 @@ impl ChannelCheck {
                 });
                 return;
             }
+            // None of the torture's tasks does, and it ends nothing.
+            Progress::Advanced(_) => return,
             Progress::Renewed => {
                 let before = future.ending.take();
                 let had_none = matches!(before, Some(Ending::Failed(_) | Ending::Cancelled));

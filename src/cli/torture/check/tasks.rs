@@ -184,7 +184,7 @@ impl TasksCheck {
                 }
             }
             // What comes of a death is in the record behind it.
-            TaskEvent::Died { .. } | TaskEvent::Awaited { .. } => {}
+            TaskEvent::Died { .. } | TaskEvent::Awaited { .. } | TaskEvent::Advanced { .. } => {}
             TaskEvent::ChannelCreated { .. }
             | TaskEvent::CursorSet { .. }
             | TaskEvent::CursorDeleted { .. }

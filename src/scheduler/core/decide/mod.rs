@@ -110,6 +110,9 @@ pub(super) fn command(state: &State, facts: &LogFacts, origin: Origin, command: 
         Command::Defer { task, attempt, missing } => {
             report::defer(state, origin.producer, task, attempt, missing)
         }
+        Command::Advance { task, attempt, advance } => {
+            report::advance(state, facts, origin.producer, HeldAttempt { task, attempt }, advance)
+        }
         Command::Window { .. } => Ok((Vec::new(), Answer::Reported)),
         Command::Return { task, attempt } => report::give_back(state, origin.producer, task, attempt),
         Command::Retire => retire::retire(state, origin.producer),

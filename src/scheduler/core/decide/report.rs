@@ -3,14 +3,14 @@
 
 use std::collections::HashSet;
 
-use super::{Decision, Event, State, is_worker, lose, record_progress};
+use super::{Decision, Event, LogFacts, State, is_worker, lose, record_progress};
 use crate::protocol::channel::Progress;
 use crate::protocol::command::{Answer, Rejection};
 use crate::protocol::event::TaskResult;
 use crate::protocol::limits::{PAYLOAD_BYTES_MAX, RESULT_BYTES_MAX, TooLarge};
 use crate::protocol::result::{LossReason, StoredResult};
 use crate::protocol::session::HeldAttempt;
-use crate::protocol::task::TaskError;
+use crate::protocol::task::{Advance, TaskError};
 use crate::protocol::terms::Terms;
 use crate::protocol::{AttemptNumber, Payload, Producer, TaskEvent, TaskId};
 use crate::scheduler::core::{Phase, Task};
@@ -121,6 +121,25 @@ pub(super) fn defer(
         Some(_) => vec![Event::Task(TaskEvent::Deferred { task: id, attempt, missing })],
         None => Vec::new(),
     };
+    Ok((events, Answer::Reported))
+}
+
+/// An attempt has come so far. While the disk is nearly full that is not written down.
+pub(super) fn advance(
+    state: &State,
+    facts: &LogFacts,
+    worker: Producer,
+    held: HeldAttempt,
+    advance: Advance,
+) -> Decision {
+    let HeldAttempt { task: id, attempt } = held;
+    let mut events = Vec::new();
+    if current(state, worker, id, attempt).is_some() && facts.shortage.is_none() {
+        // Cut here too: a worker's bounds are not to be relied on.
+        let advance = Advance::new(advance.done, advance.total, &advance.message);
+        events.push(Event::Task(TaskEvent::Advanced { task: id, attempt, advance: advance.clone() }));
+        record_progress(state, id, &Progress::Advanced(advance), &mut events);
+    }
     Ok((events, Answer::Reported))
 }
 
