@@ -151,6 +151,11 @@ impl Batch {
         &self.header
     }
 
+    /// The store version that wrote it.
+    pub fn version(&self) -> u16 {
+        u16::from_le_bytes([self.bytes[4], self.bytes[5]])
+    }
+
     /// The bytes as they are stored and sent.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes

@@ -42,7 +42,7 @@ pub enum Term {
 ///
 /// // 1 s after each.
 /// let fixed = Backoff::fixed(Duration::from_secs(1));
-/// // 100 ms, 200 ms, 400 ms, …, and from the seventh on 10 s; each shortened by up to a half, at random.
+/// // 100 ms, 200 ms, 400 ms, …, and from the eighth on 10 s; each shortened by up to a half, at random.
 /// let growing = Backoff::exponential(Duration::from_millis(100)).capped(Duration::from_secs(10)).jittered();
 /// # let _ = (fixed, growing);
 /// ```

@@ -21,5 +21,8 @@
 /// The version of the store that this build writes. Older ones are upgraded, newer ones refused.
 pub const STORE_VERSION: u16 = 6;
 
+/// Since this version of the store a task that has failed or was cancelled keeps how to call it, and what it needs.
+pub const FAILED_KEEP_CALLS_SINCE: u16 = 6;
+
 /// The version of the wire protocol. Both sides must speak the same one.
 pub const WIRE_VERSION: u16 = 9;

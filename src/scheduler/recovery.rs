@@ -12,6 +12,7 @@ use crate::protocol::batch::{BadBatch, Batch, Damage, Header};
 use crate::protocol::event::Appended;
 use crate::protocol::snapshot::SnapshotItem;
 use crate::protocol::start::RecoveryProgress;
+use crate::protocol::version::FAILED_KEEP_CALLS_SINCE;
 use crate::protocol::{ChannelEvent, Element, LogId, Seq, TaskEvent, TaskId, TaskKey};
 
 /// How many bytes of batches are read at a time.
@@ -261,9 +262,11 @@ impl Fold<'_> {
             self.lost.ranges.push((log, damage));
             self.state.skip_lost(log, batch.header());
         } else if log == LogId::TASKS {
+            self.state.failed_lose_calls = batch.version() < FAILED_KEEP_CALLS_SINCE;
             for record in batch.records::<TaskEvent>() {
                 self.state.apply(seq, &Event::Task(record?.1));
             }
+            self.state.failed_lose_calls = false;
         } else {
             for record in batch.records::<ChannelEvent>() {
                 let event = record?.1;

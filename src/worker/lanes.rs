@@ -222,10 +222,7 @@ impl Lanes {
 
     /// Begins a lane with an attempt that has its slot.
     pub fn begin(self: &Arc<Self>, assignment: Assignment, function: PlainFn) {
-        let mut shared = self.lock();
-        shared.running.insert(held(&assignment));
-        shared.begin_timeout(&assignment);
-        drop(shared);
+        self.lock().running.insert(held(&assignment));
         let this = self.clone();
         // A runtime that shuts down never begins it: the task goes to another worker when the session ends.
         tokio::task::spawn_blocking(move || this.run((assignment, function)));
@@ -233,7 +230,8 @@ impl Lanes {
 
     /// Runs an attempt, and those behind it for as long as there is a slot, and a plain function has its turn.
     fn run(self: Arc<Self>, first: (Assignment, PlainFn)) {
-        let mut next = Some(first);
+        // It waited for a thread: it may not be wanted by now, and its time begins here.
+        let mut next = Some(first).filter(|(assignment, _)| self.begins(assignment));
         let mut began = Instant::now();
         while let Some((assignment, function)) = next {
             let attempt = held(&assignment);
@@ -261,6 +259,16 @@ impl Lanes {
             next = self.next(&mut shared);
         }
         self.news.notify_one();
+    }
+
+    /// The first attempt of a lane begins, if it is wanted still.
+    fn begins(&self, assignment: &Assignment) -> bool {
+        let mut shared = self.lock();
+        let is_wanted = shared.running.contains(&held(assignment));
+        if is_wanted && shared.begin_timeout(assignment) {
+            self.news.notify_one();
+        }
+        is_wanted
     }
 
     /// The next attempt, if it has its turn and is one for a lane.

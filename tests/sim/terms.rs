@@ -40,6 +40,7 @@ pub fn some(rng: &mut Rng) -> Terms {
 /// it when everything has come to rest.
 pub fn audit(log: &Memory, state: &State, now: TimeMs) {
     let (mut waits, mut deadlines): (BTreeMap<TaskId, TimeMs>, BTreeMap<TaskId, TimeMs>) = Default::default();
+    let mut of: BTreeMap<TaskId, u64> = BTreeMap::new();
     for batch in log.read(LogId::TASKS, 0, usize::MAX).expect("the log can be read") {
         let time_ms = batch.header().time_ms;
         for record in batch.records::<TaskEvent>() {
@@ -47,6 +48,12 @@ pub fn audit(log: &Memory, state: &State, now: TimeMs) {
                 TaskEvent::SubmittedUnder { submission, terms, .. } => {
                     let deadline = terms.deadline_ms().map(|ms| (submission.key.id, time_ms + ms));
                     deadlines.extend(deadline);
+                    of.remove(&submission.key.id);
+                    of.extend(terms.deadline_ms().map(|ms| (submission.key.id, ms)));
+                }
+                TaskEvent::Submitted { submission, .. } => drop(of.remove(&submission.key.id)),
+                TaskEvent::Renewed { tasks, .. } => {
+                    deadlines.extend(tasks.iter().filter_map(|task| Some((*task, time_ms + of.get(task)?))));
                 }
                 TaskEvent::RetriedAfter { task, wait_ms, .. } => {
                     assert!(wait_ms > 0, "{task} waits for nothing");

@@ -15,6 +15,7 @@ use crate::cli::task_row::Names;
 use crate::client::connection::ReadItem;
 use crate::client::{CLOCKS_APART_MS_MAX, Client, Until};
 use crate::protocol::batch::{Batch, Damage};
+use crate::protocol::channel::Progress;
 use crate::protocol::command::{Answer, Query};
 use crate::protocol::message::{Position, Reads};
 use crate::protocol::{ChannelEvent, ChannelName, Element, LogId, TaskEvent, TaskId};
@@ -206,6 +207,9 @@ impl Reader {
                 }
                 ChannelEvent::Progress { key, progress } if progress.is_final() => {
                     self.unsettled.remove(&key.id);
+                }
+                ChannelEvent::Progress { key, progress: Progress::Renewed } => {
+                    self.unsettled.insert(key.id);
                 }
                 ChannelEvent::Stopped { .. } => self.is_stopped = true,
                 // Nothing more is said of what was on it.

@@ -162,6 +162,12 @@ impl Follow {
                 self.take_line(&headers, &value, output)
             }
             ChannelEvent::Progress { key, progress } => match progress {
+                // It was asked for, and had ended: what comes behind a gap is older. Only another try opens it again.
+                Progress::Started { .. } | Progress::Advanced(_) | Progress::Lost { .. }
+                    if self.has_ended(key.id) =>
+                {
+                    Ok(())
+                }
                 Progress::Started { .. } | Progress::Advanced(_) => self.set(key.id, Stands::Running),
                 Progress::Lost { .. } | Progress::Renewed => self.set(key.id, Stands::Waiting),
                 Progress::Finished { result } => self.end(key.id, &Outcome::Finished(result), output),
@@ -221,6 +227,10 @@ impl Follow {
             "stderr" => output.error_text(&line),
             _ => output.text(&line),
         }
+    }
+
+    fn has_ended(&self, task: TaskId) -> bool {
+        self.tasks.get(&task).is_some_and(|task| task.stands.has_ended())
     }
 
     fn set(&mut self, task: TaskId, stands: Stands) -> anyhow::Result<()> {
@@ -339,4 +349,33 @@ fn described(task: &Followed, fields: &[(&str, Value)]) -> Value {
         described[*name] = value.clone();
     }
     described
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::AttemptNumber;
+    use crate::protocol::task::Advance;
+
+    #[tokio::test]
+    async fn what_comes_behind_a_gap_of_a_task_that_has_ended_opens_it_no_more_but_another_try_does() {
+        let (key, index) = (TaskKey::named("x"), None);
+        let shows = Shows { output: false, progress: false, json: false };
+        let mut follow = Follow::new(None, 0, vec![Submitted { key: key.clone(), index }], shows);
+        let mut output = Output::new();
+        let mut take = |follow: &mut Follow, progress| {
+            let event = ChannelEvent::Progress { key: key.clone(), progress };
+            follow.take_record(Record { offset: 0, time_ms: 0, index: None, event }, &mut output).unwrap();
+            follow.counts.open()
+        };
+        let started = || Progress::Started { attempt: AttemptNumber(1), worker: "w".into() };
+        assert_eq!(take(&mut follow, started()), 1);
+        // It is asked for behind a gap, and has ended.
+        follow.ask_for_all();
+        assert_eq!(take(&mut follow, Progress::Cancelled), 0);
+        assert_eq!(take(&mut follow, started()), 0);
+        assert_eq!(take(&mut follow, Progress::Advanced(Advance::new(1, 2, ""))), 0);
+        assert_eq!(take(&mut follow, Progress::Renewed), 1);
+        assert_eq!(take(&mut follow, started()), 1);
+    }
 }

@@ -15,7 +15,7 @@ use self::array::Array;
 use self::follow::Follow;
 use self::members::{Member, STDIN};
 use self::progress::Shows;
-use self::send::Target;
+use self::send::{Calls, Target};
 use super::connect::{Connect, is_session_over};
 use super::output::{Output, note};
 use super::signals::Signals;
@@ -117,7 +117,7 @@ pub struct Submit {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     time_limit: Option<Duration>,
 
-    /// How long it has between SIGTERM and SIGKILL
+    /// How long it has between SIGTERM and SIGKILL; its slot is another's meanwhile, and where it is tried again, so is it
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     grace: Duration,
 
@@ -154,12 +154,15 @@ impl Submit {
             self.stdin.as_deref() != Some(STDIN) || self.each_line.as_deref() != Some(STDIN),
             "stdin can be read once: give a file for --stdin or for --each-line"
         );
-        let mut output = Output::new();
-        let mut signals = Signals::listen()?;
         if !self.no_output && self.output_channel.is_none() {
             self.output_channel = Some(own_channel());
         }
-        let submitted = self.connect.with(async |client| self.submit(client, &mut output).await);
+        // Before signals are listened to: reading stdin takes as long as whoever writes it wants. And before anything is asked
+        // of the scheduler: what cannot be submitted leaves nothing there.
+        let mut calls = Calls::of(&self)?;
+        let mut output = Output::new();
+        let mut signals = Signals::listen()?;
+        let submitted = self.connect.with(async |client| self.submit(client, &mut calls, &mut output).await);
         let mut follow = tokio::select! {
             submitted = submitted => submitted?,
             () = signals.next() => return Err(anyhow!("interrupted: what was submitted before goes on")),
@@ -182,9 +185,14 @@ impl Submit {
         }
     }
 
-    async fn submit(&self, client: &Client, output: &mut Output) -> anyhow::Result<Follow> {
+    async fn submit(
+        &self,
+        client: &Client,
+        calls: &mut Calls<'_>,
+        output: &mut Output,
+    ) -> anyhow::Result<Follow> {
         let target = Target::open(client, self.output_channel.as_ref()).await?;
-        let submitted = send::send(self, client, &target, output).await?;
+        let submitted = send::send(calls, client, &target, output).await?;
         if !self.json {
             let tasks =
                 if submitted.len() == 1 { "1 task".to_owned() } else { format!("{} tasks", submitted.len()) };

@@ -47,15 +47,12 @@ impl Target {
 
 /// Submits all, and says which they are, unless that is left to whoever waits for them.
 pub async fn send(
-    submit: &Submit,
+    calls: &mut Calls<'_>,
     client: &Client,
     target: &Target,
     output: &mut Output,
 ) -> anyhow::Result<Vec<Submitted>> {
-    let members = submit.members()?;
-    let mut calls = Calls::of(submit)?;
-    // All of them before the first is sent. They are made anew then: what they read from stdin may be much.
-    members.iter().try_for_each(|member| calls.call(member).map(drop))?;
+    let (submit, members) = (calls.submit, std::mem::take(&mut calls.members));
     let mut all = Vec::new();
     for some in members.chunks(TOGETHER) {
         let some = some.iter().map(|member| calls.call(member)).collect::<anyhow::Result<Vec<Call>>>()?;
@@ -75,8 +72,9 @@ pub async fn send(
 }
 
 /// What makes the calls of a submission.
-struct Calls<'a> {
+pub struct Calls<'a> {
     submit: &'a Submit,
+    members: Vec<Member>,
     command: exec::Command,
     /// The stdin that was read last, and its file: all tasks may have the same.
     stdin: Option<(String, Bytes)>,
@@ -90,8 +88,16 @@ struct Call {
 }
 
 impl Calls<'_> {
-    fn of(submit: &Submit) -> anyhow::Result<Calls<'_>> {
-        Ok(Calls { submit, command: submit.command()?, stdin: None })
+    /// Reads what they are made of, and tries all of them. They are made anew when they are sent: what they read from
+    /// stdin may be much.
+    pub fn of(submit: &Submit) -> anyhow::Result<Calls<'_>> {
+        let (members, command) = (submit.members()?, submit.command()?);
+        let mut calls = Calls { submit, members: Vec::new(), command, stdin: None };
+        for member in &members {
+            calls.call(member)?.submission(submit, false).check()?;
+        }
+        submit.terms()?;
+        Ok(Calls { members, ..calls })
     }
 
     fn call(&mut self, member: &Member) -> anyhow::Result<Call> {

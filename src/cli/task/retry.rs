@@ -1,9 +1,11 @@
 //! `headwater task retry`.
 
+use anyhow::ensure;
+
 use super::standing::Standing;
 use crate::cli::ask;
 use crate::cli::connect::Connect;
-use crate::cli::output::Output;
+use crate::cli::output::{Output, note};
 use crate::protocol::TaskKey;
 
 /// Try tasks again that have failed or were cancelled.
@@ -35,13 +37,27 @@ impl Retry {
         let mut output = Output::new();
         self.connect
             .with(async |client| {
+                let mut refused = 0;
                 for key in &self.keys {
                     // Its whole key, and an error with the next step.
-                    let key = ask::task(client, key).await?.key;
-                    client.retry(&key).await?;
-                    let status = ask::task(client, &key).await?.status;
-                    Standing { key: &key, status }.print(&mut output, self.json)?;
+                    let tried = async {
+                        let key = ask::task(client, key).await?.key;
+                        client.retry(&key).await?;
+                        ask::task(client, &key).await
+                    };
+                    match tried.await {
+                        Ok(info) => {
+                            Standing { key: &info.key, status: info.status }.print(&mut output, self.json)?;
+                        }
+                        Err(error) if self.keys.len() == 1 => return Err(error),
+                        // The others are tried all the same.
+                        Err(error) => {
+                            refused += 1;
+                            note(format_args!("{error}"));
+                        }
+                    }
                 }
+                ensure!(refused == 0, "{refused} of {} are not tried again, as said above", self.keys.len());
                 anyhow::Ok(())
             })
             .await

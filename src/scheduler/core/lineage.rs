@@ -85,7 +85,14 @@ impl State {
     pub(super) fn renew(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get(&id).filter(|task| task.phase.has_none()) else { return };
         let deadline_ms = task.terms().and_then(Terms::deadline_ms);
+        let waiting: Vec<TaskId> = task.call.iter().flat_map(|call| call.waiting()).collect();
         self.run_again(id);
+        // Those that were to be failed for it, and have not been yet, wait for it again.
+        for waiting in waiting {
+            if self.tasks.get(&waiting).is_some_and(|task| matches!(task.phase, Phase::Waiting { .. })) {
+                self.await_turn(waiting);
+            }
+        }
         if let Some(ms) = deadline_ms {
             self.begin_moment(id, Moment::Deadline, ms);
         }
@@ -95,6 +102,10 @@ impl State {
         let Some(call) = self.tasks.get_mut(&id).and_then(|task| task.call.as_mut()) else { return };
         (call.failures, call.deaths) = Default::default();
         for dependency in call.dependencies.clone() {
+            // It may have been submitted anew since: behind lost records, or in a log of an older version.
+            if let Some(call) = self.tasks.get_mut(&dependency).and_then(|task| task.call.as_mut()) {
+                call.add_waiting(id);
+            }
             self.change_keepers(dependency, |keepers| {
                 keepers.dependents += 1;
                 keepers.lineage = keepers.lineage.saturating_sub(1);

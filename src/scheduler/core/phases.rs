@@ -43,7 +43,9 @@ impl State {
     /// Moves a task to its end, and those that wait for it learn of it. When its result is in the log its call is no longer
     /// needed, and its dependencies no longer kept by it; else it may be run again.
     pub(super) fn settle(&mut self, id: TaskId, phase: Phase) {
-        let (has_result, may_run_again) = (phase.has_result(), !matches!(phase, Phase::Finished(_)));
+        let has_result = phase.has_result();
+        let may_run_again =
+            matches!(phase, Phase::Stored(_)) || (phase.has_none() && !self.failed_lose_calls);
         let was_open = self.tasks.get(&id).is_some_and(|task| task.phase.is_open());
         self.set_phase(id, phase);
         let Some(call) = self.tasks.get_mut(&id).and_then(|task| task.call.take()) else { return };

@@ -301,7 +301,7 @@ fn kept_by(state: &State, id: TaskId) -> String {
         words.push(format!("tasks that need it: {}", keepers.dependents));
     }
     if keepers.lineage > 0 {
-        words.push(format!("results computed from it: {}", keepers.lineage));
+        words.push(format!("tasks that may need it again: {}", keepers.lineage));
     }
     for (log, elements) in keepers.channels().iter().take(CHANNELS_SHOWN_MAX) {
         words.push(format!("channel {}: {elements} elements", state.channels[log].name));

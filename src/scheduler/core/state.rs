@@ -42,6 +42,9 @@ pub struct State {
     pub retired: Retired,
     /// Whether this is being folded behind records of the task log that are lost.
     pub is_behind_lost: bool,
+    /// Whether what is being folded was written by a version under which tasks that failed let go of what they needed: see
+    /// [`FAILED_KEEP_CALLS_SINCE`](crate::protocol::version::FAILED_KEEP_CALLS_SINCE).
+    pub failed_lose_calls: bool,
 
     /// Channels by name.
     pub names: BTreeMap<ChannelName, LogId>,

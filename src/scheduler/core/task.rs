@@ -96,7 +96,8 @@ pub struct Keepers {
     pub sessions: SmallSet<Producer>,
     /// How many tasks that have not ended depend on it.
     pub dependents: u32,
-    /// How many tasks that depended on it have a result that may be lost: then they need it again.
+    /// How many tasks that depended on it may be run again, since their result may be lost, or they have failed: then they
+    /// need it again.
     pub lineage: u32,
     /// How many elements name it, by channel, in order of their logs, if any do: see [`Keepers::channels`].
     #[expect(clippy::box_collection, reason = "eight bytes where there is none, as for most tasks")]

@@ -43,7 +43,7 @@ async fn run(command: Command, context: Context) -> Result<Payload, TaskError> {
     // When this is dropped, so is what says that it is wanted. The program is not, from its start on: it has its grace.
     let (is_wanted, wanted) = watch::channel(());
     let kept = tokio::spawn(async move {
-        let process = process::start(&command, &environment, &programs, &worker).await?;
+        let process = process::start(&command, &environment, &programs, &worker, &wanted).await?;
         Ok(process.keep(sink, wanted).await)
     });
     let ended = kept.await.unwrap_or_else(|broken| std::panic::resume_unwind(broken.into_panic()));

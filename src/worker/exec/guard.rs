@@ -10,8 +10,7 @@
 //! else, so that Ctrl-C in a terminal leaves it. If it is killed all the same, the next program starts
 //! another, which is told of all that run.
 //!
-//! What it cannot see: a program that was started in the very moment in which the worker is killed, before the guard
-//! was told; and a process that has left its program's group (`setsid`).
+//! What it cannot see: the one program that is being started while the worker is killed, before the guard was told; and a process that has left its program's group (`setsid`).
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -46,26 +45,30 @@ impl Guard {
         Guard { program, arguments, state: Mutex::default() }
     }
 
-    /// Starts it, if it does not run.
+    /// Starts a program, and the guard before it, if that does not run. Nobody else starts one until the guard is told of it:
+    /// of many that begin together each is guarded at once.
     ///
     /// # Errors
-    /// When it cannot be started: then no program should be.
-    pub async fn ready(&self) -> io::Result<()> {
-        self.tell(&mut *self.state.lock().await, "").await
-    }
-
-    /// A group runs from now on.
-    ///
-    /// # Errors
-    /// When nobody can be told.
-    pub async fn add(&self, group: Group, grace_ms: u64) -> io::Result<()> {
+    /// When the guard cannot be started, or told: then no program is. Inside, why `spawn` has not started it.
+    pub async fn start<E>(
+        &self,
+        grace_ms: u64,
+        spawn: impl FnOnce() -> Result<Child, E>,
+    ) -> io::Result<Result<(Child, Group), E>> {
         let mut state = self.state.lock().await;
+        self.tell(&mut state, "").await?;
+        let child = match spawn() {
+            Ok(child) => child,
+            Err(error) => return Ok(Err(error)),
+        };
+        let group = child.id().and_then(Group::of).expect("a process that was not waited for has a number");
         state.groups.insert(group, grace_ms);
-        let told = self.tell(&mut state, &runs(group, grace_ms)).await;
-        if told.is_err() {
+        if let Err(error) = self.tell(&mut state, &runs(group, grace_ms)).await {
             state.groups.remove(&group);
+            group.kill();
+            return Err(error);
         }
-        told
+        Ok(Ok((child, group)))
     }
 
     /// A group has ended.

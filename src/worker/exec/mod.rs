@@ -7,11 +7,12 @@
 //!                 └──▶ Finished, or why it failed
 //! ```
 //!
-//! An attempt has its slot until its program has ended. What the program writes goes to a channel on the session of the
+//! An attempt has its slot until its program has ended, or it is aborted (cancelled, over its timeout or deadline): then the
+//! slot is another's at once, and the program has its grace beside that. What the program writes goes to a channel on the session of the
 //! worker, not on one of the attempt: an attempt with a session is a client, and takes no slot. It is fenced all the
-//! same. A newer attempt begins when this one has told its outcome, which it does behind its last line, or when
-//! the worker's session is over, and with it all that is still sent there. When the attempt is aborted, nothing more is
-//! appended once the worker has heard of it.
+//! same. A newer attempt begins when this one has told its outcome, which it does behind its last line; when the worker's
+//! session is over, and with it all that is still sent there; or when it is aborted, and nothing more is appended once
+//! the worker has heard of that.
 //!
 //! Not here: which worker runs what, retries, cancelling. They are the scheduler's, as for any task.
 //!

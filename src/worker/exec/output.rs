@@ -192,13 +192,14 @@ impl Output {
     /// Reads and appends until both pipes are closed and everything is durable, and brings the newest lines of stderr.
     ///
     /// # Errors
-    /// When what was acknowledged is not durable.
+    /// When lines were refused, and nobody was there to be told; when what was acknowledged is not durable.
     pub async fn run(mut self, orders: Orders) -> (Newest, Result<()>) {
         let Orders { mut wanted, mut rest, refused } = orders;
         let mut refused = Some(refused);
         let mut appending: Option<Appending> = None;
         let mut rest_bytes = None;
         let mut is_wanted = true;
+        let mut kept = Ok(());
         loop {
             // Looked at first: nothing that comes behind it is appended.
             if is_wanted && wanted.has_changed().is_err() {
@@ -222,23 +223,41 @@ impl Output {
                 self.close();
                 continue;
             }
+            let is_rest = rest_bytes.is_some();
             let read = tokio::select! {
-                read = self.stdout.read(), if has_room => self.take_stdout(read),
-                read = self.stderr.read(), if has_room => self.take_stderr(read),
+                biased;
                 Some(appended) = OptionFuture::from(appending.as_mut()), if appending.is_some() => {
                     appending = None;
                     if let Err(error) = appended {
                         self.discard();
-                        refused.take().map(|refused| refused.send(error));
+                        // Where the program has ended meanwhile nobody listens, and it is brought with the end.
+                        if let Some(Err(error)) = refused.take().map(|refused| refused.send(error)) {
+                            kept = Err(error);
+                        }
                     }
                     0
                 }
                 _ = wanted.changed(), if is_wanted => 0,
-                _ = &mut rest, if rest_bytes.is_none() => {
+                _ = &mut rest, if !is_rest => {
                     rest_bytes = Some(0);
                     0
                 }
-                () = sleep(IDLE), if rest_bytes.is_some() && has_room && is_open => {
+                read = self.stdout.read(), if has_room => {
+                    self.take_stdout(read);
+                    // All that the program had written is read: what comes now is from others, who have its pipe.
+                    if is_rest && read < READ_BYTES {
+                        self.take_stdout(0);
+                    }
+                    read
+                }
+                read = self.stderr.read(), if has_room => {
+                    self.take_stderr(read);
+                    if is_rest && read < READ_BYTES {
+                        self.take_stderr(0);
+                    }
+                    read
+                }
+                () = sleep(IDLE), if is_rest && has_room && is_open => {
                     self.close();
                     0
                 }
@@ -249,24 +268,22 @@ impl Output {
             Some(sink) => sink.flush().await,
             None => Ok(()),
         };
-        (self.newest, flushed)
+        (self.newest, kept.and(flushed))
     }
 
-    fn take_stdout(&mut self, read: usize) -> usize {
+    fn take_stdout(&mut self, read: usize) {
         let (name, mut lines) = (self.stdout.name, Vec::new());
         self.stdout.take(read, |line| lines.push(line));
         lines.into_iter().for_each(|line| self.add(name, line));
-        read
     }
 
-    fn take_stderr(&mut self, read: usize) -> usize {
+    fn take_stderr(&mut self, read: usize) {
         let (name, mut lines) = (self.stderr.name, Vec::new());
         self.stderr.take(read, |line| lines.push(line));
         for line in lines {
             self.newest.push(&line.text);
             self.add(name, line);
         }
-        read
     }
 
     fn add(&mut self, stream: &'static str, line: Line) {

@@ -36,6 +36,12 @@ pub(super) enum NotStarted {
         "`{program}` may not be run on worker {worker}: make it executable (chmod +x), or name its interpreter"
     )]
     NotExecutable { program: String, worker: String },
+    /// It is there, and what is to run it is not.
+    #[error("`{program}` names an interpreter (#!) that is not on worker {worker}: install that there")]
+    NoInterpreter { program: String, worker: String },
+    /// Nobody wants to know any more.
+    #[error("it is not wanted any more")]
+    NotWanted,
     /// The guard cannot be started.
     #[error("worker {worker} cannot start the guard of its programs, and so starts none: {error}")]
     NoGuard { worker: String, error: io::Error },
@@ -77,7 +83,7 @@ pub(super) struct Process {
     grace: Duration,
 }
 
-/// Starts a program in a group of its own, with what else is to be in its environment.
+/// Starts a program in a group of its own, with what else is to be in its environment, unless `wanted` is closed by then.
 ///
 /// # Errors
 /// [`NotStarted`] says why not.
@@ -86,34 +92,29 @@ pub(super) async fn start(
     environment: &[(&str, String)],
     programs: &Programs,
     worker: &str,
+    wanted: &watch::Receiver<()>,
 ) -> Result<Process, NotStarted> {
     let worker = || worker.to_owned();
-    let no_guard = |error| NotStarted::NoGuard { worker: worker(), error };
-    programs.guard.ready().await.map_err(no_guard)?;
     let mut process = process::Command::new(&command.program);
-    process.args(&command.arguments).envs(&command.environment).envs(environment.iter().cloned());
+    // Those of the worker's own that a task may have, and this one has not.
+    process.env_remove("HEADWATER_INDEX").env_remove("HEADWATER_LINE");
+    process.args(&command.arguments).envs(environment.iter().cloned()).envs(&command.environment);
     command.directory.iter().for_each(|directory| _ = process.current_dir(directory));
     process.process_group(0);
     process.stdin(if command.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
     // What goes nowhere is not read. An error cites stderr in any case.
     process.stdout(if command.output.is_some() { Stdio::piped() } else { Stdio::null() });
     process.stderr(Stdio::piped());
-    let mut child = process.spawn().map_err(|error| {
-        let (program, worker) = (command.program.clone(), worker());
-        let directory = command.directory.as_ref().filter(|directory| !Path::new(directory).is_dir());
-        match (error.kind(), directory) {
-            (_, Some(directory)) => NotStarted::NoDirectory { directory: directory.clone(), worker },
-            (ErrorKind::NotFound, None) => NotStarted::NoProgram { program, worker },
-            (ErrorKind::PermissionDenied, None) => NotStarted::NotExecutable { program, worker },
-            _ => NotStarted::Other { program, worker, error },
+    let spawn = || {
+        // It may have waited for its turn.
+        if wanted.has_changed().is_err() {
+            return Err(NotStarted::NotWanted);
         }
-    })?;
+        process.spawn().map_err(|error| not_started(command, worker(), error))
+    };
+    let no_guard = |error| NotStarted::NoGuard { worker: worker(), error };
+    let (mut child, group) = programs.guard.start(command.grace_ms, spawn).await.map_err(no_guard)??;
     let since = Instant::now();
-    let group = child.id().and_then(Group::of).expect("a process that was not waited for has a number");
-    if let Err(error) = programs.guard.add(group, command.grace_ms).await {
-        group.kill();
-        return Err(no_guard(error));
-    }
     if let (Some(bytes), Some(mut stdin)) = (command.stdin.clone(), child.stdin.take()) {
         // One that does not read it, or not all of it, is free not to. It ends with the pipe.
         tokio::spawn(async move { stdin.write_all(&bytes).await });
@@ -121,6 +122,20 @@ pub(super) async fn start(
     let programs = programs.clone();
     let time_limit = command.time_limit_ms.map(Duration::from_millis);
     Ok(Process { child, group, programs, since, time_limit, grace: Duration::from_millis(command.grace_ms) })
+}
+
+fn not_started(command: &Command, worker: String, error: io::Error) -> NotStarted {
+    let program = command.program.clone();
+    let directory = command.directory.as_ref().filter(|directory| !Path::new(directory).is_dir());
+    match (error.kind(), directory) {
+        (_, Some(directory)) => NotStarted::NoDirectory { directory: directory.clone(), worker },
+        (ErrorKind::NotFound, None) if Path::new(&program).is_file() => {
+            NotStarted::NoInterpreter { program, worker }
+        }
+        (ErrorKind::NotFound, None) => NotStarted::NoProgram { program, worker },
+        (ErrorKind::PermissionDenied, None) => NotStarted::NotExecutable { program, worker },
+        _ => NotStarted::Other { program, worker, error },
+    }
 }
 
 impl Process {

@@ -194,7 +194,8 @@ async fn a_program_has_its_slot_until_it_ends() {
     let records = records(&cluster, "both").await;
     let of =
         |state: &str, key: &str| records.iter().position(|one| one["state"] == state && one["key"] == key);
-    assert!(of("finished", &first) < of("started", &second));
+    let [finished, started] = [of("finished", &first), of("started", &second)].map(Option::unwrap);
+    assert!(finished < started);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

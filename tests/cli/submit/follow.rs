@@ -97,24 +97,25 @@ async fn a_channel_that_keeps_little_does_not_end_what_writes_to_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_program_whose_output_cannot_be_kept_is_ended() {
+async fn a_program_whose_output_cannot_be_kept_is_ended_and_has_failed_even_if_it_had_ended_by_itself() {
     let cluster = Cluster::start().await;
     let _worker = cluster.worker("w").await;
-    let go = cluster.dir.text("go");
-    let script = format!("echo up; {}; echo more; exec sleep 1000", wait_for(&go));
-    let mut waits = spawn(&cluster, &OUT, &["sh", "-c", &script]);
-    assert_eq!(waits.line().await, "up");
-    cluster.run(&["channel", "stop", "out"]).await.only_line();
-    fs::write(&go, "").unwrap();
-    let ended = waits.end().await;
-    assert_eq!(ended.code, Some(1));
-    let last = ended.stderr.last().unwrap();
-    assert!(
-        last.contains(
-            "failed: its output cannot be kept, so it was ended: channel `out` is stopped at 2 elements"
-        ),
-        "{last}"
-    );
+    for (channel, then) in [("goes-on", "exec sleep 1000"), ("ends", "exit 0")] {
+        let go = cluster.dir.text(channel);
+        let script = format!("echo up; {}; echo more; {then}", wait_for(&go));
+        let options = ["--output-channel", channel, "--wait"];
+        let mut waits = spawn(&cluster, &options, &["sh", "-c", &script]);
+        assert_eq!(waits.line().await, "up");
+        cluster.run(&["channel", "stop", channel]).await.only_line();
+        fs::write(&go, "").unwrap();
+        let ended = waits.end().await;
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        let last = ended.stderr.last().unwrap();
+        let told = format!(
+            "failed: its output cannot be kept, so it was ended: channel `{channel}` is stopped at 2"
+        );
+        assert!(last.contains(&told), "{last}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -148,3 +148,18 @@ async fn much_output_takes_little_memory() {
     let grown = peak() - before;
     assert!(grown < 16 * 1024, "{grown} kB more");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_left_the_group_and_writes_on_holds_nobody_up() {
+    let cluster = Cluster::start().await;
+    let _worker = cluster.worker("w").await;
+    let done = cluster.dir.text("done");
+    // For a minute at most, should the test be ended.
+    let outside = format!("for n in $(seq 3000); do test -e {done} && exit; echo tick; sleep 0.02; done");
+    let script = format!("setsid sh -c '{outside}' & echo begun; exit 0");
+    let ended = submit(&cluster, &["--output-channel", "out", "--wait"], &["sh", "-c", &script]).await;
+    std::fs::write(&done, "").unwrap();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.contains(&"begun".to_owned()), "{ended:?}");
+    assert!(ended.stdout.len() < 500, "{} lines, though nobody waits for more", ended.stdout.len());
+}

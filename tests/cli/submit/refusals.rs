@@ -51,6 +51,11 @@ async fn what_cannot_be_submitted() {
         (&["--each-line", "/no/such"], &["cat"], "cannot read the lines of /no/such: No such file"),
         (&["--each-line", &lines], &["cat"], "line 2 has a NUL, which no program can be given: remove it"),
         (&[], &["echo", &long], "the command `echo` with its environment and stdin is "),
+        (
+            &["--name", &"n".repeat(199), "--array", "1,10"],
+            &["true"],
+            "the task's name is 201, over the limit of 200",
+        ),
         (&["--deadline", "0"], &["true"], "the deadline of a task, in ms, is 0: give one from 1 to "),
         (&["--output-channel", "$tasks"], &["true"], "channel `$tasks` is the scheduler's own"),
     ] {
@@ -59,4 +64,6 @@ async fn what_cannot_be_submitted() {
     }
     let tasks = cluster.run(&["task", "list", "--json"]).await.lines();
     assert!(tasks.is_empty(), "{tasks:?}");
+    let channels = cluster.run(&["channel", "list", "--json"]).await.lines();
+    assert!(channels.is_empty(), "what is refused makes no channel: {channels:?}");
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Decision, Event, Rejection, State, record_progress};
+use super::{Decision, Event, Phase, Rejection, State, record_progress};
 use crate::protocol::channel::Progress;
 use crate::protocol::command::Answer;
 use crate::protocol::event::Origin;
@@ -37,19 +37,25 @@ fn with_what_it_needs(state: &State, id: TaskId) -> Result<Vec<TaskId>, Rejectio
         let call = task.call.as_ref().ok_or_else(|| {
             let key = task.key(*id);
             Rejection::Invalid(format!(
-                "{key} has ended under an older version, which did not keep how to call it: submit it again"
+                "{key} has ended under an older version, which did not keep how to call it: submit it under another key"
             ))
         })?;
         match call.dependencies.get(*looked_at) {
             Some(needed) => {
                 *looked_at += 1;
-                let has_none = state.tasks.get(needed).is_some_and(|task| task.phase.has_none());
-                if has_none && seen.insert(*needed) {
+                // One whose result is lost is run again by itself, and needs what it needs.
+                let is_to_run = state
+                    .tasks
+                    .get(needed)
+                    .is_some_and(|task| task.phase.has_none() || task.phase == Phase::Lost);
+                if is_to_run && seen.insert(*needed) {
                     path.push((*needed, 0));
                 }
             }
             None => {
-                found.push(*id);
+                if task.phase.has_none() {
+                    found.push(*id);
+                }
                 path.pop();
             }
         }
