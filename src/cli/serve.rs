@@ -9,7 +9,7 @@ use super::connect::{ADDRESS, token};
 use super::output::note;
 use super::signals::Signals;
 use super::time::duration;
-use crate::client::backoff::millis;
+use crate::client::millis::millis;
 use crate::local::{Local, Options, Store};
 use crate::protocol::event::Receipt;
 use crate::protocol::size::Bytes;

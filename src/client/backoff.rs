@@ -1,13 +1,9 @@
-//! How long a task waits between attempts, as a user says it; and durations as the protocol has them.
+//! How long a task waits between attempts, as a user says it.
 
 use std::time::Duration;
 
+use super::millis::millis;
 use crate::protocol::terms::Backoff;
-
-/// A duration in whole ms; of one that is too long, the largest number.
-pub(crate) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
 
 /// What [`Backoff::exponential`] waits at most, unless it is [capped](Backoff::capped) otherwise: 5 minutes, as long as
 /// Kubernetes lets a container that crashes wait.

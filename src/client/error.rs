@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::backoff::millis;
 use super::function::EncodeError;
 use super::link::ProtocolError;
+use super::millis::millis;
 use crate::protocol::command::Rejection;
 use crate::protocol::ids::BadKey;
 use crate::protocol::limits::TooLarge;

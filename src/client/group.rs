@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::backoff::millis;
 use super::channel::Channel;
 use super::error::{Error, Result};
 use super::handle::wrong_answer;
 use super::member::Member;
+use super::millis::millis;
 use crate::protocol::ChannelName;
 use crate::protocol::command::{Answer, Command, Query};
 use crate::protocol::group::{DeadLetters, GroupInfo, GroupName, GroupOptions};

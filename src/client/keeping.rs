@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::backoff::millis;
 use super::channel::Channel;
 use super::error::Result;
 use super::handle::{Client, wrong_answer};
+use super::millis::millis;
 use crate::protocol::ChannelName;
 use crate::protocol::channel::{ChannelInfo, ChannelOptions, Durability, Retention};
 use crate::protocol::command::{Answer, Command, Query};

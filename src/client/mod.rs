@@ -37,7 +37,7 @@
 //! `server` or `worker`.
 
 pub mod ack;
-pub(crate) mod backoff;
+mod backoff;
 pub mod batch;
 pub mod blocking;
 mod bound;
@@ -59,6 +59,7 @@ pub mod keeping;
 pub mod link;
 pub mod marked;
 pub mod member;
+pub(crate) mod millis;
 pub mod nth;
 pub mod producer;
 pub mod reading;

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::backoff::millis;
 use super::error::{Error, Result};
 use super::future::TaskFuture;
 use super::handle::{Client, wrong_answer};
+use super::millis::millis;
 use crate::protocol::command::{Answer, Command};
 use crate::protocol::task::{Argument, TaskOptions};
 use crate::protocol::terms::{Backoff, Tag, Term, Terms};

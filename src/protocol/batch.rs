@@ -153,7 +153,7 @@ impl Batch {
 
     /// The store version that wrote it.
     pub fn version(&self) -> u16 {
-        u16::from_le_bytes([self.bytes[4], self.bytes[5]])
+        version_of(&self.bytes)
     }
 
     /// The bytes as they are stored and sent.
@@ -246,11 +246,15 @@ fn checksum(header: &[u8], body: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(header), body)
 }
 
+fn version_of(bytes: &[u8]) -> u16 {
+    u16::from_le_bytes([bytes[4], bytes[5]])
+}
+
 fn read_header(bytes: &[u8]) -> Result<(Header, usize), BadBatch> {
     if bytes.len() < HEADER_BYTES || bytes[..4] != MAGIC {
         return Err(BadBatch::NotABatch(bytes.len()));
     }
-    let version = u16::from_le_bytes([bytes[4], bytes[5]]);
+    let version = version_of(bytes);
     if version > STORE_VERSION {
         return Err(BadBatch::Version { found: version });
     }

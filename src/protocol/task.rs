@@ -249,16 +249,33 @@ pub enum TaskStatus {
     Lost,
 }
 
-impl std::fmt::Display for TaskStatus {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
+impl TaskStatus {
+    /// All of them.
+    pub const ALL: [TaskStatus; 6] = [
+        TaskStatus::Pending,
+        TaskStatus::Running,
+        TaskStatus::Finished,
+        TaskStatus::Error,
+        TaskStatus::Cancelled,
+        TaskStatus::Lost,
+    ];
+
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
             TaskStatus::Pending => "pending",
             TaskStatus::Running => "running",
             TaskStatus::Finished => "finished",
             TaskStatus::Error => "error",
             TaskStatus::Cancelled => "cancelled",
             TaskStatus::Lost => "lost",
-        })
+        }
+    }
+}
+
+impl std::fmt::Display for TaskStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.word())
     }
 }
 

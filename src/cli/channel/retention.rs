@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::cli::row::durability_word;
 use crate::cli::time;
-use crate::client::backoff::millis;
+use crate::client::millis::millis;
 use crate::protocol::channel::{ChannelInfo, Durability, Retention};
 use crate::protocol::size::Bytes;
 

@@ -21,7 +21,7 @@ use super::output::{Output, note};
 use super::signals::Signals;
 use super::time::duration;
 use crate::client::Client;
-use crate::client::backoff::millis;
+use crate::client::millis::millis;
 use crate::protocol::ChannelName;
 use crate::protocol::terms::{Backoff, Tag, Term, Terms};
 use crate::worker::exec::Command;

@@ -1,5 +1,6 @@
 //! `headwater task list`.
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
 
 use crate::cli::ask;
@@ -23,8 +24,8 @@ pub struct List {
     connect: Connect,
 
     /// Only tasks that stand so; given several times, in one of these ways
-    #[arg(long, value_enum)]
-    status: Vec<Status>,
+    #[arg(long, value_parser = status())]
+    status: Vec<TaskStatus>,
 
     /// Only tasks that have this tag; given several times, that have each of them
     #[arg(long)]
@@ -35,29 +36,11 @@ pub struct List {
     json: bool,
 }
 
-/// [`TaskStatus`], for the command line.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Status {
-    Pending,
-    Running,
-    Finished,
-    Error,
-    Cancelled,
-    Lost,
-}
-
-impl Status {
-    fn is_of(self, info: &TaskInfo) -> bool {
-        info.status
-            == match self {
-                Status::Pending => TaskStatus::Pending,
-                Status::Running => TaskStatus::Running,
-                Status::Finished => TaskStatus::Finished,
-                Status::Error => TaskStatus::Error,
-                Status::Cancelled => TaskStatus::Cancelled,
-                Status::Lost => TaskStatus::Lost,
-            }
-    }
+/// Reads a status by its word.
+fn status() -> impl TypedValueParser<Value = TaskStatus> {
+    let named = |word: &str| TaskStatus::ALL.into_iter().find(|status| status.word() == word);
+    PossibleValuesParser::new(TaskStatus::ALL.map(TaskStatus::word))
+        .map(move |word| named(&word).expect("it is one of them"))
 }
 
 #[derive(Debug, Serialize)]
@@ -83,7 +66,7 @@ impl List {
     }
 
     fn is_wanted(&self, info: &TaskInfo) -> bool {
-        (self.status.is_empty() || self.status.iter().any(|status| status.is_of(info)))
+        (self.status.is_empty() || self.status.contains(&info.status))
             && self.tag.iter().all(|tag| info.tags.contains(tag))
     }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::check::{Sums, Violation};
 use super::plan::{Action, Strike, Victim};
-use crate::client::backoff::millis;
+use crate::client::millis::millis;
 
 /// How often each was struck.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]

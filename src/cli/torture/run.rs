@@ -15,7 +15,7 @@ use super::processes::Processes;
 use super::reading::{Follower, connect};
 use super::report::{Report, RoundRow, Strikes, Verdict};
 use super::tasks;
-use crate::client::backoff::millis;
+use crate::client::millis::millis;
 use crate::client::{Client, Error, TaskFuture};
 use crate::server::{self, Server};
 

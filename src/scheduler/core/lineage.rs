@@ -10,6 +10,9 @@
 //! A task whose result may be lost keeps its call, and through it the tasks that it depended on: their
 //! **lineage**. Those need not keep their results for it; what is needed to compute it anew is computed anew
 //! itself, from as far back as it takes.
+//!
+//! So does a task that has failed or was cancelled, until somebody asks for another try: then it is renewed, as one that is
+//! lost is reopened.
 
 use super::State;
 use super::moments::Moment;

@@ -71,9 +71,16 @@ impl Moments {
     }
 }
 
+impl Moment {
+    const ALL: [Moment; 2] = [Moment::Retry, Moment::Deadline];
+}
+
 impl Conditions {
-    fn moments(&mut self) -> [(Moment, &mut Option<When>); 2] {
-        [(Moment::Retry, &mut self.next_attempt), (Moment::Deadline, &mut self.deadline)]
+    fn when(&mut self, moment: Moment) -> &mut Option<When> {
+        match moment {
+            Moment::Retry => &mut self.next_attempt,
+            Moment::Deadline => &mut self.deadline,
+        }
     }
 }
 
@@ -81,10 +88,7 @@ impl State {
     /// From the end of this commit on, something is to happen to a task after so long.
     pub(super) fn begin_moment(&mut self, id: TaskId, moment: Moment, ms: u64) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
-        let moments = task.conditions.get_or_insert_default().moments();
-        for (_, when) in moments.into_iter().filter(|(other, _)| *other == moment) {
-            *when = Some(When::After(ms));
-        }
+        *task.conditions.get_or_insert_default().when(moment) = Some(When::After(ms));
         self.moments.begun.insert(id);
     }
 
@@ -92,9 +96,7 @@ impl State {
     pub(super) fn end_moment(&mut self, id: TaskId, moment: Moment) {
         let conditions = self.tasks.get_mut(&id).and_then(|task| task.conditions.as_mut());
         let Some(conditions) = conditions else { return };
-        for (_, when) in conditions.moments().into_iter().filter(|(other, _)| *other == moment) {
-            *when = None;
-        }
+        *conditions.when(moment) = None;
         self.moments.due.remove(&(id, moment));
     }
 
@@ -102,7 +104,9 @@ impl State {
     pub(super) fn date_moments(&mut self, time_ms: TimeMs) {
         for id in mem::take(&mut self.moments.begun) {
             let conditions = self.tasks.get_mut(&id).and_then(|task| task.conditions.as_mut());
-            for (moment, when) in conditions.into_iter().flat_map(|conditions| conditions.moments()) {
+            let Some(conditions) = conditions else { continue };
+            for moment in Moment::ALL {
+                let when = conditions.when(moment);
                 if let Some(When::After(ms)) = *when {
                     let time = time_ms.saturating_add(ms);
                     *when = Some(When::At(time));
@@ -121,7 +125,8 @@ impl State {
             let is_pending = matches!(task.phase, Phase::Waiting { .. } | Phase::Ready | Phase::Delayed);
             let is_open = task.phase.is_open();
             let Some(conditions) = &mut task.conditions else { continue };
-            for (moment, when) in conditions.moments() {
+            for moment in Moment::ALL {
+                let when = conditions.when(moment);
                 let is_to_happen = match moment {
                     Moment::Retry => is_pending,
                     Moment::Deadline => is_open,

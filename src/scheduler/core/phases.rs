@@ -109,7 +109,9 @@ impl State {
         *self.counts.of(&before) -= 1;
         *self.counts.of(&task.phase) += 1;
         let turn = task.turn();
-        let (is_open, mut is_delayed) = (task.phase.is_open(), false);
+        // Few have any, and this is done for each step of every task.
+        let is_over = !task.phase.is_open() && task.conditions.is_some();
+        let mut is_delayed = false;
         match before {
             Phase::Waiting { .. } => {
                 self.doomed.remove(&id);
@@ -152,7 +154,7 @@ impl State {
         if is_delayed {
             self.end_moment(id, Moment::Retry);
         }
-        if !is_open {
+        if is_over {
             self.end_moment(id, Moment::Deadline);
         }
     }

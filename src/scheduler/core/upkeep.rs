@@ -57,9 +57,9 @@ fn fail_dependent(state: &State, id: TaskId) -> Vec<Event> {
             _ => None,
         }
     });
-    let error = Box::new(error.expect("a doomed task has a dependency that did not finish"));
-    let mut events = vec![Event::Task(TaskEvent::Failed { task: id, error: error.clone() })];
-    decide::record_progress(state, id, &Progress::Failed { error }, &mut events);
+    let error = error.expect("a doomed task has a dependency that did not finish");
+    let mut events = Vec::new();
+    decide::fail_task(state, id, error, &mut events);
     events
 }
 

@@ -1,9 +1,8 @@
 //! Deadlines that pass.
 
-use super::{Event, State, record_progress};
-use crate::protocol::channel::Progress;
+use super::{Event, State, fail_task};
+use crate::protocol::TaskId;
 use crate::protocol::task::{ErrorKind, TaskError};
-use crate::protocol::{TaskEvent, TaskId};
 use crate::scheduler::core::{Phase, Task};
 
 /// A task is not over, and its deadline has passed: it has failed, wherever it stands.
@@ -16,9 +15,8 @@ pub(in crate::scheduler::core) fn pass_deadline(state: &State, id: TaskId) -> Ve
     if let Phase::Running { worker } = task.phase {
         error.worker = state.worker_name(worker);
     }
-    let error = Box::new(error);
-    let mut events = vec![Event::Task(TaskEvent::Failed { task: id, error: error.clone() })];
-    record_progress(state, id, &Progress::Failed { error }, &mut events);
+    let mut events = Vec::new();
+    fail_task(state, id, error, &mut events);
     events
 }
 

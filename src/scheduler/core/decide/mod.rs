@@ -34,7 +34,8 @@ use crate::protocol::event::Origin;
 use crate::protocol::limits::{IN_FLIGHT_MAX, TASKS_PER_COMMAND_MAX, TooLarge};
 use crate::protocol::result::LossReason;
 use crate::protocol::session::{EndReason, HeldAttempt, SessionKind};
-use crate::protocol::task::TaskStatus;
+use crate::protocol::task::{TaskError, TaskStatus};
+use crate::protocol::terms::Terms;
 use crate::protocol::{ChannelEvent, Producer, TaskEvent, TaskId};
 
 /// What a decision brings.
@@ -59,8 +60,8 @@ pub(super) fn command(state: &State, facts: &LogFacts, origin: Origin, command: 
     // Asked before the command is taken apart.
     let in_order = check_order(session, origin, &command);
     let decision = match command {
-        Command::Submit(submission) => submit::decide(state, origin, submission, None),
-        Command::SubmitUnder { submission, terms } => submit::decide(state, origin, submission, Some(terms)),
+        Command::Submit(submission) => submit::decide(state, origin, submission, Terms::default()),
+        Command::SubmitUnder { submission, terms } => submit::decide(state, origin, submission, terms),
         Command::Hold { task, detach } => hold::hold(state, origin, task, detach),
         Command::Release { tasks } => {
             let hint = "release the others with another command";
@@ -246,6 +247,13 @@ pub(super) fn lose(state: &State, id: TaskId, last: Producer, why: LossReason, e
     let worker = state.worker_name(last);
     events.push(Event::Task(TaskEvent::Lost { task: id, worker: worker.clone(), why }));
     record_progress(state, id, &Progress::Lost { worker }, events);
+}
+
+/// A task has failed for good.
+pub(super) fn fail_task(state: &State, id: TaskId, error: TaskError, events: &mut Vec<Event>) {
+    let error = Box::new(error);
+    events.push(Event::Task(TaskEvent::Failed { task: id, error: error.clone() }));
+    record_progress(state, id, &Progress::Failed { error }, events);
 }
 
 /// Adds a record of a task's progress for each channel that it is on.

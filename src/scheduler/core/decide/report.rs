@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::{Decision, Event, LogFacts, State, is_worker, lose, record_progress};
+use super::{Decision, Event, LogFacts, State, fail_task, is_worker, lose, record_progress};
 use crate::protocol::channel::Progress;
 use crate::protocol::command::{Answer, Rejection};
 use crate::protocol::event::TaskResult;
@@ -47,9 +47,10 @@ pub(super) fn fail(
     };
     // The texts are cut here too: a worker's bounds are not to be relied on.
     let cut = TaskError::new(error.kind, &error.message, error.causes);
-    let error = Box::new(TaskError { worker: state.worker_name(worker), attempt, ..cut });
+    let error = TaskError { worker: state.worker_name(worker), attempt, ..cut };
     let call = task.call.as_ref().expect("a task that runs has its call");
     if call.failures < call.options.retries {
+        let error = Box::new(error);
         let backoff = task.terms().and_then(Terms::backoff);
         let retried = match backoff.map_or(0, |backoff| backoff.wait_ms(call.failures + 1, id, attempt)) {
             0 => TaskEvent::Retried { task: id, attempt, error },
@@ -57,8 +58,8 @@ pub(super) fn fail(
         };
         return Ok((vec![Event::Task(retried)], Answer::Reported));
     }
-    let mut events = vec![Event::Task(TaskEvent::Failed { task: id, error: error.clone() })];
-    record_progress(state, id, &Progress::Failed { error }, &mut events);
+    let mut events = Vec::new();
+    fail_task(state, id, error, &mut events);
     Ok((events, Answer::Reported))
 }
 

@@ -1,7 +1,6 @@
 //! The beginning and the end of sessions.
 
-use super::{Entry, Event, Phase, Rejection, State, lose, record_progress};
-use crate::protocol::channel::Progress;
+use super::{Entry, Event, Phase, Rejection, State, fail_task, lose};
 use crate::protocol::limits::{
     ADDRESS_BYTES_MAX, FUNCTIONS_PER_WORKER_MAX, NAME_BYTES_MAX, SLOTS_PER_WORKER_MAX, TooLarge,
 };
@@ -123,9 +122,7 @@ pub(in crate::scheduler::core) fn end_session(
             let mut deaths = call.deaths.as_deref().cloned().unwrap_or_default();
             deaths.add(Death { attempt, worker, reason });
             if let Some(error) = deaths.poison(settings.deaths_max).filter(|_| counts) {
-                let error = Box::new(error);
-                events.push(Event::Task(TaskEvent::Failed { task: *id, error: error.clone() }));
-                record_progress(state, *id, &Progress::Failed { error }, &mut events);
+                fail_task(state, *id, error, &mut events);
                 continue;
             }
         }

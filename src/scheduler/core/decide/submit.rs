@@ -7,14 +7,9 @@ use crate::protocol::terms::Terms;
 use crate::protocol::{Submission, TaskEvent};
 
 /// Enters a task, or holds the one that has its key, under whatever terms that is run.
-pub(super) fn decide(
-    state: &State,
-    origin: Origin,
-    submission: Submission,
-    terms: Option<Terms>,
-) -> Decision {
+pub(super) fn decide(state: &State, origin: Origin, submission: Submission, terms: Terms) -> Decision {
     submission.check()?;
-    terms.as_ref().map_or(Ok(()), Terms::check)?;
+    terms.check()?;
     if let Some(task) = state.tasks.get(&submission.key.id) {
         if task.function.name != submission.function {
             let (key, function) = (submission.key.label, task.function.name.clone());
@@ -27,9 +22,9 @@ pub(super) fn decide(
     {
         return Err(Rejection::UnknownTask(unknown));
     }
-    let submitted = match terms.filter(|terms| !terms.is_empty()) {
-        Some(terms) => TaskEvent::SubmittedUnder { origin, submission, terms },
-        None => TaskEvent::Submitted { origin, submission },
+    let submitted = match terms.is_empty() {
+        true => TaskEvent::Submitted { origin, submission },
+        false => TaskEvent::SubmittedUnder { origin, submission, terms },
     };
     Ok((vec![Event::Task(submitted)], Answer::Submitted))
 }
