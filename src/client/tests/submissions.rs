@@ -50,7 +50,8 @@ async fn what_cannot_be_submitted_is_told_before_it_is_sent() {
     let (client, mut peer) = connect(&server).await;
     let error = client.submit(plain, ()).await.unwrap_err().to_string();
     assert!(error.contains("plain is no task: ") && error.contains("tests::add, "), "{error}");
-    let error = client.submit(add, (1.0, 2.0)).timeout(Duration::ZERO).await.unwrap_err().to_string();
+    let call = client.submit(add, (1.0, 2.0)).timeout(Duration::ZERO);
+    let error = soon(call.into_future()).await.unwrap_err().to_string();
     assert!(
         error.ends_with("the timeout of an attempt, in ms, is 0: give one from 1 to 31536000000"),
         "{error}"
