@@ -192,14 +192,13 @@ impl Output {
     /// Reads and appends until both pipes are closed and everything is durable, and brings the newest lines of stderr.
     ///
     /// # Errors
-    /// When lines were refused, and nobody was there to be told; when what was acknowledged is not durable.
+    /// When what was acknowledged is not durable.
     pub async fn run(mut self, orders: Orders) -> (Newest, Result<()>) {
         let Orders { mut wanted, mut rest, refused } = orders;
         let mut refused = Some(refused);
         let mut appending: Option<Appending> = None;
         let mut rest_bytes = None;
         let mut is_wanted = true;
-        let mut kept = Ok(());
         loop {
             // Looked at first: nothing that comes behind it is appended.
             if is_wanted && wanted.has_changed().is_err() {
@@ -230,10 +229,7 @@ impl Output {
                     appending = None;
                     if let Err(error) = appended {
                         self.discard();
-                        // Where the program has ended meanwhile nobody listens, and it is brought with the end.
-                        if let Some(Err(error)) = refused.take().map(|refused| refused.send(error)) {
-                            kept = Err(error);
-                        }
+                        refused.take().map(|refused| refused.send(error));
                     }
                     0
                 }
@@ -268,7 +264,7 @@ impl Output {
             Some(sink) => sink.flush().await,
             None => Ok(()),
         };
-        (self.newest, kept.and(flushed))
+        (self.newest, flushed)
     }
 
     fn take_stdout(&mut self, read: usize) {

@@ -143,7 +143,7 @@ impl Process {
     /// and what it writes is dropped.
     pub async fn keep(mut self, sink: Option<Sink>, mut wanted: watch::Receiver<()>) -> Ended {
         let output = Output::new(self.child.stdout.take(), self.child.stderr.take(), sink);
-        let (refused, is_refused) = oneshot::channel();
+        let (refused, mut is_refused) = oneshot::channel();
         let (rest, is_rest) = oneshot::channel::<()>();
         let orders = Orders { wanted: wanted.clone(), rest: is_rest, refused };
         let mut output = tokio::spawn(output.run(orders));
@@ -151,7 +151,7 @@ impl Process {
             status = self.child.wait() => End::Exited(status),
             Some(limit) = OptionFuture::from(self.time_limit.map(over)) => End::OverLimit(limit),
             // It is told once or never.
-            Ok(error) = is_refused => End::Refused(error),
+            Ok(error) = &mut is_refused => End::Refused(error),
             _ = wanted.changed() => End::NotWanted,
         };
         let took = self.since.elapsed();
@@ -167,7 +167,8 @@ impl Process {
             None => output.await,
         }
         .unwrap_or_else(|broken| std::panic::resume_unwind(broken.into_panic()));
-        if let Err(error) = durable {
+        // It may be told when the program has ended, or is about to.
+        if let Some(error) = durable.err().or_else(|| is_refused.try_recv().ok()) {
             end = End::Refused(error);
         }
         Ended { end, took, newest }

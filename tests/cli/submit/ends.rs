@@ -1,6 +1,7 @@
 //! How programs end: by themselves, by a signal, by their task's end, and with their worker.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
 
@@ -17,10 +18,16 @@ async fn error_of(cluster: &Cluster, key: &str) -> Value {
 async fn an_exit_code_is_the_outcome_and_that_of_the_command_that_waits() {
     let cluster = Cluster::start().await;
     let _worker = cluster.worker("w").await;
+    let script = cluster.dir.text("script");
+    fs::write(&script, "#!/no/such/interpreter\n").unwrap();
+    fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
+    let no_interpreter =
+        format!("`{script}` names an interpreter (#!) that is not on worker w: install that there");
     for (options, command, code, told) in [
         (&[][..], &["sh", "-c", "echo out; echo err >&2; exit 3"][..], 3, "exit code 3"),
         (&[], &["sh", "-c", "kill -SEGV $$"], 1, "killed by SIGSEGV (11)"),
         (&["--time-limit", "100ms"], &["sleep", "1000"], 1, "over its time limit of 100ms"),
+        (&[], &[script.as_str()], 1, no_interpreter.as_str()),
         (&[], &["no-such-program"], 1, "no program `no-such-program` on worker w: install it there, or give"),
         (
             &["--cwd", "/no/such"],

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{Tail, records, spawn, wait_for};
+use super::{Tail, records, spawn, submit, wait_for};
 use crate::cluster::Cluster;
 
 const OUT: [&str; 3] = ["--wait", "--output-channel", "out"];
@@ -132,5 +132,29 @@ async fn whoever_waits_may_go_and_the_task_goes_on() {
     fs::write(&go, "").unwrap();
     let mut tail = Tail::start(&cluster, "out");
     tail.until(|record| record["value"] == "down").await;
+    tail.state("finished").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_follows_a_stopped_channel_waits_for_a_task_that_is_tried_again() {
+    let cluster = Cluster::start().await;
+    let _worker = cluster.worker("w").await;
+    let go = cluster.dir.text("go");
+    let script = format!("test $HEADWATER_ATTEMPT -gt 1 || exit 1; {}", wait_for(&go));
+    let options = ["--output-channel", "out", "--name", "again", "--wait"];
+    assert_eq!(submit(&cluster, &options, &["sh", "-c", &script]).await.code, Some(1));
+    cluster.run(&["channel", "stop", "out"]).await.only_line();
+    let retried = cluster.run(&["task", "retry", "nobody", "again"]).await;
+    assert_eq!(
+        (retried.code, retried.stdout.len()),
+        (Some(1), 1),
+        "the others are tried all the same: {retried:?}"
+    );
+    assert!(retried.stderr[0].starts_with("there is no task nobody-"), "{retried:?}");
+    assert_eq!(retried.stderr[1], "error: 1 of 2 are not tried again, as said above");
+    let mut tail = Tail::start(&cluster, "out");
+    tail.state("renewed").await;
+    tail.until(|record| record["marker"] == "caught_up").await;
+    fs::write(&go, "").unwrap();
     tail.state("finished").await;
 }
