@@ -17,12 +17,14 @@
 //! | wire | 8 | 0.1 | transactions, groups, named producers |
 //! | store | 6 | 0.1 | transactions, groups, named producers, durability by choice, cancellations, terms of tasks: see `migrations/0006/` |
 //! | wire | 9 | 0.1 | durability by choice, elements of groups that are tried, tasks that are cancelled, terms of tasks |
+//! | store | 7 | 0.1 | what tasks need of workers, and where they may run: see `migrations/0007/` |
+//! | wire | 10 | 0.1 | what workers have, and what tasks need of them |
 
 /// The version of the store that this build writes. Older ones are upgraded, newer ones refused.
-pub const STORE_VERSION: u16 = 6;
+pub const STORE_VERSION: u16 = 7;
 
 /// Since this version of the store a task that has failed or was cancelled keeps how to call it, and what it needs.
 pub const FAILED_KEEP_CALLS_SINCE: u16 = 6;
 
 /// The version of the wire protocol. Both sides must speak the same one.
-pub const WIRE_VERSION: u16 = 9;
+pub const WIRE_VERSION: u16 = 10;

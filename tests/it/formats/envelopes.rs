@@ -22,7 +22,7 @@ pub fn fields(lines: &mut Lines, envelope: &str, bytes: &[u8], fields: &[(usize,
 }
 
 #[test]
-fn envelopes_are_as_version_6_has_them() {
+fn envelopes_are_as_version_7_has_them() {
     let mut lines = Lines::default();
     let batch_fields = [
         (0, "magic"),
@@ -72,7 +72,7 @@ fn envelopes_are_as_version_6_has_them() {
     frame::encode_with(&mut bytes, 0x0102_0304, &"message", &[batch().bytes().slice(..4)]).unwrap();
     let frame_fields = [(0, "length"), (4, "checksum"), (8, "number"), (16, "message"), (24, "behind")];
     fields(&mut lines, "frame", &bytes, &frame_fields);
-    lines.check(include_str!("../../../migrations/0006/envelopes.txt"));
+    lines.check(include_str!("../../../migrations/0007/envelopes.txt"));
 }
 
 #[test]

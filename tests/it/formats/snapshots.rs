@@ -40,7 +40,7 @@ fn task() -> TaskItem {
 }
 
 #[test]
-fn snapshots_are_stored_as_version_6_does() {
+fn snapshots_are_stored_as_version_7_does() {
     let mut lines = Lines::default();
     variants!(lines, SnapshotItem {
         Head = SnapshotItem::Head { tasks_head: 300, last_producer: PRODUCER, last_log: LogId(7) },
@@ -130,5 +130,5 @@ fn snapshots_are_stored_as_version_6_does() {
         (37, "end-checksum"),
     ];
     fields(&mut lines, "snapshot", &file, &of_file);
-    lines.check(include_str!("../../../migrations/0006/snapshots.txt"));
+    lines.check(include_str!("../../../migrations/0007/snapshots.txt"));
 }

@@ -71,6 +71,7 @@ const DIGEST_3: &str = "f157cd0c313f9cec";
 const DIGEST_4: &str = "29b9961bdef07794";
 const DIGEST_5: &str = "477429ce2b3273b6";
 const DIGEST_6: &str = "dfd0689bd7143366";
+const DIGEST_7: &str = "dd6dca604b1a84f4";
 
 #[test]
 fn the_store_that_version_1_wrote_is_upgraded_and_reads_the_same() {
@@ -86,7 +87,7 @@ fn the_store_that_version_1_wrote_is_upgraded_and_reads_the_same() {
     let (log, _) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
     let versions = |batch: &Batch| batch.bytes()[4];
     let batches = log.read(CHANNEL, 0, usize::MAX).unwrap();
-    assert_eq!(batches.iter().map(versions).collect::<Vec<_>>(), [1, 6], "both lie in one log");
+    assert_eq!(batches.iter().map(versions).collect::<Vec<_>>(), [1, 7], "both lie in one log");
     let backup = dir.path().join("backup-of-version-1");
     assert_eq!(files(&backup), before, "the backup is the store as it was");
     let (log, _) = SledLog::open(&backup, SledOptions::default()).unwrap();
@@ -153,14 +154,28 @@ fn the_store_that_version_5_wrote_is_upgraded_and_goes_on_with_its_write_ahead_l
 }
 
 #[test]
-fn the_store_that_version_6_wrote_opens_and_goes_on_with_its_write_ahead_log() {
+fn the_store_that_version_6_wrote_is_upgraded_and_goes_on_with_its_write_ahead_log() {
     let dir = fixture("0006");
     let (log, opened) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
     assert_eq!((opened.fresh, opened.damage), (false, None));
     check_fixture(&log, (32, 11), DIGEST_6);
     assert_eq!(log.begin_epoch().unwrap(), Epoch(3));
     drop(log);
-    let without = fixture("0006");
+    let backup = dir.path().join("backup-of-version-6");
+    assert_eq!(fs::read(backup.join("head")).unwrap()[4..6], [6, 0], "the backup is the store as it was");
+    let (log, _) = SledLog::open(&backup, SledOptions::default()).unwrap();
+    check_fixture(&log, (32, 11), DIGEST_6);
+}
+
+#[test]
+fn the_store_that_version_7_wrote_opens_and_goes_on_with_its_write_ahead_log() {
+    let dir = fixture("0007");
+    let (log, opened) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
+    assert_eq!((opened.fresh, opened.damage), (false, None));
+    check_fixture(&log, (37, 11), DIGEST_7);
+    assert_eq!(log.begin_epoch().unwrap(), Epoch(3));
+    drop(log);
+    let without = fixture("0007");
     fs::remove_file(without.path().join("store/wal")).unwrap();
     let (log, opened) = SledLog::open(without.path(), SledOptions::default()).unwrap();
     let told = opened.damage.unwrap();
