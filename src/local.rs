@@ -11,6 +11,7 @@ use tokio::task::{JoinError, JoinHandle};
 
 use crate::client::{Client, Error, Result, blocking};
 use crate::log::{self, Log, Memory, OpenError, Opened, Purpose, Reader, SledLog, SledOptions};
+use crate::protocol::equipment::Equipment;
 use crate::protocol::event::Receipt;
 use crate::scheduler::core::Settings;
 use crate::scheduler::{self, Handle, snapshots};
@@ -51,6 +52,8 @@ pub struct Options {
     pub results: worker::results::Options,
     /// Whether they run programs, too, and who guards these.
     pub programs: Option<worker::exec::Programs>,
+    /// What they have together that tasks may need: each has its part of it.
+    pub equipment: Equipment,
 }
 
 impl Default for Options {
@@ -68,6 +71,7 @@ impl Default for Options {
             slots: 1,
             results: worker::results::Options::default(),
             programs: None,
+            equipment: worker::detect::equipment(),
         }
     }
 }
@@ -231,6 +235,7 @@ fn start_worker(options: &Options, address: SocketAddr, n: u32) -> LocalWorker {
         // Whoever reaches the scheduler reaches them, too, whatever this machine is called elsewhere.
         results: worker::results::Options { at: At::Beside(address.ip()), ..options.results.clone() },
         programs: options.programs.clone(),
+        equipment: options.equipment.part(n as usize - 1, options.workers as usize),
     };
     let (retire, retires) = oneshot::channel::<()>();
     let (hand_over, hands_over) = oneshot::channel::<()>();

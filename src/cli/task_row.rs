@@ -128,6 +128,13 @@ impl Names {
                 row.worker = self.workers.get(worker).cloned();
                 row.details = details([("attempt", json!(attempt)), ("session", json!(worker))]);
             }
+            TaskEvent::StartedWith { attempt, worker, grants, .. } => {
+                row.worker = self.workers.get(worker).cloned();
+                let granted: Vec<String> = grants.iter().map(ToString::to_string).collect();
+                let with =
+                    [("attempt", json!(attempt)), ("session", json!(worker)), ("with", json!(granted))];
+                row.details = details(with);
+            }
             TaskEvent::Finished { attempt, result: TaskResult::Inline(result), .. } => {
                 row.value = Some(result.to_json());
                 row.details = details([("attempt", json!(attempt))]);
@@ -217,6 +224,7 @@ pub fn task_of(event: &TaskEvent) -> Option<TaskId> {
         }
         TaskEvent::Held { task, .. }
         | TaskEvent::Started { task, .. }
+        | TaskEvent::StartedWith { task, .. }
         | TaskEvent::Finished { task, .. }
         | TaskEvent::Failed { task, .. }
         | TaskEvent::Retried { task, .. }
@@ -262,7 +270,7 @@ fn kind(event: &TaskEvent) -> &'static str {
         TaskEvent::Submitted { .. } | TaskEvent::SubmittedUnder { .. } => "submitted",
         TaskEvent::Held { .. } => "held",
         TaskEvent::Released { .. } => "released",
-        TaskEvent::Started { .. } => "started",
+        TaskEvent::Started { .. } | TaskEvent::StartedWith { .. } => "started",
         TaskEvent::Finished { .. } => "finished",
         TaskEvent::Failed { .. } => "failed",
         TaskEvent::Retried { .. } | TaskEvent::RetriedAfter { .. } => "retried",

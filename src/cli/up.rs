@@ -6,7 +6,7 @@ use super::programs::Programs;
 use super::serve::Serve;
 use super::signals::Signals;
 use super::time::duration;
-use super::worker::{Results, SLOTS, cores};
+use super::worker::{Equipped, Results, SLOTS, cores};
 use crate::worker::results::At;
 
 /// Run a scheduler and workers in one process.
@@ -34,6 +34,9 @@ pub struct Up {
     #[command(flatten)]
     programs: Programs,
 
+    #[command(flatten)]
+    equipped: Equipped,
+
     /// When it is told to stop: how long its workers may take to finish what they run
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
     grace: Duration,
@@ -45,6 +48,7 @@ impl Up {
         // Where these are to be had follows from where the scheduler listens.
         options.results = self.results.options(At::Local);
         options.programs = self.programs.offered()?;
+        options.equipment = self.equipped.equipment()?;
         (options.workers, options.slots) = (self.workers, self.slots.unwrap_or_else(cores));
         self.serve.run(options, Signals::listen()?, self.grace).await
     }

@@ -51,7 +51,7 @@ use super::error::{Error, Result};
 use super::function::{Arguments, EncodeError, Encoded, IntoArgument, TaskFn, Value};
 use crate::protocol::command::{Answer, Query};
 use crate::protocol::session::{EndReason, Retire, WorkerStatus};
-use crate::protocol::task::{TaskInfo, TaskStatus};
+use crate::protocol::task::{Explanation, TaskInfo, TaskStatus};
 use crate::protocol::terms::Backoff;
 use crate::protocol::{Outcome, TaskKey};
 
@@ -186,6 +186,14 @@ impl Client {
         self.shared.wait(self.shared.client.cancel(key))
     }
 
+    /// As [`super::Client::explain`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn explain(&self, key: &TaskKey) -> Result<Explanation> {
+        self.shared.wait(self.shared.client.explain(key))
+    }
+
     /// As [`super::Client::retry`].
     ///
     /// # Errors
@@ -305,6 +313,21 @@ impl<T: 'static> Submit<T> {
     /// As [`super::Submit::tag`].
     pub fn tag(self, tag: &str) -> Self {
         Submit { submit: self.submit.tag(tag), ..self }
+    }
+
+    /// As [`super::Submit::needs`].
+    pub fn needs(self, need: &str) -> Self {
+        Submit { submit: self.submit.needs(need), ..self }
+    }
+
+    /// As [`super::Submit::on`].
+    pub fn on(self, target: &str) -> Self {
+        Submit { submit: self.submit.on(target), ..self }
+    }
+
+    /// As [`super::Submit::prefers`].
+    pub fn prefers(self, target: &str) -> Self {
+        Submit { submit: self.submit.prefers(target), ..self }
     }
 
     /// As [`super::Submit::detach`].

@@ -7,6 +7,7 @@ use super::function::EncodeError;
 use super::link::ProtocolError;
 use super::millis::millis;
 use crate::protocol::command::Rejection;
+use crate::protocol::equipment::BadEquipment;
 use crate::protocol::ids::BadKey;
 use crate::protocol::limits::TooLarge;
 use crate::protocol::message::Closing;
@@ -159,6 +160,9 @@ pub enum Error {
     /// A text that cannot name a channel.
     #[error(transparent)]
     BadName(#[from] BadName),
+    /// A text that says nothing of what workers have or tasks need.
+    #[error(transparent)]
+    BadEquipment(#[from] BadEquipment),
     /// A text that is no task key.
     #[error(transparent)]
     BadKey(#[from] BadKey),

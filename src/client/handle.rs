@@ -18,7 +18,7 @@ use crate::protocol::channel::TASKS_CHANNEL;
 use crate::protocol::command::{Answer, Command, Overview, Query};
 use crate::protocol::message::Reads;
 use crate::protocol::session::Role;
-use crate::protocol::task::{TaskOptions, TaskStatus};
+use crate::protocol::task::{Explanation, TaskOptions, TaskStatus};
 use crate::protocol::terms::Terms;
 use crate::protocol::{ChannelName, LogId, TaskEvent, TaskKey};
 
@@ -147,6 +147,17 @@ impl Client {
         match self.connection().command(Command::Cancel { task: key.id }).await? {
             Answer::Ended(status) => Ok(status),
             _ => Err(wrong_answer("a cancellation")),
+        }
+    }
+
+    /// Why a task is where it is, or does not run: as of now, by what the scheduler would decide.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] when the task is not known, or the session is over.
+    pub async fn explain(&self, key: &TaskKey) -> Result<Explanation> {
+        match self.connection().query(Query::Explain { task: key.id }).await? {
+            Answer::Explained(explanation) => Ok(*explanation),
+            _ => Err(wrong_answer("the question why")),
         }
     }
 

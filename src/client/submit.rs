@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::str::FromStr;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -13,6 +14,7 @@ use super::future::TaskFuture;
 use super::handle::{Client, wrong_answer};
 use super::millis::millis;
 use crate::protocol::command::{Answer, Command};
+use crate::protocol::equipment::BadEquipment;
 use crate::protocol::task::{Argument, TaskOptions};
 use crate::protocol::terms::{Backoff, Tag, Term, Terms};
 use crate::protocol::{self, TaskKey};
@@ -147,6 +149,33 @@ impl<T> Submit<T> {
         }
     }
 
+    /// What an attempt has of its worker's resources for itself: `"cpus=2"`, `"gpus=0.5"`, `"memory=4GiB"`; once for each
+    /// resource. It waits for a worker that has it free; what workers have is theirs to say, see `headwater worker --help`. The
+    /// task finds what it has in [`Context::grants`](crate::Context::grants).
+    ///
+    /// ```
+    /// # use headwater::{task, Client};
+    /// #[task]
+    /// fn train(epochs: u32) -> u32 { epochs }
+    /// # async fn submit(client: Client) -> headwater::Result<()> {
+    /// let future = client.submit(train, (90,)).needs("gpus=1").needs("memory=8GiB").on("label=zone:eu").await?;
+    /// # let _ = future; Ok(()) }
+    /// ```
+    pub fn needs(self, need: &str) -> Self {
+        self.parsed(need, Term::Needs)
+    }
+
+    /// Where it may run: `"worker=NAME"`, `"host=NAME"` or `"label=WORD"`. Given several times, on any of these workers and
+    /// hosts, and of them on those that carry all of these labels. It waits for such a worker.
+    pub fn on(self, target: &str) -> Self {
+        self.parsed(target, Term::On)
+    }
+
+    /// Where it runs rather than on others that are free, too; spelled as for [`on`](Self::on).
+    pub fn prefers(self, target: &str) -> Self {
+        self.parsed(target, Term::Prefers)
+    }
+
     /// Ready tasks of higher priority start first; 0 unless told.
     pub fn priority(self, priority: i32) -> Self {
         self.with(|submission| submission.options.priority = priority)
@@ -155,6 +184,16 @@ impl<T> Submit<T> {
     /// Lets the task stay when nobody holds it.
     pub fn detach(self) -> Self {
         self.with(|submission| submission.options.detach = true)
+    }
+
+    fn parsed<P: FromStr<Err = BadEquipment>>(mut self, text: &str, term: fn(P) -> Term) -> Self {
+        match text.parse() {
+            Ok(parsed) => self.term(term(parsed)),
+            Err(bad) => {
+                self.submission = self.submission.and(Err(bad.into()));
+                self
+            }
+        }
     }
 
     fn term(self, term: Term) -> Self {

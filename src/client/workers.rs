@@ -177,6 +177,7 @@ fn without(error: Error) -> Result<Option<WorkerStatus>> {
 mod tests {
     use super::*;
     use crate::client::fixture::{FakeServer, soon};
+    use crate::protocol::equipment::Equipment;
 
     fn worker(n: u64) -> WorkerStatus {
         WorkerStatus {
@@ -189,6 +190,8 @@ mod tests {
             results: 0,
             result_bytes: 0,
             runs: vec![],
+            equipment: Equipment::default(),
+            free: vec![],
         }
     }
 

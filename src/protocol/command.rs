@@ -17,7 +17,7 @@ pub use super::rejection::Rejection;
 use super::result::StoredResult;
 use super::session::{HeldAttempt, Retire, WorkerInfo, WorkerStatus};
 use super::start::Start;
-use super::task::{Advance, Submission, TaskError, TaskInfo, TaskStatus};
+use super::task::{Advance, Explanation, Submission, TaskError, TaskInfo, TaskStatus};
 use super::terms::Terms;
 use super::transaction::{AppendedPart, Transaction};
 
@@ -412,6 +412,8 @@ pub enum Answer {
     Ended(TaskStatus),
     /// The task is tried again.
     Retried,
+    /// Why a task is where it is, or does not run.
+    Explained(Box<Explanation>),
 }
 
 /// What is stored at a moment.

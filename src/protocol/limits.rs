@@ -126,6 +126,20 @@ pub const TERM_MS_MAX: u64 = 365 * 24 * 60 * 60 * 1000;
 /// Most times as long as the one before that a wait between attempts may be.
 pub const BACKOFF_FACTOR_MAX: u64 = 100;
 
+/// Most labels of one worker.
+pub const LABELS_MAX: usize = 64;
+/// Most kinds of resources of one worker.
+pub const RESOURCES_MAX: usize = 64;
+/// Most resources of one worker that are told apart: 256, each with a name, so that what is granted fits a record.
+pub const GRANTED_PARTS_MAX: usize = 256;
+/// Most of one resource: 100 tera, as of bytes of memory. Sums of some thousands stay within 64 bits.
+pub const AMOUNT_MAX: u64 = 100_000_000_000_000;
+/// Most kinds of resources that one task needs.
+pub const NEEDS_MAX: usize = 16;
+/// Most workers, hosts and labels by which one task says where it may run or is to: 16.
+pub const TARGETS_MAX: usize = 16;
+/// Most workers or tasks of which an explanation says something: 32, a screen.
+pub const POINTS_MAX: usize = 32;
 /// Longest message of an attempt that says how far it has come: 256 bytes; what is over is cut.
 pub const ADVANCE_BYTES_MAX: usize = 256;
 

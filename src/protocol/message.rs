@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::TimeMs;
 use super::channel::ChannelName;
 use super::command::{Answer, Command, Query, Rejection};
+use super::equipment::Grant;
 use super::frame::{self, PREAMBLE_BYTES};
 use super::group::{GroupEnd, GroupId, Leased};
 use super::ids::{AttemptNumber, LogId, Seq, SessionId, TaskId, TaskKey};
@@ -238,6 +239,8 @@ pub struct Assignment {
     pub arguments: Vec<Given>,
     /// How long it may take from when it begins, in ms.
     pub timeout_ms: Option<u64>,
+    /// What it has of the worker's resources.
+    pub grants: Vec<Grant>,
 }
 
 /// An argument as an attempt gets it.

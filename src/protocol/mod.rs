@@ -16,6 +16,7 @@ pub mod command;
 pub mod cursor;
 pub mod digest;
 pub mod elements;
+pub mod equipment;
 pub mod event;
 pub mod frame;
 pub mod group;

@@ -114,4 +114,9 @@ pub enum Query {
         /// The newest commit of which something was acknowledged before it was durable, and whose it was.
         acked: Seen,
     },
+    /// Why a task is where it is, or does not run. Answer: [`Answer::Explained`].
+    Explain {
+        /// The task.
+        task: TaskId,
+    },
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::equipment::{Amount, Equipment};
 use super::ids::{AttemptNumber, Producer, TaskId, TaskKey};
 
 /// Who a session belongs to.
@@ -89,6 +90,8 @@ pub struct WorkerOffer {
     /// Where others fetch the results that it keeps: `host:port`, or `:port` for the host at which whoever asks
     /// reaches the scheduler. Empty for one that keeps none.
     pub results_at: Box<str>,
+    /// What else it has.
+    pub equipment: Equipment,
 }
 
 /// As whom a connection is opened.
@@ -164,6 +167,10 @@ pub struct WorkerStatus {
     /// The attempts that are with it, those that are clients first; at most
     /// [`RUNS_SHOWN_MAX`](super::limits::RUNS_SHOWN_MAX).
     pub runs: Vec<RunningAttempt>,
+    /// What it has beside its functions; empty while it is away.
+    pub equipment: Equipment,
+    /// How much of each of its resources is not granted to an attempt, in their order.
+    pub free: Vec<Amount>,
 }
 
 /// An attempt that is with a worker.

@@ -11,6 +11,7 @@ use super::TimeMs;
 use super::channel::{ChannelName, Durability, Retention};
 use super::cursor::CursorName;
 use super::digest::Digest;
+use super::equipment::Grant;
 use super::group::{GroupId, GroupName, GroupOptions};
 use super::ids::{AttemptNumber, LogId, Producer, Seq, SessionId, TaskId, TaskKey};
 use super::payload::Payload;
@@ -185,6 +186,13 @@ pub enum SnapshotItem {
         deadline_at: Option<TimeMs>,
         /// When its next attempt may begin, if it waits for that.
         next_attempt_at: Option<TimeMs>,
+    },
+    /// What the running attempt at a task that came before has of its worker's resources.
+    Granted {
+        /// The task.
+        task: TaskId,
+        /// What it has.
+        grants: Vec<Grant>,
     },
 }
 

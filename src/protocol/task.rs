@@ -310,6 +310,32 @@ pub struct TaskInfo {
     pub outcome: Option<Outcome>,
 }
 
+/// Why a task is where it is, or does not run: as of now, by what the scheduler would decide.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The task.
+    pub key: TaskKey,
+    /// Where it stands.
+    pub status: TaskStatus,
+    /// Why, in a sentence.
+    pub because: String,
+    /// When its next attempt may begin, where it waits for that.
+    pub not_before: Option<TimeMs>,
+    /// What there is to say of each worker or task that has to do with it.
+    pub points: Vec<Point>,
+    /// How many more points there are than are told: [`POINTS_MAX`](limits::POINTS_MAX) are.
+    pub more: u64,
+}
+
+/// A part of an [`Explanation`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Point {
+    /// A worker's name, or a task's key.
+    pub of: String,
+    /// What there is to say of it.
+    pub words: String,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::equipment::{Need, Target, check_needs, check_targets};
 use super::ids::{AttemptNumber, TaskId};
 use super::limits::{BACKOFF_FACTOR_MAX, TAGS_BYTES_MAX, TAGS_MAX, TERM_MS_MAX, TooLarge};
 use super::name::name;
@@ -32,6 +33,12 @@ pub enum Term {
     },
     /// A word by which it is found.
     Tag(Tag),
+    /// A resource that an attempt at it has for itself.
+    Needs(Need),
+    /// Where it may run: on any of the workers and hosts that are given, and of them on those that carry all of the labels.
+    On(Target),
+    /// Where it runs rather than on others, where it can: where most of these hold.
+    Prefers(Target),
 }
 
 /// How long a task waits after each attempt that failed.
@@ -74,7 +81,8 @@ impl Backoff {
     }
 }
 
-/// The terms of a task: [`Term::Tag`] any number of times up to [`TAGS_MAX`], all others once at most.
+/// The terms of a task: [`Term::Tag`], [`Term::Needs`], [`Term::On`] and [`Term::Prefers`] any number of times up to their
+/// bounds, all others once at most.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms(pub Vec<Term>);
 
@@ -87,7 +95,10 @@ impl Terms {
     /// Sets a term in the place of the one before, or adds a tag if it is not there yet.
     pub fn set(&mut self, term: Term) {
         match &term {
-            Term::Tag(_) => self.0.retain(|other| *other != term),
+            Term::Tag(_) | Term::On(_) | Term::Prefers(_) => self.0.retain(|other| *other != term),
+            Term::Needs(need) => self.0.retain(
+                |other| !matches!(other, Term::Needs(Need { resource, .. }) if *resource == need.resource),
+            ),
             _ => self.0.retain(|other| std::mem::discriminant(other) != std::mem::discriminant(&term)),
         }
         self.0.push(term);
@@ -125,6 +136,30 @@ impl Terms {
         })
     }
 
+    /// The resources that an attempt has.
+    pub fn needs(&self) -> impl Iterator<Item = &Need> {
+        self.0.iter().filter_map(|term| match term {
+            Term::Needs(need) => Some(need),
+            _ => None,
+        })
+    }
+
+    /// Where it may run.
+    pub fn on(&self) -> impl Iterator<Item = &Target> {
+        self.0.iter().filter_map(|term| match term {
+            Term::On(target) => Some(target),
+            _ => None,
+        })
+    }
+
+    /// Where it runs rather than on others.
+    pub fn prefers(&self) -> impl Iterator<Item = &Target> {
+        self.0.iter().filter_map(|term| match term {
+            Term::Prefers(target) => Some(target),
+            _ => None,
+        })
+    }
+
     /// Checks every bound.
     ///
     /// # Errors
@@ -133,10 +168,12 @@ impl Terms {
         TooLarge::check("the number of tags", self.tags().count(), TAGS_MAX, "give fewer")?;
         let bytes = self.tags().map(|tag| tag.as_str().len()).sum();
         TooLarge::check("all tags together", bytes, TAGS_BYTES_MAX, "give shorter ones")?;
+        check_needs(self.needs())?;
+        check_targets(self.on().chain(self.prefers()))?;
         for (at, term) in self.0.iter().enumerate() {
-            let is_tag = matches!(term, Term::Tag(_));
+            let is_many = matches!(term, Term::Tag(_) | Term::Needs(_) | Term::On(_) | Term::Prefers(_));
             let is_such = |other: &Term| std::mem::discriminant(other) == std::mem::discriminant(term);
-            if !is_tag && self.0[..at].iter().any(is_such) {
+            if !is_many && self.0[..at].iter().any(is_such) {
                 return Err(Rejection::Invalid("a term is given twice: give each once".to_owned()));
             }
             match term {
@@ -147,7 +184,7 @@ impl Terms {
                 }
                 Term::Timeout { ms } => check_ms("the timeout of an attempt", *ms, 1)?,
                 Term::Deadline { ms } => check_ms("the deadline of a task", *ms, 1)?,
-                Term::Tag(_) => {}
+                Term::Tag(_) | Term::Needs(_) | Term::On(_) | Term::Prefers(_) => {}
             }
         }
         Ok(())

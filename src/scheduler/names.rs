@@ -94,6 +94,7 @@ fn of_snapshot(log: &dyn Log, at: Seq) -> Result<(Names, u64), Error> {
                 SnapshotItem::Function(_)
                 | SnapshotItem::Task(_)
                 | SnapshotItem::Conditions { .. }
+                | SnapshotItem::Granted { .. }
                 | SnapshotItem::Held { .. }
                 | SnapshotItem::Retired(_)
                 | SnapshotItem::End { .. } => {

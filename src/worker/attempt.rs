@@ -29,7 +29,7 @@ pub(super) async fn attempt(
     held: Arc<Held>,
     assignment: Assignment,
 ) -> Report {
-    let Assignment { key, attempt, function, version, arguments, timeout_ms: _ } = assignment;
+    let Assignment { key, attempt, function, version, arguments, timeout_ms: _, grants: _ } = assignment;
     let task = key.id;
     tracing::debug!(task = %key, %attempt, "begins");
     let outcome = match registry.find(&function, version) {

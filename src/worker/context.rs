@@ -9,6 +9,7 @@ use super::exec::Programs;
 use super::lanes::Lanes;
 use crate::client::connection::{self, Connection};
 use crate::client::{Client, Error, Result, blocking};
+use crate::protocol::equipment::Grant;
 use crate::protocol::message::Assignment;
 use crate::protocol::session::{HeldAttempt, Role};
 use crate::protocol::task::Advance;
@@ -25,6 +26,7 @@ struct Shared {
     lanes: Arc<Lanes>,
     task: TaskKey,
     attempt: AttemptNumber,
+    grants: Vec<Grant>,
     client: OnceCell<Client>,
 }
 
@@ -35,8 +37,9 @@ tokio::task_local! {
 impl Context {
     /// For an attempt; the lanes hear of it once it is a client, and takes no slot any more.
     pub(super) fn new(lanes: Arc<Lanes>, assignment: &Assignment) -> Self {
-        let (task, attempt) = (assignment.key.clone(), assignment.attempt);
-        Context { shared: Arc::new(Shared { lanes, task, attempt, client: OnceCell::new() }) }
+        let Assignment { key, attempt, grants, .. } = assignment;
+        let (task, attempt, grants) = (key.clone(), *attempt, grants.clone());
+        Context { shared: Arc::new(Shared { lanes, task, attempt, grants, client: OnceCell::new() }) }
     }
 
     /// Runs an attempt's code so that it finds its context.
@@ -66,6 +69,24 @@ impl Context {
     /// Which attempt at it this is, from 1.
     pub fn attempt(&self) -> AttemptNumber {
         self.shared.attempt
+    }
+
+    /// What it has of its worker's resources, as it was submitted to need: which GPUs, say. They are its own until it is
+    /// over, also while it is a client and takes no slot.
+    ///
+    /// ```
+    /// use headwater::{Context, task};
+    ///
+    /// #[task]
+    /// fn train() -> String {
+    ///     let context = Context::current().expect("it runs as a task");
+    ///     let gpus = context.grants().iter().find(|grant| grant.resource.as_str() == "gpus");
+    ///     gpus.map(|grant| grant.parts[0].0.to_string()).unwrap_or_default()
+    /// }
+    /// # fn main() {}
+    /// ```
+    pub fn grants(&self) -> &[Grant] {
+        &self.shared.grants
     }
 
     /// Whether what comes of the attempt is not wanted any more: the task was cancelled, say, or its worker has lost its
@@ -130,7 +151,7 @@ impl Context {
     }
 
     async fn client(&self) -> Result<Client> {
-        let Shared { lanes, task, attempt, client } = &*self.shared;
+        let Shared { lanes, task, attempt, client, .. } = &*self.shared;
         let open = async || {
             let options = connection::Options {
                 address: lanes.connection().address().to_owned(),

@@ -300,7 +300,15 @@ mod tests {
 
     fn assignment(name: &str) -> Assignment {
         let (key, attempt) = (TaskKey::named(name), AttemptNumber(1));
-        Assignment { key, attempt, function: "f".into(), version: 1, arguments: vec![], timeout_ms: None }
+        Assignment {
+            key,
+            attempt,
+            function: "f".into(),
+            version: 1,
+            arguments: vec![],
+            timeout_ms: None,
+            grants: vec![],
+        }
     }
 
     #[test]

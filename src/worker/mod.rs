@@ -26,6 +26,7 @@ mod advances;
 mod attempt;
 pub mod call;
 pub mod context;
+pub mod detect;
 pub mod exec;
 mod lanes;
 pub mod registry;
@@ -52,6 +53,7 @@ use crate::client::connection::{self, Connection};
 use crate::client::function::Registered;
 use crate::client::{Error, Result};
 use crate::protocol::command::Rejection;
+use crate::protocol::equipment::Equipment;
 use crate::protocol::message::Closing;
 use crate::protocol::session::{EndReason, Retire, Role, WorkerOffer};
 
@@ -80,6 +82,8 @@ pub struct Options {
     pub results: results::Options,
     /// Whether it runs programs, too: [`exec`].
     pub programs: Option<exec::Programs>,
+    /// What it has that tasks may need, and by which they choose it: [`detect::equipment`] says what the machine has.
+    pub equipment: Equipment,
 }
 
 /// Offers all tasks of this program to the scheduler and runs what it is given, until `hand_over` is
@@ -112,6 +116,7 @@ pub async fn run(
             functions: registry.offers(),
             held: vec![],
             results_at: listener.address().into(),
+            equipment: options.equipment.clone(),
         };
         let opening = connection::Options {
             address: options.address.clone(),

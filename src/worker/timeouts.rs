@@ -60,7 +60,15 @@ mod tests {
     fn those_that_take_too_long_come_out_once_and_those_that_end_do_not() {
         let assignment = |name: &str, timeout_ms| {
             let (key, attempt) = (TaskKey::named(name), AttemptNumber(1));
-            Assignment { key, attempt, function: "f".into(), version: 1, arguments: vec![], timeout_ms }
+            Assignment {
+                key,
+                attempt,
+                function: "f".into(),
+                version: 1,
+                arguments: vec![],
+                timeout_ms,
+                grants: vec![],
+            }
         };
         let held = |name| super::super::turns::held(&assignment(name, None));
         let (mut timeouts, began) = (Timeouts::default(), Instant::now());

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use headwater::protocol::equipment::Equipment;
 use headwater::worker::{self, results};
 use headwater::{Result, task};
 
@@ -33,6 +34,7 @@ async fn what_a_worker_keeps_counts_again_when_a_killed_scheduler_is_back() -> R
         connect_timeout: Duration::from_secs(10),
         results: results::Options { memory_bytes: 1_000_000, ..results::Options::default() },
         programs: None,
+        equipment: Equipment::default(),
     };
     let working = tokio::spawn(worker::run(options, std::future::pending(), std::future::pending()));
     let mut futures = Vec::new();

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::time::Duration;
 
+use headwater::protocol::equipment::Equipment;
 use headwater::protocol::message::Closing;
 use headwater::{Client, Error, Item, Offset, task, worker};
 use tokio::time::timeout;
@@ -63,6 +64,7 @@ async fn everyone_is_told_of_an_older_copy_and_nobody_takes_it_for_the_newer_one
         token: None,
         results: worker::results::Options::default(),
         programs: None,
+        equipment: Equipment::default(),
         connect_timeout: Duration::from_secs(10),
     };
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

@@ -8,6 +8,7 @@ use std::time::Duration;
 use headwater::client::fetch::{Failure, fetch};
 use headwater::local::{Local, Options, Store};
 use headwater::protocol::channel::Progress;
+use headwater::protocol::equipment::Equipment;
 use headwater::protocol::result::Located;
 use headwater::protocol::session::{EndReason, Retire, WorkerStatus};
 use headwater::protocol::task::TaskStatus;
@@ -81,6 +82,7 @@ impl Worker {
             connect_timeout: Duration::from_secs(10),
             results,
             programs: None,
+            equipment: Equipment::default(),
         };
         let never = std::future::pending;
         runtime.spawn(worker::run(options, never(), never()));

@@ -2,6 +2,7 @@
 //! blink, and would take minutes if a step cost what grows with all that there is.
 
 use headwater::protocol::command::{Answer, Command, Query};
+use headwater::protocol::equipment::Equipment;
 use headwater::protocol::limits::LISTING_ROWS_MAX;
 use headwater::protocol::message::{Hello, ServerMessage};
 use headwater::protocol::session::{FunctionOffer, HeldAttempt, Role, WorkerOffer};
@@ -43,7 +44,14 @@ impl Large {
         self.connect(
             connection,
             connection > 1000,
-            Role::Worker(WorkerOffer { name, slots, functions, held, results_at: "".into() }),
+            Role::Worker(WorkerOffer {
+                name,
+                slots,
+                functions,
+                held,
+                results_at: "".into(),
+                equipment: Equipment::default(),
+            }),
         )
     }
 
@@ -138,8 +146,14 @@ fn a_listing_of_any_tasks_fits_a_frame_and_goes_on_where_it_ended() {
     let functions = |name: &str| vec![FunctionOffer { name: name.repeat(200).into(), version: 1 }];
     for connection in 2..100 {
         let name = format!("{connection:0200}").into();
-        let offer =
-            WorkerOffer { name, slots: 1, functions: functions("x"), held: vec![], results_at: "".into() };
+        let offer = WorkerOffer {
+            name,
+            slots: 1,
+            functions: functions("x"),
+            held: vec![],
+            results_at: "".into(),
+            equipment: Equipment::default(),
+        };
         large.connect(connection, false, Role::Worker(offer));
     }
     (0..15_000).for_each(|n| large.submit(n, &"y".repeat(200), vec![]));

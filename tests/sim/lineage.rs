@@ -1,10 +1,12 @@
 //! Results that workers keep: who is told what, what is lost with whom, and what is computed anew.
 
 use headwater::protocol::command::{Answer, Command, Query};
+use headwater::protocol::equipment::Target;
 use headwater::protocol::message::ServerMessage;
 use headwater::protocol::result::StoredResult;
 use headwater::protocol::session::{HeldAttempt, Retire, Role};
-use headwater::protocol::task::TaskStatus;
+use headwater::protocol::task::{Argument, TaskStatus};
+use headwater::protocol::terms::{Term, Terms};
 use headwater::protocol::{AttemptNumber, Codec, Digest, Producer};
 use headwater::scheduler::core::{Effect, Output};
 use headwater::scheduler::{ConnectionId, Request};
@@ -26,6 +28,12 @@ fn copied(name: &str, attempt: u32) -> Command {
 
 fn defer(name: &str, attempt: u32, missing: &str) -> Command {
     Command::Defer { task: id(name), attempt: AttemptNumber(attempt), missing: id(missing) }
+}
+
+/// A call that runs on `two`, though `one` keeps what it needs.
+fn submit_to_two(name: &str, dependency: &str) -> Command {
+    let submission = submission(name, vec![Argument::Future(id(dependency))]);
+    Command::SubmitUnder { submission, terms: Terms(vec![Term::On(Target::Worker("two".into()))]) }
 }
 
 fn watch(scene: &mut Scene, connection: u64, name: &str) {
@@ -70,7 +78,7 @@ fn a_large_result_stays_with_its_worker_and_goes_from_there_to_whoever_needs_it(
     scene.then(&["→ to 1: a finished with 100000 bytes of a at one"]);
     scene.worker(3, "two", 2);
     scene.told();
-    scene.ask(client, submit_on("b", &["a"]));
+    scene.ask(client, submit_to_two("b", "a"));
     scene.then(&[
         "submitted b",
         "started b attempt 1 on 3",
@@ -171,7 +179,7 @@ fn after_a_restart_what_workers_keep_counts_again() {
     scene.told();
     let client = scene.connect(1, true, Role::Client);
     watch(&mut scene, client, "c");
-    scene.ask_again(client, 50, submit_on("d", &["c"]));
+    scene.ask_again(client, 50, submit_to_two("d", "c"));
     // Whoever keeps it is not there yet: nobody is told of a result that cannot be had, nor given it.
     scene.connect(3, true, worker("two", 2, vec![]));
     let lines = scene.told();
@@ -190,7 +198,7 @@ fn after_a_restart_what_workers_keep_counts_again() {
 #[test]
 fn an_attempt_that_lacks_an_argument_has_not_failed() {
     let (mut scene, client, one, two) = chain();
-    scene.ask(client, submit_on("d", &["c"]));
+    scene.ask(client, submit_to_two("d", "c"));
     scene.told();
     // Whoever keeps it is there as far as the scheduler knows, and cannot be reached by this worker.
     scene.ask(two, defer("d", 1, "c"));
@@ -224,7 +232,7 @@ fn an_attempt_that_lacks_an_argument_has_not_failed() {
 #[test]
 fn what_cannot_be_given_to_a_worker_again_is_over() {
     let (mut scene, client, one, two) = chain();
-    scene.ask(client, submit_on("d", &["c"]));
+    scene.ask(client, submit_to_two("d", "c"));
     // `two` has not heard of it when its connection breaks, and meanwhile `c` is lost.
     scene.drop_connection(two);
     scene.ask(one, lack("c", 1));
@@ -237,7 +245,7 @@ fn what_cannot_be_given_to_a_worker_again_is_over() {
 #[test]
 fn an_older_attempt_that_a_worker_knows_of_is_not_the_one_that_it_was_given() {
     let (mut scene, client, one, two) = chain();
-    scene.ask(client, submit_on("d", &["c"]));
+    scene.ask(client, submit_to_two("d", "c"));
     scene.ask(two, defer("d", 1, "c"));
     // The answer is lost, and the second attempt with it.
     scene.drop_connection(two);

@@ -19,6 +19,7 @@ mod poison;
 mod positions;
 mod producers;
 mod progress;
+mod resources;
 mod retention;
 mod retiring;
 mod retrying;

@@ -21,7 +21,9 @@ struct Told {
 pub fn audit(log: &Memory, state: &State) {
     let started =
         records::<TaskEvent>(log, LogId::TASKS).into_iter().filter_map(|(seq, event)| match event {
-            TaskEvent::Started { task, attempt, .. } => Some((seq, task, attempt)),
+            TaskEvent::Started { task, attempt, .. } | TaskEvent::StartedWith { task, attempt, .. } => {
+                Some((seq, task, attempt))
+            }
             _ => None,
         });
     let started: Vec<(Seq, TaskId, AttemptNumber)> = started.collect();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use headwater::protocol::command::{Answer, Command, Query};
+use headwater::protocol::equipment::Equipment;
 use headwater::protocol::message::{Hello, ServerMessage};
 use headwater::protocol::session::{FunctionOffer, HeldAttempt, Role, WorkerOffer};
 use headwater::protocol::task::{Argument, ErrorKind, TaskError, TaskInfo, TaskOptions};
@@ -179,7 +180,14 @@ fn restored(state: &State) -> State {
 pub fn worker(name: &str, slots: u32, held: Vec<HeldAttempt>) -> Role {
     let functions = vec![FunctionOffer { name: "rust:m::f".into(), version: 1 }];
     let results_at = format!("{name}:1").into();
-    Role::Worker(WorkerOffer { name: name.into(), slots, functions, held, results_at })
+    Role::Worker(WorkerOffer {
+        name: name.into(),
+        slots,
+        functions,
+        held,
+        results_at,
+        equipment: Equipment::default(),
+    })
 }
 
 pub fn id(name: &str) -> TaskId {

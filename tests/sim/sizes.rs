@@ -1,6 +1,7 @@
 //! The largest of everything that ends up in a record: a batch takes it, or the scheduler would stop.
 
 use headwater::protocol::command::Command;
+use headwater::protocol::equipment::Equipment;
 use headwater::protocol::event::Receipt;
 use headwater::protocol::group::{GroupName, GroupOptions, OfGroup};
 use headwater::protocol::message::Hello;
@@ -52,7 +53,14 @@ impl Largest {
     /// A worker; it takes the place of the one before.
     fn connect_worker(&mut self, connection: u64) {
         let functions = vec![FunctionOffer { name: name(), version: u32::MAX }];
-        let offer = WorkerOffer { name: name(), slots: 200, functions, held: vec![], results_at: "".into() };
+        let offer = WorkerOffer {
+            name: name(),
+            slots: 200,
+            functions,
+            held: vec![],
+            results_at: "".into(),
+            equipment: Equipment::default(),
+        };
         self.connect(connection, Role::Worker(offer));
     }
 

@@ -12,6 +12,7 @@ use headwater::protocol::{AttemptNumber, Codec, Digest, LogId, Submission, TaskE
 use headwater::scheduler::core::{Phase, State};
 use headwater::scheduler::{ConnectionId, Request};
 
+use crate::resources;
 use crate::scene::*;
 
 /// Those of a task of the simulator: none, mostly.
@@ -33,6 +34,7 @@ pub fn some(rng: &mut Rng) -> Terms {
     if rng.bool() {
         terms.set(Term::Tag(Tag::new("simulated").expect("a good tag")));
     }
+    resources::some(rng).into_iter().for_each(|term| terms.set(term));
     terms
 }
 
@@ -66,7 +68,9 @@ pub fn audit(log: &Memory, state: &State, now: TimeMs) {
                         "{task} waited until {due:?}, not {time_ms}"
                     );
                 }
-                TaskEvent::Started { task, .. } => assert!(!waits.contains_key(&task), "{task} was to wait"),
+                TaskEvent::Started { task, .. } | TaskEvent::StartedWith { task, .. } => {
+                    assert!(!waits.contains_key(&task), "{task} was to wait")
+                }
                 TaskEvent::Failed { task, error } => {
                     let deadline = deadlines.remove(&task);
                     if error.kind == ErrorKind::DeadlinePassed {

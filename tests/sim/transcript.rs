@@ -88,6 +88,10 @@ fn task_event(state: &State, event: &TaskEvent) -> String {
         TaskEvent::Started { task, attempt, worker } => {
             format!("started {} attempt {attempt} on {worker}", name(task))
         }
+        TaskEvent::StartedWith { task, attempt, worker, grants } => {
+            let grants: Vec<String> = grants.iter().map(ToString::to_string).collect();
+            format!("started {} attempt {attempt} on {worker} with {}", name(task), grants.join(" "))
+        }
         TaskEvent::Finished { task, attempt, .. } => format!("finished {} attempt {attempt}", name(task)),
         TaskEvent::Failed { task, error } => format!("failed {}: {error}", name(task)),
         TaskEvent::Retried { task, attempt, .. } => format!("retried {} after attempt {attempt}", name(task)),

@@ -16,6 +16,7 @@ use headwater::protocol::{AttemptNumber, ChannelName, Element, LogId, Payload, S
 use headwater::scheduler::core::State;
 
 use crate::network::{Heard, Network, Wire};
+use crate::resources;
 use crate::stores::{Kept, Stores, described};
 use crate::workload::{COUNTER, PLAIN, Regressed, give_up_connection};
 
@@ -66,7 +67,14 @@ impl Worker {
         let session = SessionId(rng.u128(..).to_be_bytes());
         let (name, held, address) = (name.to_owned(), vec![], session.to_string());
         let results_at = address.as_str().into();
-        let offer = WorkerOffer { name: name.as_str().into(), slots: SLOTS, functions, held, results_at };
+        let offer = WorkerOffer {
+            name: name.as_str().into(),
+            slots: SLOTS,
+            functions,
+            held,
+            results_at,
+            equipment: resources::of_each(),
+        };
         Worker {
             link: Link::new(session, Role::Worker(offer), None),
             session,

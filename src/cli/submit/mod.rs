@@ -1,6 +1,7 @@
 //! `headwater submit`: any program as a task.
 
 mod array;
+mod conditions;
 mod follow;
 mod members;
 mod progress;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, ensure};
 
 use self::array::Array;
+use self::conditions::Conditions;
 use self::follow::Follow;
 use self::members::{Member, STDIN};
 use self::progress::Shows;
@@ -23,7 +25,6 @@ use super::time::duration;
 use crate::client::Client;
 use crate::client::millis::millis;
 use crate::protocol::ChannelName;
-use crate::protocol::terms::{Backoff, Tag, Term, Terms};
 use crate::worker::exec::Command;
 
 /// Run any program on a worker: once, for each of many numbers, or for each line of a file.
@@ -50,6 +51,7 @@ use crate::worker::exec::Command;
   headwater submit --array 1-1000 --progress -- render --frame {index}
   headwater submit --each-line urls.txt --retries 3 --backoff 1s --time-limit 1m -- curl -sSfO {line}
   headwater submit --name nightly-2026-11-30 -- ./nightly    once, however often it is submitted
+  headwater submit --needs cpus=4 --needs memory=8GiB --on label=zone:eu -- ./simulate
   headwater submit --stdin data.json --env RUST_LOG=info --cwd /srv -- ./import
 
 Each task's key is a line on stdout. With --json, each is an object: {\"key\",\"channel\"?,\"index\"?,\"line\"?}; and with
@@ -96,18 +98,8 @@ pub struct Submit {
     #[arg(long, value_name = "N", default_value_t = 0)]
     retries: u32,
 
-    /// How long to wait before it is run again; twice as long each time, up to 5m or this if that is more, and less by up to a
-    /// half at random
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    backoff: Option<Duration>,
-
-    /// How long it may take in all, waiting and retries included; then it has failed
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    deadline: Option<Duration>,
-
-    /// A word by which the tasks are found: `headwater task list --tag`; given several times, several words
-    #[arg(long)]
-    tag: Vec<Tag>,
+    #[command(flatten)]
+    conditions: Conditions,
 
     /// Tasks of higher priority start first
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
@@ -220,20 +212,6 @@ impl Submit {
             (None, Some(file)) => members::of_lines(file),
             (None, None) => Ok(vec![Member::default()]),
         }
-    }
-
-    /// Under what conditions each is run.
-    fn terms(&self) -> anyhow::Result<Terms> {
-        let mut terms = Terms::default();
-        if let Some(first) = self.backoff {
-            terms.set(Term::Backoff(Backoff::exponential(first).jittered()));
-        }
-        if let Some(deadline) = self.deadline {
-            terms.set(Term::Deadline { ms: millis(deadline) });
-        }
-        self.tag.iter().for_each(|tag| terms.set(Term::Tag(tag.clone())));
-        terms.check()?;
-        Ok(terms)
     }
 
     /// The command, without what a member has of its own.

@@ -96,7 +96,7 @@ impl Calls<'_> {
         for member in &members {
             calls.call(member)?.submission(submit, false).check()?;
         }
-        submit.terms()?;
+        submit.conditions.terms()?;
         Ok(Calls { members, ..calls })
     }
 
@@ -159,7 +159,7 @@ async fn send_some(
         let headers = call.member.index.map(|index| ("index", index.to_string()));
         futures.push_with(&headers.into_iter().collect(), &Element::Future(key.clone()));
     }
-    let (connection, terms) = (client.connection(), submit.terms()?);
+    let (connection, terms) = (client.connection(), submit.conditions.terms()?);
     let submitted = submissions
         .into_iter()
         .map(|submission| connection.command(Command::submit(submission, terms.clone())));

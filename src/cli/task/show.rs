@@ -166,6 +166,7 @@ async fn look_back(
 fn worker_of(event: &TaskEvent) -> Option<Producer> {
     match event {
         TaskEvent::Started { worker, .. }
+        | TaskEvent::StartedWith { worker, .. }
         | TaskEvent::Copied { worker, .. }
         | TaskEvent::Dropped { worker, .. } => Some(*worker),
         _ => None,

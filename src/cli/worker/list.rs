@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::cli::connect::Connect;
 use crate::cli::output::Output;
+use crate::protocol::equipment::{Amount, Equipment, Label, Resource};
 use crate::protocol::session::WorkerStatus;
 use crate::protocol::size::Bytes;
 
@@ -12,7 +13,7 @@ use crate::protocol::size::Bytes;
 /// A worker that is `away` cannot be heard, and is waited for until its lease is over. One that is `retiring`
 /// is given nothing more, and leaves when what it runs is done and others keep the results that it kept. RUNNING
 /// counts what it was given ahead, too: tasks that take no time wait there for a slot. RESULTS are those too large
-/// for the log, which it keeps.
+/// for the log, which it keeps. FREE is what is left of the resources that tasks may need, and what there is.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  headwater worker list --json")]
 pub struct List {
@@ -35,6 +36,17 @@ pub struct Line<'a> {
     results: u64,
     result_bytes: u64,
     runs: Vec<RunLine>,
+    host: &'a str,
+    labels: Vec<&'a str>,
+    resources: Vec<ResourceLine<'a>>,
+}
+
+/// Amounts are text, as they are exact to a ten-thousandth.
+#[derive(Debug, Serialize)]
+struct ResourceLine<'a> {
+    name: &'a str,
+    total: String,
+    free: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -52,6 +64,12 @@ impl<'a> Line<'a> {
             attempt: run.attempt.0,
             is_client: run.is_client,
         });
+        let Equipment { host, labels, resources } = &worker.equipment;
+        let resources = resources.iter().zip(&worker.free).map(|(resource, free)| ResourceLine {
+            name: resource.name.as_str(),
+            total: resource.supply.total().to_string(),
+            free: free.to_string(),
+        });
         let WorkerStatus { name, session, slots, running, results, result_bytes, .. } = worker;
         Line {
             name,
@@ -62,6 +80,9 @@ impl<'a> Line<'a> {
             results: *results,
             result_bytes: *result_bytes,
             runs: runs.collect(),
+            host,
+            labels: labels.iter().map(Label::as_str).collect(),
+            resources: resources.collect(),
         }
     }
 }
@@ -73,17 +94,36 @@ impl List {
         if self.json {
             workers.iter().try_for_each(|worker| output.json(&Line::of(worker, state(worker))))?;
         } else {
-            output
-                .table(["NAME", "STATE", "SLOTS", "RUNNING", "RESULTS", "SIZE"], workers.iter().map(cells))?;
+            output.table(
+                ["NAME", "STATE", "SLOTS", "RUNNING", "RESULTS", "SIZE", "FREE"],
+                workers.iter().map(cells),
+            )?;
         }
         output.flush()
     }
 }
 
-fn cells(worker: &WorkerStatus) -> [String; 6] {
+fn cells(worker: &WorkerStatus) -> [String; 7] {
     let WorkerStatus { name, slots, running, results, result_bytes, .. } = worker;
     let (state, size) = (state(worker).to_owned(), Bytes(*result_bytes).to_string());
-    [name.to_string(), state, slots.to_string(), running.to_string(), results.to_string(), size]
+    let [slots, running, results] = [slots.to_string(), running.to_string(), results.to_string()];
+    [name.to_string(), state, slots, running, results, size, free(worker)]
+}
+
+/// How much is free of each of its resources: `cpus 2/4  gpus 0.5/2`.
+fn free(worker: &WorkerStatus) -> String {
+    let of = |(resource, free): (&Resource, &Amount)| {
+        let total = resource.supply.total();
+        match resource.name.as_str() {
+            "memory" => format!("memory {}/{}", bytes(*free), bytes(total)),
+            name => format!("{name} {free}/{total}"),
+        }
+    };
+    worker.equipment.resources.iter().zip(&worker.free).map(of).collect::<Vec<_>>().join("  ")
+}
+
+fn bytes(amount: Amount) -> Bytes {
+    Bytes(amount.split().0)
 }
 
 /// Where a worker stands, in a word.

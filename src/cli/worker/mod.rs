@@ -1,5 +1,6 @@
 //! `headwater worker`, and `headwater worker …`: see and retire the workers that there are.
 
+mod equipment;
 mod list;
 mod results;
 mod retire;
@@ -22,6 +23,7 @@ use crate::protocol::message::Closing;
 use crate::protocol::session::EndReason;
 use crate::worker::{self, results::At};
 
+pub use self::equipment::Equipped;
 pub use self::results::Results;
 
 /// How many slots a worker may have.
@@ -42,6 +44,7 @@ pub const SLOTS: RangeInclusive<i64> = 1..=SLOTS_PER_WORKER_MAX as i64;
 #[command(after_help = "Examples:
   headwater worker --slots 8
   headwater worker --connect scheduler.example:8786 --token-file token --name rack-7
+  headwater worker --resource gpus=[0,1] --label zone:eu
   headwater worker --results-at rack-7.example:8787    # where others reach it for large results
   headwater worker --grace 30s        # for a supervisor that gives it 40 s between SIGTERM and SIGKILL
   headwater worker list
@@ -70,6 +73,9 @@ pub struct Worker {
 
     #[command(flatten)]
     programs: Programs,
+
+    #[command(flatten)]
+    equipped: Equipped,
 
     /// Where other workers and clients fetch its large results; they must reach it
     ///
@@ -109,6 +115,7 @@ impl Worker {
             connect_timeout: self.connect.connect_timeout,
             results: self.results.options(self.results_at.map_or(At::Local, At::Address)),
             programs: self.programs.offered()?,
+            equipment: self.equipped.equipment()?,
         };
         let (retire, retires) = oneshot::channel::<()>();
         let (hand_over, hands_over) = oneshot::channel::<()>();

@@ -154,6 +154,7 @@ fn line_of(run: &RunningAttempt, hand_over: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::equipment::Equipment;
     use crate::protocol::{AttemptNumber, Producer, TaskKey};
 
     fn worker(running: u32) -> WorkerStatus {
@@ -172,6 +173,8 @@ mod tests {
             results: 0,
             result_bytes: 0,
             runs: vec![run(1, true), run(2, false)].into_iter().take(running as usize).collect(),
+            equipment: Equipment::default(),
+            free: vec![],
         }
     }
 

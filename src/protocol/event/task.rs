@@ -6,6 +6,7 @@ use super::Origin;
 use crate::protocol::channel::ChannelName;
 use crate::protocol::cursor::CursorName;
 use crate::protocol::digest::Digest;
+use crate::protocol::equipment::Grant;
 use crate::protocol::group::{GroupId, GroupName, GroupOptions, LeaseEnd, OfGroup, Stretch};
 use crate::protocol::ids::{AttemptNumber, Epoch, LogId, Producer, Seq, SessionId, TaskId};
 use crate::protocol::payload::Payload;
@@ -323,6 +324,17 @@ pub enum TaskEvent {
         attempt: AttemptNumber,
         /// How far.
         advance: Advance,
+    },
+    /// An attempt was given to a worker, with some of its resources.
+    StartedWith {
+        /// The task.
+        task: TaskId,
+        /// The attempt's number.
+        attempt: AttemptNumber,
+        /// The worker's session.
+        worker: Producer,
+        /// What the attempt has of the worker's resources, until it is over.
+        grants: Vec<Grant>,
     },
 }
 

@@ -14,6 +14,7 @@ use crate::protocol::event::{Origin, TaskResult};
 use crate::protocol::group::{GroupId, indexes};
 use crate::protocol::limits::IN_FLIGHT_MAX;
 use crate::protocol::session::{FunctionOffer, SessionKind};
+use crate::protocol::terms::Terms;
 use crate::protocol::{
     ChannelEvent, Digest, Element, Elements, LogId, Producer, Seq, SessionId, Submission, TaskEvent, TaskId,
     TimeMs,
@@ -63,10 +64,9 @@ impl State {
                 self.names.insert(name.clone(), *log);
                 self.channels.insert(*log, Channel::new(name.clone()));
             }
-            TaskEvent::Submitted { origin, submission } => self.submit(offset, *origin, submission),
+            TaskEvent::Submitted { origin, submission } => self.submit(offset, *origin, submission, None),
             TaskEvent::SubmittedUnder { origin, submission, terms } => {
-                self.submit(offset, *origin, submission);
-                self.set_terms(submission.key.id, terms);
+                self.submit(offset, *origin, submission, Some(terms));
             }
             TaskEvent::Held { origin, task, detached } => {
                 self.remember(*origin, |_| Remembered::Done);
@@ -81,7 +81,10 @@ impl State {
                     self.release(origin.producer, *task);
                 }
             }
-            TaskEvent::Started { task, attempt, worker } => self.start(*task, *attempt, *worker),
+            TaskEvent::Started { task, attempt, worker } => self.start(*task, *attempt, *worker, &[]),
+            TaskEvent::StartedWith { task, attempt, worker, grants } => {
+                self.start(*task, *attempt, *worker, grants);
+            }
             TaskEvent::Finished { task, result: TaskResult::Inline(result), .. } => {
                 self.settle(*task, Phase::Finished(Value::from(result)));
             }
@@ -331,7 +334,7 @@ impl State {
         }
     }
 
-    fn submit(&mut self, offset: u64, origin: Origin, submission: &Submission) {
+    fn submit(&mut self, offset: u64, origin: Origin, submission: &Submission, terms: Option<&Terms>) {
         self.remember(origin, |_| Remembered::Done);
         let id = submission.key.id;
         self.displace(offset, id);
@@ -359,6 +362,7 @@ impl State {
         self.counts.pending += 1;
         self.change_keepers(id, |_| {});
         self.hold(origin.producer, id);
+        terms.into_iter().for_each(|terms| self.set_terms(id, terms));
         if missing == 0 {
             self.set_phase(id, Phase::Ready);
         }

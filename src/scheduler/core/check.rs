@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Core;
+use super::demand::Demand;
 use super::moments::{Moment, When};
 use super::state::{Channel, Counts, State};
 use super::task::Phase;
@@ -100,6 +101,13 @@ impl State {
                 Some(*id),
                 "{id} at its place in the order"
             );
+            let is_running = matches!(task.phase, Phase::Running { .. });
+            assert!(
+                is_running || task.grants().is_empty(),
+                "{id} does not run, and has something of a worker's"
+            );
+            let demand = task.terms().and_then(|terms| Demand::of(&task.function, terms));
+            assert_eq!(task.demand(), demand.as_ref(), "{id}: what it asks of a worker");
             let (is_over, has_call) = (matches!(task.phase, Phase::Finished(_)), task.call.is_some());
             // An older version has forgotten how to call those that have failed.
             assert!(
@@ -120,10 +128,11 @@ impl State {
                 }
                 Phase::Ready => {
                     ready += 1;
-                    assert!(
-                        self.ready[&task.function].contains(&task.turn()),
-                        "{id} is ready and has no turn"
-                    );
+                    let turns = match task.demand() {
+                        Some(demand) => &self.ready_with[demand],
+                        None => &self.ready[&task.function],
+                    };
+                    assert!(turns.contains(&task.turn()), "{id} is ready and has no turn");
                 }
                 Phase::Running { worker } => {
                     assert!(self.sessions[worker].running.contains(id), "{id}: its worker does not have it");
@@ -155,12 +164,9 @@ impl State {
         );
         assert_eq!(self.doomed, doomed);
         self.check_moments();
-        assert_eq!(
-            self.ready.values().map(BTreeSet::len).sum::<usize>(),
-            ready,
-            "turns of tasks that are not ready"
-        );
-        assert!(self.ready.values().all(|turns| !turns.is_empty()), "an empty set of turns");
+        let turns = || self.ready.values().chain(self.ready_with.values());
+        assert_eq!(turns().map(BTreeSet::len).sum::<usize>(), ready, "turns of tasks that are not ready");
+        assert!(turns().all(|turns| !turns.is_empty()), "an empty set of turns");
     }
 
     fn check_moments(&self) {

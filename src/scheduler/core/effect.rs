@@ -8,6 +8,7 @@ use super::state::State;
 use super::task::{Phase, Task};
 use super::{Event, Output};
 use crate::protocol::command::Rejection;
+use crate::protocol::equipment::Grant;
 use crate::protocol::event::TaskResult;
 use crate::protocol::group::{GroupEnd, GroupId, Leased, indexes};
 use crate::protocol::message::{Assignment, Closing, Given, ServerMessage};
@@ -51,7 +52,10 @@ pub(super) fn of(state: &State, presence: &Presence, event: &Event, effects: &mu
     let Event::Task(event) = event else { return };
     match event {
         TaskEvent::Started { task, attempt, worker } => {
-            effects.extend(assignment(state, presence, *task, *attempt, *worker));
+            effects.extend(assignment(state, presence, *task, *attempt, *worker, &[]));
+        }
+        TaskEvent::StartedWith { task, attempt, worker, grants } => {
+            effects.extend(assignment(state, presence, *task, *attempt, *worker, grants));
         }
         TaskEvent::Finished { task, result: TaskResult::Inline(result), .. } => {
             settled(presence, *task, &Outcome::Finished(result.clone()), effects);
@@ -132,7 +136,7 @@ pub(super) fn reattach(
     for id in &session.running {
         let Some(task) = state.tasks.get(id) else { continue };
         if !known.contains(&HeldAttempt { task: *id, attempt: task.attempt }) {
-            out.effects.extend(assign(state, presence, connection, *id, task, task.attempt));
+            out.effects.extend(assign(state, presence, connection, *id, task, task.attempt, task.grants()));
         }
     }
     if let Some(retire) = presence.retiring(producer)
@@ -224,8 +228,9 @@ fn assignment(
     id: TaskId,
     attempt: AttemptNumber,
     worker: Producer,
+    grants: &[Grant],
 ) -> Option<Effect> {
-    assign(state, presence, presence.connection_of(worker)?, id, state.tasks.get(&id)?, attempt)
+    assign(state, presence, presence.connection_of(worker)?, id, state.tasks.get(&id)?, attempt, grants)
 }
 
 fn assign(
@@ -235,6 +240,7 @@ fn assign(
     id: TaskId,
     task: &Task,
     attempt: AttemptNumber,
+    grants: &[Grant],
 ) -> Option<Effect> {
     let call = task.call.as_ref()?;
     let arguments: Option<Vec<Given>> =
@@ -246,6 +252,7 @@ fn assign(
         version: task.function.version,
         arguments: arguments?,
         timeout_ms: task.terms().and_then(Terms::timeout_ms),
+        grants: grants.to_vec(),
     };
     Some(send(connection, ServerMessage::Assign(assignment)))
 }

@@ -117,7 +117,7 @@ impl State {
     }
 
     fn index_phases(&mut self) {
-        (self.counts, self.ready) = Default::default();
+        (self.counts, self.ready, self.ready_with) = Default::default();
         for session in self.sessions.values_mut() {
             session.running.clear();
             session.stored.clear();
@@ -126,7 +126,11 @@ impl State {
             *self.counts.of(&task.phase) += 1;
             match &task.phase {
                 Phase::Ready => {
-                    self.ready.entry(task.function.clone()).or_default().insert(task.turn());
+                    match task.demand() {
+                        Some(demand) => self.ready_with.entry(demand.clone()).or_default(),
+                        None => self.ready.entry(task.function.clone()).or_default(),
+                    }
+                    .insert(task.turn());
                 }
                 Phase::Running { worker } => {
                     if let Some(session) = self.sessions.get_mut(worker) {

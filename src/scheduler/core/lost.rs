@@ -78,6 +78,7 @@ impl State {
         for id in over.collect::<Vec<_>>() {
             if let Some(task) = self.tasks.get_mut(&id) {
                 task.phase = Phase::Ready;
+                task.conditions.iter_mut().for_each(|conditions| conditions.grants.clear());
             }
         }
         self.index();

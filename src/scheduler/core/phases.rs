@@ -1,24 +1,33 @@
 //! How tasks go from one phase to the next, and the indexes with them.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::demand::Demand;
 use super::moments::Moment;
 use super::state::State;
-use super::task::{Call, Phase};
+use super::task::{Call, Conditions, Phase};
+use crate::protocol::equipment::Grant;
 use crate::protocol::terms::Terms;
 use crate::protocol::{AttemptNumber, Producer, TaskId};
 
 impl State {
-    pub(super) fn start(&mut self, id: TaskId, attempt: AttemptNumber, worker: Producer) {
+    pub(super) fn start(&mut self, id: TaskId, attempt: AttemptNumber, worker: Producer, grants: &[Grant]) {
         // Behind lost records one that is over may be meant, whose key was given again: nobody knows how to call that.
         if let Some(task) = self.tasks.get_mut(&id).filter(|task| task.call.is_some()) {
             task.attempt = attempt;
+            if !grants.is_empty() {
+                task.conditions.get_or_insert_default().grants = grants.to_vec();
+            }
             self.set_phase(id, Phase::Running { worker });
         }
     }
 
-    /// A task that was just submitted is to be run under these terms.
+    /// A task that was just submitted, and has no turn yet, is to be run under these terms.
     pub(super) fn set_terms(&mut self, id: TaskId, terms: &Terms) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
-        task.conditions.get_or_insert_default().terms = terms.clone();
+        let demand = Demand::of(&task.function, terms);
+        task.conditions =
+            Some(Box::new(Conditions { terms: terms.clone(), demand, ..Conditions::default() }));
         if let Some(ms) = terms.deadline_ms() {
             self.begin_moment(id, Moment::Deadline, ms);
         }
@@ -108,7 +117,7 @@ impl State {
         let before = std::mem::replace(&mut task.phase, phase);
         *self.counts.of(&before) -= 1;
         *self.counts.of(&task.phase) += 1;
-        let turn = task.turn();
+        let (turn, demand) = (task.turn(), task.demand().cloned());
         // Few have any, and this is done for each step of every task.
         let is_over = !task.phase.is_open() && task.conditions.is_some();
         let mut is_delayed = false;
@@ -116,15 +125,12 @@ impl State {
             Phase::Waiting { .. } => {
                 self.doomed.remove(&id);
             }
-            Phase::Ready => {
-                if let Some(turns) = self.ready.get_mut(&task.function) {
-                    turns.remove(&turn);
-                    if turns.is_empty() {
-                        self.ready.remove(&task.function);
-                    }
-                }
-            }
+            Phase::Ready => match &demand {
+                Some(demand) => remove_from(&mut self.ready_with, demand, &turn),
+                None => remove_from(&mut self.ready, &task.function, &turn),
+            },
             Phase::Running { worker } => {
+                task.conditions.iter_mut().for_each(|conditions| conditions.grants.clear());
                 if let Some(session) = self.sessions.get_mut(&worker) {
                     session.running.remove(&id);
                 }
@@ -137,7 +143,10 @@ impl State {
         }
         match &task.phase {
             Phase::Ready => {
-                self.ready.entry(task.function.clone()).or_default().insert(turn);
+                match demand {
+                    Some(demand) => self.ready_with.entry(demand).or_default().insert(turn),
+                    None => self.ready.entry(task.function.clone()).or_default().insert(turn),
+                };
             }
             Phase::Running { worker } => {
                 if let Some(session) = self.sessions.get_mut(worker) {
@@ -156,6 +165,16 @@ impl State {
         }
         if is_over {
             self.end_moment(id, Moment::Deadline);
+        }
+    }
+}
+
+/// Takes something out of the set under a key, which goes with the last of them.
+fn remove_from<K: Ord, T: Ord>(sets: &mut BTreeMap<K, BTreeSet<T>>, key: &K, of: &T) {
+    if let Some(set) = sets.get_mut(key) {
+        set.remove(of);
+        if set.is_empty() {
+            sets.remove(key);
         }
     }
 }

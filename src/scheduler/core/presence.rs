@@ -9,7 +9,10 @@ use super::effect;
 use super::slots::Slots;
 use super::small_set::SmallSet;
 use super::state::{Session, State};
+use super::stock::Stock;
+use super::task::Task;
 use super::{Event, Phase};
+use crate::protocol::equipment::{Equipment, Grant};
 use crate::protocol::message::ServerMessage;
 use crate::protocol::result::{Holder, LossReason};
 use crate::protocol::session::{Retire, Role, SessionKind};
@@ -39,6 +42,17 @@ pub struct Presence {
     copying: BTreeMap<TaskId, Producer>,
     /// In which order workers were given what they have.
     assigned: Assigned,
+    /// What each connected worker has beside its functions and slots.
+    equipped: BTreeMap<Producer, Equipped>,
+}
+
+/// What a connected worker has beside its functions and slots.
+#[derive(Debug)]
+pub struct Equipped {
+    /// As it says itself.
+    pub equipment: Equipment,
+    /// How much of its resources is granted.
+    pub stock: Stock,
 }
 
 impl Presence {
@@ -60,6 +74,11 @@ impl Presence {
     /// The connected workers and their slots.
     pub fn slots(&self) -> &Slots {
         &self.slots
+    }
+
+    /// What a worker has beside its functions and slots, while it is connected.
+    pub fn equipped(&self, worker: Producer) -> Option<&Equipped> {
+        self.equipped.get(&worker)
     }
 
     /// Whether a worker retires, and how.
@@ -154,6 +173,9 @@ impl Presence {
                 let taken = self.taken_slots(state, producer);
                 self.slots.join(producer, offer.slots, functions, taken);
                 self.assigned.join(producer, offer.slots);
+                let mut stock = Stock::new(&offer.equipment.resources);
+                granted(state, producer).for_each(|grants| stock.grant(grants));
+                self.equipped.insert(producer, Equipped { equipment: offer.equipment.clone(), stock });
                 if !offer.results_at.is_empty() {
                     self.results_at.insert(producer, offer.results_at.clone());
                 }
@@ -189,6 +211,7 @@ impl Presence {
     /// A worker is not there any more.
     fn leave(&mut self, producer: Producer) {
         self.slots.leave(producer);
+        self.equipped.remove(&producer);
         self.results_at.remove(&producer);
         self.copying.retain(|_, by| *by != producer);
     }
@@ -282,8 +305,13 @@ impl Presence {
                 }
             }
             TaskEvent::Started { task, worker, .. } => {
-                self.slots.take(*worker);
-                self.assigned.add(*worker, *task);
+                self.begin_run(*task, *worker);
+            }
+            TaskEvent::StartedWith { task, worker, grants, .. } => {
+                self.begin_run(*task, *worker);
+                if let Some(equipped) = self.equipped.get_mut(worker) {
+                    equipped.stock.grant(grants);
+                }
             }
             TaskEvent::Advanced { task, advance, .. } => {
                 self.advances.insert(*task, advance.clone());
@@ -316,9 +344,20 @@ impl Presence {
         }
     }
 
-    /// An attempt is over; if it took a slot, that is free.
+    /// An attempt is with a worker.
+    fn begin_run(&mut self, task: TaskId, worker: Producer) {
+        self.slots.take(worker);
+        self.assigned.add(worker, task);
+    }
+
+    /// An attempt is over; if it took a slot, that is free, and so is what it had of its worker's resources.
     fn end_run(&mut self, state: &State, task: TaskId) {
         self.advances.remove(&task);
+        if let Some(grants) = state.tasks.get(&task).map(Task::grants).filter(|grants| !grants.is_empty())
+            && let Some(equipped) = state.worker_of(task).and_then(|worker| self.equipped.get_mut(&worker))
+        {
+            equipped.stock.give_back(grants);
+        }
         if let Some(worker) = state.worker_of(task) {
             self.assigned.remove(worker, task);
         }
@@ -377,6 +416,12 @@ impl Presence {
                 "worker {producer:?} offers and is not connected"
             );
         }
+        for (producer, Equipped { equipment, stock }) in &self.equipped {
+            let mut expected = Stock::new(&equipment.resources);
+            granted(state, *producer).for_each(|grants| expected.grant(grants));
+            assert_eq!(*stock, expected, "what is granted of {producer:?}");
+        }
+        assert!(self.equipped.keys().eq(self.slots.workers().keys()), "workers and what they have");
         for producer in self.retiring.keys() {
             let kind = state.sessions.get(producer).map(|session| &session.kind);
             assert!(
@@ -413,4 +458,10 @@ impl Presence {
             );
         }
     }
+}
+
+/// What the attempts that are with a worker have of its resources.
+fn granted(state: &State, worker: Producer) -> impl Iterator<Item = &[Grant]> {
+    let running = state.sessions.get(&worker).into_iter().flat_map(|session| &session.running);
+    running.filter_map(|task| Some(state.tasks.get(task)?.grants()))
 }

@@ -8,10 +8,11 @@ use super::presence::Presence;
 use super::retention::Retaining;
 use super::state::{Channel, Produced, State};
 use super::task::Phase;
-use super::{LogFacts, effect, upkeep};
+use super::{LogFacts, effect, explain, place, upkeep};
 use crate::protocol::channel::{ChannelInfo, TASKS_CHANNEL};
 use crate::protocol::command::{Answer, Overview, Query, Rejection};
 use crate::protocol::cursor::{CursorInfo, CursorName};
+use crate::protocol::equipment::{Equipment, Supply};
 use crate::protocol::group::GroupInfo;
 use crate::protocol::limits::{LISTING_BYTES_MAX, LISTING_ROWS_MAX, RUNS_SHOWN_MAX, TooLarge};
 use crate::protocol::producer::{ProducerInfo, ProducerName};
@@ -86,6 +87,10 @@ pub(super) fn answer(
                 waits_for.push_str(&offered);
             }
             Ok(Answer::Task(Box::new(info)))
+        }
+        Query::Explain { task } => {
+            let explanation = explain::task(state, presence, facts, task);
+            explanation.map(|words| Answer::Explained(Box::new(words))).ok_or(Rejection::UnknownTask(task))
         }
         Query::Workers { after } => {
             let sessions = state.sessions.range((Bound::Excluded(after), Bound::Unbounded));
@@ -219,7 +224,7 @@ fn task_info(state: &State, presence: &Presence, facts: &LogFacts, id: TaskId) -
     })
 }
 
-fn waits_for(state: &State, presence: &Presence, facts: &LogFacts, id: TaskId) -> Option<String> {
+pub(super) fn waits_for(state: &State, presence: &Presence, facts: &LogFacts, id: TaskId) -> Option<String> {
     let task = &state.tasks[&id];
     match &task.phase {
         Phase::Waiting { missing } => {
@@ -230,27 +235,11 @@ fn waits_for(state: &State, presence: &Presence, facts: &LogFacts, id: TaskId) -
             Some(format!("{missing} of its dependencies, {} among them", state.key_of(*first)?))
         }
         Phase::Delayed => Some(format!("its next attempt, since attempt {} has failed", task.attempt)),
-        Phase::Ready => {
-            let (connected, offering) =
-                (presence.slots().taking(), presence.slots().offering(&task.function));
-            Some(match (connected, offering) {
-                (0, _) if !presence.slots().workers().is_empty() => {
-                    "a worker: all that are connected retire".to_owned()
-                }
-                (0, _) => "a worker: none is connected".to_owned(),
-                (_, 0) => {
-                    let FunctionOffer { name, version } = &*task.function;
-                    format!(
-                        "a worker with `{name}` version {version}: none of the {connected} connected has it"
-                    )
-                }
-                _ if let Some(of) = upkeep::out_of_reach(state, presence, id) => {
-                    format!("the result of {}: the worker that keeps it is away", state.key_of(of)?)
-                }
-                _ if facts.shortage.is_some() => "room on the scheduler's disk".to_owned(),
-                _ => format!("a free slot on {offering} of {connected} workers"),
-            })
-        }
+        Phase::Ready if facts.shortage.is_some() => Some("room on the scheduler's disk".to_owned()),
+        Phase::Ready => Some(match upkeep::out_of_reach(state, presence, id) {
+            Some(of) => format!("the result of {}: the worker that keeps it is away", state.key_of(of)?),
+            None => place::obstacle(state, presence, id),
+        }),
         _ => None,
     }
 }
@@ -362,10 +351,24 @@ fn worker(state: &State, presence: &Presence, producer: Producer) -> Option<Work
         results: session.stored.len() as u64,
         result_bytes: session.stored.iter().filter_map(stored_bytes).sum(),
         runs: runs.collect(),
+        equipment: presence.equipped(producer).map(|equipped| equipped.equipment.clone()).unwrap_or_default(),
+        free: presence.equipped(producer).map(|equipped| equipped.stock.free()).unwrap_or_default(),
     })
 }
 
 /// How many bytes a row of the listing of workers takes, or more.
 fn worker_bytes(row: &WorkerStatus) -> usize {
-    64 + row.name.len() + row.runs.iter().map(|run| 32 + run.key.label.len()).sum::<usize>()
+    let Equipment { host, labels, resources } = &row.equipment;
+    let labels: usize = labels.iter().map(|label| label.as_str().len() + 1).sum();
+    let told_apart = |supply: &Supply| match supply {
+        Supply::Sum(_) => 0,
+        Supply::Each(ones) => ones.iter().map(|one| one.len() + 1).sum(),
+    };
+    let resources: usize =
+        resources.iter().map(|of| 32 + of.name.as_str().len() + told_apart(&of.supply)).sum();
+    64 + host.len()
+        + labels
+        + resources
+        + row.name.len()
+        + row.runs.iter().map(|run| 32 + run.key.label.len()).sum::<usize>()
 }

@@ -36,7 +36,7 @@ impl Worker {
 }
 
 /// Free slots, and free places in all.
-type Room = (u32, u32);
+pub type Room = (u32, u32);
 
 /// The connected workers and their slots.
 #[derive(Debug, Default)]
@@ -87,6 +87,18 @@ impl Slots {
     pub fn place_for(&self, function: &FunctionOffer) -> Option<Producer> {
         let kinds = self.kinds.values().filter(|kind| kind.functions.contains(function));
         kinds.filter_map(|kind| kind.free.last()).max().map(|(_, Reverse(producer))| *producer)
+    }
+
+    /// The workers that have a function and room, and how much: free slots, and free places in all.
+    pub fn with_room(&self, function: &FunctionOffer) -> impl Iterator<Item = (Producer, Room)> {
+        let kinds = self.kinds.values().filter(|kind| kind.functions.contains(function));
+        kinds.flat_map(|kind| &kind.free).map(|(room, Reverse(producer))| (*producer, *room))
+    }
+
+    /// The workers that have a function.
+    pub fn with_function(&self, function: &FunctionOffer) -> impl Iterator<Item = Producer> {
+        let has_it = |kind: &u64| self.kinds.get(kind).is_some_and(|kind| kind.functions.contains(function));
+        self.workers.iter().filter(move |(_, worker)| has_it(&worker.kind)).map(|(producer, _)| *producer)
     }
 
     /// A worker is there, or there again.

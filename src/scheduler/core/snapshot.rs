@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::deaths::{Death, Deaths};
+use super::demand::Demand;
 use super::group::{Group, Lease, Past};
 use super::kept::Kept;
 use super::moments::When;
@@ -181,6 +182,12 @@ impl Conditions {
         let (deadline_at, next_attempt_at) = (time(self.deadline), time(self.next_attempt));
         SnapshotItem::Conditions { task, terms: self.terms.clone(), deadline_at, next_attempt_at }
     }
+
+    /// What the running attempt at this task has, as an item of a snapshot, if it has anything.
+    pub(super) fn granted(&self, task: TaskId) -> Option<SnapshotItem> {
+        let grants = self.grants.clone();
+        (!grants.is_empty()).then_some(SnapshotItem::Granted { task, grants })
+    }
 }
 
 impl Call {
@@ -345,7 +352,13 @@ impl Restoring {
             SnapshotItem::Conditions { task, terms, deadline_at, next_attempt_at } => {
                 let task = state.tasks.get_mut(&task).ok_or(BadSnapshot("conditions of an unknown task"))?;
                 let (deadline, next_attempt) = (deadline_at.map(When::At), next_attempt_at.map(When::At));
-                task.conditions = Some(Box::new(Conditions { terms, deadline, next_attempt }));
+                let (demand, grants) = (Demand::of(&task.function, &terms), Vec::new());
+                let conditions = Conditions { terms, deadline, next_attempt, demand, grants };
+                task.conditions = Some(Box::new(conditions));
+            }
+            SnapshotItem::Granted { task, grants } => {
+                let task = state.tasks.get_mut(&task).ok_or(BadSnapshot("grants of an unknown task"))?;
+                task.conditions.get_or_insert_default().grants = grants;
             }
             SnapshotItem::Held { producer, tasks } => {
                 let session = state.sessions.get_mut(&producer).ok_or(BadSnapshot("tasks held by nobody"))?;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::demand::Demand;
 use super::group::Group;
 use super::kept::Kept;
 use super::moments::Moments;
@@ -50,8 +51,10 @@ pub struct State {
     pub names: BTreeMap<ChannelName, LogId>,
     /// Sessions by identity.
     pub producers: HashMap<SessionId, Producer>,
-    /// Tasks that could start now, by function; no empty sets.
+    /// Tasks that could start now and ask for nothing but a function, by that; no empty sets.
     pub ready: BTreeMap<Arc<FunctionOffer>, BTreeSet<Turn>>,
+    /// Of those that ask for more than that: by what they ask for; no empty sets.
+    pub ready_with: BTreeMap<Arc<Demand>, BTreeSet<Turn>>,
     /// Tasks that nobody keeps: to be forgotten.
     pub unkept: BTreeSet<TaskId>,
     /// Waiting tasks with a dependency that did not finish: to be failed.

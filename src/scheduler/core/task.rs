@@ -4,9 +4,11 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::deaths::Deaths;
+use super::demand::Demand;
 use super::moments::When;
 use super::small_set::SmallSet;
 use super::value::Value;
+use crate::protocol::equipment::Grant;
 use crate::protocol::result::StoredResult;
 use crate::protocol::session::FunctionOffer;
 use crate::protocol::task::{Argument, Outcome, TaskOptions, TaskStatus};
@@ -44,6 +46,10 @@ pub struct Conditions {
     pub deadline: Option<When>,
     /// When its next attempt may begin; only while it is delayed.
     pub next_attempt: Option<When>,
+    /// What it asks of its worker beside the function; follows from the terms.
+    pub demand: Option<Arc<Demand>>,
+    /// What its running attempt has of its worker's resources.
+    pub grants: Vec<Grant>,
 }
 
 /// A ready task's turn: higher priority first, then the older submission, by its offset in the task log.
@@ -80,6 +86,16 @@ impl Task {
     /// The terms under which it is run.
     pub fn terms(&self) -> Option<&Terms> {
         self.conditions.as_ref().map(|conditions| &conditions.terms)
+    }
+
+    /// What it asks of its worker beside the function.
+    pub fn demand(&self) -> Option<&Arc<Demand>> {
+        self.conditions.as_ref()?.demand.as_ref()
+    }
+
+    /// What its running attempt has of its worker's resources.
+    pub fn grants(&self) -> &[Grant] {
+        self.conditions.as_ref().map_or(&[], |conditions| &conditions.grants)
     }
 
     /// A ready task's turn.

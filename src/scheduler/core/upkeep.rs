@@ -1,10 +1,13 @@
 //! What follows by itself, one rule at a time, until nothing does. Each rule reads an index that the
 //! state keeps, so that looking for work costs nothing when there is none.
 
+use std::collections::BTreeSet;
+
 use super::decide;
+use super::place::{self, Place, Reserved};
 use super::presence::Presence;
 use super::state::State;
-use super::task::Phase;
+use super::task::{Phase, Turn};
 use super::{Event, LogFacts, Settings};
 use crate::protocol::channel::Progress;
 use crate::protocol::result::LossReason;
@@ -67,27 +70,57 @@ fn fail_dependent(state: &State, id: TaskId) -> Vec<Event> {
 /// them may be away for their lease.
 const TURNS_LOOKED_AT_MAX: usize = 64;
 
-/// Gives the ready task whose turn is first, of those that any connected worker with a free slot can
-/// run and whose arguments can be had, to the worker with the most free slots.
+/// Gives the ready task whose turn is first, of those for which there is a place now and whose arguments can be had, to
+/// the best worker for it.
 fn start(state: &State, presence: &Presence) -> Option<Vec<Event>> {
-    let slots = presence.slots();
-    if state.ready.is_empty() || !slots.any_free() {
+    if (state.ready.is_empty() && state.ready_with.is_empty()) || !presence.slots().any_free() {
         return None;
     }
-    let candidates = state.ready.iter().filter_map(|(function, turns)| {
-        let mut turns = turns.iter().take(TURNS_LOOKED_AT_MAX);
-        let found = turns.find_map(|turn| {
-            let id = state.tasks.submitted_at(turn.1)?;
-            out_of_reach(state, presence, id).is_none().then_some((turn, id))
-        });
-        Some((found?, slots.place_for(function)?))
+    let plain = state.ready.values().filter_map(|turns| {
+        let (turn, id) = first(state, presence, turns)?;
+        Some((turn, id, place::best(state, presence, id, &[])?))
     });
-    let ((_, id), worker) = candidates.min()?;
+    let plain = plain.min_by_key(|(turn, ..)| *turn);
+    let asking = asking(state, presence, None).0;
+    let (_, id, Place { worker, grants }) = plain.into_iter().chain(asking).min_by_key(|(turn, ..)| *turn)?;
     let attempt = AttemptNumber(state.tasks[&id].attempt.0 + 1);
-    let mut events = vec![Event::Task(TaskEvent::Started { task: id, attempt, worker })];
+    let started = match grants.is_empty() {
+        true => TaskEvent::Started { task: id, attempt, worker },
+        false => TaskEvent::StartedWith { task: id, attempt, worker, grants },
+    };
+    let mut events = vec![Event::Task(started)];
     let progress = Progress::Started { attempt, worker: state.worker_name(worker) };
     decide::record_progress(state, id, &progress, &mut events);
     Some(events)
+}
+
+/// The first of these turns of a task whose arguments can be had.
+fn first<'a>(state: &State, presence: &Presence, turns: &'a BTreeSet<Turn>) -> Option<(&'a Turn, TaskId)> {
+    let mut turns = turns.iter().take(TURNS_LOOKED_AT_MAX);
+    turns.find_map(|turn| {
+        let id = state.tasks.submitted_at(turn.1)?;
+        out_of_reach(state, presence, id).is_none().then_some((turn, id))
+    })
+}
+
+/// Of the ready tasks that ask for more than a function the first for which there is a place now, and what is kept for
+/// those whose turn comes before; of all that come before `until`, if that is given.
+pub(super) fn asking<'a>(
+    state: &'a State,
+    presence: &Presence,
+    until: Option<Turn>,
+) -> (Option<(&'a Turn, TaskId, Place)>, Vec<Reserved>) {
+    let mut heads: Vec<(&Turn, TaskId)> =
+        state.ready_with.values().filter_map(|turns| first(state, presence, turns)).collect();
+    heads.sort();
+    let mut reserved = Vec::new();
+    for (turn, id) in heads.into_iter().take_while(|(turn, _)| until.is_none_or(|until| **turn < until)) {
+        if let Some(place) = place::best(state, presence, id, &reserved) {
+            return (Some((turn, id, place)), reserved);
+        }
+        reserved.extend(place::reserve(state, presence, id));
+    }
+    (None, reserved)
 }
 
 /// A task whose result a ready task needs, and of which nobody who keeps it is there.

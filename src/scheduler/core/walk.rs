@@ -63,6 +63,7 @@ impl Walk {
         self.items.push(SnapshotItem::Task(Box::new(task.to_item(id, function))));
         if let Some(conditions) = &task.conditions {
             self.items.push(conditions.to_item(id));
+            self.items.extend(conditions.granted(id));
         }
         for producer in task.keepers.sessions.iter() {
             let tasks = self.held.entry(producer).or_default();

@@ -11,6 +11,7 @@ use super::output::Sink;
 use super::process::{self, End, Ended, NotStarted};
 use crate::client::function::{Registered, Run, Running};
 use crate::client::millis::millis;
+use crate::protocol::equipment::Grant;
 use crate::protocol::task::ErrorKind;
 use crate::protocol::{Payload, TaskError};
 use crate::worker::context::Context;
@@ -52,15 +53,29 @@ async fn run(command: Command, context: Context) -> Result<Payload, TaskError> {
 }
 
 /// What a program learns of its task, and by which the `headwater` command finds the scheduler from within it.
-fn environment(command: &Command, key: &str, context: &Context) -> Vec<(&'static str, String)> {
+fn environment(command: &Command, key: &str, context: &Context) -> Vec<(String, String)> {
     let mut environment = vec![
-        ("HEADWATER_TASK", key.to_owned()),
-        ("HEADWATER_ATTEMPT", context.attempt().to_string()),
-        ("HEADWATER_CONNECT", context.scheduler().to_owned()),
+        ("HEADWATER_TASK".to_owned(), key.to_owned()),
+        ("HEADWATER_ATTEMPT".to_owned(), context.attempt().to_string()),
+        ("HEADWATER_CONNECT".to_owned(), context.scheduler().to_owned()),
     ];
-    environment.extend(command.index.map(|index| ("HEADWATER_INDEX", index.to_string())));
-    environment.extend(command.line.clone().map(|line| ("HEADWATER_LINE", line)));
+    environment.extend(command.index.map(|index| ("HEADWATER_INDEX".to_owned(), index.to_string())));
+    environment.extend(command.line.clone().map(|line| ("HEADWATER_LINE".to_owned(), line)));
+    environment.extend(context.grants().iter().flat_map(of_grant));
     environment
+}
+
+/// What a program learns of a resource that it has: how much, or which ones. What uses CUDA sees no GPU but its own.
+fn of_grant(grant: &Grant) -> Vec<(String, String)> {
+    let letter = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    let name: String = grant.resource.as_str().chars().map(letter).collect();
+    let parts: Vec<&str> = grant.parts.iter().map(|(part, _)| &**part).collect();
+    let granted = if parts.is_empty() { grant.amount.to_string() } else { parts.join(",") };
+    let mut variables = vec![(format!("HEADWATER_RESOURCE_{name}"), granted.clone())];
+    if grant.resource.as_str() == "gpus" && !parts.is_empty() {
+        variables.push(("CUDA_VISIBLE_DEVICES".to_owned(), granted));
+    }
+    variables
 }
 
 fn sink(channel: String, command: &Command, key: String, context: &Context) -> Sink {

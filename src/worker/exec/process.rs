@@ -89,7 +89,7 @@ pub(super) struct Process {
 /// [`NotStarted`] says why not.
 pub(super) async fn start(
     command: &Command,
-    environment: &[(&str, String)],
+    environment: &[(String, String)],
     programs: &Programs,
     worker: &str,
     wanted: &watch::Receiver<()>,

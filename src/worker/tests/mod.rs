@@ -12,6 +12,7 @@ use super::*;
 use crate::client::fetch::Failure;
 use crate::client::fixture::{FakeServer, Holding, Peer, Script, assert_matches, soon};
 use crate::protocol::command::{Answer, Command};
+use crate::protocol::equipment::Equipment;
 use crate::protocol::limits::PAYLOAD_BYTES_MAX;
 use crate::protocol::message::{Assignment, ClientMessage, Given, Hello, ServerMessage};
 use crate::protocol::result::{Holder, Located, StoredResult};
@@ -53,6 +54,7 @@ async fn run_worker_with(slots: u32) -> Run {
         connect_timeout: Duration::from_secs(5),
         results: results::Options { at: At::Local, memory_bytes: 0, spill_dir: None },
         programs: None,
+        equipment: Equipment::default(),
     };
     let (retire, retires) = oneshot::channel::<()>();
     let (hand_over, hands_over) = oneshot::channel::<()>();
@@ -85,6 +87,7 @@ impl Run {
             version: 1,
             arguments,
             timeout_ms: None,
+            grants: vec![],
         };
         self.peer.send(0, ServerMessage::Assign(assignment)).await;
         key

@@ -2,6 +2,7 @@
 
 use headwater::protocol::channel::{Durability, Progress, Retention, TrimCause};
 use headwater::protocol::cursor::CursorName;
+use headwater::protocol::equipment::{Amount, Grant, Label, ResourceName, Target};
 use headwater::protocol::event::{Appended, Origin, Receipt, TaskResult};
 use headwater::protocol::group::{DeadLetters, GroupId, GroupName, GroupOptions, LeaseEnd, OfGroup};
 use headwater::protocol::producer::ProducerName;
@@ -82,6 +83,15 @@ fn tag() -> Term {
 
 pub fn terms() -> Terms {
     Terms(vec![BACKOFF, tag()])
+}
+
+pub fn grants() -> Vec<Grant> {
+    let resource = ResourceName::new("gpus").expect("a good name");
+    vec![Grant {
+        resource,
+        amount: Amount(15_000),
+        parts: vec![("0".into(), Amount::ONE), ("2".into(), Amount(5_000))],
+    }]
 }
 
 pub fn advance() -> Advance {
@@ -189,6 +199,7 @@ pub fn task_events(lines: &mut Lines) {
         Awaited = TaskEvent::Awaited { task: TASK },
         Renewed = TaskEvent::Renewed { origin: ORIGIN, tasks: vec![TASK] },
         Advanced = TaskEvent::Advanced { task: TASK, attempt: ATTEMPT, advance: advance() },
+        StartedWith = TaskEvent::StartedWith { task: TASK, attempt: ATTEMPT, worker: Producer(6), grants: grants() },
     });
 }
 
@@ -286,6 +297,14 @@ fn parts(lines: &mut Lines) {
         Timeout = Term::Timeout { ms: 300 },
         Deadline = Term::Deadline { ms: 70_000 },
         Tag = tag(),
+        Needs = Term::Needs("gpus=1.5".parse().expect("a need")),
+        On = Term::On(Target::Label(Label::new("zone:eu").expect("a good name"))),
+        Prefers = Term::Prefers(Target::Worker("w1".into())),
+    });
+    variants!(lines, Target {
+        Worker = Target::Worker("w1".into()),
+        Host = Target::Host("rack-7".into()),
+        Label = Target::Label(Label::new("zone:eu").expect("a good name")),
     });
     variants!(lines, Codec {
         MessagePack = Codec::MessagePack,

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use headwater::protocol::channel::{ChannelInfo, ChannelOptions};
 use headwater::protocol::command::{Answer, AppendOptions, Command, Overview, Query, Rejection, Stored};
 use headwater::protocol::cursor::{CursorInfo, CursorMove};
+use headwater::protocol::equipment::{Amount, Equipment, Label};
 use headwater::protocol::group::{GroupEnd, GroupId, GroupInfo, Leased, LeasedRun, MemberInfo};
 use headwater::protocol::limits::TooLarge;
 use headwater::protocol::message::{
@@ -16,7 +17,7 @@ use headwater::protocol::session::{
     WorkerStatus,
 };
 use headwater::protocol::start::{RecoveryProgress, Regress, Seen, Start};
-use headwater::protocol::task::{TaskInfo, TaskStatus};
+use headwater::protocol::task::{Explanation, Point, TaskInfo, TaskStatus};
 use headwater::protocol::terms::Tag;
 use headwater::protocol::transaction::{AppendedPart, Part, Transaction};
 use headwater::protocol::{
@@ -24,7 +25,7 @@ use headwater::protocol::{
 };
 
 use super::facts::{
-    ATTEMPT, BUFFERED, RETENTION, TASK, advance, cursor, error, group_name, group_options, key, name,
+    ATTEMPT, BUFFERED, RETENTION, TASK, advance, cursor, error, grants, group_name, group_options, key, name,
     of_group, payload, producer, receipt, stored as kept, submission, terms,
 };
 use super::{Lines, variants};
@@ -135,6 +136,16 @@ fn worker() -> WorkerStatus {
         results: 3,
         result_bytes: 300_000,
         runs: vec![RunningAttempt { key: key(), attempt: ATTEMPT, is_client: true }],
+        equipment: equipment(),
+        free: vec![Amount(25_000), Amount::ONE],
+    }
+}
+
+fn equipment() -> Equipment {
+    Equipment {
+        host: "rack-7".into(),
+        labels: vec![Label::new("zone:eu").unwrap()],
+        resources: vec!["cpus=4".parse().unwrap(), "gpus=[0,2]".parse().unwrap()],
     }
 }
 
@@ -154,6 +165,7 @@ fn offer() -> WorkerOffer {
         functions: vec![FunctionOffer { name: "rust:m::add".into(), version: 2 }],
         held: vec![held()],
         results_at: "127.0.0.1:4000".into(),
+        equipment: equipment(),
     }
 }
 
@@ -165,6 +177,7 @@ fn assignment() -> Assignment {
         version: 2,
         arguments: vec![Given::Value(payload()), Given::Stored(located())],
         timeout_ms: Some(300),
+        grants: grants(),
     }
 }
 
@@ -281,6 +294,7 @@ fn of_clients(lines: &mut Lines) {
         Groups = Query::Groups { log: LOG, after: Some(group_name()) },
         Producers = Query::Producers { log: LOG, after: Some(producer()) },
         Durable = Query::Durable { acked: Seen { start: start(), seq: Seq(1003) } },
+        Explain = Query::Explain { task: TASK },
     });
     variants!(lines, Retire {
         Finish = Retire::Finish,
@@ -366,6 +380,14 @@ fn of_the_server(lines: &mut Lines) {
         Durable = Answer::Durable,
         Ended = Answer::Ended(TaskStatus::Finished),
         Retried = Answer::Retried,
+        Explained = Answer::Explained(Box::new(Explanation {
+            key: key(),
+            status: TaskStatus::Pending,
+            because: "it waits".to_owned(),
+            not_before: Some(300),
+            points: vec![Point { of: "w1".to_owned(), words: "retires".to_owned() }],
+            more: 300,
+        })),
     });
     variants!(lines, Outcome {
         Finished = Outcome::Finished(payload()),

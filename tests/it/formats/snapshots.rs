@@ -11,7 +11,7 @@ use headwater::protocol::{
 };
 
 use super::envelopes::fields;
-use super::facts::{BUFFERED, RETENTION, cursor, group_name, group_options, producer, stored, terms};
+use super::facts::{BUFFERED, RETENTION, cursor, grants, group_name, group_options, producer, stored, terms};
 use super::{Lines, variants};
 
 const TASK: TaskId = TaskId([0xa7; 16]);
@@ -101,6 +101,7 @@ fn snapshots_are_stored_as_version_7_does() {
             deadline_at: Some(1_795_000_000_000),
             next_attempt_at: None,
         },
+        Granted = SnapshotItem::Granted { task: TASK, grants: grants() },
     });
     variants!(lines, PhaseItem {
         Pending = PhaseItem::Pending(call()),

@@ -16,7 +16,7 @@ use crate::server::SETTINGS;
 use crate::shadow::{Commit, mark};
 use crate::stores::described;
 use crate::workers::{COUNT_TO, result};
-use crate::{groups, progress, retention, terms, transactions, transcript};
+use crate::{groups, progress, resources, retention, terms, transactions, transcript};
 
 impl World {
     /// Reads all logs as anyone could, and holds them against what clients were told.
@@ -25,6 +25,7 @@ impl World {
         self.audit_outcomes(&state);
         progress::audit(&self.log, &state);
         terms::audit(&self.log, &state, self.now());
+        resources::audit(&self.log);
         transactions::audit(&self.log, &self.shadow);
         groups::audit(&self.log, &self.shadow, &state);
         for (log, channel) in &state.channels {
@@ -142,7 +143,8 @@ impl World {
                             given.insert(submission.key.id, first.clone());
                         }
                     }
-                    TaskEvent::Started { task, attempt, .. } => {
+                    TaskEvent::Started { task, attempt, .. }
+                    | TaskEvent::StartedWith { task, attempt, .. } => {
                         let before = newest.insert(*task, *attempt);
                         assert!(before < Some(*attempt), "{task} has two attempts {attempt}");
                         assert!(

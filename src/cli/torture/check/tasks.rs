@@ -135,7 +135,9 @@ impl TasksCheck {
             TaskEvent::Submitted { submission, .. } | TaskEvent::SubmittedUnder { submission, .. } => {
                 self.submitted(submission, found);
             }
-            TaskEvent::Started { task, attempt, .. } => self.started(*task, *attempt, offset, found),
+            TaskEvent::Started { task, attempt, .. } | TaskEvent::StartedWith { task, attempt, .. } => {
+                self.started(*task, *attempt, offset, found)
+            }
             TaskEvent::Retried { task, attempt, .. }
             | TaskEvent::RetriedAfter { task, attempt, .. }
             | TaskEvent::Requeued { task, attempt, .. }

@@ -5,6 +5,7 @@ mod seen;
 use super::*;
 use crate::protocol::batch::BadBatch;
 use crate::protocol::batch::{Batch, OpenBatch};
+use crate::protocol::equipment::Equipment;
 use crate::protocol::frame::{self, FrameReader};
 use crate::protocol::limits::IN_FLIGHT_MAX;
 use crate::protocol::message::{Assignment, ClientMessage, Hello, Position, Reads};
@@ -333,8 +334,14 @@ fn unsubscribing_is_told_where_the_server_knows_of_it() {
 
 #[test]
 fn a_worker_holds_an_attempt_until_its_report_is_acknowledged() {
-    let offer =
-        WorkerOffer { name: "w".into(), slots: 2, functions: vec![], held: vec![], results_at: "".into() };
+    let offer = WorkerOffer {
+        name: "w".into(),
+        slots: 2,
+        functions: vec![],
+        held: vec![],
+        results_at: "".into(),
+        equipment: Equipment::default(),
+    };
     let mut link = Link::new(SessionId([1; 16]), Role::Worker(offer), None);
     let held = |hello: Hello| match hello.role {
         Role::Worker(offer) => offer.held.iter().map(|held| held.task.0[0]).collect::<Vec<_>>(),
@@ -351,6 +358,7 @@ fn a_worker_holds_an_attempt_until_its_report_is_acknowledged() {
             version: 1,
             arguments: vec![],
             timeout_ms: None,
+            grants: vec![],
         };
         receive(&mut link, 0, ServerMessage::Assign(assignment));
     }

@@ -62,6 +62,7 @@ fn check(state: &State, role: &Role) -> Result<(), Rejection> {
             }
             let bytes = offer.results_at.len();
             TooLarge::check("the address of the worker's results", bytes, ADDRESS_BYTES_MAX, "shorten it")?;
+            offer.equipment.check()?;
             TooLarge::check(
                 "the number of slots",
                 offer.slots as usize,

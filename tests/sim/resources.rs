@@ -1,0 +1,380 @@
+//! What tasks need of workers, and where they may run: what is granted is never more than there is, and who needs much is
+//! not passed over for ever.
+
+use std::collections::BTreeMap;
+
+use fastrand::Rng;
+use headwater::log::{Log, Memory};
+use headwater::protocol::command::{Answer, Command, Query};
+use headwater::protocol::equipment::{Amount, Equipment, Grant, Label, Need, Resource, Supply};
+use headwater::protocol::message::ServerMessage;
+use headwater::protocol::result::StoredResult;
+use headwater::protocol::session::{Role, SessionKind};
+use headwater::protocol::task::{Argument, Explanation};
+use headwater::protocol::terms::{Term, Terms};
+use headwater::protocol::{AttemptNumber, Codec, Digest, LogId, Producer, TaskEvent, TaskId};
+use headwater::scheduler::core::{Effect, Output};
+use headwater::scheduler::{ConnectionId, Request};
+
+use crate::scene::*;
+
+/// What every worker of the simulator has.
+pub fn of_each() -> Equipment {
+    equipment(&["cpus=2", "gpus=[a,b]"], &["all"])
+}
+
+fn equipment(resources: &[&str], labels: &[&str]) -> Equipment {
+    Equipment {
+        host: "here".into(),
+        labels: labels.iter().map(|label| Label::new(label).expect("a good name")).collect(),
+        resources: resources.iter().map(|text| text.parse().expect("a resource")).collect(),
+    }
+}
+
+/// What a task of the simulator needs, and where it is to run: it can be had of each worker.
+pub fn some(rng: &mut Rng) -> Vec<Term> {
+    let amounts = [5_000, 10_000, 15_000, 20_000];
+    let need = |text: &str, rng: &mut Rng| {
+        let amount = Amount(amounts[rng.usize(..amounts.len())]);
+        Term::Needs(Need { resource: text.parse().expect("a good name"), amount })
+    };
+    let mut terms = Vec::new();
+    for resource in ["cpus", "gpus"] {
+        terms.extend(rng.bool().then(|| need(resource, rng)));
+    }
+    terms.extend(rng.bool().then(|| Term::On("label=all".parse().expect("a target"))));
+    terms.extend(rng.bool().then(|| Term::Prefers("worker=one".parse().expect("a target"))));
+    terms
+}
+
+/// Panics if the attempts on a worker together ever had more than it has, or were given something that they did not need.
+pub fn audit(log: &Memory) {
+    let totals: BTreeMap<String, Supply> =
+        of_each().resources.into_iter().map(|of| (of.name.to_string(), of.supply)).collect();
+    let (mut granted, mut needs): (BTreeMap<TaskId, (Producer, Vec<Grant>)>, BTreeMap<TaskId, Terms>) =
+        Default::default();
+    for batch in log.read(LogId::TASKS, 0, usize::MAX).expect("the log can be read") {
+        for record in batch.records::<TaskEvent>() {
+            match record.expect("records decode").1 {
+                TaskEvent::SubmittedUnder { submission, terms, .. } => {
+                    needs.insert(submission.key.id, terms);
+                }
+                TaskEvent::Submitted { submission, .. } => drop(needs.remove(&submission.key.id)),
+                TaskEvent::Started { task, .. } => {
+                    let needed = needs.get(&task).map_or(0, |terms| terms.needs().count());
+                    assert_eq!(needed, 0, "{task} started without what it needs");
+                }
+                TaskEvent::StartedWith { task, worker, grants, .. } => {
+                    let got: BTreeMap<&str, Amount> =
+                        grants.iter().map(|grant| (grant.resource.as_str(), grant.amount)).collect();
+                    let needed = needs[&task].needs().map(|need| (need.resource.as_str(), need.amount));
+                    assert_eq!(got, needed.collect(), "{task}: what it was granted");
+                    granted.insert(task, (worker, grants));
+                    let of_worker = granted.values().filter(|(other, _)| *other == worker);
+                    check(&totals, of_worker.flat_map(|(_, grants)| grants));
+                }
+                TaskEvent::Finished { task, .. }
+                | TaskEvent::Failed { task, .. }
+                | TaskEvent::Retried { task, .. }
+                | TaskEvent::RetriedAfter { task, .. }
+                | TaskEvent::Requeued { task, .. }
+                | TaskEvent::Deferred { task, .. }
+                | TaskEvent::Returned { task, .. }
+                | TaskEvent::CancelledBy { task, .. }
+                | TaskEvent::Forgotten { task } => drop(granted.remove(&task)),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Adds up what was granted, and compares it with what there is.
+fn check<'a>(totals: &BTreeMap<String, Supply>, grants: impl Iterator<Item = &'a Grant>) {
+    let (mut sums, mut parts): (BTreeMap<&str, u64>, BTreeMap<(&str, &str), u64>) = Default::default();
+    for Grant { resource, amount, parts: of } in grants {
+        *sums.entry(resource.as_str()).or_default() += amount.0;
+        for (part, amount) in of {
+            *parts.entry((resource.as_str(), part)).or_default() += amount.0;
+        }
+        if let Supply::Each(ones) = &totals[resource.as_str()] {
+            assert!(of.iter().all(|(part, _)| ones.contains(part)), "{resource}: {of:?}");
+            assert_eq!(of.iter().map(|(_, amount)| amount.0).sum::<u64>(), amount.0, "{resource}: {of:?}");
+        }
+    }
+    sums.iter().for_each(|(name, sum)| assert!(*sum <= totals[*name].total().0, "{sum} of {name}"));
+    parts.iter().for_each(|(part, sum)| assert!(*sum <= Amount::ONE.0, "{sum} of {part:?}"));
+}
+
+fn with(name: &str, terms: &[&str]) -> Command {
+    let term = |text: &&str| match text.split_once(' ') {
+        Some(("on", target)) => Term::On(target.parse().expect("a target")),
+        Some(("prefers", target)) => Term::Prefers(target.parse().expect("a target")),
+        _ => Term::Needs(text.parse().expect("a need")),
+    };
+    Command::SubmitUnder {
+        submission: submission(name, vec![]),
+        terms: Terms(terms.iter().map(term).collect()),
+    }
+}
+
+fn equipped(name: &str, slots: u32, resources: &[&str], labels: &[&str]) -> Role {
+    match worker(name, slots, vec![]) {
+        Role::Worker(offer) => Role::Worker(headwater::protocol::session::WorkerOffer {
+            equipment: equipment(resources, labels),
+            ..offer
+        }),
+        _ => unreachable!("a worker's role"),
+    }
+}
+
+/// What was started since last time.
+fn started(scene: &mut Scene) -> Vec<String> {
+    let told = scene.told();
+    told.iter()
+        .filter_map(|line| line.strip_prefix("started "))
+        .map(|line| line.replace(" attempt 1", ""))
+        .collect()
+}
+
+fn explain(scene: &mut Scene, connection: u64, name: &str) -> Explanation {
+    let mut out = Output::default();
+    let query = Request::Query(Query::Explain { task: id(name) });
+    scene.core.request(ConnectionId(connection), 99, query, &mut out);
+    match out.effects.remove(0) {
+        Effect::Send { message: ServerMessage::Answer(Ok(Answer::Explained(explanation))), .. } => {
+            *explanation
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The explanation in one line: why, and the points.
+fn why(scene: &mut Scene, connection: u64, name: &str) -> String {
+    let Explanation { because, points, .. } = explain(scene, connection, name);
+    let points = points.iter().map(|point| format!("; {}: {}", point.of, point.words));
+    because + &points.collect::<String>()
+}
+
+#[test]
+fn what_is_granted_is_free_again_when_the_attempt_is_over_however_it_ends() {
+    let mut scene = Scene::new();
+    let client = scene.client(1);
+    let one = scene.connect(2, false, equipped("one", 8, &["gpus=[0,1]"], &[]));
+    scene.told();
+    for name in ["a", "b", "c", "d"] {
+        scene.ask(client, with(name, &["gpus=1"]));
+    }
+    assert_eq!(started(&mut scene), ["a on 2 with gpus=1 (0)", "b on 2 with gpus=1 (1)"]);
+    assert_eq!(
+        why(&mut scene, client, "c"),
+        "it waits for gpus=1, which others have on the one worker that could run it; \
+         one: has 0 of 2 gpus free, and 1 is needed"
+    );
+    scene.ask(one, finish("a", 1, 7));
+    assert_eq!(started(&mut scene), ["c on 2 with gpus=1 (0)"]);
+    scene.ask(one, fail("b", 1));
+    assert_eq!(started(&mut scene), ["d on 2 with gpus=1 (1)"]);
+    scene.ask(client, Command::Cancel { task: id("c") });
+    scene.ask(client, with("e", &["gpus=1"]));
+    assert_eq!(started(&mut scene), ["e on 2 with gpus=1 (0)"]);
+    let words = why(&mut scene, client, "e");
+    assert!(words.contains("attempt 1 is with worker one; one: has granted it gpus=1 (0)"), "{words}");
+}
+
+#[test]
+fn a_start_of_the_scheduler_knows_what_is_granted() {
+    let mut scene = Scene::new();
+    let client = scene.client(1);
+    scene.connect(2, false, equipped("one", 8, &["cpus=2"], &[]));
+    scene.ask(client, with("a", &["cpus=1.5"]));
+    scene.ask(client, with("b", &["cpus=1"]));
+    assert_eq!(started(&mut scene), ["a on 2 with cpus=1.5"]);
+    scene.restart();
+    let _client = scene.connect(1, true, Role::Client);
+    let one = scene.connect(2, true, equipped("one", 8, &["cpus=2"], &[]));
+    let told = scene.told();
+    // It does not say that it has it, so it is given it again, with what it was granted.
+    assert!(told.iter().any(|line| line.contains("run a attempt 1")), "{told:?}");
+    assert!(!told.iter().any(|line| line.starts_with("started")), "{told:?}");
+    scene.ask(one, finish("a", 1, 7));
+    assert_eq!(started(&mut scene), ["b on 2 with cpus=1"]);
+}
+
+#[test]
+fn who_needs_much_is_not_passed_over_for_ever_and_holds_up_nobody_elsewhere() {
+    let mut scene = Scene::new();
+    let client = scene.client(1);
+    let one = scene.connect(2, false, equipped("one", 8, &["cpus=2", "memory=1KiB"], &[]));
+    let two = scene.connect(3, false, equipped("two", 8, &["cpus=2"], &[]));
+    scene.told();
+    for name in ["a", "b", "c", "d"] {
+        scene.ask(client, with(name, &["cpus=1"]));
+    }
+    let given = started(&mut scene);
+    assert_eq!(
+        given,
+        ["a on 2 with cpus=1", "b on 3 with cpus=1", "c on 2 with cpus=1", "d on 3 with cpus=1"]
+    );
+    scene.ask(client, with("large", &["cpus=2"]));
+    scene.ask(client, with("small", &["cpus=1"]));
+    scene.ask(client, with("other", &["memory=512"]));
+    scene.ask(client, submit("plain"));
+    // Nothing of what it waits for is theirs.
+    assert_eq!(started(&mut scene), ["other on 2 with memory=512", "plain on 3"]);
+    scene.ask(one, finish("a", 1, 7));
+    assert_eq!(started(&mut scene), Vec::<String>::new(), "one cpu is kept for the large one");
+    let words = why(&mut scene, client, "small");
+    assert!(words.contains("one: is kept for large-"), "{words}");
+    assert!(words.contains("two: has 0 of 2 cpus free"), "{words}");
+    scene.ask(two, finish("b", 1, 7));
+    assert_eq!(started(&mut scene), ["small on 3 with cpus=1"], "only one worker is kept");
+    scene.ask(one, finish("c", 1, 7));
+    assert_eq!(started(&mut scene), ["large on 2 with cpus=2"]);
+}
+
+#[test]
+fn a_task_runs_where_it_may_and_rather_where_it_prefers() {
+    let mut scene = Scene::new();
+    let client = scene.client(1);
+    scene.connect(2, false, equipped("one", 4, &[], &["ssd"]));
+    scene.connect(3, false, equipped("two", 4, &[], &["ssd", "gpu"]));
+    scene.told();
+    scene.ask(client, with("a", &["on label=gpu"]));
+    scene.ask(client, with("b", &["on worker=one", "on worker=two", "on label=gpu"]));
+    scene.ask(client, with("c", &["prefers worker=one"]));
+    scene.ask(client, with("d", &["on host=here", "prefers label=gpu"]));
+    assert_eq!(started(&mut scene), ["a on 3", "b on 3", "c on 2", "d on 3"]);
+    scene.ask(client, with("e", &["on host=there"]));
+    scene.ask(client, with("f", &["on worker=one", "on label=gpu"]));
+    assert_eq!(started(&mut scene), Vec::<String>::new());
+    assert_eq!(
+        why(&mut scene, client, "e"),
+        "it waits for a worker that is host=there: none of the 2 workers that could run it is; \
+         one: is not host=there; two: is not host=there"
+    );
+    assert!(why(&mut scene, client, "f").contains("that is worker=one and label=gpu: none of"));
+    // It prefers that, and does not wait for it.
+    for name in ["g", "h", "i"] {
+        scene.ask(client, with(name, &["prefers worker=two"]));
+    }
+    assert_eq!(started(&mut scene), ["g on 3", "h on 2", "i on 2"]);
+    let words = why(&mut scene, client, "g");
+    assert_eq!(words, "attempt 1 is with worker two; two: chosen by worker=two");
+}
+
+#[test]
+fn what_no_worker_has_is_said() {
+    let mut scene = Scene::new();
+    let client = scene.client(1);
+    scene.ask(client, with("x", &["gpus=1"]));
+    assert_eq!(why(&mut scene, client, "x"), "it waits for a worker: none is connected");
+    scene.worker(2, "plain", 1);
+    scene.connect(3, false, equipped("one", 1, &["gpus=[0]"], &[]));
+    scene.ask(client, with("y", &["disks=1"]));
+    scene.ask(client, with("z", &["gpus=2"]));
+    let because = |scene: &mut Scene, name: &str| explain(scene, client, name).because;
+    let no_disks = "it waits for disks=1: no connected worker that could run it offers disks";
+    assert_eq!(because(&mut scene, "y"), no_disks);
+    assert_eq!(scene.task(client, "y").waits_for.as_deref(), no_disks.strip_prefix("it waits for "));
+    assert_eq!(
+        because(&mut scene, "z"),
+        "it waits for gpus=2: no connected worker that could run it offers more than 1"
+    );
+    scene.connect(4, false, equipped("two", 1, &["disks=1"], &[]));
+    scene.ask(client, with("both", &["disks=1", "gpus=1"]));
+    assert_eq!(
+        because(&mut scene, "both"),
+        "it waits for disks=1, gpus=1: no connected worker that could run it offers all of that"
+    );
+}
+
+#[test]
+fn a_task_goes_to_the_worker_that_keeps_most_of_what_it_needs() {
+    let mut scene = Scene::new();
+    let client = scene.client(1);
+    let (one, two) = (scene.worker(2, "one", 4), scene.worker(3, "two", 4));
+    let stored = |bytes| StoredResult { codec: Codec::Raw, bytes, digest: Digest(bytes) };
+    let store = |scene: &mut Scene, worker, name: &str, bytes| {
+        let result = stored(bytes);
+        scene.ask(worker, Command::Store { task: id(name), attempt: AttemptNumber(1), result });
+    };
+    for (name, on) in [("small", "on worker=one"), ("little", "on worker=one"), ("large", "on worker=two")] {
+        scene.ask(client, with(name, &[on]));
+    }
+    // The first has fewest to do.
+    scene.told();
+    store(&mut scene, one, "small", 100_000);
+    store(&mut scene, one, "little", 150_000);
+    store(&mut scene, two, "large", 300_000);
+    let busy: Vec<String> = (0..3).map(|n| format!("busy{n}")).collect();
+    busy.iter().for_each(|name| _ = scene.ask(client, with(name, &["on worker=two"])));
+    scene.told();
+    let futures = ["small", "little", "large"].map(|name| Argument::Future(id(name))).to_vec();
+    scene.ask(client, Command::Submit(submission("sum", futures.clone())));
+    assert_eq!(started(&mut scene), ["sum on 3"], "it has one slot free, and the others four");
+    let words = why(&mut scene, client, "sum");
+    assert!(words.contains("two: keeps 292.9 KiB of the results that it needs"), "{words}");
+    // There is no slot left: what it needs comes to it.
+    scene.ask(client, Command::Submit(submission("again", futures)));
+    assert_eq!(started(&mut scene), ["again on 2"]);
+}
+
+/// Random demands on random workers against the accounting: nothing is overbooked, and all of it is done in the end.
+#[test]
+fn random_demands_are_never_overbooked_and_all_are_met() {
+    for seed in 0..20 {
+        let mut rng = Rng::with_seed(seed);
+        let mut scene = Scene::new();
+        let client = scene.client(1);
+        let supplies: Vec<Vec<Resource>> = (0..3)
+            .map(|_| {
+                let gpus: Vec<String> = (0..rng.usize(2..5)).map(|n| n.to_string()).collect();
+                let texts = [format!("cpus={}", rng.u64(2..6)), format!("gpus=[{}]", gpus.join(","))];
+                texts.iter().map(|text| text.parse().expect("a resource")).collect()
+            })
+            .collect();
+        let mut connections = Vec::new();
+        for (n, resources) in supplies.iter().enumerate() {
+            let name = format!("w{n}");
+            let Role::Worker(mut offer) = worker(&name, rng.u32(1..6), vec![]) else { unreachable!() };
+            offer.equipment.resources.clone_from(resources);
+            connections.push(scene.connect(n as u8 + 2, false, Role::Worker(offer)));
+        }
+        let count = 40;
+        let (mut submitted, mut done) = (0, 0);
+        while done < count {
+            if submitted < count && rng.bool() {
+                let need = |name: &str, rng: &mut Rng| format!("{name}={}", Amount(rng.u64(1..=8) * 2_500));
+                let needs = [need("cpus", &mut rng), need("gpus", &mut rng)];
+                let needs: Vec<&str> = needs.iter().map(String::as_str).collect();
+                scene.ask(client, with(&format!("t{submitted}"), &needs[rng.usize(..2)..]));
+                submitted += 1;
+            } else {
+                let state = scene.core.state();
+                let running: Vec<(TaskId, u32, Producer)> = state
+                    .sessions
+                    .iter()
+                    .filter(|(_, session)| matches!(session.kind, SessionKind::Worker { .. }))
+                    .flat_map(|(worker, session)| {
+                        session.running.iter().map(|id| (*id, state.tasks[id].attempt.0, *worker))
+                    })
+                    .collect();
+                assert!(submitted < count || !running.is_empty(), "seed {seed}: {done} done, nothing runs");
+                if running.is_empty() {
+                    continue;
+                }
+                let (task, attempt, worker) = running[rng.usize(..running.len())];
+                let connection = connections[worker.0 as usize - 2];
+                let result = number(1);
+                scene.ask(connection, Command::Finish { task, attempt: AttemptNumber(attempt), result });
+                done += 1;
+            }
+            let state = scene.core.state();
+            for (n, resources) in supplies.iter().enumerate() {
+                let totals = resources.iter().map(|of| (of.name.to_string(), of.supply.clone())).collect();
+                let running = &state.sessions[&Producer(n as u64 + 2)].running;
+                check(&totals, running.iter().flat_map(|id| state.tasks[id].grants()));
+            }
+        }
+    }
+}
