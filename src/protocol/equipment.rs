@@ -6,8 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::limits::{
-    AMOUNT_MAX, GRANTED_PARTS_MAX, LABELS_MAX, NAME_BYTES_MAX, NEEDS_MAX, RESOURCES_MAX, TARGETS_MAX,
-    TooLarge,
+    AMOUNT_MAX, DEMAND_BYTES_MAX, GRANTED_PARTS_MAX, LABELS_MAX, NAME_BYTES_MAX, NEEDS_MAX, RESOURCES_MAX,
+    TARGETS_MAX, TooLarge,
 };
 use super::name::name;
 use super::rejection::Rejection;
@@ -133,12 +133,10 @@ impl FromStr for Resource {
             named(text, "a resource and how much there is: cpus=4, memory=16GiB, gpus=[0,1]")?;
         let listed = supply.strip_prefix('[').and_then(|ones| ones.strip_suffix(']'));
         let supply = match listed {
-            Some(ones) => Supply::Each(
-                ones.split(',')
-                    .map(|one| one.trim().into())
-                    .filter(|one: &Box<str>| !one.is_empty())
-                    .collect(),
-            ),
+            Some(ones) => {
+                let ones = ones.split(',').map(str::trim).filter(|one| !one.is_empty());
+                Supply::Each(ones.map(Box::from).collect())
+            }
             None => Supply::Sum(supply.parse()?),
         };
         Ok(Resource { name, supply })
@@ -291,6 +289,16 @@ pub enum Target {
     Label(Label),
 }
 
+impl Target {
+    /// The worker's or host's name, or the word.
+    pub fn name(&self) -> &str {
+        match self {
+            Target::Worker(name) | Target::Host(name) => name,
+            Target::Label(label) => label.as_str(),
+        }
+    }
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -318,9 +326,12 @@ impl FromStr for Target {
     }
 }
 
-/// Checks what a task needs.
-pub(super) fn check_needs<'a>(needs: impl Iterator<Item = &'a Need>) -> Result<(), Rejection> {
-    let needs: Vec<&Need> = needs.collect();
+/// Checks what a task needs, and where it may run or is to.
+pub(super) fn check_demand<'a>(
+    needs: impl Iterator<Item = &'a Need>,
+    targets: impl Iterator<Item = &'a Target>,
+) -> Result<(), Rejection> {
+    let (needs, targets): (Vec<&Need>, Vec<&Target>) = (needs.collect(), targets.collect());
     TooLarge::check("the number of resources that a task needs", needs.len(), NEEDS_MAX, "need fewer")?;
     for (at, Need { resource, amount }) in needs.iter().enumerate() {
         check_amount(resource, *amount)?;
@@ -328,29 +339,17 @@ pub(super) fn check_needs<'a>(needs: impl Iterator<Item = &'a Need>) -> Result<(
             return Err(Rejection::Invalid(format!("`{resource}` is needed twice: say once how much")));
         }
     }
-    Ok(())
-}
-
-/// Checks where a task may run, or is to.
-pub(super) fn check_targets<'a>(targets: impl Iterator<Item = &'a Target>) -> Result<(), Rejection> {
-    let mut count = 0;
-    for target in targets {
-        count += 1;
-        if let Target::Worker(name) | Target::Host(name) = target {
-            TooLarge::check(
-                "the name of a worker or host",
-                name.len(),
-                NAME_BYTES_MAX,
-                "it has no such name",
-            )?;
-        }
-    }
-    Ok(TooLarge::check(
+    TooLarge::check(
         "the number of workers, hosts and labels",
-        count,
+        targets.len(),
         TARGETS_MAX,
         "give workers a label",
-    )?)
+    )?;
+    let bytes = needs.iter().map(|need| need.resource.as_str().len()).sum::<usize>()
+        + targets.iter().map(|target| target.name().len()).sum::<usize>();
+    let what = "all names of what a task needs and where it may run together";
+    TooLarge::check(what, bytes, DEMAND_BYTES_MAX, "give shorter ones, or give workers a label")?;
+    Ok(())
 }
 
 /// A name and what stands behind the `=`.
@@ -414,7 +413,7 @@ mod tests {
         assert!(with(&["m=999TiB"]).unwrap_err().contains("the amount of `m` is"));
         let needs = |needs: &[&str]| {
             let needs: Vec<Need> = needs.iter().map(|text| text.parse().unwrap()).collect();
-            check_needs(needs.iter()).map_err(|rejection| rejection.to_string())
+            check_demand(needs.iter(), [].iter()).map_err(|rejection| rejection.to_string())
         };
         assert_eq!(needs(&["cpus=4", "gpus=0.5"]), Ok(()));
         assert!(needs(&["cpus=0"]).unwrap_err().contains("0 of `cpus` is nothing"));

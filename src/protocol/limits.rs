@@ -135,9 +135,11 @@ pub const GRANTED_PARTS_MAX: usize = 256;
 /// Most of one resource: 100 tera, as of bytes of memory. Sums of some thousands stay within 64 bits.
 pub const AMOUNT_MAX: u64 = 100_000_000_000_000;
 /// Most kinds of resources that one task needs.
-pub const NEEDS_MAX: usize = 16;
-/// Most workers, hosts and labels by which one task says where it may run or is to: 16.
-pub const TARGETS_MAX: usize = 16;
+pub const NEEDS_MAX: usize = 8;
+/// Most workers, hosts and labels by which one task says where it may run or is to: 8.
+pub const TARGETS_MAX: usize = 8;
+/// Most bytes of all these names of one task, those of what it needs included: 256, so that a submission fits its record.
+pub const DEMAND_BYTES_MAX: usize = 256;
 /// Most workers or tasks of which an explanation says something: 32, a screen.
 pub const POINTS_MAX: usize = 32;
 /// Longest message of an attempt that says how far it has come: 256 bytes; what is over is cut.

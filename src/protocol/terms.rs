@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::equipment::{Need, Target, check_needs, check_targets};
+use super::equipment::{Need, Target, check_demand};
 use super::ids::{AttemptNumber, TaskId};
 use super::limits::{BACKOFF_FACTOR_MAX, TAGS_BYTES_MAX, TAGS_MAX, TERM_MS_MAX, TooLarge};
 use super::name::name;
@@ -168,8 +168,7 @@ impl Terms {
         TooLarge::check("the number of tags", self.tags().count(), TAGS_MAX, "give fewer")?;
         let bytes = self.tags().map(|tag| tag.as_str().len()).sum();
         TooLarge::check("all tags together", bytes, TAGS_BYTES_MAX, "give shorter ones")?;
-        check_needs(self.needs())?;
-        check_targets(self.on().chain(self.prefers()))?;
+        check_demand(self.needs(), self.on().chain(self.prefers()))?;
         for (at, term) in self.0.iter().enumerate() {
             let is_many = matches!(term, Term::Tag(_) | Term::Needs(_) | Term::On(_) | Term::Prefers(_));
             let is_such = |other: &Term| std::mem::discriminant(other) == std::mem::discriminant(term);
@@ -205,6 +204,7 @@ fn check_within(what: &str, found: u64, min: u64, max: u64) -> Result<(), Reject
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::limits::{NEEDS_MAX, TARGETS_MAX};
 
     const TASK: TaskId = TaskId([7; 16]);
 
@@ -261,6 +261,21 @@ mod tests {
         let with = |tag: &str| [tags(200), tags(50), vec![Term::Tag(Tag::new(tag).unwrap())]].concat();
         assert_eq!(check(&with(&"v".repeat(24))), Ok(()));
         assert!(check(&with(&"v".repeat(25))).unwrap_err().contains("all tags together is 1025"));
+    }
+
+    #[test]
+    fn what_a_task_needs_and_where_it_may_run_has_bounds() {
+        let need = |n: usize, bytes: usize| Term::Needs(format!("{n:0bytes$}=1").parse().unwrap());
+        let on = |n: usize, bytes: usize| Term::On(Target::Host(format!("{n:0bytes$}").into()));
+        let check = |terms: Vec<Term>| Terms(terms).check().map_err(|error| error.to_string());
+        let needs = |count: usize| (0..count).map(|n| need(n, 2)).collect::<Vec<_>>();
+        let places = |count: usize| (0..count).map(|n| on(n, 2)).collect::<Vec<_>>();
+        assert_eq!(check([needs(NEEDS_MAX), places(TARGETS_MAX)].concat()), Ok(()));
+        assert!(check(needs(NEEDS_MAX + 1)).unwrap_err().contains("resources that a task needs is 9"));
+        assert!(check(places(TARGETS_MAX + 1)).unwrap_err().contains("workers, hosts and labels is 9"));
+        let names = |last| vec![need(1, 100), on(2, 100), on(3, last)];
+        assert_eq!(check(names(56)), Ok(()));
+        assert!(check(names(57)).unwrap_err().contains("where it may run together is 257"));
     }
 
     #[test]

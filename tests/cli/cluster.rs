@@ -92,7 +92,12 @@ impl Cluster {
 
     /// A worker that has joined.
     pub async fn worker(&self, name: &str) -> Process {
-        let mut worker = self.spawn(&["worker", "--name", name, "--slots", "2"]);
+        self.worker_with(name, &[]).await
+    }
+
+    /// A worker that has joined with more options.
+    pub async fn worker_with(&self, name: &str, options: &[&str]) -> Process {
+        let mut worker = self.spawn(&[&["worker", "--name", name, "--slots", "2"], options].concat());
         worker.said("joined").await;
         worker
     }

@@ -15,6 +15,7 @@ mod groups;
 mod local;
 mod log_reader;
 mod memory;
+mod placement;
 mod producers;
 mod reading;
 mod recovering;

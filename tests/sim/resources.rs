@@ -51,8 +51,8 @@ pub fn some(rng: &mut Rng) -> Vec<Term> {
 pub fn audit(log: &Memory) {
     let totals: BTreeMap<String, Supply> =
         of_each().resources.into_iter().map(|of| (of.name.to_string(), of.supply)).collect();
-    let (mut granted, mut needs): (BTreeMap<TaskId, (Producer, Vec<Grant>)>, BTreeMap<TaskId, Terms>) =
-        Default::default();
+    let mut granted: BTreeMap<TaskId, (Producer, Vec<Grant>)> = BTreeMap::new();
+    let mut needs: BTreeMap<TaskId, Terms> = BTreeMap::new();
     for batch in log.read(LogId::TASKS, 0, usize::MAX).expect("the log can be read") {
         for record in batch.records::<TaskEvent>() {
             match record.expect("records decode").1 {
@@ -90,7 +90,8 @@ pub fn audit(log: &Memory) {
 
 /// Adds up what was granted, and compares it with what there is.
 fn check<'a>(totals: &BTreeMap<String, Supply>, grants: impl Iterator<Item = &'a Grant>) {
-    let (mut sums, mut parts): (BTreeMap<&str, u64>, BTreeMap<(&str, &str), u64>) = Default::default();
+    let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut parts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for Grant { resource, amount, parts: of } in grants {
         *sums.entry(resource.as_str()).or_default() += amount.0;
         for (part, amount) in of {

@@ -1,7 +1,7 @@
 //! The largest of everything that ends up in a record: a batch takes it, or the scheduler would stop.
 
 use headwater::protocol::command::Command;
-use headwater::protocol::equipment::Equipment;
+use headwater::protocol::equipment::{Amount, Equipment, Need, Resource, ResourceName, Supply, Target};
 use headwater::protocol::event::Receipt;
 use headwater::protocol::group::{GroupName, GroupOptions, OfGroup};
 use headwater::protocol::message::Hello;
@@ -52,6 +52,10 @@ impl Largest {
 
     /// A worker; it takes the place of the one before.
     fn connect_worker(&mut self, connection: u64) {
+        self.connect_worker_with(connection, equipment());
+    }
+
+    fn connect_worker_with(&mut self, connection: u64, equipment: Equipment) {
         let functions = vec![FunctionOffer { name: name(), version: u32::MAX }];
         let offer = WorkerOffer {
             name: name(),
@@ -59,7 +63,7 @@ impl Largest {
             functions,
             held: vec![],
             results_at: "".into(),
-            equipment: Equipment::default(),
+            equipment,
         };
         self.connect(connection, Role::Worker(offer));
     }
@@ -93,7 +97,25 @@ fn terms() -> Terms {
     let (timeout, deadline) = (Term::Timeout { ms: max_ms }, Term::Deadline { ms: max_ms });
     let tag = |n: usize| format!("{n:0width$}", width = limits::TAGS_BYTES_MAX / limits::TAGS_MAX);
     let tags = (0..limits::TAGS_MAX).map(|n| Term::Tag(Tag::new(&tag(n)).expect("a good tag")));
-    Terms([backoff, timeout, deadline].into_iter().chain(tags).collect())
+    // As many needs and places as there may be, of names that are as long as they may be together.
+    let (needs, places) = (limits::NEEDS_MAX, limits::TARGETS_MAX);
+    let width = limits::DEMAND_BYTES_MAX / (needs + places);
+    let need = |n: usize| {
+        let resource = ResourceName::new(&format!("{n:0width$}")).expect("a good name");
+        // A hundredth of it, so that all of them may run.
+        Term::Needs(Need { resource, amount: Amount::whole(limits::AMOUNT_MAX / 100) })
+    };
+    let place = |n: usize| Term::Prefers(Target::Host(format!("{n:0width$}").into()));
+    let demand = (0..needs).map(need).chain((0..places).map(place));
+    Terms([backoff, timeout, deadline].into_iter().chain(tags).chain(demand).collect())
+}
+
+/// As much of all that tasks need as there may be.
+fn equipment() -> Equipment {
+    let needed = terms();
+    let supply = Supply::Sum(Amount::whole(limits::AMOUNT_MAX));
+    let resource = |need: &Need| Resource { name: need.resource.clone(), supply: supply.clone() };
+    Equipment { resources: needed.needs().map(resource).collect(), ..Equipment::default() }
 }
 
 fn key(n: u8) -> TaskKey {
@@ -201,5 +223,31 @@ fn leases_that_are_over_together_fit_records_however_they_lie() {
     largest.pipeline.tick(0);
     largest.pipeline.tick(GroupOptions::default().lease_ms);
     assert_eq!(leased(&largest), 0);
+    assert!(largest.pipeline.next_commit(0).is_some());
+}
+
+#[test]
+fn what_is_granted_fits_a_record() {
+    let mut largest = Largest::new();
+    let each = limits::GRANTED_PARTS_MAX / limits::NEEDS_MAX;
+    let one = |n: usize| format!("{n:0width$}", width = limits::NAME_BYTES_MAX).into();
+    let width = limits::DEMAND_BYTES_MAX / limits::NEEDS_MAX;
+    let name = |n: usize| ResourceName::new(&format!("{n:0width$}")).expect("a good name");
+    let resource = |n| Resource { name: name(n), supply: Supply::Each((0..each).map(one).collect()) };
+    let resources = (0..limits::NEEDS_MAX).map(resource).collect();
+    largest.connect_worker_with(WORKER + 1, Equipment { resources, ..Equipment::default() });
+    let need = |n| Term::Needs(Need { resource: name(n), amount: Amount::whole(each as u64) });
+    let submission = Submission {
+        key: key(0),
+        function: self::name(),
+        version: u32::MAX,
+        arguments: vec![],
+        options: TaskOptions::default(),
+    };
+    let terms = Terms((0..limits::NEEDS_MAX).map(need).collect());
+    largest.ask(CLIENT, Command::SubmitUnder { submission, terms });
+    let state = largest.pipeline.core().state();
+    let parts: usize = state.tasks[&TaskId([0; 16])].grants().iter().map(|grant| grant.parts.len()).sum();
+    assert_eq!(parts, limits::GRANTED_PARTS_MAX);
     assert!(largest.pipeline.next_commit(0).is_some());
 }

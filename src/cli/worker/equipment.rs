@@ -1,6 +1,6 @@
 //! What workers have that tasks may need, and by which tasks choose them: for `worker` and `up`.
 
-use crate::protocol::equipment::{Equipment, Label, Resource};
+use crate::protocol::equipment::{Amount, Equipment, Label, Resource};
 use crate::worker::detect;
 
 #[derive(Debug, Clone, clap::Args)]
@@ -8,7 +8,7 @@ pub struct Equipped {
     /// What it has of a resource that tasks may need: cpus=4, memory=16GiB, or told apart: gpus=[0,1]
     ///
     /// Attempts that need some of it are given no more, together, than there is. cpus, memory and gpus are found by
-    /// themselves where nothing is said of them; several workers of one `up` have a part each.
+    /// themselves where nothing is said of them, gpus=0 offers none; several workers of one `up` have a part each.
     #[arg(long = "resource", value_name = "NAME=AMOUNT")]
     resources: Vec<Resource>,
 
@@ -36,7 +36,8 @@ impl Equipped {
             equipment.resources.clear();
         }
         equipment.resources.retain(|found| self.resources.iter().all(|given| given.name != found.name));
-        equipment.resources.extend(self.resources.iter().cloned());
+        let given = self.resources.iter().filter(|given| given.supply.total() > Amount(0));
+        equipment.resources.extend(given.cloned());
         equipment.labels.extend(self.labels.iter().cloned());
         self.host.iter().for_each(|host| equipment.host = host.as_str().into());
         equipment.check()?;

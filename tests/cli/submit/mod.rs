@@ -5,6 +5,7 @@
 mod ends;
 mod follow;
 mod many;
+mod needs;
 mod output;
 mod refusals;
 

@@ -24,6 +24,18 @@ async fn command_lines_that_make_no_sense() {
             "`two words` cannot name a tag: it has other characters",
         ),
         (&["submit", "--backoff", "5", "--", "true"], "give a number with its unit, like 200ms, 1s or 2m"),
+        (&["submit", "--needs", "gpus", "--", "true"], "`gpus`: give a resource and how much of it: cpus=2"),
+        (
+            &["submit", "--needs", "gpus=x", "--", "true"],
+            "`x` is no amount: give a number like 2, 0.5 or 16GiB",
+        ),
+        (&["submit", "--needs", "gpus=0.00001", "--", "true"], "finer than a ten-thousandth"),
+        (
+            &["submit", "--on", "rack=7", "--", "true"],
+            "`rack=7` names no workers: give worker=NAME, host=NAME or",
+        ),
+        (&["submit", "--prefer", "label=a b", "--", "true"], "`a b` cannot name a label"),
+        (&["worker", "--resource", "gpus=[0", "--name", "w"], "`[0` is no amount"),
     ] {
         let ended = run(arguments).await;
         assert_eq!(ended.code, Some(2), "{arguments:?}");
@@ -56,6 +68,8 @@ async fn what_cannot_be_submitted() {
             &["true"],
             "the task's name is 201, over the limit of 200",
         ),
+        (&["--needs", "cpus=0"], &["true"], "0 of `cpus` is nothing: give more, or leave it out"),
+        (&["--needs", "cpus=1", "--needs", "cpus=2"], &["true"], "`cpus` is needed twice: say once how much"),
         (&["--deadline", "0"], &["true"], "the deadline of a task, in ms, is 0: give one from 1 to "),
         (&["--output-channel", "$tasks"], &["true"], "channel `$tasks` is the scheduler's own"),
     ] {
