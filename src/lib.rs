@@ -114,6 +114,7 @@ pub use headwater_macros::task;
 pub use protocol::channel::{ChannelOptions, Durability, Retention};
 pub use protocol::terms::Backoff;
 pub use worker::context::{Context, local_client};
+pub use worker::slot::Slot;
 
 /// The same for code that is not async.
 pub mod blocking {

@@ -273,6 +273,16 @@ pub enum Command {
         /// How far.
         advance: Advance,
     },
+    /// From a worker: an attempt that is a client takes a slot again, since it has something to compute, or no longer. Said
+    /// on each connection anew. Answer: [`Answer::Reported`].
+    Occupy {
+        /// The task.
+        task: TaskId,
+        /// The attempt.
+        attempt: AttemptNumber,
+        /// Whether it takes one.
+        occupies: bool,
+    },
 }
 
 /// How elements are appended, where it is not as usual.

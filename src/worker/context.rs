@@ -103,8 +103,17 @@ impl Context {
     /// # fn main() {}
     /// ```
     pub fn is_cancelled(&self) -> bool {
-        let attempt = HeldAttempt { task: self.shared.task.id, attempt: self.shared.attempt };
-        !self.shared.lanes.lock().is_wanted(&attempt)
+        !self.shared.lanes.lock().is_wanted(&self.held())
+    }
+
+    /// The attempt.
+    pub(super) fn held(&self) -> HeldAttempt {
+        HeldAttempt { task: self.shared.task.id, attempt: self.shared.attempt }
+    }
+
+    /// What runs it.
+    pub(super) fn lanes(&self) -> &Arc<Lanes> {
+        &self.shared.lanes
     }
 
     /// Where the scheduler listens.
@@ -146,8 +155,7 @@ impl Context {
     /// # fn main() {}
     /// ```
     pub fn progress(&self, done: u64, total: u64, message: &str) {
-        let attempt = HeldAttempt { task: self.shared.task.id, attempt: self.shared.attempt };
-        self.shared.lanes.lock().advance(attempt, Advance::new(done, total, message));
+        self.shared.lanes.lock().advance(self.held(), Advance::new(done, total, message));
     }
 
     async fn client(&self) -> Result<Client> {

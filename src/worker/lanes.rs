@@ -24,7 +24,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
 use super::Options;
@@ -206,6 +206,23 @@ impl Lanes {
     /// An attempt has become a client: it takes no slot.
     pub fn make_client(&self, attempt: &HeldAttempt) {
         self.lock().turns.release(attempt);
+        self.news.notify_one();
+    }
+
+    /// An attempt that has become a client wants a slot again: a number for it, and where it hears that it has it. Nothing for
+    /// one that has its own still.
+    pub fn ask_to_return(&self, attempt: HeldAttempt) -> Option<(u64, oneshot::Receiver<()>)> {
+        let mut shared = self.lock();
+        let asked = shared.is_wanted(&attempt).then(|| shared.turns.ask_to_return(attempt)).flatten();
+        drop(shared);
+        // The scheduler is told.
+        self.news.notify_one();
+        asked
+    }
+
+    /// What was asked for under this number is wanted no longer.
+    pub fn give_up_slot(&self, number: u64) {
+        self.lock().turns.give_up(number);
         self.news.notify_one();
     }
 

@@ -31,8 +31,10 @@ pub mod exec;
 mod lanes;
 pub mod registry;
 pub mod results;
+mod returns;
 pub mod run;
 mod session;
+pub mod slot;
 #[cfg(test)]
 mod tests;
 mod timeouts;

@@ -77,6 +77,7 @@ impl Session {
         let mut received = Vec::new();
         loop {
             self.begin_those_whose_turn_it_is();
+            self.tell_occupations();
             self.take_from_lanes();
             let timeout = self.lanes.lock().next_timeout();
             // What was assigned before the scheduler knew is among the messages when its answer is here.
@@ -226,6 +227,14 @@ impl Session {
         let advances = self.lanes.lock().take_advances();
         for (HeldAttempt { task, attempt }, advance) in advances {
             self.told.push(self.connection.command(Command::Advance { task, attempt, advance }));
+        }
+    }
+
+    /// Says which attempts take a slot though they are clients.
+    fn tell_occupations(&mut self) {
+        let news = self.lanes.lock().turns.new_occupations();
+        for (HeldAttempt { task, attempt }, occupies) in news {
+            self.told.push(self.connection.command(Command::Occupy { task, attempt, occupies }));
         }
     }
 

@@ -8,6 +8,9 @@
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
+use super::returns::Returns;
 use crate::protocol::limits::WINDOW_MAX;
 use crate::protocol::message::Assignment;
 use crate::protocol::session::HeldAttempt;
@@ -32,12 +35,14 @@ pub(super) struct Turns {
     window: u32,
     /// Whether anything has begun since this was last asked.
     has_begun: bool,
+    /// What attempts that are clients want of slots.
+    returns: Returns,
 }
 
 impl Turns {
     pub fn new(slots: u32) -> Self {
-        let (taking, waiting, typical) = Default::default();
-        Turns { slots, taking, waiting, typical, window: slots, has_begun: false }
+        let (taking, waiting, typical, returns) = Default::default();
+        Turns { slots, taking, waiting, typical, window: slots, has_begun: false, returns }
     }
 
     /// It was given one more: behind those that wait.
@@ -52,6 +57,7 @@ impl Turns {
 
     /// As [`Self::next`], if the next one is such as is asked for. None overtakes it.
     pub fn next_if(&mut self, is_such: impl FnOnce(&Assignment) -> bool) -> Option<Assignment> {
+        self.let_return();
         if self.taking.len() >= self.slots as usize {
             return None;
         }
@@ -64,7 +70,7 @@ impl Turns {
     /// One is over, after so long. Whatever it did, it takes no slot any more.
     pub fn end(&mut self, attempt: &HeldAttempt, took: Duration) {
         // One that was a client took as long as it wanted to.
-        if self.taking.remove(attempt) {
+        if self.taking.remove(attempt) && !self.returns.end(attempt) {
             self.typical = Some(match self.typical {
                 Some(typical) => (typical * (NEWEST_PART - 1) + took) / NEWEST_PART,
                 None => took,
@@ -75,6 +81,36 @@ impl Turns {
     /// One takes no slot any more, and says nothing about how long others take: it has become a client, or was aborted.
     pub fn release(&mut self, attempt: &HeldAttempt) {
         self.taking.remove(attempt);
+        self.returns.end(attempt);
+    }
+
+    /// An attempt that has become a client wants a slot again. It gets the next that is free, ahead of those that have not
+    /// begun: that is told on the channel. Nothing for one that has its own slot still.
+    pub fn ask_to_return(&mut self, attempt: HeldAttempt) -> Option<(u64, oneshot::Receiver<()>)> {
+        if self.taking.contains(&attempt) && !self.returns.has_returned(&attempt) {
+            return None;
+        }
+        let asked = self.returns.ask(attempt);
+        self.let_return();
+        Some(asked)
+    }
+
+    /// What was asked for under this number is wanted no longer.
+    pub fn give_up(&mut self, number: u64) {
+        if let Some(attempt) = self.returns.give_up(number) {
+            self.taking.remove(&attempt);
+        }
+    }
+
+    /// Which attempts take a slot again, or no longer, since this was last asked.
+    pub fn new_occupations(&mut self) -> Vec<(HeldAttempt, bool)> {
+        self.returns.news()
+    }
+
+    fn let_return(&mut self) {
+        while let Some(attempt) = self.returns.next(self.taking.len() < self.slots as usize) {
+            self.taking.insert(attempt);
+        }
     }
 
     /// One that waits is not wanted any more.
@@ -113,6 +149,7 @@ impl Turns {
     /// The scheduler gives no more than there are slots until it is told again.
     pub fn begin_connection(&mut self) {
         self.window = self.slots;
+        self.returns.forget_told();
     }
 }
 
@@ -210,5 +247,56 @@ mod tests {
         assert!(!turns.is_stuck(), "nothing waits");
         turns.end(&attempt("b"), SHORT);
         assert_eq!(begun(&mut turns), []);
+    }
+
+    #[test]
+    fn who_has_become_a_client_gets_a_slot_again_ahead_of_those_that_have_not_begun() {
+        let mut turns = turns(&["a", "b", "c", "d"]);
+        begun(&mut turns);
+        assert!(turns.ask_to_return(attempt("a")).is_none(), "it has its own still");
+        turns.release(&attempt("a"));
+        let (first, mut told) = turns.ask_to_return(attempt("a")).unwrap();
+        assert_eq!((told.try_recv(), turns.new_occupations()), (Ok(()), vec![(attempt("a"), true)]));
+        assert_eq!(begun(&mut turns), [], "it has the slot that it gave up");
+        // Two of one attempt take one slot.
+        let (second, mut told_again) = turns.ask_to_return(attempt("a")).unwrap();
+        assert_eq!(told_again.try_recv(), Ok(()));
+        turns.give_up(first);
+        assert_eq!((begun(&mut turns), turns.new_occupations()), (vec![], vec![]));
+        turns.give_up(second);
+        assert_eq!(turns.new_occupations(), [(attempt("a"), false)]);
+        assert_eq!(begun(&mut turns), [attempt("c")]);
+        // There is none free now: it waits, and goes first.
+        let (third, mut told) = turns.ask_to_return(attempt("a")).unwrap();
+        assert!(told.try_recv().is_err());
+        turns.end(&attempt("b"), SHORT);
+        assert_eq!((begun(&mut turns), told.try_recv()), (vec![], Ok(())));
+        turns.begin_connection();
+        assert_eq!(turns.new_occupations(), [(attempt("a"), true)], "each connection is told");
+        // How long it took says nothing of others, and it is no news that it has no slot any more.
+        turns.end(&attempt("a"), Duration::from_secs(9));
+        assert_eq!(turns.new_window(), Some(2 + 2 * 200));
+        assert_eq!((begun(&mut turns), turns.new_occupations()), (vec![attempt("d")], vec![]));
+        turns.give_up(third);
+        assert_eq!(turns.taking.len(), 2);
+    }
+
+    #[test]
+    fn who_does_not_want_it_any_more_holds_nobody_up() {
+        let mut turns = turns(&["a", "b", "c"]);
+        begun(&mut turns);
+        turns.release(&attempt("a"));
+        assert_eq!(begun(&mut turns), [attempt("c")]);
+        let (first, _) = turns.ask_to_return(attempt("a")).unwrap();
+        turns.release(&attempt("b"));
+        let (_, mut told) = turns.ask_to_return(attempt("b")).unwrap();
+        assert!(told.try_recv().is_err(), "the first has it, and is gone");
+        turns.give_up(first);
+        assert!(turns.next().is_none());
+        assert_eq!(told.try_recv(), Ok(()));
+        turns.release(&attempt("b"));
+        assert_eq!(turns.new_occupations(), []);
+        turns.add(assignment("d"));
+        assert_eq!(begun(&mut turns), [attempt("d")], "it was aborted");
     }
 }

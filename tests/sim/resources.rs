@@ -222,13 +222,21 @@ fn who_needs_much_is_not_passed_over_for_ever_and_holds_up_nobody_elsewhere() {
     scene.ask(client, submit("plain"));
     // Nothing of what it waits for is theirs.
     assert_eq!(started(&mut scene), ["other on 2 with memory=512", "plain on 3"]);
-    scene.ask(one, finish("a", 1, 7));
-    assert_eq!(started(&mut scene), Vec::<String>::new(), "one cpu is kept for the large one");
-    let words = why(&mut scene, client, "small");
-    assert!(words.contains("one: is kept for large-"), "{words}");
-    assert!(words.contains("two: has 0 of 2 cpus free"), "{words}");
     scene.ask(two, finish("b", 1, 7));
-    assert_eq!(started(&mut scene), ["small on 3 with cpus=1"], "only one worker is kept");
+    assert_eq!(
+        started(&mut scene),
+        Vec::<String>::new(),
+        "where least is lacking, it is kept for the large one"
+    );
+    let words = why(&mut scene, client, "small");
+    assert!(words.contains("two: is kept for large-"), "{words}");
+    assert!(words.contains("one: has 0 of 2 cpus free"), "{words}");
+    scene.ask(one, finish("a", 1, 7));
+    assert_eq!(
+        started(&mut scene),
+        ["small on 3 with cpus=1"],
+        "of two that lack as much the older one is kept"
+    );
     scene.ask(one, finish("c", 1, 7));
     assert_eq!(started(&mut scene), ["large on 2 with cpus=2"]);
 }

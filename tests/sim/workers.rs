@@ -291,6 +291,12 @@ impl Worker {
                     let results = kept.map(|(task, attempt)| HeldAttempt { task, attempt }).collect();
                     self.asked.insert(self.link.query(Query::Unwanted { results }));
                     self.ask(Command::Window { attempts: rng.u32(..2 * SLOTS + 2) });
+                    let computing: Vec<HeldAttempt> = self.running.iter().map(|(held, _)| *held).collect();
+                    for HeldAttempt { task, attempt } in computing {
+                        if rng.bool() {
+                            self.ask(Command::Occupy { task, attempt, occupies: rng.bool() });
+                        }
+                    }
                 }
                 _ => {}
             }

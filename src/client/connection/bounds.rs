@@ -52,6 +52,7 @@ pub(super) fn check_command(command: &Command) -> Result<(), TooLarge> {
         | Command::Lack { .. }
         | Command::Defer { .. }
         | Command::Window { .. }
+        | Command::Occupy { .. }
         | Command::Return { .. }
         | Command::Retire
         | Command::RetireWorker { .. } => Ok(()),

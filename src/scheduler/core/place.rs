@@ -48,7 +48,9 @@ pub(super) fn best(state: &State, presence: &Presence, id: TaskId, reserved: &[R
     candidates.max_by_key(|(merit, _)| *merit).map(|(_, place)| place)
 }
 
-/// The worker that is kept for a ready task that fits nowhere now: of those that could run it the one that lacks least.
+/// The worker that is kept for a ready task that fits nowhere now: of those that could run it the one that lacks least, and
+/// of these the oldest. What is free there grows while it is kept, and another one is kept only where more is free, or as
+/// much on an older one: so it cannot go back and forth for ever.
 pub(super) fn reserve(state: &State, presence: &Presence, id: TaskId) -> Option<Reserved> {
     let demand = state.tasks.get(&id)?.demand().filter(|demand| !demand.needs.is_empty())?;
     let lack = |worker: Producer| {

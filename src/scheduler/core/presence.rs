@@ -15,10 +15,10 @@ use super::{Event, Phase};
 use crate::protocol::equipment::{Equipment, Grant};
 use crate::protocol::message::ServerMessage;
 use crate::protocol::result::{Holder, LossReason};
-use crate::protocol::session::{Retire, Role, SessionKind};
+use crate::protocol::session::{HeldAttempt, Retire, Role, SessionKind};
 use crate::protocol::task::Advance;
 use crate::protocol::task::Outcome;
-use crate::protocol::{Producer, TaskEvent, TaskId, TaskMap, TimeMs};
+use crate::protocol::{Producer, TaskEvent, TaskId, TaskMap, TaskSet, TimeMs};
 use crate::scheduler::handle::ConnectionId;
 
 /// Who is there.
@@ -29,6 +29,8 @@ pub struct Presence {
     slots: Slots,
     /// Tasks whose newest attempt is connected as a client: they take no slot.
     yielded: TaskMap<Producer>,
+    /// Those of them that take one again, while they compute something.
+    occupying: TaskSet,
     /// How far running attempts have come, as they have said.
     advances: TaskMap<Advance>,
     watchers: TaskMap<SmallSet<ConnectionId>>,
@@ -169,6 +171,7 @@ impl Presence {
         match role {
             Role::Client => {}
             Role::Worker(offer) => {
+                self.forget_occupations(state, producer);
                 let functions = offer.functions.iter().cloned().collect();
                 let taken = self.taken_slots(state, producer);
                 self.slots.join(producer, offer.slots, functions, taken);
@@ -184,11 +187,9 @@ impl Presence {
                 }
             }
             Role::Attempt { task, .. } => {
-                if self.yielded.insert(*task, producer).is_none()
-                    && let Some(worker) = state.worker_of(*task)
-                {
-                    self.slots.give_back(worker);
-                }
+                let took = self.takes_slot(*task);
+                self.yielded.insert(*task, producer);
+                self.follow_slot(state, *task, took);
             }
         }
         before
@@ -196,8 +197,49 @@ impl Presence {
 
     fn taken_slots(&self, state: &State, producer: Producer) -> u32 {
         let Some(session) = state.sessions.get(&producer) else { return 0 };
-        let taken = session.running.iter().filter(|task| !self.yielded.contains_key(task)).count();
+        let taken = session.running.iter().filter(|task| self.takes_slot(**task)).count();
         u32::try_from(taken).unwrap_or(u32::MAX)
+    }
+
+    /// Whether a running task takes a slot: as a client only while it says so.
+    fn takes_slot(&self, task: TaskId) -> bool {
+        !self.yielded.contains_key(&task) || self.occupying.contains(&task)
+    }
+
+    /// A running task takes a slot from now on, or no longer, if that was different before.
+    fn follow_slot(&mut self, state: &State, task: TaskId, took: bool) {
+        let Some(worker) = state.worker_of(task) else { return };
+        match (took, self.takes_slot(task)) {
+            (false, true) => self.slots.take(worker),
+            (true, false) => self.slots.give_back(worker),
+            _ => {}
+        }
+    }
+
+    /// An attempt of a worker takes a slot though it is a client, or no longer.
+    pub(super) fn occupy(&mut self, state: &State, worker: Producer, attempt: HeldAttempt, occupies: bool) {
+        let HeldAttempt { task: id, attempt } = attempt;
+        let of_worker = |task: &Task| task.attempt == attempt && task.phase == Phase::Running { worker };
+        if !state.tasks.get(&id).is_some_and(of_worker) {
+            return;
+        }
+        let took = self.takes_slot(id);
+        if occupies {
+            self.occupying.insert(id)
+        } else {
+            self.occupying.remove(&id)
+        };
+        self.follow_slot(state, id, took);
+    }
+
+    /// A worker says anew which of its attempts take a slot though they are clients.
+    fn forget_occupations(&mut self, state: &State, worker: Producer) {
+        let running = state.sessions.get(&worker).into_iter().flat_map(|session| &session.running);
+        for task in running {
+            let took = self.takes_slot(*task);
+            self.occupying.remove(task);
+            self.follow_slot(state, *task, took);
+        }
     }
 
     /// A connection is gone. Answers its session, if it was the session's newest.
@@ -351,21 +393,18 @@ impl Presence {
     }
 
     /// An attempt is over; if it took a slot, that is free, and so is what it had of its worker's resources.
-    fn end_run(&mut self, state: &State, task: TaskId) {
-        self.advances.remove(&task);
-        if let Some(grants) = state.tasks.get(&task).map(Task::grants).filter(|grants| !grants.is_empty())
-            && let Some(equipped) = state.worker_of(task).and_then(|worker| self.equipped.get_mut(&worker))
-        {
-            equipped.stock.give_back(grants);
+    fn end_run(&mut self, state: &State, id: TaskId) {
+        self.advances.remove(&id);
+        let Some(task) = state.tasks.get(&id) else { return };
+        let Phase::Running { worker } = task.phase else { return };
+        self.assigned.remove(worker, id);
+        if let Some(equipped) = self.equipped.get_mut(&worker) {
+            equipped.stock.give_back(task.grants());
         }
-        if let Some(worker) = state.worker_of(task) {
-            self.assigned.remove(worker, task);
-        }
-        if let Some(worker) = state.worker_of(task)
-            && !self.yielded.contains_key(&task)
-        {
+        if self.takes_slot(id) {
             self.slots.give_back(worker);
         }
+        self.occupying.remove(&id);
     }
 
     /// A session is over; if it was an attempt's that goes on, that takes a slot again.
@@ -375,10 +414,9 @@ impl Presence {
             return;
         };
         if self.yielded.get(task) == Some(&producer) {
+            let took = self.takes_slot(*task);
             self.yielded.remove(task);
-            if let Some(worker) = state.worker_of(*task) {
-                self.slots.take(worker);
-            }
+            self.follow_slot(state, *task, took);
         }
     }
 
@@ -445,6 +483,9 @@ impl Presence {
                 state.tasks.get(task).is_some_and(|task| task.phase.stored().is_some()),
                 "{task} is copied and not stored"
             );
+        }
+        for task in &self.occupying {
+            assert!(state.worker_of(*task).is_some(), "{task} takes a slot and does not run");
         }
         for (task, producer) in &self.yielded {
             let session = state

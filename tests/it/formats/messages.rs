@@ -266,6 +266,7 @@ fn of_clients(lines: &mut Lines) {
         SubmitUnder = Command::SubmitUnder { submission: submission(), terms: terms() },
         Retry = Command::Retry { task: TASK },
         Advance = Command::Advance { task: TASK, attempt: ATTEMPT, advance: advance() },
+        Occupy = Command::Occupy { task: TASK, attempt: ATTEMPT, occupies: true },
     });
     let headed = [("unit", "°C")].into_iter().collect();
     let elements =

@@ -114,7 +114,7 @@ pub(super) fn command(state: &State, facts: &LogFacts, origin: Origin, command: 
         Command::Advance { task, attempt, advance } => {
             report::advance(state, facts, origin.producer, HeldAttempt { task, attempt }, advance)
         }
-        Command::Window { .. } => Ok((Vec::new(), Answer::Reported)),
+        Command::Window { .. } | Command::Occupy { .. } => Ok((Vec::new(), Answer::Reported)),
         Command::Return { task, attempt } => report::give_back(state, origin.producer, task, attempt),
         Command::Retire => retire::retire(state, origin.producer),
         Command::RetireWorker { worker, .. } => retire::retire_worker(state, worker),
