@@ -1,21 +1,33 @@
 //! `headwater up`.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::connect::reachable;
 use super::programs::Programs;
 use super::serve::Serve;
 use super::signals::Signals;
+use super::supervise::Recipe;
 use super::time::duration;
-use super::worker::{Results, SLOTS, cores};
+use super::worker::{Results, SLOTS, cores, slots};
 use crate::worker::results::At;
 
-/// Run a scheduler and workers in one process.
+/// How long a worker tries to reach the scheduler that is there already.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Run a scheduler and workers: all that one machine needs.
 ///
-/// All that one machine needs. More workers can join from elsewhere with `headwater worker`. Large results are
+/// Each worker is a process of its own, which is started again when it dies: a task that aborts, or overflows its stack,
+/// takes nothing down but what ran beside it there. They end with this process, however that ends. With
+/// `--no-supervise` they are in it instead.
+///
+/// More workers can join from elsewhere with `headwater worker`. Large results are
 /// fetched from the workers, here at ports of the system's choice on the address that the scheduler listens on. SIGINT (Ctrl-C) and
 /// SIGTERM stop it in order: first its workers, which have `--grace` to finish what they run, then the scheduler.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  headwater up --workers 2 --slots 8")]
+#[command(after_help = "Examples:
+  headwater up --workers 2 --slots 8
+  headwater up --no-supervise        # one process; a task that aborts ends all of it")]
 pub struct Up {
     #[command(flatten)]
     serve: Serve,
@@ -37,15 +49,44 @@ pub struct Up {
     /// When it is told to stop: how long its workers may take to finish what they run
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
     grace: Duration,
+
+    /// Have the workers in this process, not each in one of its own that is started again when it dies
+    ///
+    /// It saves the memory of a process for each, and a hop over loopback between processes. A task that aborts ends the
+    /// scheduler, too, which can be started again as ever.
+    #[arg(long)]
+    no_supervise: bool,
 }
 
 impl Up {
     pub async fn run(self) -> anyhow::Result<()> {
         let mut options = self.serve.options()?;
+        let signals = Signals::listen()?;
+        if !self.no_supervise {
+            let token = options.token.clone();
+            let recipes =
+                |address| (1..=self.workers).map(|n| self.recipe(n, address, token.clone())).collect();
+            return self.serve.run(options, signals, self.grace, recipes).await;
+        }
         // Where these are to be had follows from where the scheduler listens.
         options.results = self.results.options(At::Local);
         options.programs = self.programs.offered()?;
         (options.workers, options.slots) = (self.workers, self.slots.unwrap_or_else(cores));
-        self.serve.run(options, Signals::listen()?, self.grace).await
+        self.serve.run(options, signals, self.grace, |_| Vec::new()).await
+    }
+
+    fn recipe(&self, n: u32, listens: SocketAddr, token: Option<String>) -> Recipe {
+        let beside = ["--results-beside".into(), listens.ip().to_string().into()].to_vec();
+        Recipe {
+            name: format!("local-{n}"),
+            address: reachable(listens).to_string(),
+            token,
+            connect_timeout: CONNECT_TIMEOUT,
+            waits_for_ever: false,
+            grace: self.grace,
+            options: [beside, slots(self.slots), self.results.arguments(), self.programs.arguments()]
+                .concat(),
+            quiet: false,
+        }
     }
 }
