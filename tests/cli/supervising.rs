@@ -99,6 +99,7 @@ async fn a_signal_lets_a_supervised_worker_finish_and_a_second_one_has_it_hand_o
     one.signal("TERM").await;
     one.said("retires: it takes nothing more").await;
     client.channel::<u64>("c").await.unwrap().stop().await.unwrap();
+    soon(count.clone().into_future()).await.unwrap();
     assert_eq!(one.end().await.code, Some(0));
     assert_eq!(count.info().await.unwrap().attempt.0, 1);
 
