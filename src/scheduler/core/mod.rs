@@ -39,6 +39,7 @@ mod moments;
 mod phases;
 mod presence;
 mod query;
+mod replicas;
 mod retention;
 mod retired;
 mod room;
@@ -70,6 +71,7 @@ pub use tasks::Tasks;
 pub use value::Value;
 
 use self::consumers::{Consumers, Membership};
+use self::replicas::Replicas;
 use self::retention::Retaining;
 use super::handle::{ConnectionId, Request};
 use crate::protocol::command::{Answer, Command, Rejection};
@@ -163,6 +165,7 @@ pub struct Core {
     facts: LogFacts,
     retaining: Retaining,
     consumers: Consumers,
+    replicas: Replicas,
     more_upkeep: bool,
 }
 
@@ -192,7 +195,16 @@ impl Core {
             presence.await_return(*producer, session, now);
         }
         let (retaining, consumers) = (Retaining::of(&state, now), Consumers::of(&state, now));
-        Core { state, presence, settings, facts, retaining, consumers, more_upkeep: false }
+        Core {
+            state,
+            presence,
+            settings,
+            facts,
+            retaining,
+            consumers,
+            replicas: Replicas::default(),
+            more_upkeep: false,
+        }
     }
 
     /// The state.
@@ -264,6 +276,7 @@ impl Core {
                     self.presence.end_copy(task, producer);
                 }
                 let membership = Membership::of(&command);
+                let wish = self.replicas.hear(&command);
                 let retirement = decide::Retirement::of(&command, producer);
                 let decision = decide::command(&self.state, &self.facts, origin, command);
                 let answer = decision.and_then(|(events, answer)| {
@@ -272,7 +285,7 @@ impl Core {
                     if let Some(retirement) = retirement {
                         self.retire(retirement, out);
                     }
-                    Ok(answer)
+                    Ok(self.replicas.answer(&self.state, &self.presence, wish, answer))
                 });
                 let is_done = answer.is_ok();
                 self.answer(connection, number, answer, out);
@@ -421,7 +434,8 @@ impl Core {
                 self.emit_all(events, out);
                 continue;
             }
-            match hand_over::next(&self.state, &self.presence) {
+            let next = hand_over::next(&self.state, &self.presence);
+            match next.or_else(|| self.replicas.next(&self.state, &self.presence, &self.facts)) {
                 Some(hand_over::Step::Facts(events)) => self.emit_all(events, out),
                 Some(hand_over::Step::Copy { task, by }) => self.begin_copy(task, by, out),
                 None if self.lease_next(out) => {}

@@ -10,7 +10,7 @@ use headwater::protocol::message::{
     Assignment, ClientMessage, Closing, Given, Hello, Position, Reads, ServerMessage,
 };
 use headwater::protocol::producer::{ProducedBy, ProducerInfo};
-use headwater::protocol::result::{Fetch, Fetched, Holder, Located};
+use headwater::protocol::result::{Fetch, Fetched, Holder, Located, Replication};
 use headwater::protocol::session::{
     EndReason, FunctionOffer, HeldAttempt, Retire, Role, RunningAttempt, WorkerInfo, WorkerOffer,
     WorkerStatus,
@@ -253,6 +253,7 @@ fn of_clients(lines: &mut Lines) {
         SubmitUnder = Command::SubmitUnder { submission: submission(), terms: terms() },
         Retry = Command::Retry { task: TASK },
         Advance = Command::Advance { task: TASK, attempt: ATTEMPT, advance: advance() },
+        Replicate = Command::Replicate { task: TASK, copies: 3 },
     });
     let headed = [("unit", "°C")].into_iter().collect();
     let elements =
@@ -366,6 +367,7 @@ fn of_the_server(lines: &mut Lines) {
         Durable = Answer::Durable,
         Ended = Answer::Ended(TaskStatus::Finished),
         Retried = Answer::Retried,
+        Replicated = Answer::Replicated(Replication::Kept { by: 2, wanted: 3 }),
     });
     variants!(lines, Outcome {
         Finished = Outcome::Finished(payload()),
