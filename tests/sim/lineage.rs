@@ -415,11 +415,18 @@ fn as_many_workers_keep_a_result_as_a_client_wishes_or_as_there_are() {
     assert!(scene.told().iter().all(|line| !line.starts_with("lost c")), "others keep it");
     watch(&mut scene, client, "c");
     scene.then(&["→ to 1: c finished with 100000 bytes of c at two three"]);
-    // Nobody makes another in its place, and one that retires does not count.
-    scene.ask(three, Command::Retire);
+    // Nobody makes another in its place.
+    scene.ask(client, replicate("c", 3));
+    scene.then(&["→ to 1: kept by 2 of 2"]);
+}
+
+#[test]
+fn what_a_worker_keeps_that_retires_does_not_count() {
+    let (mut scene, client, one, _) = chain();
+    scene.ask(one, Command::Retire);
     scene.told();
     scene.ask(client, replicate("c", 2));
-    scene.then(&["→ to 1: kept by 1 of 1"]);
+    scene.then(&["→ to 1: kept by 0 of 1"]);
 }
 
 #[test]
