@@ -23,6 +23,7 @@ mod scheduler;
 mod serve;
 mod signals;
 mod submit;
+mod supervise;
 mod task;
 mod task_row;
 mod time;

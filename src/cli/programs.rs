@@ -1,5 +1,10 @@
 //! Programs as tasks: whether the workers of this process run them, and the guard that they share.
 
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use anyhow::Context;
+
 use super::signals::Signals;
 use crate::worker::exec;
 
@@ -24,17 +29,25 @@ impl Programs {
         }
         offered()
     }
+
+    /// As options for another worker.
+    pub fn arguments(&self) -> Vec<OsString> {
+        self.no_exec.then(|| "--no-exec".into()).into_iter().collect()
+    }
+}
+
+/// The file of this program, to be started as another process.
+pub fn own_program() -> anyhow::Result<PathBuf> {
+    // This one also names a file that was replaced meanwhile: it is what runs here.
+    match cfg!(target_os = "linux") {
+        true => Ok("/proc/self/exe".into()),
+        false => std::env::current_exe().context("this program's own file is not to be found"),
+    }
 }
 
 #[cfg(unix)]
 fn offered() -> anyhow::Result<Option<exec::Programs>> {
-    use anyhow::Context;
-    // This one also names a file that was replaced meanwhile: it is what runs here.
-    let program = match cfg!(target_os = "linux") {
-        true => "/proc/self/exe".into(),
-        false => std::env::current_exe().context("this program's own file is not to be found")?,
-    };
-    Ok(Some(exec::Programs::guarded_by(program, &[GUARD])))
+    Ok(Some(exec::Programs::guarded_by(own_program()?, &[GUARD])))
 }
 
 #[cfg(not(unix))]

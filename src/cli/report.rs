@@ -12,12 +12,20 @@ pub struct EndedWith {
     pub why: String,
 }
 
+/// A command ends with this code, and what there is to say was said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("exit code {0}")]
+pub struct Silently(pub u8);
+
 /// Prints why a command failed, if it did, and gives its exit code.
 pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<ReaderGone>() => ExitCode::SUCCESS,
         Err(error) => {
+            if let Some(Silently(code)) = error.downcast_ref() {
+                return (*code).into();
+            }
             note(format_args!("error: {}", one_line(&error)));
             error.downcast_ref::<EndedWith>().map_or(ExitCode::FAILURE, |ended| ended.code.into())
         }
@@ -56,5 +64,6 @@ mod tests {
         assert_eq!(code(anyhow::anyhow!("x")), format!("{:?}", ExitCode::FAILURE));
         let ended = EndedWith { code: 3, why: "exit code 3".to_owned() };
         assert_eq!(code(ended.into()), format!("{:?}", ExitCode::from(3)));
+        assert_eq!(code(Silently(4).into()), format!("{:?}", ExitCode::from(4)));
     }
 }

@@ -31,8 +31,8 @@ impl Scheduler {
     pub async fn run(self) -> anyhow::Result<()> {
         let mut signals = Signals::listen()?;
         if self.until_stdin_closes {
-            signals.or_stdin_closes();
+            signals.or_stdin_asks();
         }
-        self.serve.run(self.serve.options()?, signals, Duration::ZERO).await
+        self.serve.run(self.serve.options()?, signals, Duration::ZERO, |_| Vec::new()).await
     }
 }

@@ -1,5 +1,6 @@
 //! A scheduler in this process: its options, its start, and its end. For `scheduler`, `up` and `demo`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,9 +9,11 @@ use tokio::time::timeout;
 use super::connect::{ADDRESS, token};
 use super::output::note;
 use super::signals::Signals;
+use super::supervise::{Recipe, Supervised};
 use super::time::duration;
 use crate::client::millis::millis;
 use crate::local::{Local, Options, Store};
+use crate::log;
 use crate::protocol::event::Receipt;
 use crate::protocol::size::Bytes;
 use crate::scheduler::core::{DISK_RESERVE_BYTES, Settings};
@@ -113,37 +116,59 @@ impl Serve {
         })
     }
 
-    /// Starts a scheduler, says on stderr what it found, and runs it until a signal comes. Then the workers of
-    /// this process have `grace` to finish what they run, or until another signal comes.
-    pub async fn run(&self, options: Options, mut signals: Signals, grace: Duration) -> anyhow::Result<()> {
+    /// Starts a scheduler, says on stderr what it found, and runs it until a signal comes, with workers as processes of
+    /// their own if there are recipes for them at the address where it listens. Then its workers, those in this process as
+    /// well, have `grace` to finish what they run, or until another signal comes.
+    pub async fn run(
+        &self,
+        options: Options,
+        mut signals: Signals,
+        grace: Duration,
+        recipes: impl FnOnce(SocketAddr) -> Vec<Recipe>,
+    ) -> anyhow::Result<()> {
         let mut local = tokio::select! {
             started = Local::start(options) => started?,
             () = signals.next() => return Ok(()),
         };
         note(self.found(&local));
         note(format_args!("listening on {}", local.address()));
-        tokio::select! {
-            error = local.failed() => {
-                local.end().await;
-                return Err(error.into());
+        let mut supervised = match Supervised::start(recipes(local.address())).await {
+            Ok(supervised) => supervised,
+            Err(error) => {
+                local.stop().await;
+                return Err(error);
             }
-            () = signals.next() => {}
+        };
+        let failed = tokio::select! {
+            error = local.failed() => Some(error),
+            () = signals.next() => None,
+            never = supervised.note_ends() => never,
+        };
+        if let Some(error) = failed {
+            return end(error, supervised, local).await;
         }
         let failed = local.failed();
         note("stopping");
         if !grace.is_zero() {
-            let error = tokio::select! {
+            let retire = async { tokio::join!(supervised.retire(), local.retire_workers()) };
+            let failed = tokio::select! {
                 // Whatever they have not finished then is started again by the next scheduler.
-                _ = timeout(grace, local.retire_workers()) => None,
+                _ = timeout(grace, retire) => None,
                 error = failed => Some(error),
-                () = signals.next() => None,
+                () = signals.next() => {
+                    supervised.tell(2);
+                    None
+                }
             };
-            if let Some(error) = error {
-                local.end().await;
-                return Err(error.into());
+            if let Some(error) = failed {
+                return end(error, supervised, local).await;
             }
         }
-        signals.finish(local.stop()).await
+        let stop = async {
+            supervised.stop().await;
+            local.stop().await;
+        };
+        signals.finish(stop).await
     }
 
     /// What a start found in the store, in one line.
@@ -154,6 +179,12 @@ impl Serve {
             false => format!("recovered from {dir}: {}", in_words(local.receipt())),
         }
     }
+}
+
+/// The end behind a scheduler that has failed.
+async fn end(error: log::Error, supervised: Supervised, local: Local) -> anyhow::Result<()> {
+    tokio::join!(supervised.stop(), local.end());
+    Err(error.into())
 }
 
 fn in_words(receipt: &Receipt) -> String {

@@ -50,6 +50,7 @@ use tokio::runtime::{self, Runtime};
 use super::error::{Error, Result};
 use super::function::{Arguments, EncodeError, Encoded, IntoArgument, TaskFn, Value};
 use crate::protocol::command::{Answer, Query};
+use crate::protocol::result::Replication;
 use crate::protocol::session::{EndReason, Retire, WorkerStatus};
 use crate::protocol::task::{Explanation, TaskInfo, TaskStatus};
 use crate::protocol::terms::Backoff;
@@ -200,6 +201,14 @@ impl Client {
     /// As there.
     pub fn retry(&self, key: &TaskKey) -> Result<()> {
         self.shared.wait(self.shared.client.retry(key))
+    }
+
+    /// As [`super::Client::replicate`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn replicate<T>(&self, future: &TaskFuture<T>, copies: u32) -> Result<Replication> {
+        self.shared.wait(self.shared.client.replicate(&future.future, copies))
     }
 
     /// As [`super::Client::query`].

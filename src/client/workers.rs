@@ -2,19 +2,25 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::error::{Error, Result};
+use super::future::TaskFuture;
 use super::handle::{Client, wrong_answer};
 use super::reading::{Item, Offset};
 use crate::protocol::channel::TASKS_CHANNEL;
 use crate::protocol::command::{Answer, Command, Query, Rejection};
+use crate::protocol::result::Replication;
 use crate::protocol::session::{EndReason, Retire, WorkerStatus};
 use crate::protocol::{ChannelName, Producer, TaskEvent};
 
 /// How often a worker that retires is looked after while its end is waited for: a scheduler that restarted
 /// before it heard of it has to be told again. 1 s, a moment beside what most tasks take.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How long until it is asked for the first time how far others have come with copies of a result, and the longest
+/// time between two such questions: a small one takes a few ms, a large one seconds.
+const COPIES_LOOK: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 /// Most names that the refusal of an unknown one lists.
 const NAMES_SHOWN_MAX: usize = 20;
@@ -59,6 +65,37 @@ impl Client {
         let retirement = Retirement { client: self.clone(), worker, retire, since };
         retirement.tell().await?;
         Ok(retirement)
+    }
+
+    /// Has so many workers keep a result that is too large for the log, those included that keep it already: then it is
+    /// lost, and computed anew, only when all of them are. Waits until so many do, or all that are there, and answers how many;
+    /// a result that is in the log is as durable as the rest. It is of the moment: a copy that is lost later is not
+    /// made anew. The result must be there: await the future before.
+    ///
+    /// ```no_run
+    /// # #[headwater::task] fn large() -> Vec<u8> { vec![0; 1_000_000] }
+    /// # async fn replicate(client: headwater::Client) -> headwater::Result<()> {
+    /// let future = client.submit(large, ()).await?;
+    /// (&future).await?;
+    /// client.replicate(&future, 2).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] when the task has no result or is not known, with 0 copies or more than
+    /// [`REPLICAS_MAX`](crate::protocol::limits::REPLICAS_MAX), or when the session is over.
+    pub async fn replicate<T>(&self, future: &TaskFuture<T>, copies: u32) -> Result<Replication> {
+        let task = future.id();
+        let (mut pause, pause_max) = COPIES_LOOK;
+        loop {
+            match self.connection().command(Command::Replicate { task, copies }).await? {
+                Answer::Replicated(replication) if replication.is_done() => return Ok(replication),
+                Answer::Replicated(_) => {}
+                _ => return Err(wrong_answer("the wish for more copies")),
+            }
+            sleep(pause).await;
+            pause = (2 * pause).min(pause_max);
+        }
     }
 
     async fn tasks_head(&self) -> Result<u64> {

@@ -14,7 +14,7 @@ use super::payload::Payload;
 use super::producer::{ProducedBy, ProducerInfo, ProducerName};
 pub use super::query::Query;
 pub use super::rejection::Rejection;
-use super::result::StoredResult;
+use super::result::{Replication, StoredResult};
 use super::session::{HeldAttempt, Retire, WorkerInfo, WorkerStatus};
 use super::start::Start;
 use super::task::{Advance, Explanation, Submission, TaskError, TaskInfo, TaskStatus};
@@ -283,6 +283,16 @@ pub enum Command {
         /// Whether it takes one.
         occupies: bool,
     },
+    /// Have so many workers keep this task's result, if workers keep it: others copy it until so many do, or all that are
+    /// there. The wish is of the moment, and nothing comes of it when one that copies is gone or fails. Answer:
+    /// [`Answer::Replicated`], at once.
+    Replicate {
+        /// The task, which has a result.
+        task: TaskId,
+        /// How many, those that keep it already included: from 1 to
+        /// [`REPLICAS_MAX`](super::limits::REPLICAS_MAX).
+        copies: u32,
+    },
 }
 
 /// How elements are appended, where it is not as usual.
@@ -424,6 +434,8 @@ pub enum Answer {
     Retried,
     /// Why a task is where it is, or does not run.
     Explained(Box<Explanation>),
+    /// So many keep the result now.
+    Replicated(Replication),
 }
 
 /// What is stored at a moment.

@@ -124,6 +124,16 @@ pub struct Resource {
     pub supply: Supply,
 }
 
+impl fmt::Display for Resource {
+    /// As it is read, but for names with a comma or a bracket in them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.supply {
+            Supply::Sum(amount) => write!(f, "{}={amount}", self.name),
+            Supply::Each(ones) => write!(f, "{}=[{}]", self.name, ones.join(",")),
+        }
+    }
+}
+
 impl FromStr for Resource {
     type Err = BadEquipment;
 
@@ -386,6 +396,9 @@ mod tests {
         let resource = |text: &str| text.parse::<Resource>();
         assert_eq!(resource("cpus=4").unwrap().supply, Supply::Sum(Amount::whole(4)));
         assert_eq!(resource("gpus=[0, 1]").unwrap().supply, Supply::Each(vec!["0".into(), "1".into()]));
+        for shown in ["cpus=1.5", "gpus=[0,GPU-7]"] {
+            assert_eq!(resource(shown).unwrap().to_string(), shown);
+        }
         assert!(resource("cpus").unwrap_err().to_string().contains("give a resource and how much there is"));
         assert!(resource("ä b=1").unwrap_err().to_string().contains("resource"));
         assert_eq!("gpus=0.5".parse::<Need>().unwrap().to_string(), "gpus=0.5");

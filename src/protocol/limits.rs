@@ -154,6 +154,9 @@ pub const WINDOW_MAX: u32 = 1_024;
 /// Most subscriptions of one connection.
 pub const SUBSCRIPTIONS_PER_CONNECTION_MAX: usize = 10_000;
 
+/// Most workers that a client may ask to keep a result: 64, more than protects from anything.
+pub const REPLICAS_MAX: u32 = 64;
+
 /// Most rows that one listing answers.
 pub const LISTING_ROWS_MAX: usize = 10_000;
 

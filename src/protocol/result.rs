@@ -45,6 +45,30 @@ impl Located {
     }
 }
 
+/// How many keep a result, to whoever wishes for more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Replication {
+    /// It is in the log, as durable as the rest.
+    InLog,
+    /// Workers keep it.
+    Kept {
+        /// How many that are there, and do not retire.
+        by: u32,
+        /// How many are to: as many as was wished for, or all that are there.
+        wanted: u32,
+    },
+}
+
+impl Replication {
+    /// Whether nothing more is to be done.
+    pub fn is_done(self) -> bool {
+        match self {
+            Replication::InLog => true,
+            Replication::Kept { by, wanted } => by >= wanted,
+        }
+    }
+}
+
 /// A worker that keeps a result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {

@@ -60,7 +60,7 @@ use crate::protocol::message::Closing;
 use crate::protocol::session::{EndReason, Retire, Role, WorkerOffer};
 
 /// As good as for ever, and no overflow of the clock's: a hundred years.
-const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+pub const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// How long a worker that is told to stop while its hello is under way waits for the welcome, to say
 /// goodbye: a session that nobody ends would be given work until its lease is over.
@@ -171,7 +171,7 @@ fn built_in(options: &Options) -> Option<&'static Registered> {
 
 /// A name that no other worker has: one that did would take its place. In a container every worker is
 /// process 1, so 16 random bits would meet among a few hundred.
-fn own_name() -> String {
+pub fn own_name() -> String {
     let random = Uuid::now_v7().as_u128() as u32;
     format!("worker-{}-{random:08x}", std::process::id())
 }

@@ -128,11 +128,29 @@ async fn appends_beside_readers_are_measured() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tasks_are_measured() {
     let lines = bench(&["tasks", "--tasks", "50,100"]).await;
-    let figures = ["records_per_task", "rss_bytes", "seconds", "tasks_per_s", "us_per_task"];
+    let figures =
+        ["bytes_per_task", "records_per_task", "rss_bytes", "seconds", "tasks_per_s", "us_per_task"];
     check(&lines[0], "tasks", "50 tasks", &figures);
     check_ratios(&lines[0], &["tasks_per_s"]);
     check(&lines[1], "tasks", "100 tasks", &figures);
     check_ratios(&lines[1], &["tasks_per_s", "us_per_task"]);
+    let shapes = [
+        (&["chain"][..], "30 tasks, chains of 10", 1),
+        (&["fan"], "34 tasks, 64 to 1", 64),
+        (&["fan", "--width", "3"], "34 tasks, 3 to 1", 3),
+        (&["tree"], "31 tasks, a tree of 2 to 1", 2),
+    ];
+    for (shape, variant, width) in shapes {
+        let lines = bench(&[&["tasks", "--tasks", "34", "--shape"], shape].concat()).await;
+        check(&lines[0], "tasks", variant, &figures);
+        check_ratios(&lines[0], &["tasks_per_s"]);
+        assert_eq!(
+            (&lines[0]["params"]["shape"], &lines[0]["params"]["width"]),
+            (&shape[0].into(), &width.into())
+        );
+    }
+    let said = run(&["bench", "tasks", "--shape", "chain", "--width", "3"]).await.refusal();
+    assert_eq!(said, "--width is for --shape fan and --shape tree");
     let lines = bench(&["roundtrip", "--tasks", "20"]).await;
     check(&lines[0], "roundtrip", "one at a time", &["p50_us", "p99_us", "tasks_per_s"]);
     check_ratios(&lines[0], &["p50_us"]);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::cluster::{Cluster, Dir, free_address};
-use crate::process::{Process, fields, headwater, json, run};
+use crate::process::{Process, children, fields, headwater, json, run};
 
 const FREE_PORT: [&str; 2] = ["--listen", "127.0.0.1:0"];
 
@@ -112,18 +112,6 @@ async fn people_see_it_in_words() {
     }
     while !second.line().await.starts_with("caught up at offset ") {}
     assert_eq!(second.interrupt().await.code, Some(0));
-}
-
-/// The processes that a process has started; nothing where there is no /proc.
-fn children(id: u32) -> Vec<u32> {
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let parent = |id: &u32| -> Option<u32> {
-        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-        // The name is in brackets, and may have any character.
-        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
-    };
-    numbers.filter(|child| parent(child) == Some(id)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

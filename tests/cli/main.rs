@@ -23,5 +23,7 @@ mod snapshots;
 mod stopping;
 #[cfg(target_os = "linux")]
 mod submit;
+#[cfg(target_os = "linux")]
+mod supervising;
 mod tasks;
 mod workers;

@@ -20,7 +20,7 @@ pub async fn connect(address: &str) -> Client {
 }
 
 /// Starts a task that counts on a channel until that is stopped, and waits until it has begun.
-async fn start_count(client: &Client, channel: &str) -> TaskFuture<u64> {
+pub async fn start_count(client: &Client, channel: &str) -> TaskFuture<u64> {
     let future = submit_count(client, channel).await;
     wait_for(client, channel, 1).await;
     future

@@ -9,7 +9,7 @@ use headwater::client::fetch::{Failure, fetch};
 use headwater::local::{Local, Options, Store};
 use headwater::protocol::channel::Progress;
 use headwater::protocol::equipment::Equipment;
-use headwater::protocol::result::Located;
+use headwater::protocol::result::{Located, Replication};
 use headwater::protocol::session::{EndReason, Retire, WorkerStatus};
 use headwater::protocol::task::TaskStatus;
 use headwater::protocol::{ChannelEvent, Outcome, TaskEvent};
@@ -285,6 +285,44 @@ async fn what_is_lost_with_its_worker_is_computed_again_as_far_back_as_it_takes(
         reopened += u32::from(matches!(record.event, TaskEvent::Reopened { .. }));
     }
     assert!(lost >= 3 && reopened == 3, "{lost} lost, {reopened} reopened");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_several_keep_is_not_computed_anew_when_one_of_them_is_killed() -> Result<()> {
+    // A lease longer than the test: what goes on without the first does not wait for its end.
+    let settings = Settings { worker_lease_ms: 60_000, ..Settings::default() };
+    let options = Options { listen: "127.0.0.1:0".to_owned(), settings, ..Options::default() };
+    let local = Local::start(options).await.unwrap();
+    let client = Client::connect(local.address().to_string()).await?;
+    let mut workers = vec![Worker::start(&local, "one", results::MEMORY_BYTES).await];
+    let future = client.submit(large, ("several".to_owned(), LARGE)).await?;
+    soon(&future).await?;
+    let alone = soon(client.replicate(&future, 2)).await?;
+    assert_eq!(alone, Replication::Kept { by: 1, wanted: 1 }, "there is no other");
+    workers.push(Worker::start(&local, "two", results::MEMORY_BYTES).await);
+    workers.push(Worker::start(&local, "three", results::MEMORY_BYTES).await);
+    assert_eq!(soon(client.replicate(&future, 2)).await?, Replication::Kept { by: 2, wanted: 2 });
+    assert_eq!(located(&future).await.holders.len(), 2);
+    workers.remove(0).kill();
+    let gone = async {
+        while row(&client, "one").await.connected {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    soon(gone).await;
+    assert_eq!(located(&future).await.holders.len(), 1);
+    // Whoever asks now has seen nothing of it before.
+    let other = Client::connect(local.address().to_string()).await?;
+    let again: TaskFuture<String> = other.future(future.key()).await?;
+    assert_eq!(soon(&again).await?, expected("several", LARGE));
+    assert_eq!(ran("several"), 1);
+
+    let small = client.submit(length, ("four".to_owned(),)).await?;
+    soon(&small).await?;
+    assert_eq!(soon(client.replicate(&small, 2)).await?, Replication::InLog);
+    let refused = soon(client.replicate(&future, 0)).await.unwrap_err().to_string();
+    assert!(refused.contains("give from 1 to 64"), "{refused}");
     Ok(())
 }
 

@@ -398,3 +398,77 @@ fn of_two_copies_one_may_be_lost() {
     watch(&mut scene, client, "c");
     scene.then(&["→ to 1: c finished with 100000 bytes of c at one"]);
 }
+
+fn replicate(name: &str, copies: u32) -> Command {
+    Command::Replicate { task: id(name), copies }
+}
+
+#[test]
+fn as_many_workers_keep_a_result_as_a_client_wishes_or_as_there_are() {
+    let (mut scene, client, one, two) = chain();
+    let three = scene.worker(4, "three", 1);
+    scene.told();
+    scene.ask(client, replicate("c", 3));
+    scene.then(&["→ to 1: kept by 1 of 3", "→ to 3: copy 100000 bytes of c at one"]);
+    scene.ask(two, copied("c", 1));
+    scene.then(&["copied c by 3", "→ to 3: reported", "→ to 4: copy 100000 bytes of c at one two"]);
+    scene.ask(client, replicate("c", 2));
+    scene.then(&["→ to 1: kept by 2 of 2"]);
+    scene.ask(three, copied("c", 1));
+    scene.then(&["copied c by 4", "→ to 4: reported"]);
+    scene.ask(client, replicate("c", 9));
+    scene.then(&["→ to 1: kept by 3 of 3"]);
+    scene.drop_connection(one);
+    scene.pass(10_000);
+    assert!(scene.told().iter().all(|line| !line.starts_with("lost c")), "others keep it");
+    watch(&mut scene, client, "c");
+    scene.then(&["→ to 1: c finished with 100000 bytes of c at two three"]);
+    // Nobody makes another in its place.
+    scene.ask(client, replicate("c", 3));
+    scene.then(&["→ to 1: kept by 2 of 2"]);
+}
+
+#[test]
+fn what_a_worker_keeps_that_retires_does_not_count() {
+    let (mut scene, client, one, _) = chain();
+    scene.ask(one, Command::Retire);
+    scene.told();
+    scene.ask(client, replicate("c", 2));
+    scene.then(&["→ to 1: kept by 0 of 1"]);
+}
+
+#[test]
+fn who_could_not_copy_is_not_asked_again_until_the_client_is() {
+    let (mut scene, client, _, two) = chain();
+    scene.ask(client, replicate("c", 2));
+    scene.told();
+    scene.ask(two, lack("c", 1));
+    scene.then(&["→ to 3: reported"]);
+    scene.ask(client, replicate("c", 2));
+    scene.then(&["→ to 1: kept by 1 of 2", "→ to 3: copy 100000 bytes of c at one"]);
+    scene.leave(two);
+    scene.told();
+    scene.ask(client, replicate("c", 2));
+    scene.then(&["→ to 1: kept by 1 of 1"]);
+}
+
+#[test]
+fn what_cannot_be_replicated_is_refused() {
+    let (mut scene, client, _, two) = chain();
+    scene.ask(client, submit("d"));
+    scene.told();
+    for (name, copies, words) in [
+        ("c", 0, "0 workers cannot be asked to keep a result: give from 1 to 64"),
+        ("c", 65, "65 workers cannot be asked to keep a result: give from 1 to 64"),
+        ("d", 2, " is running, and has no result: wait for it, and ask again"),
+        ("nothing", 2, " is not known: "),
+    ] {
+        scene.ask(client, replicate(name, copies));
+        let told = scene.told();
+        assert!(told.len() == 1 && told[0].contains(words), "{told:?}");
+    }
+    scene.ask(two, finish("d", 1, 7));
+    scene.told();
+    scene.ask(client, replicate("d", 2));
+    scene.then(&["→ to 1: replicated"]);
+}

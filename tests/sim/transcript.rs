@@ -3,7 +3,7 @@
 use headwater::protocol::channel::Progress;
 use headwater::protocol::command::Answer;
 use headwater::protocol::message::{Given, ServerMessage};
-use headwater::protocol::result::Located;
+use headwater::protocol::result::{Located, Replication};
 use headwater::protocol::session::{Retire, SessionKind};
 use headwater::protocol::task::Outcome;
 use headwater::protocol::transaction::AppendedPart;
@@ -209,6 +209,9 @@ fn server_message(state: &State, message: &ServerMessage) -> String {
         ServerMessage::Answer(Ok(Answer::Transacted { appended, .. })) => transacted(appended),
         ServerMessage::Answer(Ok(Answer::Ended(status))) => format!("ended: {status}"),
         ServerMessage::Answer(Ok(Answer::Retried)) => "retried".to_owned(),
+        ServerMessage::Answer(Ok(Answer::Replicated(Replication::Kept { by, wanted }))) => {
+            format!("kept by {by} of {wanted}")
+        }
         ServerMessage::Answer(Ok(answer)) => {
             let text = format!("{answer:?}");
             text.split(['(', '{']).next().unwrap_or_default().trim().to_lowercase()

@@ -216,6 +216,7 @@ impl Client {
                 }
             }
             92..97 => self.reading.begin(&mut self.link, rng, log, 2),
+            97 if rng.bool() => self.replicate(rng),
             97 => _ = self.link.query(Query::Overview),
             98 if rng.bool() => self.cancel(rng),
             98 => self.retry(rng),

@@ -6,10 +6,11 @@ use anyhow::Context;
 use serde_json::json;
 
 use super::figures::{Measured, Runs};
+use super::graph::{Graph, Shape};
 use super::ground::Ground;
 use super::options::{Options, Target};
 use super::report::Report;
-use super::tasks::{run_all, submit_all};
+use super::tasks::submit_all;
 use super::values::{VALUE_BYTES, fill};
 use super::workers::Workers;
 use crate::cli::output::note;
@@ -94,7 +95,7 @@ impl Variant {
         let held = match self {
             Variant::Finished => {
                 let workers = Workers::start(ground).await?;
-                let held = run_all(&client, count).await?;
+                let held = Graph::of(Shape::Independent, count, None).run(&client).await?;
                 workers.end().await?;
                 held
             }

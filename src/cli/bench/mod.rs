@@ -13,6 +13,7 @@ mod channels;
 mod compare;
 mod fanout;
 mod figures;
+mod graph;
 mod ground;
 mod history;
 mod limits;

@@ -48,7 +48,7 @@ pub struct Reader {
 impl Reader {
     pub async fn run(self) -> anyhow::Result<()> {
         let mut signals = Signals::listen()?;
-        signals.or_stdin_closes();
+        signals.or_stdin_asks();
         let token = connect::token(self.token_file.as_deref())?;
         let (read, mut readers) = (Arc::new(AtomicU64::new(0)), JoinSet::new());
         for _ in 0..self.readers {

@@ -1,18 +1,18 @@
 //! How many tasks a second go from one client through workers and back.
 
 use std::collections::BTreeMap;
-use std::pin::pin;
 use std::time::Instant;
 
-use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
 
 use super::figures::{Measured, Runs};
+use super::graph::{Graph, Shape, WIDTH_MAX};
 use super::ground::{Commits, Ground};
 use super::limits::Limits;
 use super::options::Target;
 use super::report::Report;
+use super::scheduler::Scheduler;
 use super::workers::{Workers, argument, noop};
 use crate::cli::output::note;
 use crate::client::{Client, Item, Offset, Result, TaskFuture};
@@ -31,13 +31,28 @@ const RECORDS_LOOKED_AT: u64 = 1_000;
 /// a session may have in flight, and waits for each result as soon as its submission is acknowledged. Two worker
 /// processes of one slot each run them. It is over when the client knows all results; it holds all futures until
 /// then. Where several numbers of tasks are given, what a task costs is compared with the first.
+///
+/// With `--shape` tasks need the results of others, and are submitted level by level: all those that need none, then
+/// those that need their results. A graph has as many tasks as fit into the number that is given. `bytes_per_task` is the
+/// most memory that the scheduler ever took, above what it had before, for each: its caches (some 64 MiB) are
+/// in there, so it falls as the number grows.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: a short look
-  headwater bench tasks --tasks 10000")]
+#[command(after_help = "Examples:
+  headwater bench tasks --tasks 10000        # a short look
+  headwater bench tasks --shape tree --tasks 100000,1000000
+  headwater bench tasks --shape fan --width 16 --tasks 100000")]
 pub struct Tasks {
     /// Tasks; several numbers are measured one after the other
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "100000,1000000")]
     tasks: Vec<u64>,
+
+    /// Which tasks need the results of which
+    #[arg(long, value_enum, default_value_t = Shape::Independent)]
+    shape: Shape,
+
+    /// How many results a task takes, of a fan or a tree
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=WIDTH_MAX))]
+    width: Option<u64>,
 
     #[command(flatten)]
     target: Target,
@@ -45,15 +60,20 @@ pub struct Tasks {
 
 impl Tasks {
     pub async fn run(self, report: &mut Report) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            self.width.is_none() || self.shape.width().is_some(),
+            "--width is for --shape fan and --shape tree"
+        );
         let mut first_cost = None;
         for tasks in &self.tasks {
+            let graph = Graph::of(self.shape, *tasks, self.width);
             let (mut runs, mut limits) = (Runs::default(), Limits::default());
             let mut commits = Commits::of(0);
             for run in 1..=self.target.options.runs {
                 // Each on a ground of its own: nothing of the run before is to be forgotten meanwhile.
                 let ground = Ground::prepare(&self.target).await?;
-                commits = measure(*tasks, &ground, &mut runs).await?;
-                note(format_args!("{tasks} tasks, run {run}: done"));
+                commits = measure(&graph, &ground, &mut runs).await?;
+                note(format_args!("{}, run {run}: done", graph.name()));
                 limits = ground.measure(limits, commits).await?;
                 ground.end().await?;
             }
@@ -67,9 +87,11 @@ impl Tasks {
                 None => first_cost = Some(cost),
             }
             report.add(&Measured {
-                variant: format!("{tasks} tasks"),
+                variant: graph.name(),
                 params: BTreeMap::from([
-                    ("tasks", json!(tasks)),
+                    ("shape", json!(graph.shape)),
+                    ("width", json!(graph.width)),
+                    ("tasks", json!(graph.tasks())),
                     ("argument_bytes", json!(size_of::<u64>())),
                     ("record_bytes", json!(commits.record_bytes)),
                     ("records_per_commit", json!(commits.records())),
@@ -84,13 +106,15 @@ impl Tasks {
     }
 }
 
-async fn measure(tasks: u64, ground: &Ground, runs: &mut Runs) -> anyhow::Result<Commits> {
+async fn measure(graph: &Graph, ground: &Ground, runs: &mut Runs) -> anyhow::Result<Commits> {
     let workers = Workers::start(ground).await?;
     let client = ground.client().await?;
-    run_all(&client, WARM_UP_TASKS.min(tasks)).await?;
+    let tasks = graph.tasks();
+    Graph::of(graph.shape, WARM_UP_TASKS.min(tasks), Some(graph.width)).run(&client).await?;
+    let bytes_before = ground.rss_bytes();
     let before = client.overview().await?;
     let started = Instant::now();
-    let held = run_all(&client, tasks).await?;
+    let held = graph.run(&client).await?;
     let seconds = started.elapsed().as_secs_f64();
     let (records, commits) = commits_since(&client, &before).await?;
     runs.add("tasks_per_s", tasks as f64 / seconds, "1/s");
@@ -98,27 +122,14 @@ async fn measure(tasks: u64, ground: &Ground, runs: &mut Runs) -> anyhow::Result
     runs.add("records_per_task", records as f64 / tasks as f64, "records");
     runs.add("seconds", seconds, "s");
     runs.add_bytes("rss_bytes", ground.rss_bytes());
+    let peak = ground.scheduler().and_then(Scheduler::peak_rss_bytes);
+    if let Some((peak, before)) = peak.zip(bytes_before) {
+        runs.add("bytes_per_task", peak.saturating_sub(before) as f64 / tasks as f64, "bytes");
+    }
     drop(held);
     // Nobody waits for what it held to be released.
     workers.end().await?;
     Ok(commits)
-}
-
-/// Submits so many tasks and waits for all results. Answers the futures: they are held until they are dropped.
-pub async fn run_all(client: &Client, tasks: u64) -> Result<Vec<TaskFuture<u64>>> {
-    let mut submitting = pin!(submissions(client, tasks));
-    let (mut held, mut results) = (Vec::new(), FuturesUnordered::new());
-    loop {
-        tokio::select! {
-            Some(future) = submitting.next() => {
-                let future = future?;
-                results.push((&future).into_future());
-                held.push(future);
-            }
-            Some(result) = results.next() => drop(result?),
-            else => return Ok(held),
-        }
-    }
 }
 
 /// Submits so many tasks. Answers the futures once all are acknowledged.

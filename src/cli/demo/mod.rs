@@ -1,30 +1,30 @@
 //! `headwater demo`: the main job in one command. It runs the scheduler in its own process and the workers
-//! as children of it, submits the [`tasks`], and follows their channel as any other client would.
+//! as processes of their own, submits the [`tasks`], and follows their channel as any other client would.
 
-mod children;
 mod follow;
 mod tasks;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU64;
 use std::time::Duration;
 
 use anyhow::anyhow;
 
-use self::children::Children;
 use self::follow::{Follower, receipt_line};
 use super::ask;
-use super::connect::client;
+use super::connect::{client, reachable};
 use super::output::note;
 use super::serve::Serve;
 use super::signals::Signals;
+use super::supervise::{Recipe, Supervised};
 use super::time::duration;
+use super::worker::equipped_with;
 use crate::client::{Client, Item, Offset, TaskFuture};
 use crate::local::Local;
 use crate::protocol::event::Appended;
 use crate::protocol::{Element, Outcome};
+use crate::worker::detect;
 
-/// How long the demo waits for its own scheduler to let it in.
+/// How long the demo and its workers wait for its own scheduler to let them in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Watch it work: numbers emitted, combined and read back, on a durable log.
@@ -83,16 +83,28 @@ impl Demo {
             note(format_args!("listening on {address}; in another terminal:"));
             note(format_args!("  headwater channel tail adds --from 0 --follow --connect {address}"));
         }
-        let client = client(&address, token, CONNECT_TIMEOUT).await?;
-        let children = Children::start(self.workers, &address, self.serve.token_file.as_deref())?;
+        let client = client(&address, token.clone(), CONNECT_TIMEOUT).await?;
+        let equipment = detect::equipment();
+        let recipe = |n: u32| Recipe {
+            name: format!("demo-{n}"),
+            address: address.clone(),
+            token: token.clone(),
+            connect_timeout: CONNECT_TIMEOUT,
+            waits_for_ever: false,
+            grace: Duration::ZERO,
+            options: equipped_with(&equipment.part(n as usize - 1, self.workers as usize)),
+            quiet: true,
+        };
+        let mut supervised = Supervised::start((1..=self.workers).map(recipe).collect()).await?;
         let shown = tokio::select! {
             shown = self.show(&client, &local) => shown,
             () = signals.next() => Ok(()),
-            // The children end by themselves: their stdin closes.
+            // The workers end by themselves: their stdin closes.
             error = local.failed() => return Err(error.into()),
+            never = supervised.note_ends() => never,
         };
         let stop = async {
-            children.stop().await;
+            supervised.stop().await;
             client.close().await;
             local.stop().await;
         };
@@ -162,29 +174,11 @@ async fn set_interval(client: &Client, interval: Duration) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Where one who is on this machine reaches what listens there.
-fn reachable(listening: SocketAddr) -> SocketAddr {
-    let ip = match listening.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listening.port())
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
 
     use super::*;
-
-    #[test]
-    fn who_listens_everywhere_is_reached_on_loopback() {
-        let reached = |address: &str| reachable(address.parse().unwrap()).to_string();
-        assert_eq!(reached("0.0.0.0:1"), "127.0.0.1:1");
-        assert_eq!(reached("[::]:1"), "[::1]:1");
-        assert_eq!(reached("10.0.0.1:1"), "10.0.0.1:1");
-    }
 
     #[derive(Debug, clap::Parser)]
     struct Line {

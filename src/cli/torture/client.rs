@@ -69,7 +69,7 @@ pub struct TortureClient {
 impl TortureClient {
     pub async fn run(self) -> anyhow::Result<()> {
         let mut signals = Signals::listen()?;
-        signals.or_stdin_closes();
+        signals.or_stdin_asks();
         let (stop, stopped) = watch::channel(false);
         let gone = async {
             signals.next().await;

@@ -1,5 +1,7 @@
 //! What workers have that tasks may need, and by which tasks choose them: for `worker` and `up`.
 
+use std::ffi::OsString;
+
 use crate::protocol::equipment::{Amount, Equipment, Label, Resource};
 use crate::worker::detect;
 
@@ -43,4 +45,14 @@ impl Equipped {
         equipment.check()?;
         Ok(equipment)
     }
+}
+
+/// Equipment as options for another worker, which is to have just that.
+pub fn arguments(equipment: &Equipment) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = vec!["--no-detect".into(), "--host".into(), (&*equipment.host).into()];
+    let option = |name: &str, value: String| [OsString::from(name), value.into()];
+    arguments.extend(equipment.labels.iter().flat_map(|label| option("--label", label.to_string())));
+    let resources = equipment.resources.iter();
+    arguments.extend(resources.flat_map(|resource| option("--resource", resource.to_string())));
+    arguments
 }

@@ -5,6 +5,8 @@ mod list;
 mod results;
 mod retire;
 
+use std::ffi::OsString;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -14,7 +16,9 @@ use tokio::time::timeout;
 
 use super::connect::{Connect, token};
 use super::programs::Programs;
+use super::report::Silently;
 use super::signals::Signals;
+use super::supervise::{self, End, Recipe, Supervised};
 use super::time::duration;
 use crate::client::Error;
 use crate::protocol::command::Rejection;
@@ -23,7 +27,7 @@ use crate::protocol::message::Closing;
 use crate::protocol::session::EndReason;
 use crate::worker::{self, results::At};
 
-pub use self::equipment::Equipped;
+pub use self::equipment::{Equipped, arguments as equipped_with};
 pub use self::results::Results;
 
 /// How many slots a worker may have.
@@ -46,7 +50,8 @@ pub const SLOTS: RangeInclusive<i64> = 1..=SLOTS_PER_WORKER_MAX as i64;
   headwater worker --connect scheduler.example:8786 --token-file token --name rack-7
   headwater worker --resource gpus=[0,1] --label zone:eu
   headwater worker --results-at rack-7.example:8787    # where others reach it for large results
-  headwater worker --grace 30s        # for a supervisor that gives it 40 s between SIGTERM and SIGKILL
+  headwater worker --supervise        # it comes back when a task takes it down
+  headwater worker --grace 30s        # where there are 40 s between SIGTERM and SIGKILL
   headwater worker list
   headwater worker retire rack-7")]
 pub struct Worker {
@@ -85,9 +90,26 @@ pub struct Worker {
     #[arg(long, value_name = "HOST:PORT")]
     results_at: Option<String>,
 
+    /// Run it as a process of its own, and start it again when it dies
+    ///
+    /// A task that aborts, or overflows its stack, takes its process with it: then another one takes its place, under
+    /// the same name, and what else ran there is started again at once. Between two that die soon after each other are
+    /// 100 ms, then longer, up to 5 s. A worker that is refused, that is retired, or that is told to stop is not
+    /// started again: this process ends as it does, and it ends with this one, however that ends.
+    #[arg(long)]
+    supervise: bool,
+
     /// Stop when stdin is closed: whoever holds its other end may die in any way
     #[arg(long, hide = true)]
     until_stdin_closes: bool,
+
+    /// Take the token and all orders from stdin, and tell by the exit code how it ended
+    #[arg(long, hide = true, conflicts_with = "supervise")]
+    supervised: bool,
+
+    /// Where its large results are had, on the machine of its scheduler: as `At::Beside`
+    #[arg(long, value_name = "IP", hide = true, conflicts_with = "results_at")]
+    results_beside: Option<IpAddr>,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -104,16 +126,35 @@ impl Worker {
             None => {}
         }
         let mut signals = Signals::listen()?;
-        if self.until_stdin_closes {
-            signals.or_stdin_closes();
+        if self.supervise {
+            return self.supervise(signals).await;
         }
+        if !self.supervised {
+            if self.until_stdin_closes {
+                signals.or_stdin_asks();
+            }
+            let token = token(self.connect.token_file.as_deref())?;
+            return self.work(token, signals).await;
+        }
+        let token = supervise::token().await?;
+        signals.or_stdin_asks();
+        Err(supervise::end_with(&self.work(token, signals).await).into())
+    }
+
+    /// Runs it in this process.
+    async fn work(self, token: Option<String>, mut signals: Signals) -> anyhow::Result<()> {
+        let at = match (self.results_beside, self.results_at) {
+            (Some(ip), _) => At::Beside(ip),
+            (None, Some(address)) => At::Address(address),
+            (None, None) => At::Local,
+        };
         let options = worker::Options {
             address: self.connect.connect,
             name: self.name,
             slots: self.slots.unwrap_or_else(cores),
-            token: token(self.connect.token_file.as_deref())?,
+            token,
             connect_timeout: self.connect.connect_timeout,
-            results: self.results.options(self.results_at.map_or(At::Local, At::Address)),
+            results: self.results.options(at),
             programs: self.programs.offered()?,
             equipment: self.equipped.equipment()?,
         };
@@ -133,7 +174,42 @@ impl Worker {
         };
         tokio::select! {
             ended = run => ended.map_err(in_words),
-            () = told => Err(anyhow!("interrupted while leaving: what it ran is given to others after its lease")),
+            () = told => Err(interrupted()),
+        }
+    }
+
+    /// Runs it in a process of its own, and in another one when that dies.
+    async fn supervise(self, mut signals: Signals) -> anyhow::Result<()> {
+        let equipped = equipped_with(&self.equipped.equipment()?);
+        let mut options =
+            [self.results.arguments(), self.programs.arguments(), equipped, slots(self.slots)].concat();
+        options.extend(self.results_at.into_iter().flat_map(|at| ["--results-at".into(), at.into()]));
+        let recipe = Recipe {
+            name: self.name.unwrap_or_else(worker::own_name),
+            address: self.connect.connect,
+            token: token(self.connect.token_file.as_deref())?,
+            connect_timeout: self.connect.connect_timeout,
+            waits_for_ever: false,
+            grace: self.grace,
+            options,
+            quiet: false,
+        };
+        let mut supervised = Supervised::start(vec![recipe]).await?;
+        let mut times = 0;
+        loop {
+            tokio::select! {
+                Some((_, end)) = supervised.ended() => return match end {
+                    End::InOrder => Ok(()),
+                    // It has said why.
+                    End::Refused => Err(Silently(1).into()),
+                    End::Died(_) if times > 2 => Err(interrupted()),
+                    End::Died(how) => Err(anyhow!("it died while it was to stop: {how}: what it ran is given to others after its lease")),
+                },
+                () = signals.next() => {
+                    times += 1;
+                    supervised.tell(times);
+                }
+            }
         }
     }
 
@@ -151,6 +227,16 @@ fn in_words(error: Error) -> anyhow::Error {
         }
         other => other.into(),
     }
+}
+
+/// The end of a worker that was told to stop once more than it takes.
+fn interrupted() -> anyhow::Error {
+    anyhow!("interrupted while leaving: what it ran is given to others after its lease")
+}
+
+/// The slots, if they were given, as an option for another worker.
+pub fn slots(slots: Option<u32>) -> Vec<OsString> {
+    slots.into_iter().flat_map(|slots| ["--slots".into(), slots.to_string().into()]).collect()
 }
 
 /// How many cores there are.

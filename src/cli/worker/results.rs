@@ -1,5 +1,6 @@
 //! Where a worker keeps large results: for `worker` and `up`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::protocol::size::Bytes;
@@ -25,5 +26,15 @@ impl Results {
     /// As options, with results to be had at this place.
     pub fn options(&self, at: At) -> Options {
         Options { at, memory_bytes: self.results_memory.0, spill_dir: self.spill_dir.clone() }
+    }
+
+    /// As options for another worker. The smallest unit is a KiB, so nothing is rounded.
+    pub fn arguments(&self) -> Vec<OsString> {
+        let mut arguments =
+            vec!["--results-memory".into(), format!("{}KiB", self.results_memory.0 >> 10).into()];
+        if let Some(dir) = &self.spill_dir {
+            arguments.extend(["--spill-dir".into(), dir.into()]);
+        }
+        arguments
     }
 }

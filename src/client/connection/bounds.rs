@@ -46,6 +46,7 @@ pub(super) fn check_command(command: &Command) -> Result<(), TooLarge> {
         | Command::ForgetProducer { .. }
         | Command::Cancel { .. }
         | Command::Retry { .. }
+        | Command::Replicate { .. }
         | Command::Advance { .. }
         | Command::Fail { .. }
         | Command::Copied { .. }

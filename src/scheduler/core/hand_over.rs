@@ -11,7 +11,7 @@ use crate::protocol::{Producer, TaskEvent, TaskId};
 
 /// Most results that are copied at a time: 4, so that a large one does not hold up all others, and no worker is
 /// flooded.
-const COPIES_MAX: usize = 4;
+pub(super) const COPIES_MAX: usize = 4;
 
 /// What is to be done next.
 pub(super) enum Step {

@@ -42,6 +42,7 @@ mod phases;
 mod place;
 mod presence;
 mod query;
+mod replicas;
 mod retention;
 mod retired;
 mod room;
@@ -76,6 +77,7 @@ pub use tasks::Tasks;
 pub use value::Value;
 
 use self::consumers::{Consumers, Membership};
+use self::replicas::Replicas;
 use self::retention::Retaining;
 use super::handle::{ConnectionId, Request};
 use crate::protocol::command::{Answer, Command, Rejection};
@@ -169,6 +171,7 @@ pub struct Core {
     facts: LogFacts,
     retaining: Retaining,
     consumers: Consumers,
+    replicas: Replicas,
     more_upkeep: bool,
 }
 
@@ -198,7 +201,16 @@ impl Core {
             presence.await_return(*producer, session, now);
         }
         let (retaining, consumers) = (Retaining::of(&state, now), Consumers::of(&state, now));
-        Core { state, presence, settings, facts, retaining, consumers, more_upkeep: false }
+        Core {
+            state,
+            presence,
+            settings,
+            facts,
+            retaining,
+            consumers,
+            replicas: Replicas::default(),
+            more_upkeep: false,
+        }
     }
 
     /// The state.
@@ -273,6 +285,7 @@ impl Core {
                     self.presence.end_copy(task, producer);
                 }
                 let membership = Membership::of(&command);
+                let wish = self.replicas.hear(&command);
                 let retirement = decide::Retirement::of(&command, producer);
                 let decision = decide::command(&self.state, &self.facts, origin, command);
                 let answer = decision.and_then(|(events, answer)| {
@@ -281,7 +294,7 @@ impl Core {
                     if let Some(retirement) = retirement {
                         self.retire(retirement, out);
                     }
-                    Ok(answer)
+                    Ok(self.replicas.answer(&self.state, &self.presence, wish, answer))
                 });
                 let is_done = answer.is_ok();
                 self.answer(connection, number, answer, out);
@@ -430,7 +443,8 @@ impl Core {
                 self.emit_all(events, out);
                 continue;
             }
-            match hand_over::next(&self.state, &self.presence) {
+            let next = hand_over::next(&self.state, &self.presence);
+            match next.or_else(|| self.replicas.next(&self.state, &self.presence, &self.facts)) {
                 Some(hand_over::Step::Facts(events)) => self.emit_all(events, out),
                 Some(hand_over::Step::Copy { task, by }) => self.begin_copy(task, by, out),
                 None if self.lease_next(out) => {}

@@ -25,7 +25,7 @@ pub fn exit_code_of(message: &str) -> Option<i32> {
 
 /// The message of a task whose program was ended by a signal: `killed by SIGSEGV (11)`.
 #[cfg(unix)]
-pub(super) fn signal_message(signal: i32) -> String {
+pub fn signal_message(signal: i32) -> String {
     use rustix::process::Signal;
     let names = [
         (Signal::HUP, "HUP"),

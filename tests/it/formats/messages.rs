@@ -11,7 +11,7 @@ use headwater::protocol::message::{
     Assignment, ClientMessage, Closing, Given, Hello, Position, Reads, ServerMessage,
 };
 use headwater::protocol::producer::{ProducedBy, ProducerInfo};
-use headwater::protocol::result::{Fetch, Fetched, Holder, Located};
+use headwater::protocol::result::{Fetch, Fetched, Holder, Located, Replication};
 use headwater::protocol::session::{
     EndReason, FunctionOffer, HeldAttempt, Retire, Role, RunningAttempt, WorkerInfo, WorkerOffer,
     WorkerStatus,
@@ -267,6 +267,7 @@ fn of_clients(lines: &mut Lines) {
         Retry = Command::Retry { task: TASK },
         Advance = Command::Advance { task: TASK, attempt: ATTEMPT, advance: advance() },
         Occupy = Command::Occupy { task: TASK, attempt: ATTEMPT, occupies: true },
+        Replicate = Command::Replicate { task: TASK, copies: 3 },
     });
     let headed = [("unit", "°C")].into_iter().collect();
     let elements =
@@ -389,6 +390,7 @@ fn of_the_server(lines: &mut Lines) {
             points: vec![Point { of: "w1".to_owned(), words: "retires".to_owned() }],
             more: 300,
         })),
+        Replicated = Answer::Replicated(Replication::Kept { by: 2, wanted: 3 }),
     });
     variants!(lines, Outcome {
         Finished = Outcome::Finished(payload()),

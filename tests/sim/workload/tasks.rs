@@ -42,6 +42,13 @@ impl Client {
         }
     }
 
+    /// Wishes that more workers keep the result of a task, which may have none.
+    pub(super) fn replicate(&mut self, rng: &mut Rng) {
+        if let Some(key) = rng.choice(&self.held) {
+            self.link.command(Command::Replicate { task: key.id, copies: rng.u32(1..5) });
+        }
+    }
+
     /// Submits a task that is a client itself, and stays without anyone.
     pub fn submit_counter(&mut self) {
         let options = TaskOptions { retries: 0, priority: 9, detach: true };

@@ -12,6 +12,7 @@ mod deadline;
 mod group;
 mod hold;
 mod producer;
+mod replicate;
 mod report;
 mod retire;
 mod retry;
@@ -95,6 +96,7 @@ pub(super) fn command(state: &State, facts: &LogFacts, origin: Origin, command: 
         Command::ForgetProducer { log, name } => producer::forget(state, origin, log, name),
         Command::Cancel { task } => cancel::cancel(state, origin, task),
         Command::Retry { task } => retry::retry(state, origin, task),
+        Command::Replicate { task, copies } => replicate::replicate(state, task, copies),
         Command::Finish { task, attempt, result } => {
             report::finish(state, origin.producer, task, attempt, result)
         }
