@@ -27,7 +27,9 @@ mod attempt;
 pub mod call;
 pub mod context;
 pub mod exec;
+mod given;
 mod lanes;
+mod list;
 pub mod registry;
 pub mod results;
 pub mod run;
@@ -155,11 +157,12 @@ pub async fn run(
 }
 
 /// The functions that a worker has beside those that are linked into its program.
-fn built_in(options: &Options) -> Option<&'static Registered> {
+fn built_in(options: &Options) -> impl Iterator<Item = &'static Registered> {
     #[cfg(unix)]
-    return options.programs.is_some().then_some(&exec::REGISTERED);
+    let programs = options.programs.is_some().then_some(&exec::REGISTERED);
     #[cfg(not(unix))]
-    return None;
+    let programs = options.programs.as_ref().and(None);
+    std::iter::once(&list::REGISTERED).chain(programs)
 }
 
 /// A name that no other worker has: one that did would take its place. In a container every worker is

@@ -7,7 +7,7 @@ use headwater::protocol::cursor::{CursorInfo, CursorMove};
 use headwater::protocol::group::{GroupEnd, GroupId, GroupInfo, Leased, LeasedRun, MemberInfo};
 use headwater::protocol::limits::TooLarge;
 use headwater::protocol::message::{
-    Assignment, ClientMessage, Closing, Given, Hello, Position, Reads, ServerMessage,
+    Assignment, ClientMessage, Closing, Filling, Given, Hello, Position, Reads, ServerMessage,
 };
 use headwater::protocol::producer::{ProducedBy, ProducerInfo};
 use headwater::protocol::result::{Fetch, Fetched, Holder, Located};
@@ -25,7 +25,7 @@ use headwater::protocol::{
 
 use super::facts::{
     ATTEMPT, BUFFERED, RETENTION, TASK, advance, cursor, error, group_name, group_options, key, name,
-    of_group, payload, producer, receipt, stored as kept, submission, terms,
+    of_group, payload, producer, receipt, stored as kept, submission, template, terms,
 };
 use super::{Lines, variants};
 
@@ -253,6 +253,7 @@ fn of_clients(lines: &mut Lines) {
         SubmitUnder = Command::SubmitUnder { submission: submission(), terms: terms() },
         Retry = Command::Retry { task: TASK },
         Advance = Command::Advance { task: TASK, attempt: ATTEMPT, advance: advance() },
+        Scatter = Command::Scatter { key: key(), value: payload(), detach: true },
     });
     let headed = [("unit", "°C")].into_iter().collect();
     let elements =
@@ -376,6 +377,11 @@ fn of_the_server(lines: &mut Lines) {
     variants!(lines, Given {
         Value = Given::Value(payload()),
         Stored = Given::Stored(located()),
+        Nested = Given::Nested { template: template(), results: vec![Filling::Stored(located())] },
+    });
+    variants!(lines, Filling {
+        Value = Filling::Value(payload()),
+        Stored = Filling::Stored(located()),
     });
     variants!(lines, TaskStatus {
         Pending = TaskStatus::Pending,
