@@ -58,7 +58,8 @@
 //! - [`Client`]: a program's session. It reconnects by itself; what was asked is sent again until it is
 //!   answered, and carried out once. [`blocking`] has the same calls for synchronous code.
 //! - [`task`](macro@task): which functions can be tasks, and what `pure` means. [`Client::submit`]
-//!   checks the arguments' types when it is compiled.
+//!   checks the arguments' types when it is compiled. Collections of futures are [arguments](client::function::IntoArgument),
+//!   too, and whatever else has futures in it by [`nested`](fn@nested). [`Client::scatter`] makes a value a future.
 //! - [`TaskFuture`]: a task's outcome, soon or late. While it lives, its task is kept.
 //! - [`Channel`]: append to it, and read its [elements](Channel::elements), its [futures](Channel::futures),
 //!   [what they bring](Channel::results), its [values](Channel::values) or all of its
@@ -108,7 +109,7 @@ pub mod cli;
 
 pub use client::{
     Ack, Channel, Client, Cursor, Delivery, Error, Group, Item, Member, NamedProducer, Offset, Produced,
-    Result, StreamExt, TaskFuture, Transaction, Until, View, as_completed, gather, gather_all, wait,
+    Result, StreamExt, TaskFuture, Transaction, Until, View, as_completed, gather, gather_all, nested, wait,
 };
 pub use headwater_macros::task;
 pub use protocol::channel::{ChannelOptions, Durability, Retention};

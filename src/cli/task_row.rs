@@ -28,6 +28,7 @@ impl Names {
             TaskEvent::Submitted { submission, .. } | TaskEvent::SubmittedUnder { submission, .. } => {
                 self.labels.insert(submission.key.id, submission.key.label.clone());
             }
+            TaskEvent::Scattered { key, .. } => drop(self.labels.insert(key.id, key.label.clone())),
             TaskEvent::SessionOpened { producer, kind: SessionKind::Worker { name }, .. } => {
                 self.workers.insert(*producer, name.clone());
             }
@@ -116,6 +117,9 @@ impl Names {
             TaskEvent::SubmittedUnder { submission, terms, .. } => {
                 row.details = self.of_submission(submission);
                 row.details.append(&mut of_terms(terms));
+            }
+            TaskEvent::Scattered { origin, value, .. } => {
+                row.details = details([("session", json!(origin.producer)), ("value", value.to_json())]);
             }
             TaskEvent::Held { origin, detached, .. } => {
                 row.details = details([("session", json!(origin.producer)), ("detached", json!(detached))]);
@@ -207,10 +211,15 @@ impl Names {
         }
     }
 
+    fn of_future(&self, task: TaskId) -> Value {
+        json!({ "future": self.key(task) })
+    }
+
     fn of_submission(&self, submission: &Submission) -> Map<String, Value> {
         let arguments = submission.arguments.iter().map(|argument| match argument {
             Argument::Value(payload) => payload.to_json(),
-            Argument::Future(task) => json!({ "future": self.key(*task) }),
+            Argument::Future(task) => self.of_future(*task),
+            Argument::Nested(template) => template.to_json(|task| self.of_future(task)),
         });
         details([("function", json!(submission.function)), ("arguments", arguments.collect())])
     }
@@ -222,6 +231,7 @@ pub fn task_of(event: &TaskEvent) -> Option<TaskId> {
         TaskEvent::Submitted { submission, .. } | TaskEvent::SubmittedUnder { submission, .. } => {
             Some(submission.key.id)
         }
+        TaskEvent::Scattered { key, .. } => Some(key.id),
         TaskEvent::Held { task, .. }
         | TaskEvent::Started { task, .. }
         | TaskEvent::StartedWith { task, .. }
@@ -268,6 +278,7 @@ fn kind(event: &TaskEvent) -> &'static str {
         TaskEvent::SessionEnded { .. } => "session_ended",
         TaskEvent::ChannelCreated { .. } => "channel_created",
         TaskEvent::Submitted { .. } | TaskEvent::SubmittedUnder { .. } => "submitted",
+        TaskEvent::Scattered { .. } => "scattered",
         TaskEvent::Held { .. } => "held",
         TaskEvent::Released { .. } => "released",
         TaskEvent::Started { .. } | TaskEvent::StartedWith { .. } => "started",
@@ -356,7 +367,14 @@ mod tests {
     use super::*;
     use crate::protocol::event::Origin;
     use crate::protocol::task::TaskOptions;
-    use crate::protocol::{AttemptNumber, Payload, SessionId};
+    use crate::protocol::{AttemptNumber, Payload, SessionId, Template, template};
+
+    /// `[a future]`
+    fn nested() -> Template {
+        let mut bytes = vec![0x91];
+        template::add_hole(&mut bytes, TaskId([2; 16]));
+        Template::new(bytes)
+    }
 
     fn submitted() -> TaskEvent {
         let submission = Submission {
@@ -366,6 +384,7 @@ mod tests {
             arguments: vec![
                 Argument::Value(Payload::encode(&1.5).unwrap()),
                 Argument::Future(TaskId([2; 16])),
+                Argument::Nested(nested()),
             ],
             options: TaskOptions::default(),
         };
@@ -405,6 +424,19 @@ mod tests {
     fn a_submission_shows_its_call() {
         let row = json(&Names::default(), &submitted());
         assert_eq!(row["function"], "rust:m::add");
-        assert_eq!(row["arguments"], json!([1.5, { "future": "task-02020202020202020202020202020202" }]));
+        let future = json!({ "future": "task-02020202020202020202020202020202" });
+        assert_eq!(row["arguments"], json!([1.5, future, [future]]));
+    }
+
+    #[test]
+    fn a_value_that_was_scattered_is_known_by_its_name() {
+        let (key, origin) = (TaskKey::unique("table", [3; 16]), Origin { producer: Producer(1), number: 2 });
+        let value = Payload::encode(&[1, 2]).unwrap();
+        let scattered = TaskEvent::Scattered { origin, key: key.clone(), value, detach: false };
+        let mut names = Names::default();
+        names.learn(&scattered);
+        let row = json(&names, &scattered);
+        assert_eq!((&row["kind"], &row["key"]), (&json!("scattered"), &json!(key.to_string())));
+        assert_eq!((&row["value"], &row["session"]), (&json!([1, 2]), &json!(1)));
     }
 }

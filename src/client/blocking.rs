@@ -29,6 +29,7 @@ mod channel;
 mod group;
 mod keeping;
 mod producer;
+mod scatter;
 mod together;
 mod transaction;
 
@@ -37,6 +38,7 @@ pub use channel::{Channel, Element, Ended, Nth, Reading, View};
 pub use group::{Delivery, Group, Member};
 pub use keeping::Cursor;
 pub use producer::{NamedProducer, ProducedBatch};
+pub use scatter::Scatter;
 pub use together::{AsCompleted, Wait, as_completed, gather, gather_all, wait};
 pub use transaction::Transaction;
 
@@ -45,6 +47,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
+use serde::{Serialize, Serializer};
 use tokio::runtime::{self, Runtime};
 
 use super::error::{Error, Result};
@@ -430,6 +433,13 @@ impl<T: DeserializeOwned + 'static> TaskFuture<T> {
     /// As there.
     pub fn timeout(&self, timeout: Duration) -> Result<T> {
         self.shared.wait(self.future.timeout(timeout))
+    }
+}
+
+/// As a [`super::TaskFuture`].
+impl<T> Serialize for TaskFuture<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.future.serialize(serializer)
     }
 }
 

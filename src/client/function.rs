@@ -35,6 +35,16 @@
 //! fn with(text: &TaskFuture<String>) { call(add, (1.0, text)); }
 //! ```
 //!
+//! So is each in a collection:
+//!
+//! ```compile_fail,E0277
+//! # use headwater::{task, client::{function::*, future::TaskFuture}};
+//! # fn call<F: TaskFn<P, T, M>, P, T, M, A: Arguments<P>>(_: F, _: A) {}
+//! #[task]
+//! fn sum(all: Vec<f64>) -> f64 { all.iter().sum() }
+//! fn with(texts: Vec<TaskFuture<String>>) { call(sum, (texts,)); }
+//! ```
+//!
 //! And so the right ones compile:
 //!
 //! ```
@@ -54,6 +64,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::future::TaskFuture;
+use super::nested;
 use crate::protocol::task::Argument;
 use crate::protocol::{Payload, TaskError, TaskId, TaskKey};
 
@@ -129,10 +140,40 @@ pub trait Arguments<Params> {
 
 /// What may be passed for a parameter of type `T`: a `T`, a `&T`, a [`TaskFuture`] of `T` or a
 /// reference to one, and a `&str` for a `String`.
+///
+/// Where `T` is a collection, it may be one of futures: a `Vec<TaskFuture<f64>>`, a slice or an array of them for a
+/// `Vec<f64>`; an array for an array; an `&Option` for an `Option`; a `BTreeMap` or `HashMap` whose values are futures; a pair of which
+/// either or both are, and three of them; a `Vec` of vectors, of options and of pairs with futures, and a `BTreeMap` of
+/// vectors. Whatever else has futures in it, structs of one's own too, is passed with [`nested`](fn@nested::nested). The task
+/// waits for all of them, and gets their results in their place.
+///
+/// All arguments of a task together have at most [64](crate::protocol::limits::ARGUMENTS_MAX) futures in them. Lists may be
+/// longer: tasks of their own put them together, in pieces.
+///
+/// ```
+/// # use headwater::{Client, Result, task};
+/// #[task(pure)]
+/// fn square(x: f64) -> f64 { x * x }
+///
+/// #[task(pure)]
+/// fn sum(all: Vec<f64>) -> f64 { all.iter().sum() }
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<()> {
+/// let client = Client::local().await?;
+/// let mut squares = Vec::new();
+/// for n in 1..=100 {
+///     squares.push(client.submit(square, (f64::from(n),)).await?);
+/// }
+/// assert_eq!(client.submit(sum, (&squares,)).await?.await?, 338_350.0);
+/// assert_eq!(client.submit(sum, (&squares[..2],)).await?.await?, 5.0);
+/// # Ok(()) }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an argument of type `{T}`",
     label = "not a `{T}`",
-    note = "pass a value or a `TaskFuture` of that type, or a reference to one"
+    note = "pass a value or a `TaskFuture` of that type, or a reference to one",
+    note = "pass a struct, or what is deep, with futures in it as `headwater::nested(&value)`"
 )]
 pub trait IntoArgument<T> {
     /// Adds it to the arguments.
@@ -186,13 +227,22 @@ pub struct Encoded {
 
 impl Encoded {
     fn add_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
-        let payload = Payload::encode(value).map_err(|why| EncodeError {
-            position: self.arguments.len() + 1,
-            type_name: std::any::type_name::<T>(),
-            why,
-        })?;
+        let payload = Payload::encode(value).map_err(|why| self.error::<T>(why))?;
         self.arguments.push(Argument::Value(payload));
         Ok(())
+    }
+
+    /// Adds a value with futures in it.
+    pub(super) fn add_nested<V: Serialize + ?Sized>(&mut self, value: &V) -> Result<(), EncodeError> {
+        let (argument, kept) = nested::encode(value).map_err(|why| self.error::<V>(why))?;
+        self.arguments.push(argument);
+        self.kept.extend(kept);
+        Ok(())
+    }
+
+    fn error<V: ?Sized>(&self, why: String) -> EncodeError {
+        let (position, type_name) = (self.arguments.len() + 1, std::any::type_name::<V>());
+        EncodeError { position, type_name, why }
     }
 
     fn add_future(&mut self, task: TaskId, future: impl Any + Send) {

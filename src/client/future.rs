@@ -1,5 +1,6 @@
 //! The typed handle to a task's outcome.
 
+use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -46,6 +47,11 @@ impl<T> TaskFuture<T> {
     /// The task's identity.
     pub fn id(&self) -> TaskId {
         self.key.id
+    }
+
+    /// What keeps the task known as long as it lives, as this does.
+    pub(super) fn kept(&self) -> Box<dyn Any + Send> {
+        Box::new((self.client.clone(), self.hold.clone()))
     }
 
     /// Where the task stands now.

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::error::{Error, Result};
 use super::future::TaskFuture;
 use super::handle::{Client, wrong_answer};
+use super::lists;
 use super::millis::millis;
 use crate::protocol::command::{Answer, Command};
 use crate::protocol::equipment::BadEquipment;
@@ -61,9 +62,11 @@ impl Submission {
     }
 
     pub(super) fn send<T>(
-        self,
+        mut self,
         client: &Client,
     ) -> impl Future<Output = Result<TaskFuture<T>>> + Send + use<T> {
+        let is_pure = self.is_pure && self.name.is_none();
+        let lists = lists::put_together(&mut self.arguments, is_pure, self.options.priority);
         let key = self.key();
         let submission = protocol::Submission {
             key: key.clone(),
@@ -73,17 +76,28 @@ impl Submission {
             options: self.options,
         };
         let terms = self.terms;
-        let checked = submission.check().map_err(Error::from).and_then(|()| Ok(terms.check()?));
+        let checked = lists.iter().chain([&submission]).try_for_each(protocol::Submission::check);
+        let checked = checked.map_err(Error::from).and_then(|()| Ok(terms.check()?));
         let sent = checked.map(|()| {
-            let (hold, reply) = client.holds().hold(key.id, Command::submit(submission, terms));
-            (hold, reply, client.clone())
+            let send = |key: &TaskKey, command| client.holds().hold(key.id, command);
+            let lists = lists.into_iter().map(|list| send(&list.key.clone(), Command::Submit(list)));
+            let lists: Vec<_> = lists.collect();
+            let (hold, reply) = send(&key, Command::submit(submission, terms));
+            (lists, hold, reply, client.clone())
         });
         let kept = self.kept;
         async move {
-            let (hold, reply, client) = sent?;
+            let (lists, hold, reply, client) = sent?;
+            // The call keeps them from then on. If one was refused, so was it, and that says why.
+            let mut held = Vec::with_capacity(lists.len());
+            let mut refused = None;
+            for (hold, reply) in lists {
+                held.push(hold);
+                refused = refused.or(reply.await.err());
+            }
             let answer = reply.await;
-            drop(kept);
-            match answer? {
+            drop((kept, held));
+            match refused.map_or(answer, Err)? {
                 Answer::Submitted => Ok(TaskFuture::new(key, client, Some(hold))),
                 _ => Err(wrong_answer("a submission")),
             }

@@ -293,6 +293,16 @@ pub enum Command {
         /// [`REPLICAS_MAX`](super::limits::REPLICAS_MAX).
         copies: u32,
     },
+    /// Enter a value as a task that has it as its result, and hold its future. Answer: [`Answer::Submitted`], also when it
+    /// is there already.
+    Scatter {
+        /// The task's key.
+        key: TaskKey,
+        /// The value.
+        value: Payload,
+        /// Whether it stays without anyone who holds it.
+        detach: bool,
+    },
 }
 
 /// How elements are appended, where it is not as usual.

@@ -20,8 +20,12 @@ pub const RESULT_PIECE_BYTES: usize = 256 * 1024;
 /// Most bytes of all arguments of one task together: a submission is one record.
 pub const ARGUMENTS_BYTES_MAX: usize = PAYLOAD_BYTES_MAX;
 
-/// Most arguments of one task.
+/// Most arguments of one task, and most futures in all of them: 64, so that an attempt with all their results fits its
+/// frame. A client puts longer lists of futures together by tasks of their own.
 pub const ARGUMENTS_MAX: usize = 64;
+
+/// How deep arrays and maps may be in each other in an argument with futures in it.
+pub const NESTED_DEPTH_MAX: usize = 128;
 
 /// Most elements of one append command, so that one command cannot hold up a commit.
 pub const ELEMENTS_PER_APPEND_MAX: usize = 4096;

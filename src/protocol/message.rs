@@ -18,6 +18,7 @@ use super::result::Located;
 use super::session::{Retire, Role};
 use super::start::{RecoveryProgress, Regress, Seen, Start};
 use super::task::Outcome;
+use super::template::Template;
 use super::version::WIRE_VERSION;
 
 /// What a client or worker says first.
@@ -249,6 +250,22 @@ pub enum Given {
     /// The value.
     Value(Payload),
     /// The stored result of another task, to be fetched from one of those who keep it.
+    Stored(Located),
+    /// A value with the results of other tasks inside it.
+    Nested {
+        /// The value with holes.
+        template: Template,
+        /// What fills them: of each of [`Template::tasks`], in that order.
+        results: Vec<Filling>,
+    },
+}
+
+/// The result that fills the holes of one task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Filling {
+    /// It itself.
+    Value(Payload),
+    /// It is stored, to be fetched from one of those who keep it.
     Stored(Located),
 }
 

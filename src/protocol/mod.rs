@@ -37,6 +37,7 @@ pub mod snapshot;
 pub mod start;
 pub mod task;
 pub mod task_map;
+pub mod template;
 pub mod terms;
 pub mod transaction;
 pub mod unread;
@@ -51,6 +52,7 @@ pub use ids::{AttemptNumber, Epoch, LogId, Producer, Seq, SessionId, StartId, Ta
 pub use payload::{Codec, Payload};
 pub use task::{Outcome, Submission, TaskError};
 pub use task_map::{TaskMap, TaskSet};
+pub use template::Template;
 
 /// A moment as milliseconds since the Unix epoch, by the scheduler's clock.
 pub type TimeMs = u64;

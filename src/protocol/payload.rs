@@ -55,10 +55,7 @@ impl Payload {
     pub fn to_json(&self) -> serde_json::Value {
         match self.codec {
             Codec::Raw => json_of_bytes(&self.bytes),
-            Codec::MessagePack => match rmpv::decode::read_value(&mut &self.bytes[..]) {
-                Ok(value) => json_of(value),
-                Err(_) => json_of_bytes(&self.bytes),
-            },
+            Codec::MessagePack => json_with(&self.bytes, &|_, _| None),
         }
     }
 }
@@ -110,7 +107,19 @@ fn json_of_bytes(bytes: &[u8]) -> serde_json::Value {
     }
 }
 
-fn json_of(value: rmpv::Value) -> serde_json::Value {
+/// What an extension of MessagePack is in JSON, by its type and bytes, where it is not just bytes.
+type OfExtension<'a> = &'a dyn Fn(i8, &[u8]) -> Option<serde_json::Value>;
+
+/// MessagePack as JSON: see [`Payload::to_json`].
+pub(super) fn json_with(mut bytes: &[u8], of_extension: OfExtension<'_>) -> serde_json::Value {
+    let all = bytes;
+    match rmpv::decode::read_value(&mut bytes) {
+        Ok(value) => json_of(value, of_extension),
+        Err(_) => json_of_bytes(all),
+    }
+}
+
+fn json_of(value: rmpv::Value, of_extension: OfExtension<'_>) -> serde_json::Value {
     use rmpv::Value;
     match value {
         Value::Nil => serde_json::Value::Null,
@@ -119,11 +128,12 @@ fn json_of(value: rmpv::Value) -> serde_json::Value {
         Value::F32(x) => json_of_float(f64::from(x)),
         Value::F64(x) => json_of_float(x),
         Value::String(text) => json_of_bytes(text.as_bytes()),
-        Value::Binary(bytes) | Value::Ext(_, bytes) => json_of_bytes(&bytes),
-        Value::Array(items) => items.into_iter().map(json_of).collect(),
+        Value::Binary(bytes) => json_of_bytes(&bytes),
+        Value::Ext(kind, bytes) => of_extension(kind, &bytes).unwrap_or_else(|| json_of_bytes(&bytes)),
+        Value::Array(items) => items.into_iter().map(|item| json_of(item, of_extension)).collect(),
         Value::Map(entries) => entries
             .into_iter()
-            .map(|(key, value)| (json_key(key), json_of(value)))
+            .map(|(key, value)| (json_key(key, of_extension), json_of(value, of_extension)))
             .collect::<serde_json::Map<_, _>>()
             .into(),
     }
@@ -133,8 +143,8 @@ fn json_of_float(x: f64) -> serde_json::Value {
     serde_json::Number::from_f64(x).map_or_else(|| x.to_string().into(), Into::into)
 }
 
-fn json_key(key: rmpv::Value) -> String {
-    match json_of(key) {
+fn json_key(key: rmpv::Value, of_extension: OfExtension<'_>) -> String {
+    match json_of(key, of_extension) {
         serde_json::Value::String(text) => text,
         other => other.to_string(),
     }

@@ -7,7 +7,23 @@ use super::ids::{AttemptNumber, TaskId, TaskKey};
 use super::limits::{self, TooLarge};
 use super::payload::Payload;
 use super::result::Located;
+use super::template::{Malformed, Template};
 use super::terms::Tag;
+
+/// The function that puts lists together for clients, which all workers have: of arrays it makes one.
+pub const LIST: &str = "list";
+
+/// Its version.
+pub const LIST_VERSION: u32 = 1;
+
+/// What stands for a function where a value was scattered: it is there, and nobody runs it.
+pub const SCATTER: &str = "scatter";
+
+/// Its version.
+pub const SCATTER_VERSION: u32 = 1;
+
+/// What to do about a value that is too large to be scattered.
+pub const SCATTERED_TOO_LARGE: &str = "have a task return it, whose future goes wherever this would, or pass a path or a key to where the data lie";
 
 /// One argument of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +32,30 @@ pub enum Argument {
     Value(Payload),
     /// The result of another task, which this one waits for.
     Future(TaskId),
+    /// A value with the results of other tasks inside it, which this one waits for.
+    Nested(Template),
+}
+
+impl Argument {
+    /// The task of each future in it, in their order.
+    fn futures(&self) -> impl Iterator<Item = TaskId> + '_ {
+        let (itself, template) = match self {
+            Argument::Value(_) => (None, None),
+            Argument::Future(task) => (Some(*task), None),
+            Argument::Nested(template) => (None, Some(template)),
+        };
+        itself.into_iter().chain(template.into_iter().flat_map(Template::holes))
+    }
+}
+
+/// An argument with futures inside that makes no sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("argument {position} has futures inside, and is no MessagePack: {why}")]
+pub struct BadArgument {
+    /// Which argument, from 1.
+    pub position: usize,
+    /// Why.
+    pub why: Malformed,
 }
 
 /// What a client may choose for a task.
@@ -58,18 +98,37 @@ impl Submission {
         TooLarge::check("the number of arguments", self.arguments.len(), limits::ARGUMENTS_MAX, many)?;
         let mut bytes = 0;
         for (position, argument) in self.arguments.iter().enumerate() {
-            let Argument::Value(payload) = argument else { continue };
-            bytes += payload.bytes.len();
+            let size = match argument {
+                Argument::Value(payload) => payload.bytes.len(),
+                Argument::Nested(template) => template.bytes().len(),
+                Argument::Future(_) => continue,
+            };
+            bytes += size;
             let hint = "pass a path or a key to where the data lie";
-            TooLarge::check(
-                format!("argument {}", position + 1),
-                payload.bytes.len(),
-                limits::PAYLOAD_BYTES_MAX,
-                hint,
-            )?;
+            TooLarge::check(format!("argument {}", position + 1), size, limits::PAYLOAD_BYTES_MAX, hint)?;
             TooLarge::check("all arguments together", bytes, limits::ARGUMENTS_BYTES_MAX, hint)?;
         }
+        let many = "pass them in a `Vec`, of which longer ones are put together by tasks of their own";
+        let futures = Self::futures_of(&self.arguments);
+        TooLarge::check("the number of futures in all arguments", futures, limits::ARGUMENTS_MAX, many)
+    }
+
+    /// Looks whether every argument with futures inside is one MessagePack value.
+    ///
+    /// # Errors
+    /// [`BadArgument`] names the first that is not.
+    pub fn check_nested(&self) -> Result<(), BadArgument> {
+        for (position, argument) in (1..).zip(&self.arguments) {
+            if let Argument::Nested(template) = argument {
+                template.check().map_err(|why| BadArgument { position, why })?;
+            }
+        }
         Ok(())
+    }
+
+    /// How many futures there are in the arguments of a call; those that are there twice count twice.
+    pub fn futures_of(arguments: &[Argument]) -> usize {
+        arguments.iter().flat_map(Argument::futures).count()
     }
 
     /// The tasks this one waits for, each once, in the order of the arguments.
@@ -80,11 +139,9 @@ impl Submission {
     /// The tasks among the arguments of a call, each once, in their order.
     pub fn dependencies_of(arguments: &[Argument]) -> Vec<TaskId> {
         let mut dependencies = Vec::new();
-        for argument in arguments {
-            if let Argument::Future(task) = argument
-                && !dependencies.contains(task)
-            {
-                dependencies.push(*task);
+        for task in arguments.iter().flat_map(Argument::futures) {
+            if !dependencies.contains(&task) {
+                dependencies.push(task);
             }
         }
         dependencies

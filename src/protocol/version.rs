@@ -17,8 +17,8 @@
 //! | wire | 8 | 0.1 | transactions, groups, named producers |
 //! | store | 6 | 0.1 | transactions, groups, named producers, durability by choice, cancellations, terms of tasks: see `migrations/0006/` |
 //! | wire | 9 | 0.1 | durability by choice, elements of groups that are tried, tasks that are cancelled, terms of tasks |
-//! | store | 7 | 0.1 | what tasks need of workers, and where they may run: see `migrations/0007/` |
-//! | wire | 10 | 0.1 | what workers have, and what tasks need of them |
+//! | store | 7 | 0.1 | what tasks need of workers and where they may run, futures inside arguments, values that were scattered: see `migrations/0007/` |
+//! | wire | 10 | 0.1 | what workers have and tasks need of them, slots that clients take again, futures inside arguments, values that are scattered, replicas, explanations |
 
 /// The version of the store that this build writes. Older ones are upgraded, newer ones refused.
 pub const STORE_VERSION: u16 = 7;

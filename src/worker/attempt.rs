@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use super::given;
 use super::registry::Registry;
 use super::results::{Held, Told};
 use super::run;
 use crate::client::connection::{Connection, Reply};
 use crate::protocol::command::{Answer, Command};
 use crate::protocol::limits::PAYLOAD_BYTES_MAX;
-use crate::protocol::message::Assignment;
+use crate::protocol::message::{Assignment, Given};
 use crate::protocol::session::HeldAttempt;
 use crate::protocol::{AttemptNumber, Payload, TaskError, TaskKey};
 
@@ -34,7 +35,10 @@ pub(super) async fn attempt(
     tracing::debug!(task = %key, %attempt, "begins");
     let outcome = match registry.find(&function, version) {
         Ok(registered) => match held.arguments(arguments).await {
-            Ok(arguments) => run::run(registered, arguments).await,
+            Ok(arguments) => match values(&function, arguments).await {
+                Ok(arguments) => run::run(registered, arguments).await,
+                Err(error) => Err(error),
+            },
             Err(missing) => {
                 return Report::Told(connection.command(Command::Defer { task, attempt, missing }));
             }
@@ -44,6 +48,22 @@ pub(super) async fn attempt(
     match command_for(&key, attempt, outcome) {
         Ok(command) => Report::Told(connection.command(command)),
         Err(result) => Report::Kept(held.keep(HeldAttempt { task, attempt }, result).await),
+    }
+}
+
+/// The values of arguments, all of which are here. To put large ones together takes long, and holds up nobody.
+async fn values(function: &str, arguments: Vec<Given>) -> Result<Vec<Payload>, TaskError> {
+    if !arguments.iter().any(|argument| matches!(argument, Given::Nested { .. })) {
+        return given::values(function, arguments);
+    }
+    let function = function.to_owned();
+    match tokio::task::spawn_blocking(move || given::values(&function, arguments)).await {
+        Ok(values) => values,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is shutting down: see [`run::run`].
+            Err(_) => std::future::pending().await,
+        },
     }
 }
 

@@ -140,7 +140,7 @@ impl Plain {
     }
 }
 
-fn check_size(what: String, size: u64) -> Result<(), TooLarge> {
+pub(super) fn check_size(what: String, size: u64) -> Result<(), TooLarge> {
     if size <= RESULT_BYTES_MAX {
         return Ok(());
     }

@@ -31,6 +31,7 @@ use super::Options;
 use super::advances::Advances;
 use super::attempt::command_for;
 use super::context::Context;
+use super::given;
 use super::registry::Registry;
 use super::run::{self, PlainFn};
 use super::timeouts::Timeouts;
@@ -38,7 +39,7 @@ use super::turns::{Turns, held};
 use crate::client::connection::{Connection, Reply};
 use crate::client::function::{Registered, Run};
 use crate::protocol::command::Answer;
-use crate::protocol::message::{Assignment, Given};
+use crate::protocol::message::Assignment;
 use crate::protocol::session::HeldAttempt;
 use crate::protocol::task::Advance;
 use crate::protocol::{Payload, TaskError};
@@ -228,10 +229,9 @@ impl Lanes {
 
     /// The function of an assignment that can be called as it is, on a lane.
     pub fn plain(&self, assignment: &Assignment) -> Option<PlainFn> {
-        let is_value = |given: &Given| matches!(given, Given::Value(_));
         match self.registry.find(&assignment.function, assignment.version) {
             Ok(Registered { run: Run::Blocking(function), .. }) => {
-                assignment.arguments.iter().all(is_value).then_some(*function)
+                assignment.arguments.iter().all(given::is_here).then_some(*function)
             }
             _ => None,
         }
@@ -255,8 +255,8 @@ impl Lanes {
             let key = assignment.key.clone();
             let context = Context::new(self.clone(), &assignment);
             tracing::debug!(task = %key, attempt = %attempt.attempt, "begins");
-            let arguments = assignment.arguments.into_iter().filter_map(value).collect();
-            let outcome = run::call(function, arguments, Some(context));
+            let arguments = given::values(&assignment.function, assignment.arguments);
+            let outcome = arguments.and_then(|arguments| run::call(function, arguments, Some(context)));
             let report = command_for(&key, attempt.attempt, outcome);
             let (since, ended) = (began, Instant::now());
             began = ended;
@@ -300,13 +300,6 @@ impl Lanes {
             self.news.notify_one();
         }
         function.map(|function| (assignment, function))
-    }
-}
-
-fn value(given: Given) -> Option<Payload> {
-    match given {
-        Given::Value(payload) => Some(payload),
-        Given::Stored(_) => None,
     }
 }
 

@@ -28,7 +28,9 @@ pub mod call;
 pub mod context;
 pub mod detect;
 pub mod exec;
+mod given;
 mod lanes;
+mod list;
 pub mod registry;
 pub mod results;
 mod returns;
@@ -162,11 +164,12 @@ pub async fn run(
 }
 
 /// The functions that a worker has beside those that are linked into its program.
-fn built_in(options: &Options) -> Option<&'static Registered> {
+fn built_in(options: &Options) -> impl Iterator<Item = &'static Registered> {
     #[cfg(unix)]
-    return options.programs.is_some().then_some(&exec::REGISTERED);
+    let programs = options.programs.is_some().then_some(&exec::REGISTERED);
     #[cfg(not(unix))]
-    return None;
+    let programs = options.programs.as_ref().and(None);
+    std::iter::once(&list::REGISTERED).chain(programs)
 }
 
 /// A name that no other worker has: one that did would take its place. In a container every worker is

@@ -87,7 +87,10 @@ async fn errors_reach_every_holder_and_the_channel() -> Result<()> {
     let channel = client.channel::<f64>("results").await?;
     for (future, expected) in [
         (client.submit(fails, ()).await?, "disk on fire: a spark"),
-        (client.submit(panics, (vec![],)).await?, "index out of bounds: the len is 0 but the index is 0"),
+        (
+            client.submit(panics, (Vec::<f64>::new(),)).await?,
+            "index out of bounds: the len is 0 but the index is 0",
+        ),
     ] {
         channel.append(&future).await?;
         let second = client.future::<f64>(future.key()).await?;

@@ -10,7 +10,7 @@ use headwater::protocol::task::{Argument, ErrorKind, TaskOptions};
 use headwater::protocol::terms::{Backoff, Tag, Term, Terms};
 use headwater::protocol::{
     AttemptNumber, ChannelEvent, ChannelName, Element, Epoch, LogId, Payload, Seq, SessionId, Submission,
-    TaskError, TaskId, TaskKey, limits,
+    TaskError, TaskId, TaskKey, Template, limits, template,
 };
 use headwater::scheduler::core::{Core, LogFacts, Settings, State};
 use headwater::scheduler::{ConnectionId, Pipeline, Request};
@@ -139,12 +139,20 @@ fn no_command_makes_a_record_that_does_not_fit() {
     largest.submit(63, arguments);
     let piece = || Argument::Value(payload(limits::ARGUMENTS_BYTES_MAX / limits::ARGUMENTS_MAX));
     largest.submit(64, (0..limits::ARGUMENTS_MAX).map(|_| piece()).collect());
+    let mut nested = Vec::new();
+    template::begin_array(&mut nested, limits::ARGUMENTS_MAX as u32 + 1);
+    (0..limits::ARGUMENTS_MAX).for_each(|_| template::add_hole(&mut nested, TaskId([2; 16])));
+    let rest = "x".repeat(limits::ARGUMENTS_BYTES_MAX - nested.len() - 3);
+    nested.extend(Payload::encode(&rest).expect("a text encodes").bytes);
+    largest.submit(65, vec![Argument::Nested(Template::new(nested))]);
+    let value = payload(limits::PAYLOAD_BYTES_MAX);
+    largest.ask(CLIENT, Command::Scatter { key: key(66), value, detach: true });
     // A way of dependents longer than an error names.
     largest.submit(100, vec![]);
     (101..130).for_each(|n| largest.submit(n, vec![future(n - 1)]));
 
     largest.append(vec![Element::Value(payload(limits::PAYLOAD_BYTES_MAX))]);
-    largest.append((0..65).chain(100..130).map(|n| Element::Future(key(n))).collect());
+    largest.append((0..67).chain(100..130).map(|n| Element::Future(key(n))).collect());
 
     let text = "t".repeat(10 * limits::ERROR_BYTES_MAX);
     let mut error = Box::new(TaskError::new(ErrorKind::Returned, "", vec![]));
@@ -159,7 +167,7 @@ fn no_command_makes_a_record_that_does_not_fit() {
     largest.ask(CLIENT, Command::Release { tasks });
 
     let counts = largest.pipeline.core().state().counts;
-    assert_eq!((counts.failed, counts.finished, counts.running, counts.pending), (30, 1, 62, 2));
+    assert_eq!((counts.failed, counts.finished, counts.running, counts.pending), (30, 2, 62, 3));
     assert!(largest.pipeline.next_commit(0).is_some());
 }
 

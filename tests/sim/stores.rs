@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use fastrand::Rng;
-use headwater::protocol::message::Given;
+use headwater::protocol::message::{Filling, Given};
 use headwater::protocol::result::{Located, StoredResult};
 use headwater::protocol::{AttemptNumber, Digest, Payload, TaskId};
 
@@ -63,10 +63,23 @@ impl Stores {
 
     /// All arguments of an attempt, or the task whose result cannot be had.
     pub fn arguments(&self, given: &[Given], rng: &mut Rng) -> Result<Vec<Payload>, TaskId> {
-        let value = |given: &Given| match given {
+        let mut value = |given: &Given| match given {
             Given::Value(value) => Ok(value.clone()),
             Given::Stored(located) => self.fetch(located, rng).ok_or(located.key.id),
+            Given::Nested { template, results } => {
+                let mut result = |result: &Filling| match result {
+                    Filling::Value(value) => Ok(value.clone()),
+                    Filling::Stored(located) => self.fetch(located, rng).ok_or(located.key.id),
+                };
+                let given = results;
+                let results: Vec<Payload> = results.iter().map(&mut result).collect::<Result<_, _>>()?;
+                for (task, result) in template.tasks().iter().zip(given) {
+                    let is_its = !matches!(result, Filling::Stored(located) if located.key.id != *task);
+                    assert!(is_its, "{task} is filled with another result");
+                }
+                Ok(template.fill(&results).expect("all that is in it is there"))
+            }
         };
-        given.iter().map(value).collect()
+        given.iter().map(&mut value).collect()
     }
 }

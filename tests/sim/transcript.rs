@@ -2,7 +2,7 @@
 
 use headwater::protocol::channel::Progress;
 use headwater::protocol::command::Answer;
-use headwater::protocol::message::{Given, ServerMessage};
+use headwater::protocol::message::{Filling, Given, ServerMessage};
 use headwater::protocol::result::{Located, Replication};
 use headwater::protocol::session::{Retire, SessionKind};
 use headwater::protocol::task::Outcome;
@@ -77,6 +77,7 @@ fn task_event(state: &State, event: &TaskEvent) -> String {
         TaskEvent::Submitted { submission, .. } | TaskEvent::SubmittedUnder { submission, .. } => {
             format!("submitted {}", submission.key.label)
         }
+        TaskEvent::Scattered { key, origin, .. } => format!("scattered {} by {}", key.label, origin.producer),
         TaskEvent::Held { task, origin, .. } => format!("held {} by {}", name(task), origin.producer),
         TaskEvent::Released { tasks, origin } => {
             format!(
@@ -227,6 +228,15 @@ fn server_message(state: &State, message: &ServerMessage) -> String {
             let argument = |given: &Given| match given {
                 Given::Value(value) => format!("{value:?}"),
                 Given::Stored(located) => located_at(located),
+                Given::Nested { template, results } => {
+                    let result = |result: &Filling| match result {
+                        Filling::Value(value) => format!("{value:?}"),
+                        Filling::Stored(located) => located_at(located),
+                    };
+                    let results: Vec<String> = results.iter().map(result).collect();
+                    let template = template.to_json(|id| task(state, id).into());
+                    format!("{template} of {}", results.join(" and "))
+                }
             };
             let arguments: Vec<String> = assignment.arguments.iter().map(argument).collect();
             let timeout = assignment.timeout_ms.map(|ms| format!(" within {ms} ms")).unwrap_or_default();

@@ -81,6 +81,8 @@ pub struct Client {
     /// Those that were, and are to be asked for again.
     again: VecDeque<Command>,
     held: Vec<TaskKey>,
+    /// What it has scattered, or wanted to.
+    scattered: BTreeSet<TaskId>,
     watching: BTreeSet<TaskId>,
     reading: Readings,
     values: u64,
@@ -138,6 +140,7 @@ impl Client {
             asked: BTreeMap::new(),
             again: VecDeque::new(),
             held: Vec::new(),
+            scattered: BTreeSet::new(),
             watching: BTreeSet::new(),
             reading: Readings::default(),
             values: 0,
@@ -193,7 +196,8 @@ impl Client {
             0..24 => self.append_values(rng, log),
             24..30 => self.transact(rng, log),
             30..36 => self.consume(rng, log),
-            36..60 => self.submit(rng),
+            36..57 => self.submit(rng),
+            57..60 => self.scatter(rng),
             60..75 => {
                 if let Some(key) = rng.choice(&self.held).cloned() {
                     let options = self.some_options(rng, log);
@@ -246,6 +250,10 @@ impl Client {
         match &command {
             Command::Submit(submission) | Command::SubmitUnder { submission, .. } => {
                 self.submits.insert(number, submission.key.clone());
+            }
+            Command::Scatter { key, .. } => {
+                self.submits.insert(number, key.clone());
+                self.scattered.insert(key.id);
             }
             Command::OpenChannel { name } => {
                 let name = CHANNELS.into_iter().find(|known| *known == name.as_str());
@@ -385,6 +393,8 @@ impl Client {
             match answer {
                 Ok(Answer::Submitted) if !self.held.contains(&key) => self.held.push(key),
                 Ok(Answer::Submitted) => {}
+                // Another value has its name.
+                Err(Rejection::Invalid(_)) if self.scattered.contains(&key.id) => {}
                 // A dependency that was released before this was sent.
                 Err(Rejection::UnknownTask(_)) => {}
                 Err(refused) if is_of_room(&refused) => {

@@ -16,6 +16,7 @@ pub(super) fn check_command(command: &Command) -> Result<(), TooLarge> {
         Command::Submit(submission) | Command::SubmitUnder { submission, .. } => submission.check(),
         Command::Append { elements, .. } => check_elements(elements),
         Command::Transact(transaction) => check_transaction(transaction),
+        Command::Scatter { value, .. } => check_payload("the value", value),
         Command::Finish { result, .. } => check_payload("the result", result),
         Command::Store { result, .. } => check_result(result),
         Command::Release { tasks } => TooLarge::check(

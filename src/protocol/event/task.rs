@@ -8,7 +8,7 @@ use crate::protocol::cursor::CursorName;
 use crate::protocol::digest::Digest;
 use crate::protocol::equipment::Grant;
 use crate::protocol::group::{GroupId, GroupName, GroupOptions, LeaseEnd, OfGroup, Stretch};
-use crate::protocol::ids::{AttemptNumber, Epoch, LogId, Producer, Seq, SessionId, TaskId};
+use crate::protocol::ids::{AttemptNumber, Epoch, LogId, Producer, Seq, SessionId, TaskId, TaskKey};
 use crate::protocol::payload::Payload;
 use crate::protocol::result::{LossReason, StoredResult};
 use crate::protocol::session::{EndReason, SessionKind};
@@ -335,6 +335,17 @@ pub enum TaskEvent {
         worker: Producer,
         /// What the attempt has of the worker's resources, until it is over.
         grants: Vec<Grant>,
+    },
+    /// A value was scattered: it is a task that has it as its result, and who did it holds it.
+    Scattered {
+        /// Who asked for it.
+        origin: Origin,
+        /// The task's key.
+        key: TaskKey,
+        /// The value.
+        value: Payload,
+        /// Whether it stays without anyone who holds it.
+        detach: bool,
     },
 }
 

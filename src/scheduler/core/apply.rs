@@ -14,10 +14,11 @@ use crate::protocol::event::{Origin, TaskResult};
 use crate::protocol::group::{GroupId, indexes};
 use crate::protocol::limits::IN_FLIGHT_MAX;
 use crate::protocol::session::{FunctionOffer, SessionKind};
+use crate::protocol::task::{SCATTER, SCATTER_VERSION};
 use crate::protocol::terms::Terms;
 use crate::protocol::{
     ChannelEvent, Digest, Element, Elements, LogId, Producer, Seq, SessionId, Submission, TaskEvent, TaskId,
-    TimeMs,
+    TaskKey, TimeMs,
 };
 
 impl State {
@@ -68,11 +69,15 @@ impl State {
             TaskEvent::SubmittedUnder { origin, submission, terms } => {
                 self.submit(offset, *origin, submission, Some(terms));
             }
+            TaskEvent::Scattered { origin, key, value, detach } => {
+                self.remember(*origin, |_| Remembered::Done);
+                self.scatter(offset, key, Value::from(value));
+                self.detach(key.id, *detach);
+                self.hold(origin.producer, key.id);
+            }
             TaskEvent::Held { origin, task, detached } => {
                 self.remember(*origin, |_| Remembered::Done);
-                if *detached && let Some(task) = self.tasks.get_mut(task) {
-                    task.keepers.detached = true;
-                }
+                self.detach(*task, *detached);
                 self.hold(origin.producer, *task);
             }
             TaskEvent::Released { origin, tasks } => {
@@ -365,6 +370,24 @@ impl State {
         terms.into_iter().for_each(|terms| self.set_terms(id, terms));
         if missing == 0 {
             self.set_phase(id, Phase::Ready);
+        }
+    }
+
+    /// Enters a task that has its result, and that nobody keeps yet.
+    fn scatter(&mut self, offset: u64, key: &TaskKey, value: Value) {
+        self.displace(offset, key.id);
+        let function = FunctionOffer { name: SCATTER.into(), version: SCATTER_VERSION };
+        let (function, attempt) = (self.tasks.share(function), self.retired.take(key.id));
+        let mut task = Task::new(&key.label, function, offset, attempt, None);
+        task.phase = Phase::Finished(value);
+        self.tasks.insert(key.id, task);
+        self.counts.finished += 1;
+        self.change_keepers(key.id, |_| {});
+    }
+
+    fn detach(&mut self, task: TaskId, is_asked: bool) {
+        if is_asked {
+            self.change_keepers(task, |keepers| keepers.detached = true);
         }
     }
 

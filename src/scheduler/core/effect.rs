@@ -11,7 +11,7 @@ use crate::protocol::command::Rejection;
 use crate::protocol::equipment::Grant;
 use crate::protocol::event::TaskResult;
 use crate::protocol::group::{GroupEnd, GroupId, Leased, indexes};
-use crate::protocol::message::{Assignment, Closing, Given, ServerMessage};
+use crate::protocol::message::{Assignment, Closing, Filling, Given, ServerMessage};
 use crate::protocol::result::{Located, LossReason, StoredResult};
 use crate::protocol::session::{HeldAttempt, Retire, Role};
 use crate::protocol::task::{Argument, ErrorKind, Outcome};
@@ -260,11 +260,22 @@ fn assign(
 fn given(state: &State, presence: &Presence, argument: Argument) -> Option<Given> {
     match argument {
         Argument::Value(payload) => Some(Given::Value(payload)),
-        Argument::Future(task) => match &state.tasks.get(&task)?.phase {
-            Phase::Finished(result) => Some(Given::Value(result.to_payload())),
-            Phase::Stored(_) => located(state, presence, task).map(Given::Stored),
-            _ => None,
-        },
+        Argument::Future(task) => Some(match filling(state, presence, task)? {
+            Filling::Value(result) => Given::Value(result),
+            Filling::Stored(located) => Given::Stored(located),
+        }),
+        Argument::Nested(template) => {
+            let results = template.tasks().into_iter().map(|task| filling(state, presence, task));
+            Some(Given::Nested { results: results.collect::<Option<_>>()?, template })
+        }
+    }
+}
+
+fn filling(state: &State, presence: &Presence, task: TaskId) -> Option<Filling> {
+    match &state.tasks.get(&task)?.phase {
+        Phase::Finished(result) => Some(Filling::Value(result.to_payload())),
+        Phase::Stored(_) => located(state, presence, task).map(Filling::Stored),
+        _ => None,
     }
 }
 

@@ -80,10 +80,10 @@ use self::consumers::{Consumers, Membership};
 use self::replicas::Replicas;
 use self::retention::Retaining;
 use super::handle::{ConnectionId, Request};
-use crate::protocol::command::{Answer, Command, Rejection};
+use crate::protocol::command::{Answer, Rejection};
 use crate::protocol::event::{Origin, Receipt};
 use crate::protocol::message::{Closing, Hello, ServerMessage};
-use crate::protocol::session::{EndReason, HeldAttempt, Role};
+use crate::protocol::session::{EndReason, Role};
 use crate::protocol::snapshot::SnapshotItem;
 use crate::protocol::start::Starts;
 use crate::protocol::{ChannelEvent, Elements, LogId, Producer, Seq, TaskEvent, TaskId, TimeMs};
@@ -275,15 +275,7 @@ impl Core {
         match request {
             Request::Command(command) => {
                 let origin = Origin { producer, number };
-                if let Command::Window { attempts } = command {
-                    self.presence.set_window(producer, attempts);
-                }
-                if let Command::Occupy { task, attempt, occupies } = command {
-                    self.presence.occupy(&self.state, producer, HeldAttempt { task, attempt }, occupies);
-                }
-                if let Command::Copied { task, .. } | Command::Lack { task, .. } = command {
-                    self.presence.end_copy(task, producer);
-                }
+                self.presence.hear(&self.state, producer, &command);
                 let membership = Membership::of(&command);
                 let wish = self.replicas.hear(&command);
                 let retirement = decide::Retirement::of(&command, producer);

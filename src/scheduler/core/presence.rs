@@ -14,6 +14,7 @@ use super::state::{Session, State};
 use super::stock::Stock;
 use super::task::Task;
 use super::{Event, Phase};
+use crate::protocol::command::Command;
 use crate::protocol::equipment::{Equipment, Grant};
 use crate::protocol::message::ServerMessage;
 use crate::protocol::result::{Holder, LossReason};
@@ -116,9 +117,16 @@ impl Presence {
         self.results_at.keys().copied()
     }
 
-    /// A worker is given so many attempts at a time.
-    pub(super) fn set_window(&mut self, worker: Producer, attempts: u32) {
-        self.slots.set_window(worker, attempts);
+    /// Follows what a worker says of itself that is in no log.
+    pub(super) fn hear(&mut self, state: &State, worker: Producer, command: &Command) {
+        match *command {
+            Command::Window { attempts } => self.slots.set_window(worker, attempts),
+            Command::Occupy { task, attempt, occupies } => {
+                self.occupy(state, worker, HeldAttempt { task, attempt }, occupies);
+            }
+            Command::Copied { task, .. } | Command::Lack { task, .. } => self.end_copy(task, worker),
+            _ => {}
+        }
     }
 
     /// The attempts of a worker that may have killed it: those that are clients, and of the others as many as it has
@@ -219,7 +227,7 @@ impl Presence {
     }
 
     /// An attempt of a worker takes a slot though it is a client, or no longer.
-    pub(super) fn occupy(&mut self, state: &State, worker: Producer, attempt: HeldAttempt, occupies: bool) {
+    fn occupy(&mut self, state: &State, worker: Producer, attempt: HeldAttempt, occupies: bool) {
         let HeldAttempt { task: id, attempt } = attempt;
         let of_worker = |task: &Task| task.attempt == attempt && task.phase == Phase::Running { worker };
         if !state.tasks.get(&id).is_some_and(of_worker) {

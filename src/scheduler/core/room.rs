@@ -57,6 +57,7 @@ fn grows(event: &Event) -> bool {
                 event,
                 TaskEvent::Submitted { .. }
                     | TaskEvent::SubmittedUnder { .. }
+                    | TaskEvent::Scattered { .. }
                     | TaskEvent::ChannelCreated { .. }
             )
         }

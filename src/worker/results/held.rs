@@ -24,7 +24,7 @@ use crate::client::connection::{Connection, Reply};
 use crate::client::{Error, Result};
 use crate::protocol::command::{Answer, Command, Query};
 use crate::protocol::limits::LISTING_ROWS_MAX;
-use crate::protocol::message::Given;
+use crate::protocol::message::{Filling, Given};
 use crate::protocol::result::{Located, StoredResult};
 use crate::protocol::session::HeldAttempt;
 use crate::protocol::{Payload, TaskId};
@@ -85,16 +85,27 @@ impl Held {
         self.store.len()
     }
 
-    /// The values of an attempt's arguments.
+    /// An attempt's arguments with all that is stored elsewhere in them.
     ///
     /// # Errors
     /// The task whose result cannot be had.
-    pub async fn arguments(self: &Arc<Self>, given: Vec<Given>) -> Result<Vec<Payload>, TaskId> {
+    pub async fn arguments(self: &Arc<Self>, given: Vec<Given>) -> Result<Vec<Given>, TaskId> {
         let arguments = given.into_iter().map(async |given| match given {
-            Given::Value(payload) => Ok(payload),
-            Given::Stored(located) => self.obtain(&located).await.ok_or(located.key.id),
+            Given::Value(payload) => Ok(Given::Value(payload)),
+            Given::Stored(located) => self.needed(&located).await.map(Given::Value),
+            Given::Nested { template, results } => {
+                let results = results.into_iter().map(async |result| match result {
+                    Filling::Value(payload) => Ok(Filling::Value(payload)),
+                    Filling::Stored(located) => self.needed(&located).await.map(Filling::Value),
+                });
+                Ok(Given::Nested { template, results: try_join_all(results).await? })
+            }
         });
         try_join_all(arguments).await
+    }
+
+    async fn needed(self: &Arc<Self>, located: &Located) -> Result<Payload, TaskId> {
+        self.obtain(located).await.ok_or(located.key.id)
     }
 
     /// Keeps an attempt's result, and tells the scheduler. Dropped before that, it keeps nothing.

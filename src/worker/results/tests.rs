@@ -19,10 +19,10 @@ use crate::client::fixture::{FakeServer, Holding, Peer, Script, assert_matches, 
 use crate::protocol::command::{Answer, Command, Query, Rejection};
 use crate::protocol::frame::{self, FrameReader};
 use crate::protocol::limits::{FRAME_BYTES_MAX, RESULT_PIECE_BYTES};
-use crate::protocol::message::{Closing, Given, ServerMessage};
+use crate::protocol::message::{Closing, Filling, Given, ServerMessage};
 use crate::protocol::result::{Fetched, Holder, Located};
 use crate::protocol::session::HeldAttempt;
-use crate::protocol::{AttemptNumber, Payload, TaskId};
+use crate::protocol::{AttemptNumber, Payload, TaskId, Template};
 
 const TOKEN: &str = "secret";
 
@@ -361,13 +361,23 @@ async fn arguments_come_from_here_or_from_others_in_their_order() {
     let holding = Holding::new(b"there".to_vec(), &[Script::Missing, Script::Give]).await;
     let there = holding.located.clone();
     let value = Payload::encode(&1).unwrap();
-    let given = vec![Given::Stored(there.clone()), Given::Value(value.clone()), Given::Stored(here)];
-    let arguments = soon(site.held.arguments(given)).await.unwrap();
-    assert_eq!((&arguments[0].bytes[..], &arguments[1], &arguments[2]), (&b"there"[..], &value, &large()));
+    let template = Template::new(vec![0x90]);
+    let results = vec![Filling::Value(value.clone()), Filling::Stored(here.clone())];
+    let inside = Given::Nested { template: template.clone(), results };
+    let given = vec![Given::Stored(there.clone()), Given::Value(value.clone()), Given::Stored(here), inside];
+    let mut arguments = soon(site.held.arguments(given)).await.unwrap();
+    let results = vec![Filling::Value(value.clone()), Filling::Value(large())];
+    assert_eq!(arguments.pop(), Some(Given::Nested { template: template.clone(), results }));
+    let there = Payload { codec: there.result.codec, bytes: b"there"[..].into() };
+    let whole = |results: [Payload; 3]| results.map(Given::Value).to_vec();
+    assert_eq!(arguments, whole([there.clone(), value.clone(), large()]));
     // Kept by nobody, or by this worker alone, which does not have it: nothing is tried for long.
     let mut gone = site.located(3);
     let missing = site.held.arguments(vec![Given::Value(value.clone()), Given::Stored(gone.clone())]);
     assert_eq!(soon(missing).await, Err(held(3).task));
+    site.hears_of_lack(3).await;
+    let inside = Given::Nested { template, results: vec![Filling::Stored(gone.clone())] };
+    assert_eq!(soon(site.held.arguments(vec![inside])).await, Err(held(3).task));
     site.hears_of_lack(3).await;
     gone.holders.clear();
     assert_eq!(soon(site.held.arguments(vec![Given::Stored(gone)])).await, Err(held(3).task));

@@ -13,7 +13,7 @@ use headwater::protocol::terms::{Backoff, Tag, Term, Terms};
 use headwater::protocol::transaction::AppendedPart;
 use headwater::protocol::{
     AttemptNumber, ChannelEvent, ChannelName, Codec, Digest, Element, Epoch, LogId, Payload, Producer, Seq,
-    SessionId, Submission, TaskError, TaskEvent, TaskId, TaskKey,
+    SessionId, Submission, TaskError, TaskEvent, TaskId, TaskKey, Template, template,
 };
 
 use super::{Lines, variants};
@@ -30,6 +30,14 @@ pub fn key() -> TaskKey {
 
 pub fn payload() -> Payload {
     Payload::encode(&(1.5, "text")).unwrap()
+}
+
+/// `[1.5, a future]`
+pub fn template() -> Template {
+    let mut bytes = vec![0x92];
+    bytes.extend(Payload::encode(&1.5).unwrap().bytes);
+    template::add_hole(&mut bytes, TASK);
+    Template::new(bytes)
 }
 
 pub fn stored() -> StoredResult {
@@ -200,6 +208,7 @@ pub fn task_events(lines: &mut Lines) {
         Renewed = TaskEvent::Renewed { origin: ORIGIN, tasks: vec![TASK] },
         Advanced = TaskEvent::Advanced { task: TASK, attempt: ATTEMPT, advance: advance() },
         StartedWith = TaskEvent::StartedWith { task: TASK, attempt: ATTEMPT, worker: Producer(6), grants: grants() },
+        Scattered = TaskEvent::Scattered { origin: ORIGIN, key: key(), value: payload(), detach: true },
     });
 }
 
@@ -280,6 +289,7 @@ fn parts(lines: &mut Lines) {
     variants!(lines, Argument {
         Value = Argument::Value(payload()),
         Future = Argument::Future(TASK),
+        Nested = Argument::Nested(template()),
     });
     variants!(lines, ErrorKind {
         Returned = ErrorKind::Returned,

@@ -8,7 +8,7 @@ use headwater::protocol::equipment::{Amount, Equipment, Label};
 use headwater::protocol::group::{GroupEnd, GroupId, GroupInfo, Leased, LeasedRun, MemberInfo};
 use headwater::protocol::limits::TooLarge;
 use headwater::protocol::message::{
-    Assignment, ClientMessage, Closing, Given, Hello, Position, Reads, ServerMessage,
+    Assignment, ClientMessage, Closing, Filling, Given, Hello, Position, Reads, ServerMessage,
 };
 use headwater::protocol::producer::{ProducedBy, ProducerInfo};
 use headwater::protocol::result::{Fetch, Fetched, Holder, Located, Replication};
@@ -26,7 +26,7 @@ use headwater::protocol::{
 
 use super::facts::{
     ATTEMPT, BUFFERED, RETENTION, TASK, advance, cursor, error, grants, group_name, group_options, key, name,
-    of_group, payload, producer, receipt, stored as kept, submission, terms,
+    of_group, payload, producer, receipt, stored as kept, submission, template, terms,
 };
 use super::{Lines, variants};
 
@@ -268,6 +268,7 @@ fn of_clients(lines: &mut Lines) {
         Advance = Command::Advance { task: TASK, attempt: ATTEMPT, advance: advance() },
         Occupy = Command::Occupy { task: TASK, attempt: ATTEMPT, occupies: true },
         Replicate = Command::Replicate { task: TASK, copies: 3 },
+        Scatter = Command::Scatter { key: key(), value: payload(), detach: true },
     });
     let headed = [("unit", "°C")].into_iter().collect();
     let elements =
@@ -401,6 +402,11 @@ fn of_the_server(lines: &mut Lines) {
     variants!(lines, Given {
         Value = Given::Value(payload()),
         Stored = Given::Stored(located()),
+        Nested = Given::Nested { template: template(), results: vec![Filling::Stored(located())] },
+    });
+    variants!(lines, Filling {
+        Value = Filling::Value(payload()),
+        Stored = Filling::Stored(located()),
     });
     variants!(lines, TaskStatus {
         Pending = TaskStatus::Pending,

@@ -3,7 +3,7 @@
 use fastrand::Rng;
 use headwater::protocol::command::{Answer, Command, Rejection};
 use headwater::protocol::task::{Argument, TaskOptions, TaskStatus};
-use headwater::protocol::{Payload, Submission, TaskKey};
+use headwater::protocol::{Payload, Submission, TaskId, TaskKey, Template, template};
 
 use super::{COUNTER, Client, OWN, PLAIN, is_of_room};
 use crate::shadow::Shadow;
@@ -15,7 +15,10 @@ impl Client {
         let mut arguments = vec![Argument::Value(Payload::raw(format!("{:08x}", rng.u32(..))))];
         if rng.u8(..3) > 0 {
             let dependencies = rng.choose_multiple(self.held.iter(), 2).into_iter();
-            arguments.extend(dependencies.map(|key| Argument::Future(key.id)));
+            match rng.bool() {
+                true => arguments.extend(dependencies.map(|key| Argument::Future(key.id))),
+                false => arguments.push(nested(&dependencies.map(|key| key.id).collect::<Vec<_>>())),
+            }
         }
         // A few names that all clients use, so that they meet.
         let key = match rng.u8(..4) {
@@ -26,6 +29,16 @@ impl Client {
         let submission = Submission { key, function: PLAIN.into(), version: 1, arguments, options };
         let terms = terms::some(rng);
         self.ask(Command::submit(submission, terms));
+    }
+
+    /// Makes a value a future. Under a few names that all clients use there are two values each, so that they meet.
+    pub(super) fn scatter(&mut self, rng: &mut Rng) {
+        let (name, value) = match rng.bool() {
+            true => (format!("value-{}", rng.u8(..3)), rng.u32(..2)),
+            false => (format!("value-{:08x}", rng.u32(..)), rng.u32(..)),
+        };
+        let value = Payload::encode(&value).expect("a number encodes");
+        self.ask(Command::Scatter { key: TaskKey::named(&name), value, detach: false });
     }
 
     /// Cancels a task that it holds, perhaps one that others hold, too.
@@ -70,7 +83,10 @@ impl Client {
                 Ok(Answer::Ended(TaskStatus::Pending | TaskStatus::Running)) => {
                     panic!("{task} has not ended")
                 }
-                Ok(Answer::Ended(_)) | Err(Rejection::UnknownTask(_)) => {}
+                Ok(Answer::Ended(_)) | Err(Rejection::UnknownTask(_)) => {
+                    assert!(!self.scattered.contains(&task), "{task} is a value, and can be cancelled");
+                }
+                Err(Rejection::Invalid(_)) if self.scattered.contains(&task) => {}
                 Err(refused) if is_of_room(refused) => {}
                 other => panic!("a cancellation was answered with {other:?}"),
             }
@@ -87,4 +103,15 @@ impl Client {
         }
         false
     }
+}
+
+/// `[task, [every task, 7]]`: the first is there twice.
+fn nested(tasks: &[TaskId]) -> Argument {
+    let mut bytes = Vec::new();
+    template::begin_array(&mut bytes, 1 + tasks.len().min(1) as u32);
+    tasks.iter().take(1).for_each(|task| template::add_hole(&mut bytes, *task));
+    template::begin_array(&mut bytes, 1 + tasks.len() as u32);
+    tasks.iter().for_each(|task| template::add_hole(&mut bytes, *task));
+    bytes.push(7);
+    Argument::Nested(Template::new(bytes))
 }

@@ -8,8 +8,10 @@ use headwater::protocol::event::TaskResult;
 use headwater::protocol::producer::ProducerName;
 use headwater::protocol::result::Located;
 use headwater::protocol::task::{Argument, ErrorKind};
-use headwater::protocol::{ChannelEvent, Digest, Element, LogId, Outcome, TaskEvent, TaskId};
+use headwater::protocol::template::HOLE;
+use headwater::protocol::{ChannelEvent, Digest, Element, LogId, Outcome, Submission, TaskEvent, TaskId};
 use headwater::scheduler::core::{Channel, Event, State};
+use rmpv::Value;
 
 use super::World;
 use crate::server::SETTINGS;
@@ -137,11 +139,15 @@ impl World {
                             !self.shadow.refused_tasks.contains(&key.id),
                             "{key} was refused and is there"
                         );
-                        needs.insert(submission.key.id, submission.dependencies());
+                        needs.insert(submission.key.id, needed_by(submission));
                         keys.insert(submission.key.id, submission.key.clone());
                         if let Some(Argument::Value(first)) = submission.arguments.first() {
                             given.insert(submission.key.id, first.clone());
                         }
+                    }
+                    TaskEvent::Scattered { key, value, .. } => {
+                        assert!(ended.insert(key.id), "{key} is there twice");
+                        outcomes.entry(key.id).or_default().push(Outcome::Finished(value.clone()));
                     }
                     TaskEvent::Started { task, attempt, .. }
                     | TaskEvent::StartedWith { task, attempt, .. } => {
@@ -314,6 +320,29 @@ impl World {
 
 fn elements(records: &[ChannelEvent]) -> impl Iterator<Item = &Element> {
     records.iter().filter_map(|record| record.appended().map(|appended| appended.element))
+}
+
+/// The tasks that a call needs, as anyone reads them who knows MessagePack.
+fn needed_by(submission: &Submission) -> Vec<TaskId> {
+    fn add(needed: &mut Vec<TaskId>, value: &Value) {
+        match value {
+            Value::Array(values) => values.iter().for_each(|value| add(needed, value)),
+            Value::Ext(HOLE, id) => needed.push(TaskId(id[..].try_into().expect("16 bytes"))),
+            _ => {}
+        }
+    }
+    let mut needed = Vec::new();
+    for argument in &submission.arguments {
+        match argument {
+            Argument::Value(_) => {}
+            Argument::Future(task) => needed.push(*task),
+            Argument::Nested(template) => {
+                let value = rmpv::decode::read_value(&mut &template.bytes()[..]).expect("it is MessagePack");
+                add(&mut needed, &value);
+            }
+        }
+    }
+    needed
 }
 
 /// Whether somebody wrote it by hand.

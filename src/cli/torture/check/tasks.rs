@@ -198,6 +198,8 @@ impl TasksCheck {
             | TaskEvent::Tried { .. }
             | TaskEvent::Acknowledged { .. }
             | TaskEvent::LeaseEnded { .. }
+            // Its clients scatter nothing.
+            | TaskEvent::Scattered { .. }
             | TaskEvent::Held { .. }
             | TaskEvent::Released { .. } => {}
         }
@@ -225,6 +227,8 @@ impl TasksCheck {
             Argument::Value(payload) => payload.decode::<u64>().ok(),
             // It may not have ended yet, but what it must bring is known.
             Argument::Future(task) => self.tasks.get(task)?.expected,
+            // None of its tasks is given any.
+            Argument::Nested(_) => None,
         };
         match (TaskKey::label_of(&submission.function), &submission.arguments[..]) {
             ("sum" | "small_sum", [a, b]) | ("slow_sum" | "large_sum", [a, b, _]) => {

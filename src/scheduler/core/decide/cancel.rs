@@ -1,5 +1,6 @@
 //! Cancelling tasks.
 
+use super::scatter::refuse_values;
 use super::{Decision, Event, Rejection, State, record_progress};
 use crate::protocol::channel::Progress;
 use crate::protocol::command::Answer;
@@ -9,6 +10,7 @@ use crate::protocol::{TaskEvent, TaskId};
 
 /// A task that has not ended is cancelled. What waits for it is failed by upkeep.
 pub(super) fn cancel(state: &State, origin: Origin, id: TaskId) -> Decision {
+    refuse_values(state, id, "cancel")?;
     let phase = &state.tasks.get(&id).ok_or(Rejection::UnknownTask(id))?.phase;
     if !phase.is_open() {
         return Ok((Vec::new(), Answer::Ended(phase.status())));

@@ -16,6 +16,7 @@ mod replicate;
 mod report;
 mod retire;
 mod retry;
+mod scatter;
 mod session;
 mod submit;
 mod transact;
@@ -94,6 +95,7 @@ pub(super) fn command(state: &State, facts: &LogFacts, origin: Origin, command: 
         Command::Extend(of) => group::extend(state, &of),
         Command::DeleteGroup { log, name } => group::delete(state, origin, log, &name),
         Command::ForgetProducer { log, name } => producer::forget(state, origin, log, name),
+        Command::Scatter { key, value, detach } => scatter::decide(state, origin, key, value, detach),
         Command::Cancel { task } => cancel::cancel(state, origin, task),
         Command::Retry { task } => retry::retry(state, origin, task),
         Command::Replicate { task, copies } => replicate::replicate(state, task, copies),
@@ -137,6 +139,7 @@ fn check_order(session: &Session, origin: Origin, command: &Command) -> Result<(
         command,
         Command::Submit(_)
             | Command::SubmitUnder { .. }
+            | Command::Scatter { .. }
             | Command::Hold { .. }
             | Command::Release { .. }
             | Command::Append { .. }
@@ -190,7 +193,9 @@ fn first_answer(
         (Remembered::Transacted { seq, appended }, Command::Transact(_)) => {
             Answer::Transacted { seq: *seq, epoch: facts.starts.epoch_of(*seq), appended: appended.to_vec() }
         }
-        (Remembered::Done, Command::Submit(_) | Command::SubmitUnder { .. }) => Answer::Submitted,
+        (Remembered::Done, Command::Submit(_) | Command::SubmitUnder { .. } | Command::Scatter { .. }) => {
+            Answer::Submitted
+        }
         (Remembered::Done, Command::Release { .. }) => Answer::Released,
         (Remembered::Done, Command::OpenChannel { name }) => match query::channel(state, name) {
             Ok(info) => Answer::Channel(info),

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::scatter::refuse_values;
 use super::{Decision, Event, Phase, Rejection, State, record_progress};
 use crate::protocol::channel::Progress;
 use crate::protocol::command::Answer;
@@ -11,6 +12,7 @@ use crate::protocol::{TaskEvent, TaskId};
 
 /// A task that has failed or was cancelled is tried again, and so is each that it needs, near or far, and that has.
 pub(super) fn retry(state: &State, origin: Origin, id: TaskId) -> Decision {
+    refuse_values(state, id, "try again")?;
     let task = state.tasks.get(&id).ok_or(Rejection::UnknownTask(id))?;
     if !task.phase.has_none() {
         let (key, status) = (task.key(id), task.phase.status());

@@ -3,13 +3,18 @@
 use super::{Decision, Event, Rejection, State};
 use crate::protocol::command::Answer;
 use crate::protocol::event::Origin;
+use crate::protocol::task::SCATTER;
 use crate::protocol::terms::Terms;
 use crate::protocol::{Submission, TaskEvent};
 
 /// Enters a task, or holds the one that has its key, under whatever terms that is run.
 pub(super) fn decide(state: &State, origin: Origin, submission: Submission, terms: Terms) -> Decision {
     submission.check()?;
+    submission.check_nested().map_err(|bad| Rejection::Invalid(bad.to_string()))?;
     terms.check()?;
+    if &*submission.function == SCATTER {
+        return Err(Rejection::Invalid(format!("`{SCATTER}` is no function: no worker has it")));
+    }
     if let Some(task) = state.tasks.get(&submission.key.id) {
         if task.function.name != submission.function {
             let (key, function) = (submission.key.label, task.function.name.clone());
