@@ -28,6 +28,7 @@ mod batch;
 mod channel;
 mod group;
 mod keeping;
+mod map;
 mod producer;
 mod scatter;
 mod together;
@@ -37,6 +38,7 @@ pub use batch::AppendBatch;
 pub use channel::{Channel, Element, Ended, Nth, Reading, View};
 pub use group::{Delivery, Group, Member};
 pub use keeping::Cursor;
+pub use map::Map;
 pub use producer::{NamedProducer, ProducedBatch};
 pub use scatter::Scatter;
 pub use together::{AsCompleted, Wait, as_completed, gather, gather_all, wait};
@@ -171,6 +173,15 @@ impl Client {
         A: Arguments<P>,
     {
         Submit { submit: self.shared.client.submit(function, arguments), shared: self.shared.clone() }
+    }
+
+    /// As [`super::Client::map`]; [`Map::send`] submits them.
+    pub fn map<F, P, T, M, A>(&self, function: F, arguments: impl IntoIterator<Item = A>) -> Map<T>
+    where
+        F: TaskFn<P, T, M>,
+        A: Arguments<P>,
+    {
+        Map { map: self.shared.client.map(function, arguments), shared: self.shared.clone() }
     }
 
     /// As [`super::Client::future`].

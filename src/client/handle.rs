@@ -301,7 +301,7 @@ impl Builder {
     }
 }
 
-fn typed_submission<F, P, T, M, A>(function: &F, arguments: A) -> Result<Submission>
+pub(super) fn typed_submission<F, P, T, M, A>(function: &F, arguments: A) -> Result<Submission>
 where
     F: TaskFn<P, T, M>,
     A: Arguments<P>,

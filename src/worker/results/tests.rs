@@ -376,9 +376,9 @@ async fn arguments_come_from_here_or_from_others_in_their_order() {
     let missing = site.held.arguments(vec![Given::Value(value.clone()), Given::Stored(gone.clone())]);
     assert_eq!(soon(missing).await, Err(held(3).task));
     site.hears_of_lack(3).await;
-    let inside = Given::Nested { template, results: vec![Filling::Stored(gone.clone())] };
-    assert_eq!(soon(site.held.arguments(vec![inside])).await, Err(held(3).task));
-    site.hears_of_lack(3).await;
+    let inside = Given::Nested { template, results: vec![Filling::Stored(site.located(4))] };
+    assert_eq!(soon(site.held.arguments(vec![inside])).await, Err(held(4).task));
+    site.hears_of_lack(4).await;
     gone.holders.clear();
     assert_eq!(soon(site.held.arguments(vec![Given::Stored(gone)])).await, Err(held(3).task));
 }
