@@ -110,17 +110,12 @@ async fn a_worker_that_is_retired_finishes_what_it_runs_and_ends() {
         (&listed["runs"][0]["key"], &listed["runs"][0]["is_client"]),
         (&json!(count.key().to_string()), &json!(true))
     );
-    let two = cluster.worker("two").await;
+    let two = cluster.worker_with("two", &["--no-detect", "--resource", "cpus=3"]).await;
     wait_for(&client, "d", 1).await;
     let lines = cluster.run(&["worker", "list"]).await.lines();
-    assert_eq!(
-        lines,
-        [
-            "NAME  STATE      SLOTS  RUNNING  RESULTS  SIZE",
-            "one   retiring       0        1        0  0 bytes",
-            "two   connected      2        1        0  0 bytes"
-        ]
-    );
+    assert_eq!(lines[0], "NAME  STATE      SLOTS  RUNNING  RESULTS  SIZE     FREE");
+    assert!(lines[1].starts_with("one   retiring       0        1        0  0 bytes  cpus "), "{lines:?}");
+    assert_eq!(lines[2..], ["two   connected      2        1        0  0 bytes  cpus 3/3"]);
 
     finish(&client, "c", count, 1).await;
     assert_eq!(retire.end().await.lines().last().unwrap(), "one has left");
