@@ -167,7 +167,7 @@ impl Shared {
 
     /// Nothing here is wanted any more.
     pub fn abort_all(&mut self) {
-        self.turns.give_back();
+        self.turns.end_all();
         self.running.clear();
         self.awaited.drain().for_each(|(_, awaited)| awaited.abort());
         self.results.clear();
@@ -367,5 +367,21 @@ mod tests {
         let (late, _) = shared.time_out().expect("one has taken too long");
         assert_eq!((late, shared.is_wanted(&late)), (begun[3], false));
         assert!(shared.time_out().is_none() && shared.next_timeout().is_none());
+    }
+
+    #[test]
+    fn who_waits_for_a_slot_hears_that_the_session_is_over() {
+        let mut turns = Turns::new(1);
+        ["client", "other"].iter().for_each(|name| turns.add(assignment(name)));
+        let (running, awaited, results, told, timeouts, advances) = Default::default();
+        let mut shared = Shared { turns, running, awaited, results, told, timeouts, advances };
+        let client = held(&shared.turns.next().unwrap());
+        shared.running.insert(client);
+        shared.turns.release(&client);
+        shared.running.insert(held(&shared.turns.next().unwrap()));
+        let (_, mut told) = shared.turns.ask_to_return(client).expect("it is a client");
+        assert_eq!(told.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+        shared.abort_all();
+        assert_eq!(told.try_recv(), Err(oneshot::error::TryRecvError::Closed));
     }
 }

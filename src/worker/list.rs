@@ -27,8 +27,10 @@ pub(super) static REGISTERED: Registered = Registered {
 fn list(arguments: Vec<Payload>) -> Result<Payload, TaskError> {
     let bad = |kind, message: &str| TaskError::new(kind, message, Vec::new());
     let pieces = (1..).zip(&arguments).map(|(position, argument)| {
-        let message = format!("argument {position} of {LIST} is no array: it is {argument:?}");
-        template::array(argument).ok_or_else(|| bad(ErrorKind::BadArguments, &message))
+        template::array(argument).ok_or_else(|| {
+            let message = format!("argument {position} of {LIST} is no array: it is {argument:?}");
+            bad(ErrorKind::BadArguments, &message)
+        })
     });
     let pieces = pieces.collect::<Result<Vec<_>, _>>()?;
     let size: usize = pieces.iter().map(|(_, elements)| elements.len()).sum();

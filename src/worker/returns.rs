@@ -77,8 +77,11 @@ impl Returns {
         news
     }
 
-    /// Nobody was told anything yet.
+    /// Who has one is to be told anew; and of those that were told of, who has none any more: that may come again behind
+    /// the hello.
     pub fn forget_told(&mut self) {
-        self.told.clear();
+        let mut told = std::mem::take(&mut self.told);
+        told.retain(|attempt| !self.has_returned(attempt));
+        self.told = told;
     }
 }

@@ -70,7 +70,8 @@ impl Turns {
     /// One is over, after so long. Whatever it did, it takes no slot any more.
     pub fn end(&mut self, attempt: &HeldAttempt, took: Duration) {
         // One that was a client took as long as it wanted to.
-        if self.taking.remove(attempt) && !self.returns.end(attempt) {
+        let had_returned = self.returns.end(attempt);
+        if self.taking.remove(attempt) && !had_returned {
             self.typical = Some(match self.typical {
                 Some(typical) => (typical * (NEWEST_PART - 1) + took) / NEWEST_PART,
                 None => took,
@@ -150,6 +151,13 @@ impl Turns {
     pub fn begin_connection(&mut self) {
         self.window = self.slots;
         self.returns.forget_told();
+    }
+
+    /// Nothing is wanted here any more: whoever waits for a slot hears that.
+    pub fn end_all(&mut self) {
+        self.waiting.clear();
+        self.taking.clear();
+        self.returns = Returns::default();
     }
 }
 
@@ -298,5 +306,32 @@ mod tests {
         assert_eq!(turns.new_occupations(), []);
         turns.add(assignment("d"));
         assert_eq!(begun(&mut turns), [attempt("d")], "it was aborted");
+    }
+
+    #[test]
+    fn a_slot_that_was_given_up_while_the_connection_was_away_is_told() {
+        let mut turns = turns(&["a"]);
+        begun(&mut turns);
+        turns.release(&attempt("a"));
+        let (number, _) = turns.ask_to_return(attempt("a")).unwrap();
+        // It is not answered, and comes again behind the hello.
+        assert_eq!(turns.new_occupations(), [(attempt("a"), true)]);
+        turns.give_up(number);
+        turns.begin_connection();
+        assert_eq!(turns.new_occupations(), [(attempt("a"), false)]);
+    }
+
+    #[test]
+    fn what_is_over_gets_no_slot() {
+        let mut turns = Turns::new(1);
+        ["a", "b", "c"].iter().for_each(|name| turns.add(assignment(name)));
+        begun(&mut turns);
+        turns.release(&attempt("a"));
+        begun(&mut turns);
+        // Somebody whom it has left behind asks.
+        let _asked = turns.ask_to_return(attempt("a")).unwrap();
+        turns.end(&attempt("a"), SHORT);
+        turns.end(&attempt("b"), SHORT);
+        assert_eq!(begun(&mut turns), [attempt("c")]);
     }
 }

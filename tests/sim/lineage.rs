@@ -2,13 +2,14 @@
 
 use headwater::protocol::command::{Answer, Command, Query};
 use headwater::protocol::equipment::Target;
+use headwater::protocol::event::TaskResult;
 use headwater::protocol::message::ServerMessage;
 use headwater::protocol::result::StoredResult;
 use headwater::protocol::session::{HeldAttempt, Retire, Role};
 use headwater::protocol::task::{Argument, TaskStatus};
 use headwater::protocol::terms::{Term, Terms};
-use headwater::protocol::{AttemptNumber, Codec, Digest, Producer};
-use headwater::scheduler::core::{Effect, Output};
+use headwater::protocol::{AttemptNumber, Codec, Digest, Producer, Seq, TaskEvent};
+use headwater::scheduler::core::{Effect, Event, Output, Phase};
 use headwater::scheduler::{ConnectionId, Request};
 
 use crate::scene::*;
@@ -471,4 +472,19 @@ fn what_cannot_be_replicated_is_refused() {
     scene.told();
     scene.ask(client, replicate("d", 2));
     scene.then(&["→ to 1: replicated"]);
+}
+
+#[test]
+fn behind_lost_records_what_nobody_knows_how_to_call_is_not_taken_to_be_stored() {
+    let mut scene = Scene::new();
+    let (client, one) = (scene.client(1), scene.worker(2, "one", 1));
+    scene.ask(client, submit("v"));
+    scene.ask(one, finish("v", 1, 7));
+    let mut state = scene.core.state().clone();
+    // It was forgotten and submitted again, and that is lost.
+    let result = TaskResult::Stored(StoredResult { codec: Codec::Raw, bytes: 100_000, digest: Digest(7) });
+    let stored = TaskEvent::Finished { task: id("v"), attempt: AttemptNumber(2), result };
+    state.apply(Seq(9), &Event::Task(stored));
+    assert!(matches!(state.tasks[&id("v")].phase, Phase::Finished(_)), "{:?}", state.tasks[&id("v")]);
+    state.check();
 }

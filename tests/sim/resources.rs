@@ -12,8 +12,8 @@ use headwater::protocol::result::StoredResult;
 use headwater::protocol::session::{Role, SessionKind};
 use headwater::protocol::task::{Argument, Explanation};
 use headwater::protocol::terms::{Term, Terms};
-use headwater::protocol::{AttemptNumber, Codec, Digest, LogId, Producer, TaskEvent, TaskId};
-use headwater::scheduler::core::{Effect, Output};
+use headwater::protocol::{AttemptNumber, Codec, Digest, LogId, Producer, Seq, TaskEvent, TaskId};
+use headwater::scheduler::core::{Effect, Event, Output};
 use headwater::scheduler::{ConnectionId, Request};
 
 use crate::scene::*;
@@ -326,6 +326,56 @@ fn a_task_goes_to_the_worker_that_keeps_most_of_what_it_needs() {
     // There is no slot left: what it needs comes to it.
     scene.ask(client, Command::Submit(submission("again", futures)));
     assert_eq!(started(&mut scene), ["again on 2"]);
+}
+
+#[test]
+fn who_needs_something_is_not_passed_over_for_those_that_wait_in_a_window() {
+    let mut scene = Scene::new();
+    let client = scene.client(1);
+    let one = scene.connect(2, false, equipped("one", 1, &["cpus=2"], &[]));
+    scene.ask(one, Command::Window { attempts: 3 });
+    (0..3).for_each(|n| _ = scene.ask(client, submit(&format!("p{n}"))));
+    scene.ask(client, with("needy", &["cpus=1"]));
+    (3..9).for_each(|n| _ = scene.ask(client, submit(&format!("p{n}"))));
+    scene.told();
+    for n in 0..2 {
+        scene.ask(one, finish(&format!("p{n}"), 1, 7));
+        assert_eq!(started(&mut scene), Vec::<String>::new(), "the next slot that is free is for it");
+    }
+    let because = explain(&mut scene, client, "p3").because;
+    assert_eq!(because, "it waits for what is kept on a worker for a task whose turn is before");
+    scene.ask(one, finish("p2", 1, 7));
+    assert_eq!(started(&mut scene), ["needy on 2 with cpus=1", "p3 on 2", "p4 on 2"]);
+}
+
+#[test]
+fn nothing_is_kept_for_what_waits_for_a_client_that_waits_itself() {
+    let mut scene = Scene::new();
+    let client = scene.client(1);
+    scene.connect(2, false, equipped("one", 8, &["cpus=4"], &[]));
+    scene.ask(client, with("parent", &["cpus=1"]));
+    let attempt = Role::Attempt { task: id("parent"), attempt: AttemptNumber(1) };
+    let parent = scene.connect(4, false, attempt);
+    scene.ask(client, with("large", &["cpus=4"]));
+    scene.told();
+    scene.ask(parent, with("child", &["cpus=1"]));
+    assert_eq!(started(&mut scene), ["child on 2 with cpus=1"]);
+}
+
+#[test]
+fn behind_lost_records_an_attempt_has_what_it_was_granted() {
+    let mut scene = Scene::new();
+    let client = scene.client(1);
+    scene.connect(2, false, equipped("one", 8, &["cpus=2"], &[]));
+    scene.ask(client, with("a", &["cpus=2"]));
+    let mut state = scene.core.state().clone();
+    let (task, attempt, worker) = (id("a"), AttemptNumber(2), Producer(2));
+    let grants = state.tasks[&task].grants().to_vec();
+    // The end of the first attempt is lost.
+    let again = TaskEvent::StartedWith { task, attempt, worker, grants: grants.clone() };
+    state.apply(Seq(9), &Event::Task(again));
+    assert_eq!(state.tasks[&task].grants(), grants);
+    state.check();
 }
 
 /// Random demands on random workers against the accounting: nothing is overbooked, and all of it is done in the end.

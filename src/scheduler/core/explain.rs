@@ -70,8 +70,14 @@ fn ready(
     let is_next = facts.shortage.is_none()
         && upkeep::out_of_reach(state, presence, id).is_none()
         && place::best(state, presence, id, &reserved).is_some();
-    let because = match query::waits_for(state, presence, facts, id) {
+    // It would have a place, were it not kept for another.
+    let waits_for = query::waits_for(state, presence, facts, id);
+    let is_held_up = !is_next && !reserved.is_empty() && place::best(state, presence, id, &[]).is_some();
+    let because = match waits_for {
         Some(_) if is_next => "it is about to be started".to_owned(),
+        Some(_) if is_held_up => {
+            "it waits for what is kept on a worker for a task whose turn is before".to_owned()
+        }
         Some(waits_for) => format!("it waits for {waits_for}"),
         None => "it is about to be started".to_owned(),
     };
@@ -117,7 +123,7 @@ fn verdict(
         if equipped.stock.fit(&demand.needs).is_none() {
             return format!("has {} only in parts of several", place::in_words(&demand.needs));
         }
-        let kept_for = place::is_kept(state, worker, &demand.needs, reserved);
+        let kept_for = place::is_kept(worker, &demand.needs, reserved);
         if let Some(other) = kept_for.and_then(|other| state.key_of(other)) {
             return format!("is kept for {other}, whose turn is before");
         }

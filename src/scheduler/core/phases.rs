@@ -15,10 +15,11 @@ impl State {
         // Behind lost records one that is over may be meant, whose key was given again: nobody knows how to call that.
         if let Some(task) = self.tasks.get_mut(&id).filter(|task| task.call.is_some()) {
             task.attempt = attempt;
-            if !grants.is_empty() {
-                task.conditions.get_or_insert_default().grants = grants.to_vec();
-            }
             self.set_phase(id, Phase::Running { worker });
+        }
+        // Behind lost records it may have been running, so that what it had before goes first.
+        if let Some(task) = self.tasks.get_mut(&id).filter(|task| task.call.is_some() && !grants.is_empty()) {
+            task.conditions.get_or_insert_default().grants = grants.to_vec();
         }
     }
 
@@ -52,9 +53,13 @@ impl State {
     /// Moves a task to its end, and those that wait for it learn of it. When its result is in the log its call is no longer
     /// needed, and its dependencies no longer kept by it; else it may be run again.
     pub(super) fn settle(&mut self, id: TaskId, phase: Phase) {
+        // Behind lost records one that is over may be meant: what nobody knows how to call cannot be computed anew.
+        let is_stored = matches!(phase, Phase::Stored(_));
+        if is_stored && self.tasks.get(&id).is_none_or(|task| task.call.is_none()) {
+            return;
+        }
         let has_result = phase.has_result();
-        let may_run_again =
-            matches!(phase, Phase::Stored(_)) || (phase.has_none() && !self.failed_lose_calls);
+        let may_run_again = is_stored || (phase.has_none() && !self.failed_lose_calls);
         let was_open = self.tasks.get(&id).is_some_and(|task| task.phase.is_open());
         self.set_phase(id, phase);
         let Some(call) = self.tasks.get_mut(&id).and_then(|task| task.call.take()) else { return };

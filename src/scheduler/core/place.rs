@@ -1,9 +1,12 @@
 //! Where a ready task is to run: which workers may, and which of them is best.
 
+use std::sync::Arc;
+
 use super::demand::Demand;
 use super::presence::Presence;
 use super::state::State;
-use crate::protocol::equipment::{Grant, Need, Target};
+use super::task::Turn;
+use crate::protocol::equipment::{Amount, Grant, Need, ResourceName, Target};
 use crate::protocol::session::{FunctionOffer, SessionKind};
 use crate::protocol::{Producer, TaskId};
 
@@ -15,9 +18,19 @@ pub(super) struct Place {
 
 /// A worker that is kept for a task whose turn comes first, and does not fit yet: what it needs there goes to nobody whose
 /// turn is later. Else a task that needs much would wait for ever behind many that need little.
+#[derive(Clone)]
 pub(super) struct Reserved {
     pub worker: Producer,
     pub by: TaskId,
+    pub turn: Turn,
+    demand: Arc<Demand>,
+}
+
+impl Reserved {
+    /// Whether a resource of a worker is kept by it.
+    fn keeps(&self, worker: Producer, resource: &ResourceName) -> bool {
+        self.worker == worker && self.demand.needs.iter().any(|need| need.resource == *resource)
+    }
 }
 
 /// The best place that there is now for a ready task: with a worker that has a free slot rather than one where it would
@@ -27,7 +40,7 @@ pub(super) struct Reserved {
 pub(super) fn best(state: &State, presence: &Presence, id: TaskId, reserved: &[Reserved]) -> Option<Place> {
     let task = state.tasks.get(&id)?;
     let (demand, kept) = (task.demand().map(AsRef::as_ref), kept_bytes(state, id));
-    if demand.is_none() && kept.is_empty() {
+    if demand.is_none() && kept.is_empty() && reserved.is_empty() {
         let worker = presence.slots().place_for(&task.function)?;
         return Some(Place { worker, grants: Vec::new() });
     }
@@ -36,7 +49,9 @@ pub(super) fn best(state: &State, presence: &Presence, id: TaskId, reserved: &[R
         let is_free = room.0 > 0;
         if !(is_free || needs.is_empty())
             || !demand.is_none_or(|demand| may_run(state, presence, worker, demand))
-            || is_kept(state, worker, needs, reserved).is_some()
+            || is_kept(worker, needs, reserved).is_some()
+            // A slot is what it waits for, too.
+            || (!is_free && reserved.iter().any(|reserved| reserved.worker == worker))
         {
             return None;
         }
@@ -50,14 +65,23 @@ pub(super) fn best(state: &State, presence: &Presence, id: TaskId, reserved: &[R
 
 /// The worker that is kept for a ready task that fits nowhere now: of those that could run it the one that lacks least, and
 /// of these the oldest. What is free there grows while it is kept, and another one is kept only where more is free, or as
-/// much on an older one: so it cannot go back and forth for ever.
-pub(super) fn reserve(state: &State, presence: &Presence, id: TaskId) -> Option<Reserved> {
-    let demand = state.tasks.get(&id)?.demand().filter(|demand| !demand.needs.is_empty())?;
+/// much on an older one: so it cannot go back and forth for ever. What attempts have there that are clients is not counted
+/// on: they may wait for tasks that are to run beside them. Nothing where all of it is kept for others already.
+pub(super) fn reserve(
+    state: &State,
+    presence: &Presence,
+    id: TaskId,
+    reserved: &[Reserved],
+) -> Option<Reserved> {
+    let task = state.tasks.get(&id)?;
+    let demand = task.demand().filter(|demand| !demand.needs.is_empty())?;
     let lack = |worker: Producer| {
         let stock = &presence.equipped(worker)?.stock;
         let mut lack = 0;
         for Need { resource, amount } in &demand.needs {
-            if stock.total_of(resource) < *amount {
+            let comes_free =
+                stock.total_of(resource).less(held_by_clients(state, presence, worker, resource));
+            if comes_free < *amount {
                 return None;
             }
             lack = lack
@@ -68,23 +92,25 @@ pub(super) fn reserve(state: &State, presence: &Presence, id: TaskId) -> Option<
     let workers = presence.slots().with_function(&demand.function);
     let able = workers.filter(|worker| may_run(state, presence, *worker, demand));
     let (_, worker) = able.filter_map(|worker| Some((lack(worker)?, worker))).min()?;
-    Some(Reserved { worker, by: id })
+    let is_kept = |need: &Need| reserved.iter().any(|of| of.keeps(worker, &need.resource));
+    if demand.needs.iter().all(is_kept) {
+        return None;
+    }
+    Some(Reserved { worker, by: id, turn: task.turn(), demand: demand.clone() })
+}
+
+/// How much of a worker's resource attempts have that are clients.
+fn held_by_clients(state: &State, presence: &Presence, worker: Producer, resource: &ResourceName) -> Amount {
+    let running = state.sessions.get(&worker).into_iter().flat_map(|session| &session.running);
+    let clients = running.filter(|task| presence.is_client(**task));
+    let grants = clients.filter_map(|task| state.tasks.get(task)).flat_map(|task| task.grants());
+    grants.filter(|grant| grant.resource == *resource).fold(Amount(0), |sum, grant| sum.more(grant.amount))
 }
 
 /// The task for which something that is needed is kept on a worker, if it is.
-pub(super) fn is_kept(
-    state: &State,
-    worker: Producer,
-    needs: &[Need],
-    reserved: &[Reserved],
-) -> Option<TaskId> {
-    let kept = reserved.iter().find(|reserved| {
-        let demand = state.tasks.get(&reserved.by).and_then(|task| task.demand());
-        let kept = demand.map_or(&[][..], |demand| &demand.needs);
-        reserved.worker == worker
-            && needs.iter().any(|need| kept.iter().any(|of| of.resource == need.resource))
-    });
-    kept.map(|reserved| reserved.by)
+pub(super) fn is_kept(worker: Producer, needs: &[Need], reserved: &[Reserved]) -> Option<TaskId> {
+    let keeps = |of: &&Reserved| needs.iter().any(|need| of.keeps(worker, &need.resource));
+    reserved.iter().find(keeps).map(|reserved| reserved.by)
 }
 
 /// How many bytes of the stored results that a task needs each worker keeps.

@@ -139,7 +139,9 @@ impl Tasks {
         if let Some(walk) = &mut self.walk {
             entry.put_down(walk);
         }
-        let Entry { task, .. } = entry;
+        let Entry { mut task, .. } = entry;
+        // It names the function, too.
+        task.conditions.iter_mut().for_each(|conditions| conditions.demand = None);
         self.by_submission.remove(&task.submitted_at);
         // The table's own, and the task's.
         if Arc::strong_count(&task.function) == 2 {
@@ -338,5 +340,20 @@ mod tests {
         tasks.remove(&TaskId([1; 16])).unwrap();
         while tasks.step_walk(1).is_some() {}
         assert!(tasks.functions.is_empty() && tasks.by_id.is_empty() && tasks.by_submission.is_empty());
+    }
+
+    #[test]
+    fn a_function_that_is_named_by_a_demand_goes_with_its_last_task_too() {
+        use crate::protocol::terms::{Term, Terms};
+        use crate::scheduler::core::{Conditions, Demand};
+        let mut tasks = Tasks::default();
+        let function = tasks.share(FunctionOffer { name: "f".into(), version: 1 });
+        let mut task = Task::new("x", function, 0, AttemptNumber(0), None);
+        let terms = Terms(vec![Term::Needs("cpus=1".parse().unwrap())]);
+        let demand = Demand::of(&task.function, &terms);
+        task.conditions = Some(Box::new(Conditions { terms, demand, ..Conditions::default() }));
+        tasks.insert(TaskId([1; 16]), task);
+        drop(tasks.remove(&TaskId([1; 16])));
+        assert!(tasks.functions.is_empty());
     }
 }

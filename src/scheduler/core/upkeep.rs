@@ -76,12 +76,13 @@ fn start(state: &State, presence: &Presence) -> Option<Vec<Event>> {
     if (state.ready.is_empty() && state.ready_with.is_empty()) || !presence.slots().any_free() {
         return None;
     }
+    let (asking, reserved) = asking(state, presence, None);
     let plain = state.ready.values().filter_map(|turns| {
         let (turn, id) = first(state, presence, turns)?;
-        Some((turn, id, place::best(state, presence, id, &[])?))
+        let before: Vec<Reserved> = reserved.iter().filter(|of| of.turn < *turn).cloned().collect();
+        Some((turn, id, place::best(state, presence, id, &before)?))
     });
     let plain = plain.min_by_key(|(turn, ..)| *turn);
-    let asking = asking(state, presence, None).0;
     let (_, id, Place { worker, grants }) = plain.into_iter().chain(asking).min_by_key(|(turn, ..)| *turn)?;
     let attempt = AttemptNumber(state.tasks[&id].attempt.0 + 1);
     let started = match grants.is_empty() {
@@ -118,7 +119,8 @@ pub(super) fn asking<'a>(
         if let Some(place) = place::best(state, presence, id, &reserved) {
             return (Some((turn, id, place)), reserved);
         }
-        reserved.extend(place::reserve(state, presence, id));
+        let new = place::reserve(state, presence, id, &reserved);
+        reserved.extend(new);
     }
     (None, reserved)
 }
