@@ -71,7 +71,7 @@ impl Default for Options {
             slots: 1,
             results: worker::results::Options::default(),
             programs: None,
-            equipment: worker::detect::equipment(),
+            equipment: Equipment::default(),
         }
     }
 }
@@ -274,6 +274,7 @@ impl Client {
             listen: "127.0.0.1:0".to_owned(),
             workers: 1,
             slots: u32::try_from(cores).unwrap_or(u32::MAX),
+            equipment: worker::detect::equipment(),
             ..Options::default()
         };
         let local = Local::start(options).await.map_err(Error::other)?;

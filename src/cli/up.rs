@@ -9,7 +9,7 @@ use super::serve::Serve;
 use super::signals::Signals;
 use super::supervise::Recipe;
 use super::time::duration;
-use super::worker::{Equipped, Results, SLOTS, cores, equipped_with, slots};
+use super::worker::{Machine, Results, SLOTS, cores, equipped_with, slots};
 use crate::protocol::equipment::Equipment;
 use crate::worker::results::At;
 
@@ -48,7 +48,7 @@ pub struct Up {
     programs: Programs,
 
     #[command(flatten)]
-    equipped: Equipped,
+    machine: Machine,
 
     /// When it is told to stop: how long its workers may take to finish what they run
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
@@ -67,7 +67,7 @@ impl Up {
         let mut options = self.serve.options()?;
         let signals = Signals::listen()?;
         if !self.no_supervise {
-            let (token, equipment) = (options.token.clone(), self.equipped.equipment()?);
+            let (token, equipment) = (options.token.clone(), self.machine.equipment()?);
             let part = |n: u32| equipment.part(n as usize - 1, self.workers as usize);
             let recipe = |n, address| self.recipe(n, address, token.clone(), &part(n));
             let recipes = |address| (1..=self.workers).map(|n| recipe(n, address)).collect();
@@ -76,7 +76,7 @@ impl Up {
         // Where these are to be had follows from where the scheduler listens.
         options.results = self.results.options(At::Local);
         options.programs = self.programs.offered()?;
-        options.equipment = self.equipped.equipment()?;
+        options.equipment = self.machine.equipment()?;
         (options.workers, options.slots) = (self.workers, self.slots.unwrap_or_else(cores));
         self.serve.run(options, signals, self.grace, |_| Vec::new()).await
     }
@@ -88,7 +88,6 @@ impl Up {
             address: reachable(listens).to_string(),
             token,
             connect_timeout: CONNECT_TIMEOUT,
-            waits_for_ever: false,
             grace: self.grace,
             options: [
                 beside,

@@ -14,11 +14,13 @@ use super::handle::Client;
 use crate::protocol::batch::OpenBatch;
 use crate::protocol::channel::Durability;
 use crate::protocol::command::{Answer, Command, Query};
+use crate::protocol::equipment::Equipment;
 use crate::protocol::frame::{self, FrameReader};
 use crate::protocol::limits::RESULT_PIECE_BYTES;
-use crate::protocol::message::{ClientMessage, Closing, Hello, ServerMessage};
+use crate::protocol::message::{Assignment, ClientMessage, Closing, Hello, ServerMessage};
 use crate::protocol::payload::Codec;
 use crate::protocol::result::{Fetch, Fetched, Holder, Located, StoredResult};
+use crate::protocol::session::WorkerOffer;
 use crate::protocol::start::Start;
 use crate::protocol::{AttemptNumber, ChannelEvent, Digest, Epoch, LogId, Seq, TaskId, TaskKey};
 
@@ -275,6 +277,31 @@ macro_rules! assert_matches {
     };
 }
 pub(crate) use assert_matches;
+
+/// What a worker of this name offers: a slot, and nothing else.
+pub(crate) fn offer(name: &str) -> WorkerOffer {
+    WorkerOffer {
+        name: name.into(),
+        slots: 1,
+        functions: vec![],
+        held: vec![],
+        results_at: "".into(),
+        equipment: Equipment::default(),
+    }
+}
+
+/// A first attempt at a task, without arguments.
+pub(crate) fn assignment(key: TaskKey) -> Assignment {
+    Assignment {
+        key,
+        attempt: AttemptNumber(1),
+        function: "f".into(),
+        version: 1,
+        arguments: vec![],
+        timeout_ms: None,
+        grants: vec![],
+    }
+}
 
 /// These records as one stored batch.
 pub(crate) fn stored(log: LogId, base: (u64, u64), records: &[ChannelEvent]) -> Bytes {

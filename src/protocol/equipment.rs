@@ -242,7 +242,7 @@ fn check_amount(name: &ResourceName, amount: Amount) -> Result<(), Rejection> {
 }
 
 /// How much a task needs of a resource, while an attempt at it is with a worker.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Need {
     /// Which resource.
     pub resource: ResourceName,
@@ -289,7 +289,7 @@ impl fmt::Display for Grant {
 }
 
 /// Workers that a task may run on, or runs on rather than on others.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Target {
     /// The one of this name.
     Worker(Box<str>),

@@ -54,22 +54,13 @@ impl Timeouts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{AttemptNumber, TaskKey};
+    use crate::client::fixture;
+    use crate::protocol::TaskKey;
 
     #[test]
     fn those_that_take_too_long_come_out_once_and_those_that_end_do_not() {
-        let assignment = |name: &str, timeout_ms| {
-            let (key, attempt) = (TaskKey::named(name), AttemptNumber(1));
-            Assignment {
-                key,
-                attempt,
-                function: "f".into(),
-                version: 1,
-                arguments: vec![],
-                timeout_ms,
-                grants: vec![],
-            }
-        };
+        let assignment =
+            |name: &str, timeout_ms| Assignment { timeout_ms, ..fixture::assignment(TaskKey::named(name)) };
         let held = |name| super::super::turns::held(&assignment(name, None));
         let (mut timeouts, began) = (Timeouts::default(), Instant::now());
         let after = |ms| began + Duration::from_millis(ms);

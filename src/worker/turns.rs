@@ -169,19 +169,11 @@ pub(super) fn held(assignment: &Assignment) -> HeldAttempt {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{AttemptNumber, TaskKey};
+    use crate::client::fixture;
+    use crate::protocol::TaskKey;
 
     fn assignment(name: &str) -> Assignment {
-        let (key, attempt) = (TaskKey::named(name), AttemptNumber(1));
-        Assignment {
-            key,
-            attempt,
-            function: "f".into(),
-            version: 1,
-            arguments: vec![],
-            timeout_ms: None,
-            grants: vec![],
-        }
+        fixture::assignment(TaskKey::named(name))
     }
 
     fn attempt(name: &str) -> HeldAttempt {

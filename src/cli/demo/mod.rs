@@ -90,7 +90,6 @@ impl Demo {
             address: address.clone(),
             token: token.clone(),
             connect_timeout: CONNECT_TIMEOUT,
-            waits_for_ever: false,
             grace: Duration::ZERO,
             options: equipped_with(&equipment.part(n as usize - 1, self.workers as usize)),
             quiet: true,

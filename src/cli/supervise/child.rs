@@ -11,7 +11,6 @@ use tokio::process::{ChildStdin, Command};
 use super::told::{end_of, line};
 use super::{End, TOLD_MAX};
 use crate::cli::programs::own_program;
-use crate::worker::FOREVER;
 
 /// How to start a worker.
 #[derive(Debug, Clone)]
@@ -22,8 +21,6 @@ pub struct Recipe {
     pub address: String,
     pub token: Option<String>,
     pub connect_timeout: Duration,
-    /// It is let in sooner or later, however long the scheduler is away.
-    pub waits_for_ever: bool,
     pub grace: Duration,
     /// The other options of `headwater worker`.
     pub options: Vec<OsString>,
@@ -43,10 +40,9 @@ pub(super) struct Child {
 impl Recipe {
     fn command(&self) -> anyhow::Result<Command> {
         let mut command = Command::new(own_program()?);
-        let connect_timeout = if self.waits_for_ever { FOREVER } else { self.connect_timeout };
         let ms = |duration: Duration| format!("{}ms", duration.as_millis());
         command.args(["worker", "--supervised", "--name", &self.name, "--connect", &self.address]);
-        command.args(["--connect-timeout", &ms(connect_timeout), "--grace", &ms(self.grace)]);
+        command.args(["--connect-timeout", &ms(self.connect_timeout), "--grace", &ms(self.grace)]);
         command.args(&self.options);
         #[cfg(unix)]
         {

@@ -14,8 +14,8 @@
 //!   from its supervisor alone. Where it comes to both ([`Signals`](super::signals::Signals)) it counts once.
 //! - Its token is on no command line, where anyone could read it.
 
-mod backoff;
 mod child;
+mod pauses;
 mod told;
 
 use std::time::Duration;
@@ -24,8 +24,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use self::backoff::Backoff;
 use self::child::Child;
+use self::pauses::Pauses;
+use crate::worker::FOREVER;
 
 pub use self::child::Recipe;
 pub use self::told::{end_with, token};
@@ -113,7 +114,7 @@ impl Supervised {
 
 /// Keeps a worker running until it ends for good, or is told to stop and has ended.
 async fn keep(mut recipe: Recipe, mut child: Child, mut told: watch::Receiver<u32>) -> (String, End) {
-    let (mut backoff, mut deaths) = (Backoff::default(), 0_u64);
+    let (mut pauses, mut deaths) = (Pauses::default(), 0_u64);
     loop {
         let since = Instant::now();
         let ended = loop {
@@ -133,9 +134,9 @@ async fn keep(mut recipe: Recipe, mut child: Child, mut told: watch::Receiver<u3
             return (name, End::Died(how));
         }
         // Whoever was once started waits for as long as the scheduler is away.
-        recipe.waits_for_ever = true;
+        recipe.connect_timeout = FOREVER;
         child = loop {
-            let pause = backoff.after(since.elapsed());
+            let pause = pauses.after(since.elapsed());
             tracing::warn!(worker = name, deaths, ?pause, "died: {how}: starting it again");
             tokio::select! {
                 () = sleep(pause) => {}

@@ -6,7 +6,7 @@ use crate::protocol::equipment::{Amount, Equipment, Label, Resource};
 use crate::worker::detect;
 
 #[derive(Debug, Clone, clap::Args)]
-pub struct Equipped {
+pub struct Machine {
     /// What it has of a resource that tasks may need: cpus=4, memory=16GiB, or told apart: gpus=[0,1]
     ///
     /// Attempts that need some of it are given no more, together, than there is. cpus, memory and gpus are found by
@@ -27,7 +27,7 @@ pub struct Equipped {
     host: Option<String>,
 }
 
-impl Equipped {
+impl Machine {
     /// What is given, and what is found beside it.
     ///
     /// # Errors

@@ -27,7 +27,7 @@ use crate::protocol::message::Closing;
 use crate::protocol::session::EndReason;
 use crate::worker::{self, results::At};
 
-pub use self::equipment::{Equipped, arguments as equipped_with};
+pub use self::equipment::{Machine, arguments as equipped_with};
 pub use self::results::Results;
 
 /// How many slots a worker may have.
@@ -80,7 +80,7 @@ pub struct Worker {
     programs: Programs,
 
     #[command(flatten)]
-    equipped: Equipped,
+    machine: Machine,
 
     /// Where other workers and clients fetch its large results; they must reach it
     ///
@@ -156,7 +156,7 @@ impl Worker {
             connect_timeout: self.connect.connect_timeout,
             results: self.results.options(at),
             programs: self.programs.offered()?,
-            equipment: self.equipped.equipment()?,
+            equipment: self.machine.equipment()?,
         };
         let (retire, retires) = oneshot::channel::<()>();
         let (hand_over, hands_over) = oneshot::channel::<()>();
@@ -180,7 +180,7 @@ impl Worker {
 
     /// Runs it in a process of its own, and in another one when that dies.
     async fn supervise(self, mut signals: Signals) -> anyhow::Result<()> {
-        let equipped = equipped_with(&self.equipped.equipment()?);
+        let equipped = equipped_with(&self.machine.equipment()?);
         let mut options =
             [self.results.arguments(), self.programs.arguments(), equipped, slots(self.slots)].concat();
         options.extend(self.results_at.into_iter().flat_map(|at| ["--results-at".into(), at.into()]));
@@ -189,7 +189,6 @@ impl Worker {
             address: self.connect.connect,
             token: token(self.connect.token_file.as_deref())?,
             connect_timeout: self.connect.connect_timeout,
-            waits_for_ever: false,
             grace: self.grace,
             options,
             quiet: false,

@@ -1,7 +1,6 @@
 use super::*;
-use crate::client::fixture::{FakeServer, acked, assert_matches, located, stored};
+use crate::client::fixture::{FakeServer, acked, assert_matches, assignment, located, offer, stored};
 use crate::protocol::command::{AppendOptions, Rejection};
-use crate::protocol::equipment::Equipment;
 use crate::protocol::event::Origin;
 use crate::protocol::frame;
 use crate::protocol::limits::{LISTING_ROWS_MAX, PAYLOAD_BYTES_MAX, RESULT_BYTES_MAX};
@@ -351,14 +350,7 @@ async fn what_is_over_the_bounds_of_results_is_never_sent() {
     let error = connection.query(Query::Unwanted { results }).await.unwrap_err();
     assert_matches!(&error, Error::TooLarge(too_large) if too_large.max == LISTING_ROWS_MAX as u64);
     let results_at = "x".repeat(300).into();
-    let offer = WorkerOffer {
-        name: "w".into(),
-        slots: 1,
-        functions: vec![],
-        held: vec![],
-        results_at,
-        equipment: Equipment::default(),
-    };
+    let offer = WorkerOffer { results_at, ..offer("w") };
     let options = Options { role: Role::Worker(offer), ..server.options() };
     assert_matches!(Connection::open(options).await, Err(Error::TooLarge(_)));
 }
@@ -366,27 +358,11 @@ async fn what_is_over_the_bounds_of_results_is_never_sent() {
 #[tokio::test]
 async fn a_worker_gets_its_messages_in_order_and_hears_of_the_end() {
     let server = FakeServer::new().await;
-    let offer = WorkerOffer {
-        name: "w".into(),
-        slots: 1,
-        functions: vec![],
-        held: vec![],
-        results_at: "".into(),
-        equipment: Equipment::default(),
-    };
-    let options = Options { role: Role::Worker(offer), ..server.options() };
+    let options = Options { role: Role::Worker(offer("w")), ..server.options() };
     let (opened, mut peer) = tokio::join!(Connection::open_as_worker(options), server.welcome());
     let (_connection, mut inbox) = opened.unwrap();
     let (key, attempt) = (TaskKey::unique("f", [1; 16]), AttemptNumber(1));
-    let assignment = Assignment {
-        key: key.clone(),
-        attempt,
-        function: "f".into(),
-        version: 1,
-        arguments: vec![],
-        timeout_ms: None,
-        grants: vec![],
-    };
+    let assignment = assignment(key.clone());
     peer.send(0, ServerMessage::Assign(assignment.clone())).await;
     peer.send(0, ServerMessage::Abort { task: key.id, attempt }).await;
     peer.send(0, ServerMessage::Free { task: key.id, attempt }).await;
@@ -439,14 +415,7 @@ async fn who_was_told_that_the_scheduler_recovers_has_connected_and_waits_as_lon
     peer.answer(2, answered.clone()).await;
     assert_eq!(reply.await.unwrap(), answered);
     // A worker has joined when it is welcomed.
-    let role = Role::Worker(WorkerOffer {
-        name: "w".into(),
-        slots: 1,
-        functions: vec![],
-        held: vec![],
-        results_at: "".into(),
-        equipment: Equipment::default(),
-    });
+    let role = Role::Worker(offer("w"));
     let opened = tokio::spawn(Connection::open(Options { role, ..server.options() }));
     let (mut peer, _) = server.accept().await;
     peer.send(0, recovering()).await;

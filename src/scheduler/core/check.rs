@@ -107,7 +107,7 @@ impl State {
                 "{id} does not run, and has something of a worker's"
             );
             let demand = task.terms().and_then(|terms| Demand::of(&task.function, terms));
-            assert_eq!(task.demand(), demand.as_ref(), "{id}: what it asks of a worker");
+            assert_eq!(task.demand().map(AsRef::as_ref), demand.as_ref(), "{id}: what it asks of a worker");
             let (is_over, has_call) = (matches!(task.phase, Phase::Finished(_)), task.call.is_some());
             // An older version has forgotten how to call those that have failed.
             assert!(

@@ -1,5 +1,5 @@
-//! What a task asks of the worker that runs it, beside the function: taken from its terms once, and shared by what looks
-//! for a place for it.
+//! What a task asks of the worker that runs it, beside the function: taken from its terms once, and one for all tasks that
+//! ask for the same.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::protocol::session::FunctionOffer;
 use crate::protocol::terms::Terms;
 
 /// What a task asks of its worker. Tasks that ask for the same wait in one line.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Demand {
     /// The function.
     pub function: Arc<FunctionOffer>,
@@ -22,7 +22,7 @@ pub struct Demand {
 
 impl Demand {
     /// What a task under these terms asks for, if it is anything beside the function.
-    pub fn of(function: &Arc<FunctionOffer>, terms: &Terms) -> Option<Arc<Demand>> {
+    pub fn of(function: &Arc<FunctionOffer>, terms: &Terms) -> Option<Demand> {
         let mut needs: Box<[Need]> = terms.needs().cloned().collect();
         let (mut on, mut prefers): (Box<[Target]>, Box<[Target]>) =
             (terms.on().cloned().collect(), terms.prefers().cloned().collect());
@@ -32,6 +32,6 @@ impl Demand {
         needs.sort();
         on.sort();
         prefers.sort();
-        Some(Arc::new(Demand { function: function.clone(), needs, on, prefers }))
+        Some(Demand { function: function.clone(), needs, on, prefers })
     }
 }

@@ -74,12 +74,9 @@ fn ready(
     let waits_for = query::waits_for(state, presence, facts, id);
     let is_held_up = !is_next && !reserved.is_empty() && place::best(state, presence, id, &[]).is_some();
     let because = match waits_for {
-        Some(_) if is_next => "it is about to be started".to_owned(),
-        Some(_) if is_held_up => {
-            "it waits for what is kept on a worker for a task whose turn is before".to_owned()
-        }
-        Some(waits_for) => format!("it waits for {waits_for}"),
-        None => "it is about to be started".to_owned(),
+        _ if is_held_up => "it waits for what is kept on a worker for a task whose turn is before".to_owned(),
+        Some(waits_for) if !is_next => format!("it waits for {waits_for}"),
+        _ => "it is about to be started".to_owned(),
     };
     (because, said)
 }
@@ -99,7 +96,7 @@ fn verdict(
     if of.retires() {
         return "retires".to_owned();
     }
-    if !slots.with_function(&task.function).any(|other| other == worker) {
+    if !slots.has(worker, &task.function) {
         return format!("does not have `{}` version {}", task.function.name, task.function.version);
     }
     if let Some(demand) = task.demand() {

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::demand::Demand;
 use super::moments::Moment;
 use super::state::State;
 use super::task::{Call, Conditions, Phase};
@@ -25,8 +24,8 @@ impl State {
 
     /// A task that was just submitted, and has no turn yet, is to be run under these terms.
     pub(super) fn set_terms(&mut self, id: TaskId, terms: &Terms) {
+        let demand = self.tasks.demand(id, terms);
         let Some(task) = self.tasks.get_mut(&id) else { return };
-        let demand = Demand::of(&task.function, terms);
         task.conditions =
             Some(Box::new(Conditions { terms: terms.clone(), demand, ..Conditions::default() }));
         if let Some(ms) = terms.deadline_ms() {

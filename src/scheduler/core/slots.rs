@@ -68,8 +68,7 @@ impl Slots {
 
     /// How many workers have a function.
     pub fn offering(&self, function: &FunctionOffer) -> usize {
-        let kinds = self.kinds.values().filter(|kind| kind.functions.contains(function));
-        kinds.map(|kind| kind.workers).sum()
+        self.kinds_with(function).map(|kind| kind.workers).sum()
     }
 
     /// All functions that some worker has; one of several kinds of workers comes several times.
@@ -85,20 +84,29 @@ impl Slots {
     /// The worker that is to be given the next task of a function: the one with the most free slots, then the one
     /// with the most room.
     pub fn place_for(&self, function: &FunctionOffer) -> Option<Producer> {
-        let kinds = self.kinds.values().filter(|kind| kind.functions.contains(function));
-        kinds.filter_map(|kind| kind.free.last()).max().map(|(_, Reverse(producer))| *producer)
+        let best = self.kinds_with(function).filter_map(|kind| kind.free.last()).max();
+        best.map(|(_, Reverse(producer))| *producer)
     }
 
     /// The workers that have a function and room, and how much: free slots, and free places in all.
     pub fn with_room(&self, function: &FunctionOffer) -> impl Iterator<Item = (Producer, Room)> {
-        let kinds = self.kinds.values().filter(|kind| kind.functions.contains(function));
-        kinds.flat_map(|kind| &kind.free).map(|(room, Reverse(producer))| (*producer, *room))
+        let free = self.kinds_with(function).flat_map(|kind| &kind.free);
+        free.map(|(room, Reverse(producer))| (*producer, *room))
     }
 
     /// The workers that have a function.
     pub fn with_function(&self, function: &FunctionOffer) -> impl Iterator<Item = Producer> {
-        let has_it = |kind: &u64| self.kinds.get(kind).is_some_and(|kind| kind.functions.contains(function));
-        self.workers.iter().filter(move |(_, worker)| has_it(&worker.kind)).map(|(producer, _)| *producer)
+        self.workers.keys().copied().filter(|worker| self.has(*worker, function))
+    }
+
+    /// Whether a worker has a function.
+    pub fn has(&self, worker: Producer, function: &FunctionOffer) -> bool {
+        let kind = self.workers.get(&worker).and_then(|worker| self.kinds.get(&worker.kind));
+        kind.is_some_and(|kind| kind.functions.contains(function))
+    }
+
+    fn kinds_with(&self, function: &FunctionOffer) -> impl Iterator<Item = &Kind> {
+        self.kinds.values().filter(|kind| kind.functions.contains(function))
     }
 
     /// A worker is there, or there again.

@@ -8,7 +8,6 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::deaths::{Death, Deaths};
-use super::demand::Demand;
 use super::group::{Group, Lease, Past};
 use super::kept::Kept;
 use super::moments::When;
@@ -350,10 +349,10 @@ impl Restoring {
                 state.tasks.insert(id, task);
             }
             SnapshotItem::Conditions { task, terms, deadline_at, next_attempt_at } => {
+                let demand = state.tasks.demand(task, &terms);
                 let task = state.tasks.get_mut(&task).ok_or(BadSnapshot("conditions of an unknown task"))?;
                 let (deadline, next_attempt) = (deadline_at.map(When::At), next_attempt_at.map(When::At));
-                let (demand, grants) = (Demand::of(&task.function, &terms), Vec::new());
-                let conditions = Conditions { terms, deadline, next_attempt, demand, grants };
+                let conditions = Conditions { terms, deadline, next_attempt, demand, grants: Vec::new() };
                 task.conditions = Some(Box::new(conditions));
             }
             SnapshotItem::Granted { task, grants } => {

@@ -8,19 +8,21 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
-use std::hash::{BuildHasher, BuildHasherDefault};
+use std::hash::{BuildHasher, BuildHasherDefault, Hash};
 use std::ops::Index;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
 use slab::Slab;
 
+use super::demand::Demand;
 use super::task::Task;
 use super::walk::Walk;
 use crate::protocol::TaskId;
 use crate::protocol::session::FunctionOffer;
 use crate::protocol::snapshot::SnapshotItem;
 use crate::protocol::task_map::TaskHasher;
+use crate::protocol::terms::Terms;
 
 /// All tasks.
 #[derive(Clone, Default)]
@@ -32,6 +34,8 @@ pub struct Tasks {
     by_submission: BTreeMap<u64, Slot>,
     /// What the tasks call, each once.
     functions: HashSet<Arc<FunctionOffer>>,
+    /// What they ask of workers beside that, each once.
+    demands: HashSet<Arc<Demand>>,
     walk: Option<Walk>,
     /// How many walks there were.
     walks: u32,
@@ -140,13 +144,12 @@ impl Tasks {
             entry.put_down(walk);
         }
         let Entry { mut task, .. } = entry;
-        // It names the function, too.
-        task.conditions.iter_mut().for_each(|conditions| conditions.demand = None);
         self.by_submission.remove(&task.submitted_at);
-        // The table's own, and the task's.
-        if Arc::strong_count(&task.function) == 2 {
-            self.functions.remove(&task.function);
+        // First what names the function, too.
+        if let Some(demand) = task.conditions.as_mut().and_then(|conditions| conditions.demand.take()) {
+            forget_last(&mut self.demands, &demand);
         }
+        forget_last(&mut self.functions, &task.function);
         Some(task)
     }
 
@@ -158,6 +161,18 @@ impl Tasks {
         let function = Arc::new(function);
         self.functions.insert(function.clone());
         function
+    }
+
+    /// What a task asks of its worker under these terms, if it is anything beside the function: one allocation for all that ask
+    /// for the same.
+    pub(super) fn demand(&mut self, id: TaskId, terms: &Terms) -> Option<Arc<Demand>> {
+        let demand = Demand::of(&self.get(&id)?.function, terms)?;
+        if let Some(shared) = self.demands.get(&demand) {
+            return Some(shared.clone());
+        }
+        let demand = Arc::new(demand);
+        self.demands.insert(demand.clone());
+        Some(demand)
     }
 
     /// Begins a walk over the tasks as they are now; one that was under way is given up.
@@ -187,6 +202,13 @@ impl Tasks {
         self.walk = None;
         // It may have been the last to name one.
         self.functions.retain(|function| Arc::strong_count(function) > 1);
+    }
+}
+
+/// Takes something out of its table, if that and whoever lets go of it are the last to have it.
+fn forget_last<T: Eq + Hash>(table: &mut HashSet<Arc<T>>, of: &Arc<T>) {
+    if Arc::strong_count(of) == 2 {
+        table.remove(of);
     }
 }
 
@@ -344,16 +366,24 @@ mod tests {
 
     #[test]
     fn a_function_that_is_named_by_a_demand_goes_with_its_last_task_too() {
-        use crate::protocol::terms::{Term, Terms};
-        use crate::scheduler::core::{Conditions, Demand};
+        use crate::protocol::terms::Term;
+        use crate::scheduler::core::Conditions;
         let mut tasks = Tasks::default();
-        let function = tasks.share(FunctionOffer { name: "f".into(), version: 1 });
-        let mut task = Task::new("x", function, 0, AttemptNumber(0), None);
         let terms = Terms(vec![Term::Needs("cpus=1".parse().unwrap())]);
-        let demand = Demand::of(&task.function, &terms);
-        task.conditions = Some(Box::new(Conditions { terms, demand, ..Conditions::default() }));
-        tasks.insert(TaskId([1; 16]), task);
-        drop(tasks.remove(&TaskId([1; 16])));
-        assert!(tasks.functions.is_empty());
+        for n in [1, 2] {
+            let (id, function) =
+                (TaskId([n; 16]), tasks.share(FunctionOffer { name: "f".into(), version: 1 }));
+            tasks.insert(id, Task::new("x", function, n.into(), AttemptNumber(0), None));
+            let demand = tasks.demand(id, &terms);
+            let conditions = Conditions { terms: terms.clone(), demand, ..Conditions::default() };
+            tasks.get_mut(&id).unwrap().conditions = Some(Box::new(conditions));
+        }
+        let demand = |n| tasks[&TaskId([n; 16])].demand().unwrap();
+        assert!(Arc::ptr_eq(demand(1), demand(2)));
+        for n in [1, 2] {
+            assert_eq!((tasks.functions.len(), tasks.demands.len()), (1, 1));
+            drop(tasks.remove(&TaskId([n; 16])));
+        }
+        assert!(tasks.functions.is_empty() && tasks.demands.is_empty());
     }
 }

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use super::results::{self, At};
 use super::*;
 use crate::client::fetch::Failure;
-use crate::client::fixture::{FakeServer, Holding, Peer, Script, assert_matches, soon};
+use crate::client::fixture::{FakeServer, Holding, Peer, Script, assert_matches, assignment, soon};
 use crate::protocol::command::{Answer, Command};
 use crate::protocol::equipment::Equipment;
 use crate::protocol::limits::PAYLOAD_BYTES_MAX;
@@ -80,15 +80,7 @@ impl Run {
     async fn assign_at(&mut self, n: u8, module: &str, function: &str, arguments: Vec<Given>) -> TaskKey {
         let key = TaskKey::unique(function, [n; 16]);
         let function = format!("{module}::{function}").into();
-        let assignment = Assignment {
-            key: key.clone(),
-            attempt: AttemptNumber(1),
-            function,
-            version: 1,
-            arguments,
-            timeout_ms: None,
-            grants: vec![],
-        };
+        let assignment = Assignment { function, arguments, ..assignment(key.clone()) };
         self.peer.send(0, ServerMessage::Assign(assignment)).await;
         key
     }

@@ -3,12 +3,12 @@ mod gather;
 mod seen;
 
 use super::*;
+use crate::client::fixture;
 use crate::protocol::batch::BadBatch;
 use crate::protocol::batch::{Batch, OpenBatch};
-use crate::protocol::equipment::Equipment;
 use crate::protocol::frame::{self, FrameReader};
 use crate::protocol::limits::IN_FLIGHT_MAX;
-use crate::protocol::message::{Assignment, ClientMessage, Hello, Position, Reads};
+use crate::protocol::message::{ClientMessage, Hello, Position, Reads};
 use crate::protocol::result::StoredResult;
 use crate::protocol::session::WorkerOffer;
 use crate::protocol::start::Start;
@@ -334,14 +334,7 @@ fn unsubscribing_is_told_where_the_server_knows_of_it() {
 
 #[test]
 fn a_worker_holds_an_attempt_until_its_report_is_acknowledged() {
-    let offer = WorkerOffer {
-        name: "w".into(),
-        slots: 2,
-        functions: vec![],
-        held: vec![],
-        results_at: "".into(),
-        equipment: Equipment::default(),
-    };
+    let offer = WorkerOffer { slots: 2, ..fixture::offer("w") };
     let mut link = Link::new(SessionId([1; 16]), Role::Worker(offer), None);
     let held = |hello: Hello| match hello.role {
         Role::Worker(offer) => offer.held.iter().map(|held| held.task.0[0]).collect::<Vec<_>>(),
@@ -350,16 +343,7 @@ fn a_worker_holds_an_attempt_until_its_report_is_acknowledged() {
     reconnect(&mut link);
     let attempt = AttemptNumber(1);
     for n in 1..=5 {
-        let key = TaskKey::unique("f", [n; 16]);
-        let assignment = Assignment {
-            key,
-            attempt,
-            function: "f".into(),
-            version: 1,
-            arguments: vec![],
-            timeout_ms: None,
-            grants: vec![],
-        };
+        let assignment = fixture::assignment(TaskKey::unique("f", [n; 16]));
         receive(&mut link, 0, ServerMessage::Assign(assignment));
     }
     let result = Payload::encode(&1).unwrap();

@@ -5,7 +5,7 @@ use crate::protocol::command::Answer;
 use crate::protocol::event::Origin;
 use crate::protocol::limits::{NAME_BYTES_MAX, PAYLOAD_BYTES_MAX, TooLarge};
 use crate::protocol::task::{SCATTER, SCATTERED_TOO_LARGE};
-use crate::protocol::{Payload, TaskEvent, TaskKey};
+use crate::protocol::{Payload, TaskEvent, TaskId, TaskKey};
 
 /// Enters a value, or holds the one that has its key and is the same.
 pub(super) fn decide(state: &State, origin: Origin, key: TaskKey, value: Payload, detach: bool) -> Decision {
@@ -30,7 +30,7 @@ pub(super) fn decide(state: &State, origin: Origin, key: TaskKey, value: Payload
 }
 
 /// Refuses what only tasks that run can have done to them.
-pub(super) fn refuse_values(state: &State, id: crate::protocol::TaskId, what: &str) -> Result<(), Rejection> {
+pub(super) fn refuse_values(state: &State, id: TaskId, what: &str) -> Result<(), Rejection> {
     let Some(task) = state.tasks.get(&id).filter(|task| &*task.function.name == SCATTER) else {
         return Ok(());
     };

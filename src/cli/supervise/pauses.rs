@@ -13,17 +13,17 @@ const STEADY: Duration = Duration::from_secs(30);
 
 /// The pauses: each twice the one before, until a worker has lived for a while.
 #[derive(Debug)]
-pub struct Backoff {
+pub struct Pauses {
     next: Duration,
 }
 
-impl Default for Backoff {
+impl Default for Pauses {
     fn default() -> Self {
-        Backoff { next: PAUSE_MIN }
+        Pauses { next: PAUSE_MIN }
     }
 }
 
-impl Backoff {
+impl Pauses {
     /// The pause behind a worker that lived for so long.
     pub fn after(&mut self, lived: Duration) -> Duration {
         let pause = if lived >= STEADY { PAUSE_MIN } else { self.next };
@@ -38,10 +38,10 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_some_seconds_and_begin_anew_behind_one_that_lived() {
-        let mut backoff = Backoff::default();
-        let pauses: Vec<u128> = (0..8).map(|_| backoff.after(Duration::ZERO).as_millis()).collect();
-        assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
-        assert_eq!(backoff.after(STEADY), PAUSE_MIN);
-        assert_eq!(backoff.after(STEADY - Duration::from_millis(1)), 2 * PAUSE_MIN);
+        let mut pauses = Pauses::default();
+        let taken: Vec<u128> = (0..8).map(|_| pauses.after(Duration::ZERO).as_millis()).collect();
+        assert_eq!(taken, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+        assert_eq!(pauses.after(STEADY), PAUSE_MIN);
+        assert_eq!(pauses.after(STEADY - Duration::from_millis(1)), 2 * PAUSE_MIN);
     }
 }
