@@ -70,7 +70,8 @@ impl Client {
     /// Has so many workers keep a result that is too large for the log, those included that keep it already: then it is
     /// lost, and computed anew, only when all of them are. Waits until so many do, or all that are there, and answers how many;
     /// a result that is in the log is as durable as the rest. It is of the moment: a copy that is lost later is not
-    /// made anew. The result must be there: await the future before.
+    /// made anew. The result must be there: await the future before. Where a copy cannot be made, it is tried again, for as long
+    /// as this is awaited.
     ///
     /// ```no_run
     /// # #[headwater::task] fn large() -> Vec<u8> { vec![0; 1_000_000] }

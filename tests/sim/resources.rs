@@ -378,6 +378,30 @@ fn behind_lost_records_an_attempt_has_what_it_was_granted() {
     state.check();
 }
 
+#[test]
+fn an_explanation_says_how_one_stands_with_its_worker() {
+    let mut scene = Scene::new();
+    let client = scene.client(1);
+    let one = scene.worker(2, "one", 1);
+    scene.ask(one, Command::Window { attempts: 2 });
+    ["a", "b"].iter().for_each(|name| _ = scene.ask(client, submit(name)));
+    assert!(!why(&mut scene, client, "a").contains("waits"));
+    let words = why(&mut scene, client, "b");
+    assert!(words.starts_with("attempt 1 is with worker one, where it waits for its turn;"), "{words}");
+    scene.connect(4, false, Role::Attempt { task: id("a"), attempt: AttemptNumber(1) });
+    assert!(why(&mut scene, client, "a").contains("one, and takes no slot while it is a client;"));
+    scene.ask(one, Command::Occupy { task: id("a"), attempt: AttemptNumber(1), occupies: true });
+    assert!(why(&mut scene, client, "a").starts_with("attempt 1 is with worker one;"));
+    let result = StoredResult { codec: Codec::Raw, bytes: 100_000, digest: Digest(1) };
+    scene.ask(one, Command::Store { task: id("a"), attempt: AttemptNumber(1), result });
+    let kept = "it has finished: its result, 97.6 KiB, is kept by workers";
+    assert_eq!(why(&mut scene, client, "a"), format!("{kept}; one: keeps it, at one:1"));
+    scene.drop_connection(one);
+    assert_eq!(why(&mut scene, client, "a"), format!("{kept} that are away"));
+    let words = why(&mut scene, client, "b");
+    assert!(words.starts_with("attempt 1 is with worker one, which is away, and is waited for"), "{words}");
+}
+
 /// Random demands on random workers against the accounting: nothing is overbooked, and all of it is done in the end.
 #[test]
 fn random_demands_are_never_overbooked_and_all_are_met() {

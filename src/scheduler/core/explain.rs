@@ -140,11 +140,17 @@ fn running(
 ) -> (String, Vec<Said>) {
     let name = state.worker_name(worker);
     let mut because = format!("attempt {} is with worker {name}", task.attempt);
-    if presence.is_client(id) {
-        because.push_str(", and takes no slot while it is a client");
-    } else if presence.slots().workers().get(&worker).is_none() {
-        because.push_str(", which is away, and is waited for until its lease is over");
-    }
+    let is_there = presence.slots().workers().contains_key(&worker);
+    let may_run = || {
+        let running = state.sessions.get(&worker).map(|session| &session.running);
+        running.is_some_and(|running| presence.suspects(worker, running).contains(&id))
+    };
+    because.push_str(match is_there {
+        false => ", which is away, and is waited for until its lease is over",
+        true if !presence.takes_slot(id) => ", and takes no slot while it is a client",
+        true if !may_run() => ", where it waits for its turn",
+        true => "",
+    });
     let mut said = Vec::new();
     let mut of_worker = |words: String| said.push((name.to_string(), words));
     if let Some(demand) = task.demand() {
@@ -173,7 +179,8 @@ fn running(
 fn stored(state: &State, presence: &Presence, id: TaskId) -> (String, Vec<Said>) {
     let located = effect::located(state, presence, id);
     let (bytes, holders) = located.map_or((0, Vec::new()), |located| (located.result.bytes, located.holders));
-    let because = format!("it has finished: its result, {}, is kept by workers", Bytes(bytes));
+    let away = if holders.is_empty() { " that are away" } else { "" };
+    let because = format!("it has finished: its result, {}, is kept by workers{away}", Bytes(bytes));
     let words = |address: &str| {
         if address.is_empty() { "keeps it".to_owned() } else { format!("keeps it, at {address}") }
     };

@@ -277,7 +277,7 @@ impl Core {
                 let origin = Origin { producer, number };
                 self.presence.hear(&self.state, producer, &command);
                 let membership = Membership::of(&command);
-                let wish = self.replicas.hear(&command);
+                let wish = self.replicas.hear(&self.presence, producer, &command);
                 let retirement = decide::Retirement::of(&command, producer);
                 let decision = decide::command(&self.state, &self.facts, origin, command);
                 let answer = decision.and_then(|(events, answer)| {

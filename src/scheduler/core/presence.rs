@@ -112,6 +112,11 @@ impl Presence {
         holders.iter().any(|holder| self.results_at.contains_key(holder))
     }
 
+    /// Whether a session is a worker's that gives results.
+    pub(super) fn gives(&self, worker: Producer) -> bool {
+        self.results_at.contains_key(&worker)
+    }
+
     /// The workers that give results.
     pub fn giving(&self) -> impl Iterator<Item = Producer> {
         self.results_at.keys().copied()
@@ -212,7 +217,7 @@ impl Presence {
     }
 
     /// Whether a running task takes a slot: as a client only while it says so.
-    fn takes_slot(&self, task: TaskId) -> bool {
+    pub(super) fn takes_slot(&self, task: TaskId) -> bool {
         !self.yielded.contains_key(&task) || self.occupying.contains(&task)
     }
 

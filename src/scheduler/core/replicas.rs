@@ -26,10 +26,11 @@ pub(super) struct Replicas(BTreeMap<TaskId, u32>);
 
 impl Replicas {
     /// Hears of every command: one may be a wish, if it is not refused.
-    pub fn hear(&mut self, command: &Command) -> Option<Wish> {
+    pub fn hear(&mut self, presence: &Presence, from: Producer, command: &Command) -> Option<Wish> {
         match command {
             Command::Replicate { task, copies } => return Some(Wish { task: *task, copies: *copies }),
-            Command::Lack { task, .. } => drop(self.0.remove(task)),
+            // Whoever was told to copy it could not, or whoever keeps it does so no longer.
+            Command::Lack { task, .. } if presence.gives(from) => drop(self.0.remove(task)),
             _ => {}
         }
         None
