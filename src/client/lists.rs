@@ -15,6 +15,7 @@
 
 use uuid::Uuid;
 
+use super::submit::pure_key;
 use crate::protocol::limits::{ARGUMENTS_BYTES_MAX, ARGUMENTS_MAX};
 use crate::protocol::task::{Argument, LIST, LIST_VERSION, TaskOptions};
 use crate::protocol::template::{self, Kind, Part, Parts, Template};
@@ -129,7 +130,7 @@ impl Lists {
 
     fn submit(&mut self, arguments: Vec<Argument>) -> TaskId {
         let key = match self.is_pure {
-            true => key_of(&arguments),
+            true => pure_key(LIST, LIST, LIST_VERSION, &arguments),
             false => TaskKey::unique(LIST, Uuid::now_v7().into_bytes()),
         };
         let (id, options) = (key.id, TaskOptions { priority: self.priority, ..TaskOptions::default() });
@@ -150,12 +151,6 @@ fn array(count: u32, elements: Piece) -> Piece {
     template::begin_array(&mut bytes, count);
     bytes.extend(elements.bytes);
     Piece { bytes, holes: elements.holes }
-}
-
-fn key_of(arguments: &[Argument]) -> TaskKey {
-    let arguments =
-        postcard::to_stdvec(arguments).expect("arguments hold nothing that postcard cannot carry");
-    TaskKey::pure(LIST, LIST, LIST_VERSION, &arguments)
 }
 
 #[cfg(test)]

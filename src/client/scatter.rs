@@ -7,10 +7,13 @@ use super::error::{Error, Result};
 use super::function::Value;
 use super::future::TaskFuture;
 use super::handle::{Client, wrong_answer};
+use super::submit::{answered_behind, pure_key};
 use crate::protocol::command::{Answer, Command};
-use crate::protocol::limits::{PAYLOAD_BYTES_MAX, TooLarge};
-use crate::protocol::task::{SCATTER, SCATTER_VERSION, SCATTERED_TOO_LARGE};
-use crate::protocol::{Payload, TaskKey};
+use crate::protocol::limits::{ARGUMENTS_MAX, PAYLOAD_BYTES_MAX, SCATTERED_BYTES_MAX, TooLarge};
+use crate::protocol::task::{
+    Argument, CONCAT, CONCAT_VERSION, SCATTER, SCATTER_VERSION, SCATTERED_TOO_LARGE, TaskOptions,
+};
+use crate::protocol::{Codec, Payload, Submission, TaskId, TaskKey};
 
 /// A value that is about to be a future: when this is awaited.
 #[must_use = "a value is scattered when it is awaited"]
@@ -28,7 +31,10 @@ impl Client {
     /// the log when what this returns was awaited, and stays as long as its futures do, as a task stays that has ended.
     /// The same value is the same future, whoever scatters it, unless it is given a [key](Scatter::key).
     ///
-    /// It is at most [60 KiB](PAYLOAD_BYTES_MAX), as an argument is: have a task return what is larger.
+    /// It is at most [64 MiB](SCATTERED_BYTES_MAX): have a task return what is larger. One over
+    /// [60 KiB](PAYLOAD_BYTES_MAX), of which no record is made, is in the log in pieces. Workers put them together when it is
+    /// scattered, and again when all that keep the whole of it are lost; so it needs one that is connected before it brings
+    /// anything.
     ///
     /// ```
     /// # use headwater::{Client, Result, task};
@@ -65,19 +71,70 @@ impl<T> Scatter<T> {
     fn send(self) -> Result<impl Future<Output = Result<TaskFuture<T>>> + Send + use<T>> {
         let Scatter { client, value, name, detach, .. } = self;
         let value = value?;
-        TooLarge::check("the value", value.bytes.len(), PAYLOAD_BYTES_MAX, SCATTERED_TOO_LARGE)?;
-        let key = match name {
-            Some(name) => TaskKey::named(&name),
-            None => TaskKey::pure(SCATTER, SCATTER, SCATTER_VERSION, &value.bytes),
-        };
-        let (hold, reply) = client.holds().hold(key.id, Command::Scatter { key: key.clone(), value, detach });
+        TooLarge::check("the value", value.bytes.len(), SCATTERED_BYTES_MAX, SCATTERED_TOO_LARGE)?;
+        let (pieces, whole) = in_pieces(value, name.as_deref(), detach);
+        let send = |Sent { key, command }| client.holds().hold(key.id, command);
+        let pieces: Vec<_> = pieces.into_iter().map(send).collect();
+        let key = whole.key.clone();
+        let (hold, reply) = send(whole);
         Ok(async move {
-            match reply.await? {
+            match answered_behind(pieces, reply).await? {
                 Answer::Submitted => Ok(TaskFuture::new(key, client, Some(hold))),
                 _ => Err(wrong_answer("a value that was scattered")),
             }
         })
     }
+}
+
+/// What makes a task known.
+struct Sent {
+    key: TaskKey,
+    command: Command,
+}
+
+/// The task that a value is, and before it those that it is made of, if it is too large for one record: pieces of it, and
+/// tasks of the function [`CONCAT`] that put them together, level by level. Equal pieces are one.
+fn in_pieces(value: Payload, name: Option<&str>, detach: bool) -> (Vec<Sent>, Sent) {
+    let named = |of_content: TaskKey| name.map_or(of_content, TaskKey::named);
+    if value.bytes.len() <= PAYLOAD_BYTES_MAX {
+        let key = named(TaskKey::pure(SCATTER, SCATTER, SCATTER_VERSION, &value.bytes));
+        return (Vec::new(), Sent { key: key.clone(), command: Command::Scatter { key, value, detach } });
+    }
+    let mut sent: Vec<Sent> = Vec::new();
+    let mut level = Vec::new();
+    for at in (0..value.bytes.len()).step_by(PAYLOAD_BYTES_MAX) {
+        let end = value.bytes.len().min(at + PAYLOAD_BYTES_MAX);
+        let piece = Payload::raw(value.bytes.slice(at..end));
+        let key = TaskKey::pure(PIECE, PIECE, SCATTER_VERSION, &piece.bytes);
+        level.push(key.id);
+        sent.push(Sent { key: key.clone(), command: Command::Scatter { key, value: piece, detach: false } });
+    }
+    while level.len() > PIECES_MAX {
+        let some = level.chunks(PIECES_MAX).map(|some| concat(Codec::Raw, some, |key| key, false));
+        let some: Vec<_> = some.collect();
+        level = some.iter().map(|sent| sent.key.id).collect();
+        sent.extend(some);
+    }
+    let whole = concat(value.codec, &level, named, detach);
+    (sent, whole)
+}
+
+/// What the pieces of a value are called. It is in their keys, too: a value of a piece's bytes is another one.
+const PIECE: &str = "piece";
+
+/// How many pieces one task puts together: its arguments but the first.
+const PIECES_MAX: usize = ARGUMENTS_MAX - 1;
+
+/// A task that puts pieces together.
+fn concat(codec: Codec, pieces: &[TaskId], key: impl FnOnce(TaskKey) -> TaskKey, detach: bool) -> Sent {
+    let codec = Payload::encode(&codec).expect("a name can be encoded");
+    let pieces = pieces.iter().copied().map(Argument::Future);
+    let arguments: Vec<_> = [Argument::Value(codec)].into_iter().chain(pieces).collect();
+    let key = key(pure_key(CONCAT, CONCAT, CONCAT_VERSION, &arguments));
+    let (function, version) = (CONCAT.into(), CONCAT_VERSION);
+    let options = TaskOptions { detach, ..TaskOptions::default() };
+    let submission = Submission { key: key.clone(), function, version, arguments, options };
+    Sent { key, command: Command::Submit(submission) }
 }
 
 impl<T: 'static> IntoFuture for Scatter<T> {

@@ -5,13 +5,16 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::connection::Reply;
 use super::error::{Error, Result};
 use super::future::TaskFuture;
 use super::handle::{Client, wrong_answer};
+use super::holds::Hold;
 use super::lists;
 use super::millis::millis;
 use crate::protocol::command::{Answer, Command};
@@ -56,9 +59,7 @@ impl Submission {
         if !self.is_pure {
             return TaskKey::unique(label, Uuid::now_v7().into_bytes());
         }
-        let arguments =
-            postcard::to_stdvec(&self.arguments).expect("arguments hold nothing that postcard cannot carry");
-        TaskKey::pure(label, &self.function, self.version, &arguments)
+        pure_key(label, &self.function, self.version, &self.arguments)
     }
 
     pub(super) fn send<T>(
@@ -88,21 +89,37 @@ impl Submission {
         let kept = self.kept;
         async move {
             let (lists, hold, reply, client) = sent?;
-            // The call keeps them from then on. If one was refused, so was it, and that says why.
-            let mut held = Vec::with_capacity(lists.len());
-            let mut refused = None;
-            for (hold, reply) in lists {
-                held.push(hold);
-                refused = refused.or(reply.await.err());
-            }
-            let answer = reply.await;
-            drop((kept, held));
-            match refused.map_or(answer, Err)? {
+            let answer = answered_behind(lists, reply).await;
+            drop(kept);
+            match answer? {
                 Answer::Submitted => Ok(TaskFuture::new(key, client, Some(hold))),
                 _ => Err(wrong_answer("a submission")),
             }
         }
     }
+}
+
+/// The key of a pure call.
+pub(super) fn pure_key(label: &str, function: &str, version: u32, arguments: &[Argument]) -> TaskKey {
+    let arguments =
+        postcard::to_stdvec(arguments).expect("arguments hold nothing that postcard cannot carry");
+    TaskKey::pure(label, function, version, &arguments)
+}
+
+/// The answer to a call, behind those to what it needs and was sent ahead of it, which it keeps from then on. If one of
+/// these was refused, so was the call, and that says why.
+pub(super) async fn answered_behind(
+    ahead: Vec<(Arc<Hold>, Reply<Answer>)>,
+    call: Reply<Answer>,
+) -> Result<Answer> {
+    let mut held = Vec::with_capacity(ahead.len());
+    let mut refused = None;
+    for (hold, reply) in ahead {
+        held.push(hold);
+        refused = refused.or(reply.await.err());
+    }
+    let answer = call.await;
+    refused.map_or(answer, Err)
 }
 
 /// A call that is about to be submitted: when it is awaited.

@@ -14,6 +14,10 @@ pub const PAYLOAD_BYTES_MAX: usize = 60 * 1024;
 /// [`PAYLOAD_BYTES_MAX`] is kept by workers, not in the log.
 pub const RESULT_BYTES_MAX: u64 = u32::MAX as u64;
 
+/// Most bytes of a value that is scattered: 64 MiB. It is in the log and, as long as it is kept, in the scheduler's memory
+/// and its snapshots, in pieces of [`PAYLOAD_BYTES_MAX`].
+pub const SCATTERED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// Most bytes of a stored result that one frame brings: 256 KiB, as of a subscription's records.
 pub const RESULT_PIECE_BYTES: usize = 256 * 1024;
 

@@ -22,6 +22,13 @@ pub const SCATTER: &str = "scatter";
 /// Its version.
 pub const SCATTER_VERSION: u32 = 1;
 
+/// The function that makes one value of the bytes of several, which all workers have: of the pieces in which a large value
+/// was scattered. Its first argument is the [`Codec`](super::Codec) of the result, the others are raw.
+pub const CONCAT: &str = "concat";
+
+/// Its version.
+pub const CONCAT_VERSION: u32 = 1;
+
 /// What to do about a value that is too large to be scattered.
 pub const SCATTERED_TOO_LARGE: &str = "have a task return it, whose future goes wherever this would, or pass a path or a key to where the data lie";
 

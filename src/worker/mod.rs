@@ -25,6 +25,7 @@
 mod advances;
 mod attempt;
 pub mod call;
+mod concat;
 pub mod context;
 pub mod detect;
 pub mod exec;
@@ -169,7 +170,7 @@ fn built_in(options: &Options) -> impl Iterator<Item = &'static Registered> {
     let programs = options.programs.is_some().then_some(&exec::REGISTERED);
     #[cfg(not(unix))]
     let programs = options.programs.as_ref().and(None);
-    std::iter::once(&list::REGISTERED).chain(programs)
+    [&list::REGISTERED, &concat::REGISTERED].into_iter().chain(programs)
 }
 
 /// A name that no other worker has: one that did would take its place. In a container every worker is

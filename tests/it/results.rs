@@ -404,3 +404,25 @@ async fn behind_a_restart_of_the_scheduler_what_workers_keep_counts_again() -> R
     local.stop().await;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_scattered_value_outlives_the_workers_and_the_scheduler() -> Result<()> {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::Directory(dir.path().to_owned());
+    let local = scheduler(store.clone(), "127.0.0.1:0").await;
+    let address = local.address().to_string();
+    let client = Client::connect(address.as_str()).await?;
+    // It is acknowledged though nobody is there to put it together.
+    let value = expected("scattered", LARGE);
+    let future = soon(client.scatter(&value)).await?;
+    local.stop().await;
+    let local = scheduler(store, &address).await;
+    let first = Worker::start(&local, "first", results::MEMORY_BYTES).await;
+    assert_eq!(soon(&future).await?, value);
+    first.kill();
+    let _second = Worker::start(&local, "second", results::MEMORY_BYTES).await;
+    assert_eq!(soon(&future).await?, value);
+    assert_eq!(&*located(&future).await.holders[0].worker, "second");
+    local.stop().await;
+    Ok(())
+}

@@ -1,6 +1,6 @@
 //! Values that are futures, from end to end.
 
-use headwater::protocol::limits::PAYLOAD_BYTES_MAX;
+use headwater::protocol::limits::{PAYLOAD_BYTES_MAX, SCATTERED_BYTES_MAX};
 use headwater::protocol::task::TaskStatus;
 use headwater::{Client, Offset, Result, task};
 
@@ -56,7 +56,56 @@ async fn a_scattered_value_is_a_future_like_others() -> Result<()> {
     let key = client.scatter(&8.0).detach().await?.key().clone();
     client.flush().await?;
     assert_eq!(client.future::<f64>(&key).await?.await?, 8.0);
-    let error = client.scatter(&"x".repeat(PAYLOAD_BYTES_MAX + 1)).await.unwrap_err().to_string();
-    assert!(error.contains("over the limit of 61440: have a task return it"), "{error}");
+    let error = client.scatter(&"x".repeat(SCATTERED_BYTES_MAX)).await.unwrap_err().to_string();
+    assert!(error.contains("over the limit of 67108864: have a task return it"), "{error}");
+    Ok(())
+}
+
+/// Bytes that no two pieces of are the same.
+fn large(bytes: usize) -> Vec<u64> {
+    (0..bytes as u64 / 9).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 << 63).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_too_large_for_a_record_is_a_future_all_the_same() -> Result<()> {
+    let client = Client::local().await?;
+    // More pieces than one task puts together.
+    let value = large(5 << 20);
+    let future = client.scatter(&value).await?;
+    assert_eq!((&future).await?, value);
+    assert_eq!(client.submit(count, (&future,)).await?.await?, value.len() as u64);
+    // The same value is the same future, also in other hands; one that differs in its last byte is another.
+    assert_eq!(client.scatter(&value).await?.key(), future.key());
+    let other = [&value[..value.len() - 1], &[0]].concat();
+    assert_ne!(client.scatter(&other).await?.key(), future.key());
+    // Pieces that are the same are there once.
+    let same = "x".repeat(10 * PAYLOAD_BYTES_MAX);
+    assert_eq!(client.scatter(&same).await?.await?, same);
+    // Names are as for small ones.
+    let named = client.scatter(&value).key("table").await?;
+    assert_eq!(client.scatter(&value).key("table").await?.key(), named.key());
+    for taken in
+        [client.scatter(&other).key("table").await, client.scatter(&value[..9].to_vec()).key("table").await]
+    {
+        let error = taken.unwrap_err().to_string();
+        assert!(error.starts_with("key `table` already names "), "{error}");
+    }
+    assert_eq!(named.await?, value);
+    Ok(())
+}
+
+#[task]
+fn count(all: Vec<u64>) -> u64 {
+    all.len() as u64
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_piece_is_no_value_of_its_own() -> Result<()> {
+    let client = Client::local().await?;
+    // Behind three bytes that say how many there are, each is a byte: the second piece is one of them.
+    let numbers = vec![0x79_u8; PAYLOAD_BYTES_MAX - 2];
+    let future = client.scatter(&numbers).await?;
+    assert_eq!(client.scatter(&0x79_u8).await?.await?, 0x79);
+    assert_eq!(future.await?, numbers);
     Ok(())
 }

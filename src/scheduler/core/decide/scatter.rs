@@ -20,13 +20,15 @@ pub(super) fn decide(state: &State, origin: Origin, key: TaskKey, value: Payload
             Phase::Finished(known) if known.to_payload() == value => {
                 TaskEvent::Held { origin, task: key.id, detached: detach }
             }
-            _ => {
-                let why = format!("key `{}` already names another value: choose another key", key.label);
-                return Err(Rejection::Invalid(why));
-            }
+            _ => return Err(names_another_value(&key)),
         },
     };
     Ok((vec![Event::Task(event)], Answer::Submitted))
+}
+
+/// Refuses a value under a key that another one has.
+pub(super) fn names_another_value(key: &TaskKey) -> Rejection {
+    Rejection::Invalid(format!("key `{}` already names another value: choose another key", key.label))
 }
 
 /// Refuses what only tasks that run can have done to them.

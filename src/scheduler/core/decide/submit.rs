@@ -1,11 +1,13 @@
 //! Submitting a task.
 
+use super::scatter::names_another_value;
 use super::{Decision, Event, Rejection, State};
 use crate::protocol::command::Answer;
 use crate::protocol::event::Origin;
-use crate::protocol::task::SCATTER;
+use crate::protocol::task::{CONCAT, SCATTER};
 use crate::protocol::terms::Terms;
 use crate::protocol::{Submission, TaskEvent};
+use crate::scheduler::core::task::Call;
 
 /// Enters a task, or holds the one that has its key, under whatever terms that is run.
 pub(super) fn decide(state: &State, origin: Origin, submission: Submission, terms: Terms) -> Decision {
@@ -19,6 +21,10 @@ pub(super) fn decide(state: &State, origin: Origin, submission: Submission, term
         if task.function.name != submission.function {
             let (key, function) = (submission.key.label, task.function.name.clone());
             return Err(Rejection::KeyTaken { key, function });
+        }
+        let is_other = |call: &Call| call.arguments() != submission.arguments;
+        if &*submission.function == CONCAT && task.call.as_deref().is_some_and(is_other) {
+            return Err(names_another_value(&submission.key));
         }
         let held = TaskEvent::Held { origin, task: submission.key.id, detached: submission.options.detach };
         return Ok((vec![Event::Task(held)], Answer::Submitted));
