@@ -149,6 +149,8 @@ async fn tasks_are_measured() {
             (&shape[0].into(), &width.into())
         );
     }
+    let lines = bench(&["tasks", "--tasks", "101", "--shape", "fan", "--width", "100"]).await;
+    check(&lines[0], "tasks", "101 tasks, 100 to 1", &figures);
     let said = run(&["bench", "tasks", "--shape", "chain", "--width", "3"]).await.refusal();
     assert_eq!(said, "--width is for --shape fan and --shape tree");
     let lines = bench(&["roundtrip", "--tasks", "20"]).await;

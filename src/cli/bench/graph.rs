@@ -6,17 +6,18 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 
-use super::workers::{SUM, SUM_VERSION, argument, noop};
-use crate::client::{Client, Error, Result, Submission, TaskFuture};
+use super::workers::{argument, noop, sum};
+use crate::client::{Client, Error, Result, TaskFuture};
 use crate::protocol::limits::{ARGUMENTS_MAX, IN_FLIGHT_MAX};
-use crate::protocol::task::{Argument, TaskOptions};
-use crate::protocol::terms::Terms;
 
 /// Tasks of a chain.
 const CHAIN_TASKS: usize = 10;
 
-/// The most tasks of which one takes the results.
-pub const WIDTH_MAX: u64 = ARGUMENTS_MAX as u64;
+/// How many results a task of a fan takes unless told otherwise: as many as it gets without others that put them together.
+const FAN_WIDTH: u64 = ARGUMENTS_MAX as u64;
+
+/// The most tasks of which one takes the results: a million.
+pub const WIDTH_MAX: u64 = 1_000_000;
 
 /// Which tasks need the results of which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
@@ -38,7 +39,7 @@ impl Shape {
     pub fn width(self) -> Option<u64> {
         match self {
             Shape::Independent | Shape::Chain => None,
-            Shape::Fan => Some(WIDTH_MAX),
+            Shape::Fan => Some(FAN_WIDTH),
             Shape::Tree => Some(2),
         }
     }
@@ -130,20 +131,8 @@ impl Graph {
         if below.is_empty() {
             return client.submit(noop, (argument(number),)).into_future();
         }
-        let width = self.width as usize;
-        let share = below.chunks(width).nth(number as usize).unwrap_or_default();
-        let submission = Submission {
-            function: SUM.into(),
-            version: SUM_VERSION,
-            is_pure: false,
-            arguments: share.iter().map(|future| Argument::Future(future.id())).collect(),
-            options: TaskOptions::default(),
-            terms: Terms::default(),
-            name: None,
-            // All of them are held meanwhile.
-            kept: Vec::new(),
-        };
-        Box::pin(client.submit_encoded(submission))
+        let share = below.chunks(self.width as usize).nth(number as usize).unwrap_or_default();
+        client.submit(sum, (share,)).into_future()
     }
 }
 

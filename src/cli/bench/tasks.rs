@@ -35,12 +35,13 @@ const RECORDS_LOOKED_AT: u64 = 1_000;
 /// With `--shape` tasks need the results of others, and are submitted level by level: all those that need none, then
 /// those that need their results. A graph has as many tasks as fit into the number that is given. `bytes_per_task` is the
 /// most memory that the scheduler ever took, above what it had before, for each: its caches (some 64 MiB) are
-/// in there, so it falls as the number grows.
+/// in there, so it falls as the number grows. Over 64 results for one task are put together by tasks of their own, which are
+/// measured with the others but not counted.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   headwater bench tasks --tasks 10000        # a short look
   headwater bench tasks --shape tree --tasks 100000,1000000
-  headwater bench tasks --shape fan --width 16 --tasks 100000")]
+  headwater bench tasks --shape fan --width 10000 --tasks 100000")]
 pub struct Tasks {
     /// Tasks; several numbers are measured one after the other
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "100000,1000000")]

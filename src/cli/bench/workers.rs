@@ -1,12 +1,7 @@
 //! The workers that run a scenario's tasks, and the tasks that they run.
 
-use std::any::TypeId;
-
 use super::ground::Ground;
 use super::process::Process;
-use crate::client::function::{Registered, Run};
-use crate::protocol::task::ErrorKind;
-use crate::protocol::{Payload, TaskError};
 use crate::task;
 
 /// How many worker processes there are, each with one slot: as many as the smallest machine has cores.
@@ -21,36 +16,10 @@ pub fn noop(number: u64) -> u64 {
     number
 }
 
-/// The name of the task that adds its arguments.
-pub const SUM: &str = concat!("rust:", module_path!(), "::sum");
-
-/// Its version.
-pub const SUM_VERSION: u32 = 1;
-
-/// Stands for its type: it has no function whose type tells how many arguments it takes.
-struct Sum;
-
-// With `#[task]` it would take a certain number of arguments.
-inventory::submit! {
-    Registered {
-        name: SUM,
-        version: SUM_VERSION,
-        pure: false,
-        place: concat!(file!(), ":", line!()),
-        type_id: TypeId::of::<Sum>,
-        run: Run::Blocking(sum),
-    }
-}
-
-fn sum(arguments: Vec<Payload>) -> Result<Payload, TaskError> {
-    let failed = |kind, why: String| TaskError::new(kind, &why, Vec::new());
-    let mut sum = 0_u64;
-    for argument in &arguments {
-        let number: u64 =
-            argument.decode().map_err(|why| failed(ErrorKind::BadArguments, why.to_string()))?;
-        sum = sum.wrapping_add(number);
-    }
-    Payload::encode(&sum).map_err(|why| failed(ErrorKind::BadResult, why.to_string()))
+/// Adds numbers.
+#[task]
+pub fn sum(numbers: Vec<u64>) -> u64 {
+    numbers.into_iter().fold(0, u64::wrapping_add)
 }
 
 /// An argument of eight bytes: smaller numbers are encoded in fewer.
