@@ -104,6 +104,9 @@ pub mod worker;
 #[cfg(feature = "scheduler")]
 pub mod local;
 
+#[cfg(feature = "http")]
+mod rows;
+
 #[cfg(feature = "cli")]
 pub mod cli;
 

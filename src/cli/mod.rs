@@ -18,15 +18,12 @@ mod log;
 mod output;
 mod programs;
 mod report;
-mod row;
 mod scheduler;
 mod serve;
 mod signals;
 mod submit;
 mod supervise;
 mod task;
-mod task_row;
-mod time;
 mod torture;
 mod up;
 mod worker;
@@ -38,6 +35,8 @@ use anyhow::Context;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+
+use crate::rows::{record as row, task_record as task_row, time};
 
 /// Headwater runs tasks on a cluster and keeps everything that happens in a log.
 ///

@@ -426,3 +426,20 @@ async fn a_large_scattered_value_outlives_the_workers_and_the_scheduler() -> Res
     local.stop().await;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes some 10 GiB of memory and disk, and a minute"]
+async fn two_gib_pass_from_task_to_task_through_a_worker_that_keeps_512_mib_in_memory() -> Result<()> {
+    let local = scheduler(Store::Memory, "127.0.0.1:0").await;
+    let _worker = Worker::start(&local, "one", 512 << 20).await;
+    let client = Client::connect(local.address().to_string()).await?;
+    let two_gib = client.submit(large, ("two".to_owned(), 2 << 30)).await?;
+    let longer = client.submit(longer, ("more".to_owned(), &two_gib)).await?;
+    let length = client.submit(length, (&longer,)).await?;
+    assert_eq!(
+        timeout(Duration::from_secs(300), length.into_future()).await.expect("it hangs")?,
+        (2 << 30) + 7
+    );
+    assert_eq!(row(&client, "one").await.results, 2);
+    Ok(())
+}

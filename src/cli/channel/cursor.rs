@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
 use serde_json::json;
 
 use super::on::On;
 use crate::cli::{ask, time};
 use crate::protocol::cursor::{CursorInfo, CursorName};
+use crate::rows::channel::CursorRow;
 
 /// See and set cursors: durable places up to which a channel was read
 #[derive(Debug, clap::Subcommand)]
@@ -24,34 +24,6 @@ impl Command {
             Command::Commit(commit) => commit.run().await,
             Command::Delete(delete) => delete.run().await,
         }
-    }
-}
-
-/// A cursor, as programs read it.
-#[derive(Debug, Serialize)]
-pub struct Row<'a> {
-    name: &'a str,
-    offset: u64,
-    lag: u64,
-    pin_ms: u64,
-    holds_back: bool,
-}
-
-impl<'a> Row<'a> {
-    pub fn of(info: &'a CursorInfo) -> Self {
-        let CursorInfo { name, offset, lag, pin_ms, holds_back, .. } = info;
-        Row { name: name.as_str(), offset: *offset, lag: *lag, pin_ms: *pin_ms, holds_back: *holds_back }
-    }
-
-    pub fn line(&self) -> String {
-        format!("cursor       {} at {}, lag {}{}", self.name, self.offset, self.lag, self.pin())
-    }
-
-    fn pin(&self) -> String {
-        if self.pin_ms == 0 {
-            return String::new();
-        }
-        format!(", pinned for {}", time::in_units(Duration::from_millis(self.pin_ms)))
     }
 }
 
@@ -77,7 +49,7 @@ impl List {
         self.on
             .list(
                 async |channel| channel.cursors().await,
-                |info, output| output.json(&Row::of(info)),
+                |info, output| output.json(&CursorRow::of(info)),
                 (["CURSOR", "OFFSET", "LAG", "HOLDS BACK"], cells),
             )
             .await

@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use serde::Serialize;
 use serde_json::json;
 
 use super::on::On;
-use super::retention::counted;
 use crate::cli::connect::Connect;
 use crate::cli::output::Output;
 use crate::cli::row::{CHANNEL_WORD_WIDTH, Row as RecordRow};
@@ -15,8 +13,9 @@ use crate::cli::signals::Signals;
 use crate::cli::{ask, time};
 use crate::client::group::WINDOW;
 use crate::client::{Client, Delivery, Element, Error, Group};
-use crate::protocol::group::{DeadLetters, GroupInfo, GroupName};
+use crate::protocol::group::{GroupInfo, GroupName};
 use crate::protocol::{self, ChannelName, Payload};
+use crate::rows::channel::GroupRow;
 
 /// Share the elements of a channel between consumers
 #[derive(Debug, clap::Subcommand)]
@@ -171,52 +170,6 @@ impl Join {
     }
 }
 
-/// A group, as programs read it.
-#[derive(Debug, Serialize)]
-pub struct Row<'a> {
-    name: &'a str,
-    next: u64,
-    lag: u64,
-    leased: u64,
-    waiting: u64,
-    members: usize,
-    lease_ms: u64,
-    pin_ms: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dead_letters: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    attempts_max: Option<u32>,
-    holds_back: bool,
-}
-
-impl<'a> Row<'a> {
-    pub fn of(info: &'a GroupInfo) -> Self {
-        let GroupInfo { name, options, next, lag, leased, waiting, members, holds_back, .. } = info;
-        let dead = options.dead_letters.as_ref();
-        Row {
-            name: name.as_str(),
-            next: *next,
-            lag: *lag,
-            leased: *leased,
-            waiting: *waiting,
-            members: members.len(),
-            lease_ms: options.lease_ms,
-            pin_ms: options.pin_ms,
-            dead_letters: dead.map(|DeadLetters { channel, .. }| channel.as_str()),
-            attempts_max: dead.map(|dead| dead.attempts_max),
-            holds_back: *holds_back,
-        }
-    }
-
-    pub fn line(&self) -> String {
-        let Row { name, lag, leased, waiting, .. } = self;
-        let members = counted(self.members as u64, "member");
-        format!(
-            "group        {name}: {members}, lag {lag}, of which {leased} leased and {waiting} to be leased again"
-        )
-    }
-}
-
 /// List the groups of a channel.
 ///
 /// `lag` is how many elements are not done with: those that were never leased, those that are leased now, and those that
@@ -242,7 +195,7 @@ impl List {
         self.on
             .list(
                 async |channel| channel.groups().await,
-                |info, output| output.json(&Row::of(info)),
+                |info, output| output.json(&GroupRow::of(info)),
                 (["GROUP", "LAG", "LEASED", "WAITING", "MEMBERS"], cells),
             )
             .await

@@ -1,12 +1,10 @@
 //! `headwater channel list`.
 
-use serde::Serialize;
-
 use crate::cli::ask;
 use crate::cli::connect::Connect;
 use crate::cli::output::Output;
-use crate::protocol::channel::ChannelInfo;
 use crate::protocol::size::Bytes;
+use crate::rows::channel::Listed;
 
 /// List all channels.
 ///
@@ -25,27 +23,12 @@ pub struct List {
     json: bool,
 }
 
-#[derive(Debug, Serialize)]
-struct Line<'a> {
-    name: &'a str,
-    first: u64,
-    head: u64,
-    elements: u64,
-    bytes: u64,
-    stopped: bool,
-    digest: String,
-}
-
 impl List {
     pub async fn run(self) -> anyhow::Result<()> {
         let channels = self.connect.with(ask::channels).await?;
         let mut output = Output::new();
         if self.json {
-            for ChannelInfo { name, first, head, elements, bytes, stopped, digest, .. } in &channels {
-                let (name, digest) = (name.as_str(), digest.to_string());
-                let (first, head, elements, bytes, stopped) = (*first, *head, *elements, *bytes, *stopped);
-                output.json(&Line { name, first, head, elements, bytes, stopped, digest })?;
-            }
+            channels.iter().try_for_each(|info| output.json(&Listed::of(info)))?;
         } else {
             let rows = channels.iter().map(|info| {
                 let state = if info.stopped { "stopped" } else { "open" };

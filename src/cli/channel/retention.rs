@@ -7,6 +7,7 @@ use crate::cli::time;
 use crate::client::millis::millis;
 use crate::protocol::channel::{ChannelInfo, Durability, Retention};
 use crate::protocol::size::Bytes;
+use crate::rows::counted;
 
 /// What a channel keeps.
 #[derive(Debug, Clone, clap::Args)]
@@ -87,11 +88,6 @@ pub fn in_words(retention: Retention) -> String {
     let bytes = retention.max_bytes.map(|max| format!("{} of values", Bytes(max)));
     let bounds: Vec<String> = [elements, age, bytes].into_iter().flatten().collect();
     if bounds.is_empty() { "everything".to_owned() } else { format!("at most {}", bounds.join(", ")) }
-}
-
-/// So many of something.
-pub fn counted(count: u64, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 /// A channel in a line, for people.

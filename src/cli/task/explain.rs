@@ -1,13 +1,12 @@
 //! `headwater task explain`.
 
-use serde::Serialize;
-
 use crate::cli::ask;
 use crate::cli::connect::Connect;
 use crate::cli::output::Output;
 use crate::cli::time;
 use crate::protocol::TaskKey;
 use crate::protocol::task::Explanation;
+use crate::rows::task::Explained;
 
 /// Say why a task is where it is, or why it does not run.
 ///
@@ -30,23 +29,6 @@ pub struct Explain {
     json: bool,
 }
 
-#[derive(Debug, Serialize)]
-struct Line<'a> {
-    key: String,
-    status: &'a str,
-    because: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    not_before: Option<String>,
-    points: Vec<PointLine<'a>>,
-    more: u64,
-}
-
-#[derive(Debug, Serialize)]
-struct PointLine<'a> {
-    of: &'a str,
-    words: &'a str,
-}
-
 impl Explain {
     pub async fn run(self) -> anyhow::Result<()> {
         let explanation = self
@@ -59,24 +41,11 @@ impl Explain {
             .await?;
         let mut output = Output::new();
         if self.json {
-            output.json(&line(&explanation))?;
+            output.json(&Explained::of(&explanation))?;
         } else {
             lines(&explanation).iter().try_for_each(|line| output.line(line))?;
         }
         output.flush()
-    }
-}
-
-fn line(explanation: &Explanation) -> Line<'_> {
-    let Explanation { key, status, because, not_before, points, more } = explanation;
-    let points = points.iter().map(|point| PointLine { of: &point.of, words: &point.words });
-    Line {
-        key: key.to_string(),
-        status: status.word(),
-        because,
-        not_before: not_before.map(time::rfc3339),
-        points: points.collect(),
-        more: *more,
     }
 }
 

@@ -1,7 +1,6 @@
 //! `headwater task list`.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use serde::Serialize;
 
 use crate::cli::ask;
 use crate::cli::connect::Connect;
@@ -9,6 +8,7 @@ use crate::cli::output::Output;
 use crate::client::Client;
 use crate::protocol::task::{TaskInfo, TaskStatus};
 use crate::protocol::terms::Tag;
+use crate::rows::task::Listed;
 
 /// List the tasks that are kept, in the order of their submission.
 ///
@@ -43,22 +43,6 @@ fn status() -> impl TypedValueParser<Value = TaskStatus> {
         .map(move |word| named(&word).expect("it is one of them"))
 }
 
-#[derive(Debug, Serialize)]
-struct Line<'a> {
-    key: String,
-    status: String,
-    function: &'a str,
-    attempt: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    worker: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    waits_for: Option<&'a str>,
-    #[serde(skip_serializing_if = "<[Tag]>::is_empty")]
-    tags: &'a [Tag],
-    kept_by: &'a str,
-    submitted_at: u64,
-}
-
 impl List {
     pub async fn run(self) -> anyhow::Result<()> {
         let mut output = Output::new();
@@ -78,7 +62,7 @@ impl List {
             let last = page.last().map(|info| info.submitted_at);
             let wanted = || page.iter().filter(|info| self.is_wanted(info));
             if self.json {
-                wanted().try_for_each(|info| output.json(&line(info)))?;
+                wanted().try_for_each(|info| output.json(&Listed::of(info)))?;
             } else if wanted().next().is_some() || (last.is_none() && !is_any) {
                 output.table(HEADER, wanted().map(cells))?;
                 is_any = true;
@@ -89,20 +73,6 @@ impl List {
                 None => return Ok(()),
             }
         }
-    }
-}
-
-fn line(info: &TaskInfo) -> Line<'_> {
-    Line {
-        key: info.key.to_string(),
-        status: info.status.to_string(),
-        function: &info.function,
-        attempt: info.attempt.0,
-        worker: info.worker.as_deref(),
-        waits_for: info.waits_for.as_deref(),
-        tags: &info.tags,
-        kept_by: &info.kept_by,
-        submitted_at: info.submitted_at,
     }
 }
 

@@ -1,12 +1,11 @@
 //! `headwater worker list`.
 
-use serde::Serialize;
-
 use crate::cli::connect::Connect;
 use crate::cli::output::Output;
-use crate::protocol::equipment::{Amount, Equipment, Label, Resource};
+use crate::protocol::equipment::{Amount, Resource};
 use crate::protocol::session::WorkerStatus;
 use crate::protocol::size::Bytes;
+use crate::rows::worker::{Listed, state};
 
 /// List the workers, and how busy they are.
 ///
@@ -25,74 +24,12 @@ pub struct List {
     json: bool,
 }
 
-/// A worker as `--json` prints it.
-#[derive(Debug, Serialize)]
-pub struct Line<'a> {
-    name: &'a str,
-    session: u64,
-    state: &'a str,
-    slots: u32,
-    running: u32,
-    results: u64,
-    result_bytes: u64,
-    runs: Vec<RunLine>,
-    host: &'a str,
-    labels: Vec<&'a str>,
-    resources: Vec<ResourceLine<'a>>,
-}
-
-/// Amounts are text, as they are exact to a ten-thousandth.
-#[derive(Debug, Serialize)]
-struct ResourceLine<'a> {
-    name: &'a str,
-    total: String,
-    free: String,
-}
-
-#[derive(Debug, Serialize)]
-struct RunLine {
-    key: String,
-    attempt: u32,
-    is_client: bool,
-}
-
-impl<'a> Line<'a> {
-    /// A worker in a state.
-    pub fn of(worker: &'a WorkerStatus, state: &'a str) -> Self {
-        let runs = worker.runs.iter().map(|run| RunLine {
-            key: run.key.to_string(),
-            attempt: run.attempt.0,
-            is_client: run.is_client,
-        });
-        let Equipment { host, labels, resources } = &worker.equipment;
-        let resources = resources.iter().zip(&worker.free).map(|(resource, free)| ResourceLine {
-            name: resource.name.as_str(),
-            total: resource.supply.total().to_string(),
-            free: free.to_string(),
-        });
-        let WorkerStatus { name, session, slots, running, results, result_bytes, .. } = worker;
-        Line {
-            name,
-            session: session.0,
-            state,
-            slots: *slots,
-            running: *running,
-            results: *results,
-            result_bytes: *result_bytes,
-            runs: runs.collect(),
-            host,
-            labels: labels.iter().map(Label::as_str).collect(),
-            resources: resources.collect(),
-        }
-    }
-}
-
 impl List {
     pub async fn run(self) -> anyhow::Result<()> {
         let mut output = Output::new();
         let workers = self.connect.with(async |client| Ok(client.workers().await?)).await?;
         if self.json {
-            workers.iter().try_for_each(|worker| output.json(&Line::of(worker, state(worker))))?;
+            workers.iter().try_for_each(|worker| output.json(&Listed::of(worker, state(worker))))?;
         } else {
             output.table(
                 ["NAME", "STATE", "SLOTS", "RUNNING", "RESULTS", "SIZE", "FREE"],
@@ -124,13 +61,4 @@ fn free(worker: &WorkerStatus) -> String {
 
 fn bytes(amount: Amount) -> Bytes {
     Bytes(amount.split().0)
-}
-
-/// Where a worker stands, in a word.
-pub fn state(worker: &WorkerStatus) -> &'static str {
-    match (worker.connected, worker.retiring) {
-        (_, true) => "retiring",
-        (true, false) => "connected",
-        (false, false) => "away",
-    }
 }

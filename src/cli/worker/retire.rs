@@ -5,12 +5,12 @@ use std::time::Duration;
 use anyhow::anyhow;
 use tokio::time::sleep;
 
-use super::list::{Line, state};
 use crate::cli::connect::Connect;
 use crate::cli::output::Output;
 use crate::client::{Client, Retirement};
 use crate::protocol::session::{self, EndReason, RunningAttempt, WorkerStatus};
 use crate::protocol::size::Bytes;
+use crate::rows::worker::{Listed, state};
 
 /// How often it looks what a worker still runs.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -64,7 +64,7 @@ impl Retire {
             },
         };
         match reason {
-            EndReason::Left if self.json => output.json(&Line::of(&gone(&retirement), "left"))?,
+            EndReason::Left if self.json => output.json(&Listed::of(&gone(&retirement), "left"))?,
             EndReason::Left => output.line(format_args!("{} has left", self.name))?,
             other => {
                 return Err(anyhow!(
@@ -99,7 +99,7 @@ impl Retire {
     fn tell(&self, worker: Option<&WorkerStatus>, output: &mut Output) -> anyhow::Result<()> {
         match worker {
             None => output.line(format_args!("{} has left", self.name))?,
-            Some(worker) if self.json => output.json(&Line::of(worker, state(worker)))?,
+            Some(worker) if self.json => output.json(&Listed::of(worker, state(worker)))?,
             Some(worker) => {
                 in_words(worker, self.hand_over).into_iter().try_for_each(|line| output.line(line))?
             }

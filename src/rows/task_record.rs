@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::row::{Row, Stored, of_advance};
+use super::record::{Row, Stored, of_advance};
 use crate::protocol::event::{Receipt, TaskResult};
 use crate::protocol::group::{DeadLetters, GroupOptions, Stretch};
 use crate::protocol::session::SessionKind;

@@ -1,0 +1,77 @@
+//! What happened to a task: its records in the task log.
+
+use super::record::Row;
+use super::task_record::{Names, task_of};
+use crate::client::{Client, Item, Offset, Record, Result};
+use crate::protocol::task::TaskInfo;
+use crate::protocol::{Producer, TaskEvent, TaskId};
+
+/// How far before a task's submission the task log is searched for the names of the workers that ran it.
+/// They joined long before, maybe: a million records are read in a few seconds.
+const LOOKBACK_RECORDS_MAX: u64 = 1_000_000;
+
+/// A record about a task.
+type Step = Record<TaskEvent>;
+
+/// The history of a task, from its submission to the head.
+///
+/// # Errors
+/// When the session is over.
+pub async fn history(client: &Client, info: &TaskInfo) -> Result<Vec<Row>> {
+    let mut names = Names::default();
+    let steps = steps(client, info, &mut names).await?;
+    look_back(client, info, &steps, &mut names).await?;
+    Ok(steps.iter().map(|step| names.row(step.offset, step.time_ms, &step.event)).collect())
+}
+
+/// The records about a task, from its submission to the head.
+async fn steps(client: &Client, info: &TaskInfo, names: &mut Names) -> Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    let mut records = client.task_log(Offset::At(info.submitted_at));
+    while let Some(item) = records.next().await {
+        match item? {
+            Item::Record(step) => {
+                names.learn(&step.event);
+                if is_about(&step.event, info.key.id) {
+                    steps.push(step);
+                }
+            }
+            Item::CaughtUp { .. } => break,
+            Item::Trimmed { .. } | Item::Damaged { .. } => {}
+        }
+    }
+    Ok(steps)
+}
+
+fn is_about(event: &TaskEvent, task: TaskId) -> bool {
+    match event {
+        TaskEvent::Released { tasks, .. } | TaskEvent::Renewed { tasks, .. } => tasks.contains(&task),
+        event => task_of(event) == Some(task),
+    }
+}
+
+/// Learns the names of the workers that joined before the task was submitted.
+async fn look_back(client: &Client, info: &TaskInfo, steps: &[Step], names: &mut Names) -> Result<()> {
+    let mut unnamed: Vec<Producer> = steps.iter().filter_map(|step| worker_of(&step.event)).collect();
+    unnamed.retain(|worker| names.worker(*worker).is_none());
+    let mut records = client.task_log(Offset::At(info.submitted_at.saturating_sub(LOOKBACK_RECORDS_MAX)));
+    while !unnamed.is_empty()
+        && records.next_offset().is_none_or(|next| next < info.submitted_at)
+        && let Some(item) = records.next().await
+    {
+        let Item::Record(record) = item? else { continue };
+        names.learn(&record.event);
+        unnamed.retain(|worker| names.worker(*worker).is_none());
+    }
+    Ok(())
+}
+
+fn worker_of(event: &TaskEvent) -> Option<Producer> {
+    match event {
+        TaskEvent::Started { worker, .. }
+        | TaskEvent::StartedWith { worker, .. }
+        | TaskEvent::Copied { worker, .. }
+        | TaskEvent::Dropped { worker, .. } => Some(*worker),
+        _ => None,
+    }
+}
