@@ -105,6 +105,8 @@ pub mod worker;
 pub mod local;
 
 #[cfg(feature = "http")]
+pub mod http;
+#[cfg(feature = "http")]
 mod rows;
 
 #[cfg(feature = "cli")]

@@ -10,6 +10,8 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::client::{Client, Error, Result, blocking};
+#[cfg(feature = "http")]
+use crate::http::{self, Http};
 use crate::log::{self, Log, Memory, OpenError, Opened, Purpose, Reader, SledLog, SledOptions};
 use crate::protocol::equipment::Equipment;
 use crate::protocol::event::Receipt;
@@ -36,6 +38,9 @@ pub struct Options {
     pub store: Store,
     /// Whether a damaged store is repaired. Otherwise it is left as it is, and nothing starts.
     pub repair: bool,
+    /// Where it listens for HTTP, if it does.
+    #[cfg(feature = "http")]
+    pub http: Option<http::Options>,
     /// What every client must show.
     pub token: Option<String>,
     /// Whether anyone who reaches the port may do anything, though it can be reached from elsewhere.
@@ -63,6 +68,8 @@ impl Default for Options {
             listen: "127.0.0.1:8786".to_owned(),
             store: Store::Memory,
             repair: true,
+            #[cfg(feature = "http")]
+            http: None,
             token: None,
             insecure: false,
             settings: Settings::default(),
@@ -102,6 +109,8 @@ pub struct Local {
     failed: watch::Receiver<Option<log::Error>>,
     driver: JoinHandle<()>,
     server: (oneshot::Sender<()>, JoinHandle<()>),
+    #[cfg(feature = "http")]
+    http: Option<Door>,
     workers: Vec<LocalWorker>,
 }
 
@@ -118,6 +127,8 @@ impl Local {
         let guard = server::Options { token: options.token.clone(), insecure: options.insecure };
         let server = Server::bind(&options.listen, guard).await?;
         let address = server.local_addr();
+        #[cfg(feature = "http")]
+        let http = Door::bind(&options).await?;
         let Options { store, repair, settings, snapshots, .. } = options.clone();
         let begin = move || {
             let (log, opened) = open(store, repair)?;
@@ -132,6 +143,8 @@ impl Local {
         // A sender that is dropped stops it, too.
         let server = (stop, tokio::spawn(server.run(handle.clone(), reader, async { drop(stopped.await) })));
         let (failure, failed) = watch::channel(None);
+        #[cfg(feature = "http")]
+        let http = http.map(|http| Door::open(http, handle.clone(), address));
         let Ok(receipt) = scheduler.receipt.await else {
             let failure = failure_of(scheduler.driver.await);
             let stopped = || log::Error::Refused("it was stopped while it recovered".to_owned());
@@ -141,12 +154,29 @@ impl Local {
             failure.send_replace(failure_of(scheduler.driver.await));
         });
         let workers = (1..=options.workers).map(|n| start_worker(&options, address, n)).collect();
-        Ok(Local { address, receipt, fresh, handle, failed, driver, server, workers })
+        Ok(Local {
+            address,
+            receipt,
+            fresh,
+            handle,
+            failed,
+            driver,
+            server,
+            #[cfg(feature = "http")]
+            http,
+            workers,
+        })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens for HTTP, if it does.
+    #[cfg(feature = "http")]
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http.as_ref().map(|door| door.address)
     }
 
     /// What its start found.
@@ -197,6 +227,10 @@ impl Local {
         for worker in workers {
             note(worker.await);
         }
+        #[cfg(feature = "http")]
+        if let Some(door) = self.http {
+            door.close().await;
+        }
         self.handle.shutdown().await;
         let _ = self.driver.await;
         end(self.server).await;
@@ -204,7 +238,39 @@ impl Local {
 
     /// Ends what is left of a scheduler that has [failed](Self::failed): whoever waits for an answer hears that first.
     pub async fn end(self) {
+        #[cfg(feature = "http")]
+        if let Some(door) = self.http {
+            door.close().await;
+        }
         end(self.server).await;
+    }
+}
+
+/// The HTTP door. Dropping it closes it without waiting.
+#[cfg(feature = "http")]
+struct Door {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    running: JoinHandle<()>,
+}
+
+#[cfg(feature = "http")]
+impl Door {
+    async fn bind(options: &Options) -> std::result::Result<Option<Http>, BindError> {
+        let Some(http) = &options.http else { return Ok(None) };
+        let guard = server::Options { token: options.token.clone(), insecure: options.insecure };
+        Http::bind(http, guard).await.map(Some)
+    }
+
+    fn open(http: Http, scheduler: Handle, scheduler_at: SocketAddr) -> Door {
+        let address = http.local_addr();
+        let (stop, stopped) = watch::channel(false);
+        Door { address, stop, running: tokio::spawn(http.run(scheduler, scheduler_at, stopped)) }
+    }
+
+    async fn close(self) {
+        self.stop.send_replace(true);
+        let _ = self.running.await;
     }
 }
 

@@ -1,6 +1,5 @@
 //! Where the scheduler is, for every command that is a client of it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -63,16 +62,6 @@ pub fn token(file: Option<&Path>) -> anyhow::Result<Option<String>> {
     Ok(Some(token.to_owned()))
 }
 
-/// Where one who is on this machine reaches what listens there.
-pub fn reachable(listening: SocketAddr) -> SocketAddr {
-    let ip = match listening.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listening.port())
-}
-
 /// Whether a command fails only since this process was not heard of for so long, or read so little, that its session is over:
 /// with another one it may go on.
 pub fn is_session_over(error: &anyhow::Error) -> bool {
@@ -87,14 +76,6 @@ pub fn is_session_over(error: &anyhow::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn who_listens_everywhere_is_reached_on_loopback() {
-        let reached = |address: &str| reachable(address.parse().unwrap()).to_string();
-        assert_eq!(reached("0.0.0.0:1"), "127.0.0.1:1");
-        assert_eq!(reached("[::]:1"), "[::1]:1");
-        assert_eq!(reached("10.0.0.1:1"), "10.0.0.1:1");
-    }
 
     #[test]
     fn a_token_is_its_files_text_without_the_line_end() {

@@ -12,18 +12,27 @@ use super::signals::Signals;
 use super::supervise::{Recipe, Supervised};
 use super::time::duration;
 use crate::client::millis::millis;
+use crate::http;
 use crate::local::{Local, Options, Store};
 use crate::log;
 use crate::protocol::event::Receipt;
 use crate::protocol::size::Bytes;
 use crate::scheduler::core::{DISK_RESERVE_BYTES, Settings};
 use crate::scheduler::snapshots::{self, EVERY_RECORDS, History, TASK_LOG_RECORDS};
+use crate::server::reachable;
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Serve {
     /// Where to listen; port 0 takes any that is free
     #[arg(long, value_name = "HOST:PORT", default_value = ADDRESS)]
     pub listen: String,
+
+    /// Where to listen for HTTP, for programs in any language and browsers; `none`: nowhere
+    ///
+    /// Unless given: 127.0.0.1:8787, or any port that is free if that is not; which one is printed. The token holds there,
+    /// too. GET /openapi.json says what can be asked.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub http: Option<String>,
 
     /// The directory that keeps the log; made when it is not there
     #[arg(long, value_name = "DIR", default_value = "./headwater-data")]
@@ -93,6 +102,11 @@ impl Serve {
     pub fn options(&self) -> anyhow::Result<Options> {
         Ok(Options {
             listen: self.listen.clone(),
+            http: match self.http.as_deref() {
+                None => Some(http::Options::Usual),
+                Some("none") => None,
+                Some(address) => Some(http::Options::At(address.to_owned())),
+            },
             store: Store::Directory(self.data.clone()),
             token: token(self.token_file.as_deref())?,
             insecure: self.insecure,
@@ -132,6 +146,7 @@ impl Serve {
         };
         note(self.found(&local));
         note(format_args!("listening on {}", local.address()));
+        note_http(&local);
         let mut supervised = match Supervised::start(recipes(local.address())).await {
             Ok(supervised) => supervised,
             Err(error) => {
@@ -178,6 +193,13 @@ impl Serve {
             true => format!("fresh store in {dir}, epoch {}", local.receipt().epoch),
             false => format!("recovered from {dir}: {}", in_words(local.receipt())),
         }
+    }
+}
+
+/// Says where it is reached over HTTP, if it is.
+pub fn note_http(local: &Local) {
+    if let Some(address) = local.http_address() {
+        note(format_args!("HTTP on http://{}", reachable(address)));
     }
 }
 
@@ -233,6 +255,9 @@ mod tests {
         let line = Line::parse_from(["x", "--task-log-age", "1h", "--task-log-records", "5"]);
         let history = History::Newest { age_ms: 3_600_000, records: 5 };
         assert_eq!(line.serve.options().unwrap().snapshots.history, history);
+        assert_eq!(options.http, Some(http::Options::Usual));
+        let http = |address| Line::parse_from(["x", "--http", address]).serve.options().unwrap().http;
+        assert_eq!((http("none"), http("h:1")), (None, Some(http::Options::At("h:1".to_owned()))));
         let line = Line::parse_from(["x", "--keep-task-log"]);
         assert_eq!(line.serve.options().unwrap().snapshots.history, History::All);
     }

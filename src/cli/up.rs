@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::connect::reachable;
 use super::programs::Programs;
 use super::serve::Serve;
 use super::signals::Signals;
@@ -11,6 +10,7 @@ use super::supervise::Recipe;
 use super::time::duration;
 use super::worker::{Machine, Results, SLOTS, cores, equipped_with, slots};
 use crate::protocol::equipment::Equipment;
+use crate::server::reachable;
 use crate::worker::results::At;
 
 /// How long a worker tries to reach the scheduler that is there already.

@@ -242,7 +242,7 @@ impl Client {
         self.connection().close().await;
     }
 
-    pub(super) fn holds(&self) -> &Arc<Holds> {
+    pub(crate) fn holds(&self) -> &Arc<Holds> {
         &self.holds
     }
 }

@@ -12,7 +12,7 @@ use crate::protocol::command::{Answer, Command};
 use crate::protocol::{TaskId, TaskMap};
 
 #[derive(Debug)]
-pub(super) struct Holds {
+pub(crate) struct Holds {
     connection: Connection,
     counts: Mutex<TaskMap<u64>>,
 }
@@ -27,7 +27,7 @@ impl Holds {
     }
 
     /// Sends a command after which the session holds the task, if it is not refused.
-    pub(super) fn hold(self: &Arc<Self>, task: TaskId, command: Command) -> (Arc<Hold>, Reply<Answer>) {
+    pub(crate) fn hold(self: &Arc<Self>, task: TaskId, command: Command) -> (Arc<Hold>, Reply<Answer>) {
         let mut counts = self.counts();
         *counts.entry(task).or_default() += 1;
         let reply = self.connection.command(command);
@@ -53,7 +53,7 @@ impl Holds {
 
 /// One handle's share in a hold, released when it is dropped.
 #[derive(Debug)]
-pub(super) struct Hold {
+pub(crate) struct Hold {
     task: TaskId,
     holds: Arc<Holds>,
 }

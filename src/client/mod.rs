@@ -55,7 +55,7 @@ pub mod function;
 pub mod future;
 pub mod group;
 pub mod handle;
-mod holds;
+pub(crate) mod holds;
 pub mod keeping;
 pub mod link;
 mod lists;

@@ -38,7 +38,7 @@ pub enum Offset {
 }
 
 impl Offset {
-    fn position(self) -> Position {
+    pub(crate) fn position(self) -> Position {
         match self {
             Offset::Start => Position::Offset(0),
             Offset::At(offset) => Position::Offset(offset),

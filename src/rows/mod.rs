@@ -5,6 +5,7 @@
 
 pub mod channel;
 pub mod history;
+pub mod range;
 pub mod record;
 pub mod task;
 pub mod task_record;

@@ -56,6 +56,15 @@ pub struct Row {
     pub time_ms: TimeMs,
 }
 
+/// What is seen of a log between records, with `--json`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "marker", rename_all = "snake_case")]
+pub enum Marker {
+    CaughtUp { offset: u64 },
+    Trimmed { from: u64, first: u64 },
+    Damaged { from: u64, to: u64, why: String },
+}
+
 /// A result that workers keep, as it is shown.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Stored {

@@ -1,7 +1,7 @@
 //! The port: binds it, and runs a session for each connection. The transport is named here only.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,8 +55,13 @@ pub enum BindError {
     #[error("the token is empty: put a long random text into the token file")]
     EmptyToken,
     /// The port is taken.
-    #[error("{0} is in use by another process: stop it, or choose another port with --listen")]
-    InUse(String),
+    #[error("{address} is in use by another process: stop it, or choose another port with {option}")]
+    InUse {
+        /// The address.
+        address: String,
+        /// The option that gives another one.
+        option: &'static str,
+    },
     /// The system refuses.
     #[error("cannot listen on {address}: {source}")]
     Refused {
@@ -65,6 +70,45 @@ pub enum BindError {
         /// Why.
         source: io::Error,
     },
+}
+
+/// Binds `address`, a host or IP address with a port; port 0 takes any that is free. `option` is by which whoever started
+/// this gives another one.
+///
+/// # Errors
+/// [`BindError`] says what to do.
+pub async fn listen(
+    address: &str,
+    options: &Options,
+    option: &'static str,
+) -> Result<TcpListener, BindError> {
+    let Options { token, insecure } = options;
+    if token.as_ref().is_some_and(String::is_empty) {
+        return Err(BindError::EmptyToken);
+    }
+    let no_address = |source| BindError::NoAddress { address: address.to_owned(), source };
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host(address).await.map_err(no_address)?.collect();
+    let exposed = addresses.iter().find(|found| !found.ip().to_canonical().is_loopback());
+    if let Some(exposed) = exposed
+        && token.is_none()
+        && !insecure
+    {
+        return Err(BindError::Exposed(*exposed));
+    }
+    TcpListener::bind(&addresses[..]).await.map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse { address: address.to_owned(), option },
+        _ => BindError::Refused { address: address.to_owned(), source },
+    })
+}
+
+/// Where one who is on this machine reaches what listens there.
+pub fn reachable(listening: SocketAddr) -> SocketAddr {
+    let ip = match listening.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listening.port())
 }
 
 /// A server that has its port, and lets nobody in before it runs.
@@ -80,27 +124,10 @@ impl Server {
     /// # Errors
     /// [`BindError`] says what to do.
     pub async fn bind(address: &str, options: Options) -> Result<Server, BindError> {
-        let Options { token, insecure } = options;
-        if token.as_ref().is_some_and(String::is_empty) {
-            return Err(BindError::EmptyToken);
-        }
-        let no_address = |source| BindError::NoAddress { address: address.to_owned(), source };
-        let addresses: Vec<SocketAddr> =
-            tokio::net::lookup_host(address).await.map_err(no_address)?.collect();
-        let exposed = addresses.iter().find(|found| !found.ip().to_canonical().is_loopback());
-        if let Some(exposed) = exposed
-            && token.is_none()
-            && !insecure
-        {
-            return Err(BindError::Exposed(*exposed));
-        }
-        let refused = |source: io::Error| match source.kind() {
-            io::ErrorKind::AddrInUse => BindError::InUse(address.to_owned()),
-            _ => BindError::Refused { address: address.to_owned(), source },
-        };
-        let listener = TcpListener::bind(&addresses[..]).await.map_err(refused)?;
+        let listener = listen(address, &options, "--listen").await?;
+        let refused = |source| BindError::Refused { address: address.to_owned(), source };
         let local_addr = listener.local_addr().map_err(refused)?;
-        Ok(Server { listener, local_addr, token })
+        Ok(Server { listener, local_addr, token: options.token })
     }
 
     /// Where it listens, with the port that it got.
@@ -255,5 +282,13 @@ mod tests {
         assert_eq!(driver.disconnected().await, (1, LOST));
         running.await.unwrap();
         assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    #[test]
+    fn who_listens_everywhere_is_reached_on_loopback() {
+        let reached = |address: &str| reachable(address.parse().unwrap()).to_string();
+        assert_eq!(reached("0.0.0.0:1"), "127.0.0.1:1");
+        assert_eq!(reached("[::]:1"), "[::1]:1");
+        assert_eq!(reached("10.0.0.1:1"), "10.0.0.1:1");
     }
 }

@@ -42,6 +42,6 @@ mod fixture;
 #[cfg(test)]
 mod tests;
 
-pub use listener::{BindError, Options, Server};
+pub use listener::{BindError, Options, Server, listen, reachable};
 pub use subscription::{Search, Step, Subscription};
 pub use view::View;

@@ -12,6 +12,8 @@ mod endings;
 mod examples;
 mod following;
 mod groups;
+#[cfg(target_os = "linux")]
+mod http;
 mod keeping;
 #[cfg(target_os = "linux")]
 mod memory;

@@ -9,7 +9,6 @@ mod lines;
 mod list;
 mod on;
 mod producer;
-mod range;
 mod reader;
 mod retention;
 mod show;

@@ -5,12 +5,11 @@ use std::pin::Pin;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::OptionFuture;
-use serde::Serialize;
 use tokio::time::{Sleep, sleep};
 
 use crate::cli::ask;
 use crate::cli::output::Output;
-use crate::cli::row::{CHANNEL_WORD_WIDTH, Row, TASKS_WORD_WIDTH};
+use crate::cli::row::{CHANNEL_WORD_WIDTH, Marker, Row, TASKS_WORD_WIDTH};
 use crate::cli::task_row::Names;
 use crate::client::connection::ReadItem;
 use crate::client::{CLOCKS_APART_MS_MAX, Client, Until};
@@ -19,15 +18,6 @@ use crate::protocol::channel::Progress;
 use crate::protocol::command::{Answer, Query};
 use crate::protocol::message::{Position, Reads};
 use crate::protocol::{ChannelEvent, ChannelName, Element, LogId, TaskEvent, TaskId};
-
-/// A line that is no record, with `--json`.
-#[derive(Debug, Serialize)]
-#[serde(tag = "marker", rename_all = "snake_case")]
-enum Marker {
-    CaughtUp { offset: u64 },
-    Trimmed { from: u64, first: u64 },
-    Damaged { from: u64, to: u64, why: String },
-}
 
 /// Whether there is more to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,12 +1,12 @@
 //! `headwater channel tail`.
 
-use super::range;
 use super::reader::Reader;
 use crate::cli::connect::{Connect, is_session_over};
 use crate::cli::signals::Signals;
-use crate::client::Until;
+use crate::client::{Offset, Until};
 use crate::protocol::ChannelName;
-use crate::protocol::message::{Position, Reads};
+use crate::protocol::message::Reads;
+use crate::rows::range;
 
 /// Read a channel, from anywhere and up to anywhere, and follow it.
 ///
@@ -48,7 +48,7 @@ pub struct Tail {
     /// Where to begin: `start`, `end`, an offset, `last:N` for the last N elements, or `time:T` for the first record of
     /// that time or later
     #[arg(long, value_name = "POSITION", default_value = "start", value_parser = range::from)]
-    from: Position,
+    from: Offset,
 
     /// Where to end: `now`, before an offset, or `time:T` before the first record of that time or later
     #[arg(long, value_name = "POSITION", value_parser = range::until)]
@@ -75,7 +75,7 @@ impl Tail {
     pub async fn run(self) -> anyhow::Result<()> {
         let mut signals = Signals::listen()?;
         let reads = if self.undurable { Reads::Appended { seen: None } } else { Reads::Durable };
-        let mut reader = Reader::new(self.from, self.until, self.follow, self.json).of(reads);
+        let mut reader = Reader::new(self.from.position(), self.until, self.follow, self.json).of(reads);
         loop {
             let read = self.connect.with(async |client| {
                 tokio::select! {

@@ -11,9 +11,9 @@ use anyhow::anyhow;
 
 use self::follow::{Follower, receipt_line};
 use super::ask;
-use super::connect::{client, reachable};
+use super::connect::client;
 use super::output::note;
-use super::serve::Serve;
+use super::serve::{Serve, note_http};
 use super::signals::Signals;
 use super::supervise::{Recipe, Supervised};
 use super::time::duration;
@@ -22,6 +22,7 @@ use crate::client::{Client, Item, Offset, TaskFuture};
 use crate::local::Local;
 use crate::protocol::event::Appended;
 use crate::protocol::{Element, Outcome};
+use crate::server::reachable;
 use crate::worker::detect;
 
 /// How long the demo and its workers wait for its own scheduler to let them in.
@@ -82,6 +83,7 @@ impl Demo {
         if !self.json {
             note(format_args!("listening on {address}; in another terminal:"));
             note(format_args!("  headwater channel tail adds --from 0 --follow --connect {address}"));
+            note_http(&local);
         }
         let client = client(&address, token.clone(), CONNECT_TIMEOUT).await?;
         let equipment = detect::equipment();

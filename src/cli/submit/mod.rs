@@ -25,7 +25,7 @@ use super::time::duration;
 use crate::client::Client;
 use crate::client::millis::millis;
 use crate::protocol::ChannelName;
-use crate::worker::exec::Command;
+use crate::worker::exec::command::{Command, own_channel};
 
 /// Run any program on a worker: once, for each of many numbers, or for each line of a file.
 ///
@@ -240,12 +240,6 @@ fn this_directory() -> anyhow::Result<String> {
     directory.map_err(|_| anyhow!("the path of this directory is not UTF-8: give another with --cwd"))
 }
 
-/// A name that no other submission's channel has.
-fn own_channel() -> ChannelName {
-    let name = format!("submit-{:010x}", fastrand::u64(..1 << 40));
-    ChannelName::new(&name).expect("it has letters and digits")
-}
-
 fn variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
@@ -264,12 +258,5 @@ mod tests {
         for bad in ["A", "=b", ""] {
             assert!(variable(bad).unwrap_err().contains("NAME=VALUE"), "{bad}");
         }
-    }
-
-    #[test]
-    fn channels_of_their_own_have_names_of_their_own() {
-        let name = own_channel();
-        assert!(name.as_str().starts_with("submit-") && name.as_str().len() == 17, "{name}");
-        assert_ne!(name, own_channel());
     }
 }

@@ -64,7 +64,7 @@ impl Processes {
         let lease = format!("{}ms", self.plan.lease.as_millis());
         match victim {
             Victim::Scheduler => {
-                command.args(["scheduler", "--until-stdin-closes", "--deaths-max", "0"]);
+                command.args(["scheduler", "--until-stdin-closes", "--http", "none", "--deaths-max", "0"]);
                 // Starts begin with snapshots, and all that happened can be read in the end.
                 command.args(["--snapshot-records", "2000", "--keep-task-log"]);
                 command.args(["--listen", &self.address, "--worker-lease", &lease, "--client-lease", &lease]);

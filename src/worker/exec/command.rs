@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::Payload;
 use crate::protocol::limits::{PAYLOAD_BYTES_MAX, TooLarge};
+use crate::protocol::{ChannelName, Payload};
 
 /// The function's name.
 pub const FUNCTION: &str = "exec";
@@ -84,6 +84,12 @@ impl Command {
             ..self
         }
     }
+}
+
+/// A name for the channel of a submission's output that no other one's has.
+pub fn own_channel() -> ChannelName {
+    let name = format!("submit-{:010x}", fastrand::u64(..1 << 40));
+    ChannelName::new(&name).expect("it has letters and digits")
 }
 
 /// The beginning of a text, for a message.
@@ -207,5 +213,12 @@ mod tests {
         let told =
             "the command `cat` with its environment and stdin is 61441, over the limit of 61440: put what";
         assert!(error.starts_with(told), "{error}");
+    }
+
+    #[test]
+    fn channels_of_their_own_have_names_of_their_own() {
+        let name = own_channel();
+        assert!(name.as_str().starts_with("submit-") && name.as_str().len() == 17, "{name}");
+        assert_ne!(name, own_channel());
     }
 }

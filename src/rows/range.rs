@@ -1,25 +1,23 @@
 //! From where to where a channel is read, as one types it.
 
-use crate::cli::time;
-use crate::client::Until;
-use crate::protocol::message::Position;
+use super::time;
+use crate::client::{Offset, Until};
 
 /// Reads where to begin: `start`, `end`, an offset, `last:N` or `time:T`.
 ///
 /// # Errors
 /// What is wrong, for the one who typed it.
-pub fn from(text: &str) -> Result<Position, String> {
+pub fn from(text: &str) -> Result<Offset, String> {
     match text.split_once(':') {
-        None if text == "start" => Ok(Position::Offset(0)),
-        None if text == "end" => Ok(Position::End),
-        Some(("last", count)) => count
-            .parse()
-            .map(Position::Last)
-            .map_err(|_| "give a number of elements, like last:20".to_owned()),
-        Some(("time", moment)) => time::moment(moment).map(Position::Time),
+        None if text == "start" => Ok(Offset::Start),
+        None if text == "end" => Ok(Offset::End),
+        Some(("last", count)) => {
+            count.parse().map(Offset::Last).map_err(|_| "give a number of elements, like last:20".to_owned())
+        }
+        Some(("time", moment)) => time::moment(moment).map(Offset::Time),
         _ => text
             .parse()
-            .map(Position::Offset)
+            .map(Offset::At)
             .map_err(|_| "give an offset (a number from 0), `start`, `end`, `last:N` or `time:T`".to_owned()),
     }
 }
@@ -48,12 +46,12 @@ mod tests {
 
     #[test]
     fn positions_are_numbers_and_words() {
-        assert_eq!(from("start"), Ok(Position::Offset(0)));
-        assert_eq!(from("0"), Ok(Position::Offset(0)));
-        assert_eq!(from("100"), Ok(Position::Offset(100)));
-        assert_eq!(from("end"), Ok(Position::End));
-        assert_eq!(from("last:20"), Ok(Position::Last(20)));
-        assert_eq!(from("time:2026-11-23T07:24:56.007Z"), Ok(Position::Time(TIME)));
+        assert_eq!(from("start"), Ok(Offset::Start));
+        assert_eq!(from("0"), Ok(Offset::At(0)));
+        assert_eq!(from("100"), Ok(Offset::At(100)));
+        assert_eq!(from("end"), Ok(Offset::End));
+        assert_eq!(from("last:20"), Ok(Offset::Last(20)));
+        assert_eq!(from("time:2026-11-23T07:24:56.007Z"), Ok(Offset::Time(TIME)));
         assert_eq!(until("now"), Ok(Until::Now));
         assert_eq!(until("7"), Ok(Until::Offset(7)));
         assert_eq!(until("time:2026-11-23T09:24:56.007+02:00"), Ok(Until::Time(TIME)));

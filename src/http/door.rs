@@ -1,0 +1,161 @@
+//! The door itself: binds an address, and serves each connection until it ends.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Mutex, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::routes::router;
+use crate::client::{Client, Result};
+use crate::scheduler::Handle;
+use crate::server::{self, BindError};
+
+/// Where it listens unless told otherwise: loopback, and the port behind the scheduler's.
+pub const LISTEN: &str = "127.0.0.1:8787";
+
+/// Most connections at a time: 1,024, as many browsers' tabs and scripts. Further ones wait in the kernel's line.
+const CONNECTIONS_MAX: usize = 1024;
+
+/// How long a request's head may take: 10 s, as a hello.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How long responses may go on once it is to end.
+const FAREWELL_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// How long no connection is accepted after accepting has failed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Where it listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Options {
+    /// At [`LISTEN`], or if that is taken at a port that is free.
+    Usual,
+    /// There, and nowhere else.
+    At(String),
+}
+
+/// What those who answer have of it.
+#[derive(Debug)]
+pub(super) struct Door {
+    /// The scheduler, as far as it need not be asked over its port.
+    pub(super) scheduler: Handle,
+    address: SocketAddr,
+    pub(super) token: Option<String>,
+    pub(super) insecure: bool,
+    client: Mutex<Option<Client>>,
+    /// Whether it is to end.
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+/// A door that has its port, and lets nobody in before it runs.
+pub struct Http {
+    listener: TcpListener,
+    address: SocketAddr,
+    guard: server::Options,
+}
+
+impl Http {
+    /// Binds its address. What holds for the scheduler's port holds for it: without a token it is reached from this
+    /// machine only, unless that is wanted.
+    ///
+    /// # Errors
+    /// [`BindError`] says what to do.
+    pub async fn bind(options: &Options, guard: server::Options) -> std::result::Result<Http, BindError> {
+        let listener = match options {
+            Options::At(address) => server::listen(address, &guard, "--http").await?,
+            Options::Usual => match server::listen(LISTEN, &guard, "--http").await {
+                Err(BindError::InUse { .. }) => server::listen("127.0.0.1:0", &guard, "--http").await?,
+                bound => bound?,
+            },
+        };
+        let address = listener
+            .local_addr()
+            .map_err(|source| BindError::Refused { address: LISTEN.to_owned(), source })?;
+        Ok(Http { listener, address, guard })
+    }
+
+    /// Where it listens, with the port that it got.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop` is true: then it accepts no more, ends what is followed, and waits a little for the rest. The
+    /// scheduler's port is at `scheduler_at`.
+    pub async fn run(self, scheduler: Handle, scheduler_at: SocketAddr, mut stop: watch::Receiver<bool>) {
+        let server::Options { token, insecure } = self.guard;
+        let (address, client) = (server::reachable(scheduler_at), Mutex::default());
+        let door = Arc::new(Door { scheduler, address, token, insecure, client, stop: stop.clone() });
+        let router = router(door.clone());
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                // A sender that is dropped stops it, too.
+                () = async { drop(stop.wait_for(|stop| *stop).await) } => break,
+                Some(ended) = connections.join_next() => note_panic(ended),
+                accepted = self.listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
+                    Ok((socket, _)) => drop(connections.spawn(serve(socket, router.clone(), stop.clone()))),
+                    Err(error) => {
+                        tracing::error!(%error, "an HTTP connection could not be accepted");
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        }
+        drop(self.listener);
+        let all = async { while connections.join_next().await.is_some() {} };
+        let _ = timeout(FAREWELL_TIME_MAX, all).await;
+        if let Some(client) = door.client.lock().await.take() {
+            let _ = timeout(FAREWELL_TIME_MAX, client.close()).await;
+        }
+    }
+}
+
+async fn serve(socket: TcpStream, router: axum::Router, mut stop: watch::Receiver<bool>) {
+    if socket.set_nodelay(true).is_err() {
+        return;
+    }
+    let service = TowerToHyperService::new(router);
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(socket), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = async { drop(stop.wait_for(|stop| *stop).await) } => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "an HTTP connection has ended");
+    }
+}
+
+impl Door {
+    /// The client by which it asks: the same for all, and a new one when its session is over.
+    pub(super) async fn client(&self) -> Result<Client> {
+        let mut client = self.client.lock().await;
+        if let Some(client) = client.as_ref().filter(|client| client.connection().ended().is_none()) {
+            return Ok(client.clone());
+        }
+        let mut builder = Client::builder();
+        if let Some(token) = &self.token {
+            builder = builder.token(token.clone());
+        }
+        Ok(client.insert(builder.connect(self.address.to_string()).await?).clone())
+    }
+}
+
+fn note_panic(ended: std::result::Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "an HTTP connection broke down: it is closed");
+    }
+}

@@ -1,0 +1,166 @@
+//! Tasks: which there are, how each stands, what it brought; and their end.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::door::Door;
+use super::problem::Problem;
+use crate::client::{Client, Error};
+use crate::protocol::command::{self, Answer};
+use crate::protocol::task::{TaskInfo, TaskStatus};
+use crate::protocol::terms::Tag;
+use crate::protocol::{Codec, Outcome, Payload, TaskKey};
+use crate::rows::history::history;
+use crate::rows::task::{Explained, Listed, Shown};
+
+/// Tasks of a page unless told, and most of them.
+const PAGE_TASKS: usize = 1_000;
+
+/// How long an answer is waited for at most: a minute, less than what lies between gives up after.
+const WAIT_MS_MAX: u64 = 60_000;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Page {
+    #[serde(default)]
+    from: u64,
+    limit: Option<usize>,
+    status: Option<String>,
+    tag: Option<String>,
+}
+
+/// A page of tasks, in the order of their submission.
+pub(super) async fn list(
+    State(door): State<Arc<Door>>,
+    query: Result<Query<Page>, QueryRejection>,
+) -> Result<Json<Value>, Problem> {
+    let Query(Page { mut from, limit, status, tag }) = query?;
+    let limit = limit.unwrap_or(PAGE_TASKS);
+    if !(1..=PAGE_TASKS).contains(&limit) {
+        return Err(Problem::bad_request(format!("`limit`: give a number from 1 to {PAGE_TASKS}")));
+    }
+    let status = status.map(|word| status_of(&word)).transpose()?;
+    let tag = tag.map(|tag| Tag::new(&tag)).transpose().map_err(Problem::bad_request)?;
+    let is_wanted = |info: &TaskInfo| {
+        status.is_none_or(|status| info.status == status)
+            && tag.as_ref().is_none_or(|tag| info.tags.contains(tag))
+    };
+    let client = door.client().await?;
+    let (mut tasks, mut next) = (Vec::new(), None);
+    'pages: loop {
+        let Answer::Tasks(page) = client.query(command::Query::Tasks { from }).await? else {
+            return Err(Problem::internal("no tasks were answered"));
+        };
+        let Some(last) = page.last() else { break };
+        from = last.submitted_at + 1;
+        for info in page.into_iter().filter(|info| is_wanted(info)) {
+            if tasks.len() == limit {
+                next = Some(info.submitted_at);
+                break 'pages;
+            }
+            tasks.push(info);
+        }
+    }
+    let rows: Vec<_> = tasks.iter().map(Listed::of).collect();
+    Ok(Json(json!({ "tasks": rows, "next": next })))
+}
+
+fn status_of(word: &str) -> Result<TaskStatus, Problem> {
+    let known = TaskStatus::ALL.into_iter().find(|status| status.word() == word);
+    known.ok_or_else(|| {
+        let words = TaskStatus::ALL.map(TaskStatus::word).join(", ");
+        Problem::bad_request(format!("`status`: there is no status `{word}`: give one of {words}"))
+    })
+}
+
+/// The key, or the name, in a path.
+pub(super) type Key = Result<Path<String>, PathRejection>;
+
+async fn info(client: &Client, key: Key) -> Result<TaskInfo, Problem> {
+    let key = TaskKey::from_str(&key?.0).map_err(Error::from)?;
+    match client.query(command::Query::Task { task: key.id }).await? {
+        Answer::Task(info) => Ok(*info),
+        _ => Err(Problem::internal("no task was answered")),
+    }
+}
+
+/// All that is known of a task.
+pub(super) async fn show(State(door): State<Arc<Door>>, key: Key) -> Result<Response, Problem> {
+    let client = door.client().await?;
+    let info = info(&client, key).await?;
+    let history = history(&client, &info).await?;
+    Ok(Json(Shown::of(&info, history)).into_response())
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Waiting {
+    #[serde(default)]
+    wait_ms: u64,
+}
+
+/// What a task brought, as it is: JSON, or its bytes.
+pub(super) async fn result(
+    State(door): State<Arc<Door>>,
+    key: Key,
+    query: Result<Query<Waiting>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(Waiting { wait_ms }) = query?;
+    let client = door.client().await?;
+    let info = info(&client, key).await?;
+    let is_open = matches!(info.status, TaskStatus::Pending | TaskStatus::Running | TaskStatus::Lost);
+    if is_open && wait_ms == 0 {
+        return Err(Problem::too_early(info.status.word()));
+    }
+    let future = client.future::<Value>(&info.key).await?;
+    // What has ended and is lost has to be computed anew, and what is large to be fetched.
+    let wait = Duration::from_millis(if is_open { wait_ms.min(WAIT_MS_MAX) } else { WAIT_MS_MAX });
+    let Ok(outcome) = tokio::time::timeout(wait, future.outcome()).await else {
+        return Err(Problem::too_early(future.status().await?.word()));
+    };
+    match outcome? {
+        Outcome::Finished(payload) => Ok(brought(&payload)),
+        Outcome::Failed(error) => Err(Error::Task(error).into()),
+        Outcome::Cancelled => Err(Error::Cancelled(info.key).into()),
+        Outcome::Stored(_) => Err(Problem::internal("the result was not fetched")),
+    }
+}
+
+fn brought(payload: &Payload) -> Response {
+    match payload.codec {
+        Codec::MessagePack => Json(payload.to_json()).into_response(),
+        Codec::Raw => {
+            ([(header::CONTENT_TYPE, "application/octet-stream")], payload.bytes.clone()).into_response()
+        }
+    }
+}
+
+/// Why a task is where it is.
+pub(super) async fn explain(State(door): State<Arc<Door>>, key: Key) -> Result<Response, Problem> {
+    let client = door.client().await?;
+    let key = info(&client, key).await?.key;
+    Ok(Json(Explained::of(&client.explain(&key).await?)).into_response())
+}
+
+pub(super) async fn cancel(State(door): State<Arc<Door>>, key: Key) -> Result<Json<Value>, Problem> {
+    let client = door.client().await?;
+    let key = info(&client, key).await?.key;
+    let status = client.cancel(&key).await?;
+    Ok(Json(json!({ "key": key.to_string(), "status": status.word() })))
+}
+
+pub(super) async fn retry(State(door): State<Arc<Door>>, key: Key) -> Result<Json<Value>, Problem> {
+    let client = door.client().await?;
+    let key = info(&client, key).await?.key;
+    client.retry(&key).await?;
+    Ok(Json(json!({ "key": key.to_string() })))
+}
