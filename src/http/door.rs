@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::metrics::Figures;
 use super::routes::router;
 use crate::client::{Client, Result};
 use crate::scheduler::Handle;
@@ -42,7 +43,6 @@ pub enum Options {
 }
 
 /// What those who answer have of it.
-#[derive(Debug)]
 pub(super) struct Door {
     /// The scheduler, as far as it need not be asked over its port.
     pub(super) scheduler: Handle,
@@ -50,6 +50,7 @@ pub(super) struct Door {
     pub(super) token: Option<String>,
     pub(super) insecure: bool,
     client: Mutex<Option<Client>>,
+    pub(super) figures: Figures,
     /// Whether it is to end.
     pub(super) stop: watch::Receiver<bool>,
 }
@@ -91,10 +92,14 @@ impl Http {
     pub async fn run(self, scheduler: Handle, scheduler_at: SocketAddr, mut stop: watch::Receiver<bool>) {
         let server::Options { token, insecure } = self.guard;
         let (address, client) = (server::reachable(scheduler_at), Mutex::default());
-        let door = Arc::new(Door { scheduler, address, token, insecure, client, stop: stop.clone() });
+        let figures = Figures::new(scheduler.meters());
+        let meters = scheduler.meters().clone();
+        let door =
+            Arc::new(Door { scheduler, address, token, insecure, client, figures, stop: stop.clone() });
         let router = router(door.clone());
         let mut connections = JoinSet::new();
         loop {
+            meters.uses("http_connections", connections.len(), CONNECTIONS_MAX);
             tokio::select! {
                 // A sender that is dropped stops it, too.
                 () = async { drop(stop.wait_for(|stop| *stop).await) } => break,

@@ -18,6 +18,7 @@ mod channels;
 mod door;
 mod guard;
 mod health;
+mod metrics;
 mod problem;
 mod records;
 mod routes;

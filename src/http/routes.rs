@@ -12,7 +12,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::door::Door;
 use super::problem::Problem;
-use super::{append, body, channels, guard, health, records, submit, tasks, workers};
+use super::{append, body, channels, guard, health, metrics, records, submit, tasks, workers};
 
 /// What it says of itself.
 const OPENAPI: &str = include_str!("../../docs/openapi.json");
@@ -30,6 +30,7 @@ pub(super) fn router(door: Arc<Door>) -> Router {
         })
         .layer(DefaultBodyLimit::max(body::BYTES_MAX))
         .layer(from_fn_with_state(door.clone(), guard::guard))
+        .layer(from_fn_with_state(door.clone(), metrics::counted))
         .with_state(door)
 }
 
@@ -59,6 +60,7 @@ pub(super) fn routes() -> Vec<(&'static str, Method, Answers)> {
         get("/healthz", health::alive),
         get("/readyz", health::ready),
         get("/openapi.json", openapi),
+        get("/metrics", metrics::metrics),
         get("/api/v1/overview", health::overview),
         get("/api/v1/channels", channels::list),
         get("/api/v1/channels/{name}", channels::show),

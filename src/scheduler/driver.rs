@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Pipeline;
 use super::core::{Effect, Trim};
 use super::handle::{Call, Connected, ConnectionId, Departure, Outgoing, Request};
+use super::meters::Meters;
 use super::snapshots::Snapshots;
 use super::writer::{self, Done, Work, Written};
 use crate::log::{Error, Reader};
@@ -54,6 +55,7 @@ pub(super) struct Driver {
     written: mpsc::UnboundedReceiver<Written>,
     snapshots: Snapshots,
     reader: Reader,
+    meters: Meters,
     connections: u64,
     arriving: HashMap<ConnectionId, Arriving>,
     outboxes: HashMap<ConnectionId, mpsc::UnboundedSender<Outgoing>>,
@@ -67,6 +69,7 @@ impl Driver {
         (commits, written): (writer::Commits, mpsc::UnboundedReceiver<Written>),
         snapshots: Snapshots,
         reader: Reader,
+        meters: Meters,
     ) -> Driver {
         Driver {
             pipeline,
@@ -75,6 +78,7 @@ impl Driver {
             written,
             snapshots,
             reader,
+            meters,
             connections: 0,
             arriving: HashMap::new(),
             outboxes: HashMap::new(),
@@ -198,6 +202,7 @@ impl Driver {
 
     fn committed(&mut self, seq: Seq) {
         self.pipeline.committed(seq);
+        self.meters.happened(self.pipeline.next_tally());
         for Trim { log, first, bytes } in self.pipeline.next_trims() {
             self.reader.trim(log, first);
             self.snapshots.trimmed(bytes);
@@ -206,6 +211,7 @@ impl Driver {
 
     /// Tells the core how much room there is, and people when it becomes too little and when that is over.
     fn see(&mut self, free: Option<u64>) {
+        self.meters.sees(free);
         let was_low = self.pipeline.core().shortage().is_some();
         self.pipeline.free_space(free);
         let (shortage, store) = (self.pipeline.core().shortage(), &self.pipeline.core().facts().store);

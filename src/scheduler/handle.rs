@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::meters::Meters;
 use super::names::Names;
 use crate::protocol::channel::TASKS_CHANNEL;
 use crate::protocol::command::{Command, Query};
@@ -81,6 +82,7 @@ pub(crate) enum Call {
 pub struct Handle {
     calls: mpsc::Sender<Call>,
     recovery: Recovery,
+    meters: Meters,
 }
 
 /// The recovery that a start begins with, as those see it who wait for its end.
@@ -100,8 +102,15 @@ pub(crate) struct Recovery {
 pub struct Stopped;
 
 impl Handle {
-    pub(crate) fn new(calls: mpsc::Sender<Call>, recovery: Recovery) -> Self {
-        Handle { calls, recovery }
+    pub(crate) fn new(calls: mpsc::Sender<Call>, recovery: Recovery, meters: Meters) -> Self {
+        Handle { calls, recovery, meters }
+    }
+
+    /// What is measured of it.
+    pub fn meters(&self) -> &Meters {
+        let (most, left) = (self.calls.max_capacity(), self.calls.capacity());
+        self.meters.uses("calls", most - left, most);
+        &self.meters
     }
 
     /// How far the recovery is that a start begins with; nothing once it is done. Until then nobody is

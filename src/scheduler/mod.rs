@@ -4,10 +4,12 @@
 
 pub mod core;
 pub mod handle;
+pub mod meters;
 pub mod names;
 pub mod pipeline;
 pub mod recovery;
 pub mod snapshots;
+pub mod tally;
 pub mod verify;
 
 mod driver;
@@ -15,5 +17,6 @@ mod start;
 mod writer;
 
 pub use handle::{Connected, ConnectionId, Departure, Handle, Outgoing, Request};
+pub use meters::Meters;
 pub use pipeline::Pipeline;
 pub use start::{Scheduler, start};

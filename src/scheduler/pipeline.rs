@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::core::{Core, Effect, Event, Output, Placed, Trim};
 use super::handle::{ConnectionId, Request};
+use super::tally::Tally;
 use crate::protocol::batch::{Commit, OpenBatch};
 use crate::protocol::channel::Durability;
 use crate::protocol::command::Answer;
@@ -69,6 +70,8 @@ pub struct Pipeline {
     waiting_weight: usize,
     /// What was trimmed with the commit that was handed out, and with those that are durable.
     trims: (Vec<Trim>, Vec<Trim>),
+    /// What has happened: in the open commit, in those that were handed out, and in those that are durable.
+    tallies: [Tally; 3],
 }
 
 impl Pipeline {
@@ -91,6 +94,7 @@ impl Pipeline {
             waiting: VecDeque::new(),
             waiting_weight: 0,
             trims: Default::default(),
+            tallies: Default::default(),
         }
     }
 
@@ -140,6 +144,7 @@ impl Pipeline {
         self.core.facts_mut().next = self.handed_out.next();
         step(&mut self.core, &mut out);
         for placed in &out.events {
+            self.tallies[0].count(&placed.event);
             self.record(placed);
         }
         let cause = if self.open_records > 0 { self.handed_out.next() } else { self.handed_out };
@@ -230,6 +235,8 @@ impl Pipeline {
         // What is trimmed for what was appended may wait as long as that, unless somebody is told of it.
         let flush_ms = if self.waiting.len() > told { AT_ONCE } else { flush_ms };
         self.trims.0.append(&mut self.core.take_trims());
+        let tally = std::mem::take(&mut self.tallies[0]);
+        self.tallies[1] += tally;
         self.handed_out = self.handed_out.next();
         (self.open_records, self.open_bytes) = (0, 0);
         let (seq, epoch) = (self.handed_out, self.epoch);
@@ -292,6 +299,13 @@ impl Pipeline {
         (self.appended, self.durable, self.is_flushing) = (seq, seq, false);
         (self.flush_by, self.unflushed_bytes) = (None, 0);
         self.trims.1.append(&mut self.trims.0);
+        let tally = std::mem::take(&mut self.tallies[1]);
+        self.tallies[2] += tally;
+    }
+
+    /// What has happened, and is durable, since this was asked last.
+    pub fn next_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tallies[2])
     }
 
     /// What was trimmed for good since this was asked last.

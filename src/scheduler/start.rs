@@ -16,6 +16,7 @@ use super::Pipeline;
 use super::core::{Core, LogFacts, Settings};
 use super::driver::{CALLS_WAITING_MAX, Driver, now};
 use super::handle::{Call, Handle, Recovery};
+use super::meters::Meters;
 use super::names::{self, More, Names};
 use super::recovery::{self, Recovered};
 use super::snapshots::{self, Snapshots};
@@ -76,8 +77,9 @@ pub fn start(
     let recovering = Recovering { told, named, stopping: recovery.stopping.clone() };
     let (found, receipt) = oneshot::channel();
     let beginning = Beginning { log, reader, settings, snapshots, damage };
-    let driver = tokio::spawn(run(beginning, waiting, recovering, found));
-    Ok(Scheduler { handle: Handle::new(calls, recovery), receipt, driver })
+    let meters = Meters::default();
+    let driver = tokio::spawn(run(beginning, waiting, recovering, found, meters.clone()));
+    Ok(Scheduler { handle: Handle::new(calls, recovery, meters), receipt, driver })
 }
 
 async fn run(
@@ -85,8 +87,10 @@ async fn run(
     calls: mpsc::Receiver<Call>,
     recovering: Recovering,
     found: oneshot::Sender<Receipt>,
+    meters: Meters,
 ) -> Result<(), Error> {
     let Beginning { log, reader, settings, snapshots, damage } = beginning;
+    let began = Instant::now();
     let (source, naming) = (log.clone(), recovering.clone());
     // Nobody waits for its end: it is broken off with the recovery's.
     tokio::task::spawn_blocking(move || names::find(source.as_ref(), &mut |found| naming.name(found)));
@@ -114,11 +118,12 @@ async fn run(
     let facts = LogFacts { starts, seq, next: seq.next(), receipt: receipt.clone(), store, shortage: None };
     let pipeline = Pipeline::new(Core::new(recovered.state, settings, facts, now()), receipt.epoch, seq);
     let free = writer::free_bytes(log.as_ref(), &mut false);
-    let writer = writer::spawn(log, reader.clone());
+    let writer = writer::spawn(log, reader.clone(), meters.clone());
     recovering.finish();
+    meters.recovered(began.elapsed(), receipt.records);
     // Nobody may want to know.
     let _ = found.send(receipt);
-    Driver::new(pipeline, calls, writer, snapshots, reader).run(free).await
+    Driver::new(pipeline, calls, writer, snapshots, reader, meters).run(free).await
 }
 
 /// A recovery that is under way.

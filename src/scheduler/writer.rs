@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::meters::Meters;
 use crate::log::{Error, Log, Reader};
 use crate::protocol::Seq;
 use crate::protocol::batch::Commit;
@@ -82,11 +83,16 @@ impl Commits {
 }
 
 /// Starts the writer's thread.
-pub(super) fn spawn(log: Arc<dyn Log>, reader: Reader) -> (Commits, mpsc::UnboundedReceiver<Written>) {
+pub(super) fn spawn(
+    log: Arc<dyn Log>,
+    reader: Reader,
+    meters: Meters,
+) -> (Commits, mpsc::UnboundedReceiver<Written>) {
     let (sender, waiting) = std_mpsc::channel::<Work>();
     let (done, written) = mpsc::unbounded_channel();
     let (appended, look, typical) = (log.last().seq, Look::default(), Duration::ZERO);
-    let writer = Writer { log, reader, look, typical, appended, unflushed_bytes: 0, has_failed: false };
+    let writer =
+        Writer { log, reader, meters, look, typical, appended, unflushed_bytes: 0, has_failed: false };
     let writer = Arc::new(Mutex::new(writer));
     let commits = Commits { thread: sender, writer: writer.clone() };
     let thread = std::thread::Builder::new().name("log-writer".to_owned());
@@ -142,6 +148,7 @@ fn lock(writer: &Mutex<Writer>) -> MutexGuard<'_, Writer> {
 struct Writer {
     log: Arc<dyn Log>,
     reader: Reader,
+    meters: Meters,
     look: Look,
     /// How long it takes to make a commit durable.
     typical: Duration,
@@ -166,6 +173,7 @@ impl Writer {
             work.commit.iter().for_each(|commit| self.reader.appended(commit));
             return Ok(Done::Appended(self.appended));
         }
+        self.meters.flushed(self.unflushed_bytes + work.bytes(), began.elapsed());
         self.unflushed_bytes = 0;
         self.typical = (self.typical * (NEWEST_PART - 1) + began.elapsed()) / NEWEST_PART;
         self.reader.flushed();
@@ -257,7 +265,7 @@ mod tests {
     fn writer() -> (Arc<Faulty<Memory>>, Commits, mpsc::UnboundedReceiver<Written>) {
         let log = Arc::new(Faulty::new(Memory::new()));
         log.begin_epoch().unwrap();
-        let (commits, written) = spawn(log.clone(), Reader::new(log.clone()));
+        let (commits, written) = spawn(log.clone(), Reader::new(log.clone()), Meters::default());
         (log, commits, written)
     }
 

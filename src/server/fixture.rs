@@ -22,7 +22,7 @@ use crate::protocol::start::{RecoveryProgress, Start, Starts};
 use crate::protocol::{ChannelEvent, Epoch, LogId, Seq, SessionId, TimeMs};
 use crate::scheduler::handle::{Call, Recovery};
 use crate::scheduler::names::Names;
-use crate::scheduler::{Connected, ConnectionId, Departure, Handle, Outgoing, Request};
+use crate::scheduler::{Connected, ConnectionId, Departure, Handle, Meters, Outgoing, Request};
 
 pub(super) const LEASE_MS: u64 = 30_000;
 
@@ -159,7 +159,11 @@ impl TestDriver {
         let (sender, calls) = mpsc::channel(16);
         let (recovery, progress) = watch::channel(None);
         let (names, known) = watch::channel(Names::new());
-        let handle = Handle::new(sender, Recovery { progress, names: known, stopping: Arc::default() });
+        let handle = Handle::new(
+            sender,
+            Recovery { progress, names: known, stopping: Arc::default() },
+            Meters::default(),
+        );
         (handle, TestDriver { calls, recovery, names, connections: 0 })
     }
 

@@ -146,7 +146,9 @@ impl Server {
         let (stop_sender, stop) = watch::channel(false);
         let mut sessions = JoinSet::new();
         let mut shutdown = std::pin::pin!(shutdown);
+        let meters = shared.handle.meters().clone();
         loop {
+            meters.uses("connections", sessions.len(), CONNECTIONS_MAX);
             tokio::select! {
                 () = &mut shutdown => break,
                 Some(ended) = sessions.join_next() => note_panic(ended),

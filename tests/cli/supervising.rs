@@ -14,7 +14,7 @@ use crate::retiring::{connect, start_count};
 use crate::submit::submit;
 
 /// Takes its worker down, the first time.
-const KILLS: &str = "test $HEADWATER_ATTEMPT -gt 1 || kill -ABRT $PPID; echo alive";
+const KILLS: &str = "test $HEADWATER_ATTEMPT -gt 1 || { kill -ABRT $PPID; sleep 60; }; echo alive";
 
 const LEASE: [&str; 2] = ["--worker-lease", "600s"];
 

@@ -71,6 +71,9 @@ async fn what_is_documented_is_what_comes() {
         (&workers["workers"][0]["slots"], &workers["workers"][0]["labels"]),
         (&json!(2), &json!(["here"]))
     );
+    let (status, _) = c.site.ask_text(&[], "/metrics").await;
+    assert_eq!(status, 200);
+    c.seen.insert(("/metrics".to_owned(), "get".to_owned(), "200".to_owned()));
     channels(c).await;
     tasks(c).await;
     let all = c.api["paths"].as_object().unwrap().iter().flat_map(|(path, methods)| {

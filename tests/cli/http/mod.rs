@@ -2,6 +2,7 @@
 
 mod contract;
 mod guarded;
+mod metrics;
 mod readme;
 mod records;
 
