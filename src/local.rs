@@ -16,7 +16,7 @@ use crate::log::{self, Log, Memory, OpenError, Opened, Purpose, Reader, SledLog,
 use crate::protocol::equipment::Equipment;
 use crate::protocol::event::Receipt;
 use crate::scheduler::core::Settings;
-use crate::scheduler::{self, Handle, snapshots};
+use crate::scheduler::{self, Handle, Hindsight, snapshots};
 use crate::server::{self, BindError, Server};
 use crate::worker::{self, results::At};
 
@@ -133,10 +133,11 @@ impl Local {
         let begin = move || {
             let (log, opened) = open(store, repair)?;
             let reader = Reader::new(log.clone());
+            let hindsight = Hindsight::new(log.clone(), reader.clone());
             let scheduler = scheduler::start(log, reader.clone(), settings, snapshots, opened.damage)?;
-            Ok::<_, StartError>((scheduler, reader, opened.fresh))
+            Ok::<_, StartError>((scheduler, reader, hindsight, opened.fresh))
         };
-        let (scheduler, reader, fresh) = tokio::task::spawn_blocking(begin).await??;
+        let (scheduler, reader, hindsight, fresh) = tokio::task::spawn_blocking(begin).await??;
         tracing::info!(%address, "logs can be read; all else waits for the recovery");
         let handle = scheduler.handle.clone();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -144,7 +145,7 @@ impl Local {
         let server = (stop, tokio::spawn(server.run(handle.clone(), reader, async { drop(stopped.await) })));
         let (failure, failed) = watch::channel(None);
         #[cfg(feature = "http")]
-        let http = http.map(|http| Door::open(http, handle.clone(), address));
+        let http = http.map(|http| Door::open(http, handle.clone(), address, hindsight));
         let Ok(receipt) = scheduler.receipt.await else {
             let failure = failure_of(scheduler.driver.await);
             let stopped = || log::Error::Refused("it was stopped while it recovered".to_owned());
@@ -262,10 +263,10 @@ impl Door {
         Http::bind(http, guard).await.map(Some)
     }
 
-    fn open(http: Http, scheduler: Handle, scheduler_at: SocketAddr) -> Door {
+    fn open(http: Http, scheduler: Handle, scheduler_at: SocketAddr, hindsight: Hindsight) -> Door {
         let address = http.local_addr();
         let (stop, stopped) = watch::channel(false);
-        Door { address, stop, running: tokio::spawn(http.run(scheduler, scheduler_at, stopped)) }
+        Door { address, stop, running: tokio::spawn(http.run(scheduler, scheduler_at, hindsight, stopped)) }
     }
 
     async fn close(self) {

@@ -11,13 +11,17 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::as_of::Asked;
 use super::body;
 use super::door::Door;
+use super::health::At;
 use super::problem::Problem;
 use crate::client::{Channel, Client, Error};
 use crate::protocol::ChannelName;
 use crate::protocol::channel::Retention;
 use crate::protocol::command::{self, Answer};
+use crate::protocol::cursor::CursorInfo;
+use crate::protocol::group::GroupInfo;
 use crate::rows::channel::{Listed, Shown};
 
 /// The name in a path.
@@ -27,6 +31,7 @@ pub(super) type Name = Result<Path<String>, PathRejection>;
 #[serde(deny_unknown_fields)]
 pub(super) struct Page {
     after: Option<String>,
+    at: Option<u64>,
 }
 
 /// A page of channels, by name.
@@ -34,21 +39,26 @@ pub(super) async fn list(
     State(door): State<Arc<Door>>,
     query: Result<Query<Page>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
-    let Query(Page { after }) = query?;
+    let Query(Page { after, at }) = query?;
     let after = after.map(|name| ChannelName::new(&name)).transpose().map_err(Error::from)?;
-    let answer = door.client().await?.query(command::Query::Channels { after }).await?;
+    let asked = door.asked(at).await?;
+    let answer = asked.query(command::Query::Channels { after }).await?;
     let Answer::Channels(channels) = answer else {
         return Err(Problem::internal("no channels were answered"));
     };
     let rows: Vec<_> = channels.iter().map(Listed::of).collect();
     let next = channels.last().map(|info| info.name.as_str());
-    Ok(Json(json!({ "channels": rows, "next": next })))
+    Ok(Json(asked.dated(json!({ "channels": rows, "next": next }))))
 }
 
 /// All that is known of a channel.
-pub(super) async fn show(State(door): State<Arc<Door>>, name: Name) -> Result<Response, Problem> {
-    let channel = existing(&door.client().await?, name).await?;
-    shown(&channel).await
+pub(super) async fn show(
+    State(door): State<Arc<Door>>,
+    name: Name,
+    query: Result<Query<At>, QueryRejection>,
+) -> Result<Json<Value>, Problem> {
+    let name = ChannelName::new(&name?.0).map_err(Error::from)?;
+    shown(&door.asked(query?.0.at).await?, &name).await
 }
 
 /// The bounds of a channel that is made.
@@ -70,12 +80,13 @@ pub(super) async fn create(
     let (Path(name), body) = (name?, body?);
     let client = door.client().await?;
     if body.is_empty() {
-        return shown(&client.channel::<Value>(&name).await?).await;
+        let channel = client.channel::<Value>(&name).await?;
+        return Ok(shown_now(client, &channel).await?.into_response());
     }
     let Bounds { max_elements, max_age_ms, max_bytes } = body::json(&headers, &body)?;
     let retention = Retention { max_elements, max_age_ms, max_bytes };
     let channel = client.create_channel::<Value>(&name, retention).await?;
-    Ok((StatusCode::CREATED, shown(&channel).await?).into_response())
+    Ok((StatusCode::CREATED, shown_now(client, &channel).await?).into_response())
 }
 
 /// Lets it take no more elements.
@@ -85,10 +96,11 @@ pub(super) async fn stop(State(door): State<Arc<Door>>, name: Name) -> Result<Js
 }
 
 /// Lets it take elements again.
-pub(super) async fn resume(State(door): State<Arc<Door>>, name: Name) -> Result<Response, Problem> {
-    let channel = existing(&door.client().await?, name).await?;
+pub(super) async fn resume(State(door): State<Arc<Door>>, name: Name) -> Result<Json<Value>, Problem> {
+    let client = door.client().await?;
+    let channel = existing(&client, name).await?;
     channel.resume().await?;
-    shown(&channel).await
+    shown_now(client, &channel).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -103,21 +115,54 @@ pub(super) async fn trim(
     name: Name,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Response, Problem> {
+) -> Result<Json<Value>, Problem> {
     let Trim { before } = body::json(&headers, &body?)?;
-    let channel = existing(&door.client().await?, name).await?;
+    let client = door.client().await?;
+    let channel = existing(&client, name).await?;
     channel.trim(before).await?;
-    shown(&channel).await
+    shown_now(client, &channel).await
 }
 
 /// A channel that must be there.
-pub(super) async fn existing(client: &Client, name: Name) -> Result<Channel<Value>, Problem> {
+async fn existing(client: &Client, name: Name) -> Result<Channel<Value>, Problem> {
     Ok(client.existing_channel(&name?.0).await?)
 }
 
-async fn shown(channel: &Channel<Value>) -> Result<Response, Problem> {
-    let info = channel.info().await?;
-    let (cursors, groups) = (channel.cursors().await?, channel.groups().await?);
-    let subscribers = channel.subscribers().await?;
-    Ok(Json(Shown::of(&info, &cursors, &groups, subscribers)).into_response())
+/// What a channel is now that something was done to it.
+async fn shown_now(client: Client, channel: &Channel<Value>) -> Result<Json<Value>, Problem> {
+    let name = ChannelName::new(channel.name()).map_err(Error::from)?;
+    shown(&Asked::Now(client), &name).await
+}
+
+async fn shown(asked: &Asked, name: &ChannelName) -> Result<Json<Value>, Problem> {
+    let unanswered = || Problem::internal("something else was answered");
+    let Answer::Channel(info) = asked.query(command::Query::Channel { name: name.clone() }).await? else {
+        return Err(unanswered());
+    };
+    let (log, mut cursors, mut groups) = (info.log, Vec::<CursorInfo>::new(), Vec::<GroupInfo>::new());
+    loop {
+        let after = cursors.last().map(|cursor| cursor.name.clone());
+        match asked.query(command::Query::Cursors { log, after }).await? {
+            Answer::Cursors(page) if page.is_empty() => break,
+            Answer::Cursors(page) => cursors.extend(page),
+            _ => return Err(unanswered()),
+        }
+    }
+    loop {
+        let after = groups.last().map(|group| group.name.clone());
+        match asked.query(command::Query::Groups { log, after }).await? {
+            Answer::Groups(page) if page.is_empty() => break,
+            Answer::Groups(page) => groups.extend(page),
+            _ => return Err(unanswered()),
+        }
+    }
+    let subscribers = match asked {
+        Asked::Now(_) => match asked.query(command::Query::Subscribers { log }).await? {
+            Answer::Subscribers(count) => Some(count),
+            _ => return Err(unanswered()),
+        },
+        Asked::Then(_) => None,
+    };
+    let shown = serde_json::to_value(Shown::of(&info, &cursors, &groups, subscribers));
+    Ok(Json(asked.dated(shown.map_err(Problem::internal)?)))
 }

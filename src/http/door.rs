@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use super::metrics::Figures;
 use super::routes::router;
 use crate::client::{Client, Result};
-use crate::scheduler::Handle;
+use crate::scheduler::{Handle, Hindsight};
 use crate::server::{self, BindError};
 
 /// Where it listens unless told otherwise: loopback, and the port behind the scheduler's.
@@ -51,6 +51,7 @@ pub(super) struct Door {
     pub(super) insecure: bool,
     client: Mutex<Option<Client>>,
     pub(super) figures: Figures,
+    pub(super) hindsight: Arc<Hindsight>,
     /// Whether it is to end.
     pub(super) stop: watch::Receiver<bool>,
 }
@@ -89,13 +90,27 @@ impl Http {
 
     /// Serves until `stop` is true: then it accepts no more, ends what is followed, and waits a little for the rest. The
     /// scheduler's port is at `scheduler_at`.
-    pub async fn run(self, scheduler: Handle, scheduler_at: SocketAddr, mut stop: watch::Receiver<bool>) {
+    pub async fn run(
+        self,
+        scheduler: Handle,
+        scheduler_at: SocketAddr,
+        hindsight: Hindsight,
+        mut stop: watch::Receiver<bool>,
+    ) {
         let server::Options { token, insecure } = self.guard;
         let (address, client) = (server::reachable(scheduler_at), Mutex::default());
         let figures = Figures::new(scheduler.meters());
         let meters = scheduler.meters().clone();
-        let door =
-            Arc::new(Door { scheduler, address, token, insecure, client, figures, stop: stop.clone() });
+        let door = Arc::new(Door {
+            scheduler,
+            address,
+            token,
+            insecure,
+            client,
+            figures,
+            hindsight: Arc::new(hindsight),
+            stop: stop.clone(),
+        });
         let router = router(door.clone());
         let mut connections = JoinSet::new();
         loop {

@@ -3,19 +3,20 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::door::Door;
 use super::problem::Problem;
-use crate::protocol::command::Overview;
+use crate::protocol::command::{self, Answer, Overview};
 use crate::rows::task_record::of_receipt;
 
 /// The process lives.
-pub(super) async fn alive() -> Json<serde_json::Value> {
+pub(super) async fn alive() -> Json<Value> {
     Json(json!({ "alive": true }))
 }
 
@@ -28,6 +29,13 @@ pub(super) async fn ready(State(door): State<Arc<Door>>) -> Response {
             (StatusCode::SERVICE_UNAVAILABLE, Json(told)).into_response()
         }
     }
+}
+
+/// As of which place of the task log.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct At {
+    pub(super) at: Option<u64>,
 }
 
 /// The log and the cluster at a glance.
@@ -53,7 +61,14 @@ struct Tasks {
     failed: u64,
 }
 
-pub(super) async fn overview(State(door): State<Arc<Door>>) -> Result<Response, Problem> {
+pub(super) async fn overview(
+    State(door): State<Arc<Door>>,
+    query: Result<Query<At>, QueryRejection>,
+) -> Result<Json<Value>, Problem> {
+    let asked = door.asked(query?.0.at).await?;
+    let Answer::Overview(overview) = asked.query(command::Query::Overview).await? else {
+        return Err(Problem::internal("no overview was answered"));
+    };
     let Overview {
         epoch,
         seq,
@@ -67,7 +82,7 @@ pub(super) async fn overview(State(door): State<Arc<Door>>) -> Result<Response, 
         failed,
         channels,
         workers,
-    } = door.client().await?.overview().await?;
+    } = overview;
     let shown = Shown {
         version: env!("CARGO_PKG_VERSION"),
         epoch: epoch.0,
@@ -80,5 +95,6 @@ pub(super) async fn overview(State(door): State<Arc<Door>>) -> Result<Response, 
         tasks: Tasks { pending, running, finished, failed },
         receipt: of_receipt(&receipt),
     };
-    Ok(Json(shown).into_response())
+    let shown = serde_json::to_value(shown).map_err(Problem::internal)?;
+    Ok(Json(asked.dated(shown)))
 }

@@ -13,6 +13,7 @@
 //! is refused: see [`guard`].
 
 mod append;
+mod as_of;
 mod body;
 mod channels;
 mod door;

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::client::Error;
 use crate::protocol::command::Rejection;
+use crate::scheduler::NotTold;
 
 /// A refusal, or a failure.
 #[derive(Debug)]
@@ -144,6 +145,22 @@ fn of_rejection(rejection: &Rejection) -> (StatusCode, &'static str, &'static st
             (StatusCode::SERVICE_UNAVAILABLE, "unavailable", ASK_AGAIN)
         }
         _ => (StatusCode::CONFLICT, "conflict", "the message says what to do"),
+    }
+}
+
+impl From<NotTold> for Problem {
+    fn from(error: NotTold) -> Self {
+        match error {
+            NotTold::Future { .. } => {
+                let hint = "GET /api/v1/overview has the head, as tasks_head";
+                Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, "past_head", error, hint)
+            }
+            NotTold::Trimmed { .. } => {
+                let hint = "ask for a later one; --task-log-age and --task-log-records say how much is kept";
+                Problem::new(StatusCode::GONE, "trimmed", error, hint)
+            }
+            NotTold::Log(_) => Problem::internal(error),
+        }
     }
 }
 

@@ -12,7 +12,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::as_of::Asked;
 use super::door::Door;
+use super::health::At;
 use super::problem::Problem;
 use crate::client::{Client, Error};
 use crate::protocol::command::{self, Answer};
@@ -36,6 +38,7 @@ pub(super) struct Page {
     limit: Option<usize>,
     status: Option<String>,
     tag: Option<String>,
+    at: Option<u64>,
 }
 
 /// A page of tasks, in the order of their submission.
@@ -43,7 +46,7 @@ pub(super) async fn list(
     State(door): State<Arc<Door>>,
     query: Result<Query<Page>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
-    let Query(Page { mut from, limit, status, tag }) = query?;
+    let Query(Page { mut from, limit, status, tag, at }) = query?;
     let limit = limit.unwrap_or(PAGE_TASKS);
     if !(1..=PAGE_TASKS).contains(&limit) {
         return Err(Problem::bad_request(format!("`limit`: give a number from 1 to {PAGE_TASKS}")));
@@ -54,10 +57,10 @@ pub(super) async fn list(
         status.is_none_or(|status| info.status == status)
             && tag.as_ref().is_none_or(|tag| info.tags.contains(tag))
     };
-    let client = door.client().await?;
+    let asked = door.asked(at).await?;
     let (mut tasks, mut next) = (Vec::new(), None);
     'pages: loop {
-        let Answer::Tasks(page) = client.query(command::Query::Tasks { from }).await? else {
+        let Answer::Tasks(page) = asked.query(command::Query::Tasks { from }).await? else {
             return Err(Problem::internal("no tasks were answered"));
         };
         let Some(last) = page.last() else { break };
@@ -71,7 +74,7 @@ pub(super) async fn list(
         }
     }
     let rows: Vec<_> = tasks.iter().map(Listed::of).collect();
-    Ok(Json(json!({ "tasks": rows, "next": next })))
+    Ok(Json(asked.dated(json!({ "tasks": rows, "next": next }))))
 }
 
 fn status_of(word: &str) -> Result<TaskStatus, Problem> {
@@ -86,19 +89,29 @@ fn status_of(word: &str) -> Result<TaskStatus, Problem> {
 pub(super) type Key = Result<Path<String>, PathRejection>;
 
 async fn info(client: &Client, key: Key) -> Result<TaskInfo, Problem> {
+    info_of(&Asked::Now(client.clone()), key).await
+}
+
+async fn info_of(asked: &Asked, key: Key) -> Result<TaskInfo, Problem> {
     let key = TaskKey::from_str(&key?.0).map_err(Error::from)?;
-    match client.query(command::Query::Task { task: key.id }).await? {
+    match asked.query(command::Query::Task { task: key.id }).await? {
         Answer::Task(info) => Ok(*info),
         _ => Err(Problem::internal("no task was answered")),
     }
 }
 
 /// All that is known of a task.
-pub(super) async fn show(State(door): State<Arc<Door>>, key: Key) -> Result<Response, Problem> {
-    let client = door.client().await?;
-    let info = info(&client, key).await?;
-    let history = history(&client, &info).await?;
-    Ok(Json(Shown::of(&info, history)).into_response())
+pub(super) async fn show(
+    State(door): State<Arc<Door>>,
+    key: Key,
+    query: Result<Query<At>, QueryRejection>,
+) -> Result<Json<Value>, Problem> {
+    let asked = door.asked(query?.0.at).await?;
+    let info = info_of(&asked, key).await?;
+    let mut history = history(&door.client().await?, &info).await?;
+    history.retain(|row| asked.knows(row.offset));
+    let shown = serde_json::to_value(Shown::of(&info, history)).map_err(Problem::internal)?;
+    Ok(Json(asked.dated(shown)))
 }
 
 #[derive(Debug, Deserialize)]

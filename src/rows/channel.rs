@@ -44,7 +44,9 @@ pub struct Shown<'a> {
     pub bytes: u64,
     pub stopped: bool,
     pub digest: String,
-    pub subscribers: u64,
+    /// Unless it is as of another time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subscribers: Option<u64>,
     pub durability: String,
     pub retention: Map<String, Value>,
     pub cursors: Vec<CursorRow<'a>>,
@@ -57,7 +59,7 @@ impl<'a> Shown<'a> {
         info: &'a ChannelInfo,
         cursors: &'a [CursorInfo],
         groups: &'a [GroupInfo],
-        subscribers: u64,
+        subscribers: Option<u64>,
     ) -> Shown<'a> {
         let holding = cursors.iter().filter(|cursor| cursor.holds_back).map(|cursor| cursor.name.as_str());
         let groups_holding = groups.iter().filter(|group| group.holds_back).map(|group| group.name.as_str());

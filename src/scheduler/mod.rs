@@ -4,6 +4,7 @@
 
 pub mod core;
 pub mod handle;
+pub mod hindsight;
 pub mod meters;
 pub mod names;
 pub mod pipeline;
@@ -17,6 +18,7 @@ mod start;
 mod writer;
 
 pub use handle::{Connected, ConnectionId, Departure, Handle, Outgoing, Request};
+pub use hindsight::{AsOf, Hindsight, NotTold};
 pub use meters::Meters;
 pub use pipeline::Pipeline;
 pub use start::{Scheduler, start};

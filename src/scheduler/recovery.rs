@@ -169,7 +169,12 @@ fn restore_piece(restoring: &mut Restoring, mut piece: &[u8]) -> Result<(), Stri
 
 /// Folds what each log has behind what the state knows, up to a commit, the task log first. Answers how
 /// many records that were.
-fn fold_to(log: &dyn Log, state: &mut State, at: Seq, watch: Watch<'_>) -> Result<(u64, Lost), Error> {
+pub(super) fn fold_to(
+    log: &dyn Log,
+    state: &mut State,
+    at: Seq,
+    watch: Watch<'_>,
+) -> Result<(u64, Lost), Error> {
     let mut fold = Fold { log, state, at, records: 0, lost: Lost::default() };
     let logs = log.logs();
     if logs.first() == Some(&LogId::TASKS) {

@@ -43,7 +43,7 @@ impl Show {
         });
         let (info, cursors, groups, subscribers) = shown.await?;
         let mut output = Output::new();
-        let shown = Shown::of(&info, &cursors, &groups, subscribers);
+        let shown = Shown::of(&info, &cursors, &groups, Some(subscribers));
         if json {
             output.json(&shown)?;
         } else {
@@ -64,7 +64,7 @@ fn lines(shown: &Shown, info: &ChannelInfo) -> Vec<String> {
         format!("digest       {}", shown.digest),
         format!("keeps        {}", in_words(info.retention)),
         format!("appends      {}", shown.durability),
-        format!("subscribers  {}", shown.subscribers),
+        format!("subscribers  {}", shown.subscribers.unwrap_or_default()),
     ];
     lines.extend(shown.cursors.iter().map(CursorRow::line));
     lines.extend(shown.groups.iter().map(GroupRow::line));

@@ -80,7 +80,7 @@ use self::consumers::{Consumers, Membership};
 use self::replicas::Replicas;
 use self::retention::Retaining;
 use super::handle::{ConnectionId, Request};
-use crate::protocol::command::{Answer, Rejection};
+use crate::protocol::command::{Answer, Query, Rejection};
 use crate::protocol::event::{Origin, Receipt};
 use crate::protocol::message::{Closing, Hello, ServerMessage};
 use crate::protocol::session::{EndReason, Role};
@@ -218,6 +218,11 @@ impl Core {
         &self.state
     }
 
+    /// The state, without the core around it.
+    pub fn into_state(self) -> State {
+        self.state
+    }
+
     /// Who is there.
     pub fn presence(&self) -> &Presence {
         &self.presence
@@ -296,12 +301,7 @@ impl Core {
                 self.upkeep(out);
             }
             Request::Query(query) => {
-                let known = query::Known {
-                    facts: &self.facts,
-                    retaining: &self.retaining,
-                    consumers: &self.consumers,
-                };
-                let answer = query::answer(&self.state, &self.presence, known, producer, query);
+                let answer = self.ask(producer, query);
                 self.answer(connection, number, answer, out);
             }
             Request::Watch(tasks) => {
@@ -312,6 +312,16 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// Answers a session's question.
+    ///
+    /// # Errors
+    /// When what it asks for is not there.
+    pub fn ask(&self, producer: Producer, query: Query) -> Result<Answer, Rejection> {
+        let Core { facts, retaining, consumers, .. } = self;
+        let known = query::Known { facts, retaining, consumers };
+        query::answer(&self.state, &self.presence, known, producer, query)
     }
 
     /// A connection is gone. With `goodbye`, its session is over; without, its lease runs from when it was

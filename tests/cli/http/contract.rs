@@ -76,6 +76,23 @@ async fn what_is_documented_is_what_comes() {
     c.seen.insert(("/metrics".to_owned(), "get".to_owned(), "200".to_owned()));
     channels(c).await;
     tasks(c).await;
+    let head = c.ask("GET", "/api/v1/overview", &[], None).await.1["tasks_head"].as_u64().unwrap();
+    let dated = ["/api/v1/overview", "/api/v1/workers", "/api/v1/channels", CHANNEL, "/api/v1/tasks", TASK];
+    for (at, status) in [(head, 200), (head + 1_000, 416)] {
+        let at = at.to_string();
+        for path in dated {
+            let with = [("at", at.as_str()), ("name", "notes"), ("key", "hello")];
+            let with: Vec<_> =
+                with.into_iter().filter(|(name, _)| *name == "at" || path.contains(name)).collect();
+            let (got, answer) = c.ask("GET", path, &with, None).await;
+            assert_eq!(
+                (got, answer["as_of"]["offset"].as_u64()),
+                (status, (status == 200).then_some(head)),
+                "{answer}"
+            );
+        }
+    }
+    assert_eq!(c.ask("GET", "/api/v1/overview", &[("at", "now")], None).await.0, 400);
     let all = c.api["paths"].as_object().unwrap().iter().flat_map(|(path, methods)| {
         let methods = methods.as_object().unwrap().keys().filter(|method| *method != "parameters");
         methods.map(move |method| (path.clone(), method.clone()))

@@ -1,5 +1,6 @@
 //! The HTTP door, as `curl` meets it.
 
+mod as_of;
 mod contract;
 mod guarded;
 mod metrics;

@@ -1,0 +1,230 @@
+//! The state as it was, for those who look back: folded from what the store has, as a start does it, up to a place in the
+//! task log.
+//!
+//! It is told as of a place between commits, since what is in one commit has happened at once. Who was connected is in no log, so
+//! nobody is. What was trimmed since is not there either.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::core::{Core, LogFacts, Settings};
+use super::recovery;
+use crate::log::{self, Log, Reader};
+use crate::protocol::command::{Answer, Query, Rejection};
+use crate::protocol::{LogId, Producer, Seq, TimeMs};
+
+/// The state behind a commit.
+#[derive(Debug)]
+pub struct AsOf {
+    core: Core,
+    /// The offset of the task log before which it lies.
+    pub offset: u64,
+    /// The newest commit that it knows; 0 before the first.
+    pub seq: Seq,
+    /// When the newest record of the task log that it knows was committed.
+    pub time_ms: Option<TimeMs>,
+}
+
+impl AsOf {
+    /// Answers a question, as the scheduler would have.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn ask(&self, query: Query) -> Result<Answer, Rejection> {
+        // Nobody's session: what is asked of workers' own is no question of those who look back.
+        self.core.ask(Producer(0), query)
+    }
+}
+
+/// Why it cannot be told.
+#[derive(Debug, thiserror::Error)]
+pub enum NotTold {
+    /// It is still to come.
+    #[error("offset {offset} is past the head of the task log, which is {head}: give {head} or less")]
+    Future {
+        /// What was asked for.
+        offset: u64,
+        /// Where the task log ends.
+        head: u64,
+    },
+    /// The records that it would have to be folded from are gone.
+    #[error(
+        "the state at offset {offset} cannot be told any more: the records before {first} are trimmed, and no snapshot is as old"
+    )]
+    Trimmed {
+        /// What was asked for.
+        offset: u64,
+        /// The first record of the task log that is kept.
+        first: u64,
+    },
+    /// The store cannot be read, or whoever asked does not wait any more.
+    #[error(transparent)]
+    Log(#[from] log::Error),
+}
+
+/// Tells how it was. It keeps what it told last: what is asked next is often the same, or a little later.
+pub struct Hindsight {
+    log: Arc<dyn Log>,
+    reader: Reader,
+    last: Mutex<Option<Arc<AsOf>>>,
+}
+
+impl Hindsight {
+    /// Of a store, as readers see it.
+    pub fn new(log: Arc<dyn Log>, reader: Reader) -> Hindsight {
+        Hindsight { log, reader, last: Mutex::default() }
+    }
+
+    /// The state just before the commit that has this record of the task log; at its head, as it is now. Takes as long as
+    /// reading what it is folded from: call it where one may wait. `goes_on` is asked again and again, and may break it off.
+    ///
+    /// # Errors
+    /// [`NotTold`].
+    pub fn before(
+        &self,
+        offset: u64,
+        goes_on: &dyn Fn() -> Result<(), log::Error>,
+    ) -> Result<Arc<AsOf>, NotTold> {
+        let bounds = self.reader.bounds(LogId::TASKS);
+        if offset > bounds.head {
+            return Err(NotTold::Future { offset, head: bounds.head });
+        }
+        let trimmed = NotTold::Trimmed { offset, first: bounds.first };
+        if offset < bounds.first {
+            return Err(trimmed);
+        }
+        let batch = self.reader.read(LogId::TASKS, offset, 0)?.into_iter().next();
+        let seq = batch.map_or(self.reader.last().seq, |batch| Seq(batch.header().seq.0 - 1));
+        let mut last = self.last();
+        if let Some(as_of) = last.as_ref().filter(|as_of| as_of.seq == seq) {
+            return Ok(as_of.clone());
+        }
+        let watch = &mut |_| goes_on();
+        let is_earlier = |as_of: &Arc<AsOf>| as_of.seq < seq && as_of.offset >= bounds.first;
+        let state = match last.take().filter(is_earlier).and_then(Arc::into_inner) {
+            // Nobody has it in hand any more: it is taken further.
+            Some(as_of) => {
+                let mut state = as_of.core.into_state();
+                recovery::fold_to(self.log.as_ref(), &mut state, seq, watch)?;
+                state
+            }
+            None => {
+                let recovered = recovery::recover_to(self.log.as_ref(), seq, watch)?;
+                if recovered.snapshot == Seq(0) && bounds.first > 0 {
+                    return Err(trimmed);
+                }
+                recovered.state
+            }
+        };
+        let offset = state.tasks_head;
+        let newest = match offset.checked_sub(1) {
+            Some(newest) => self.reader.read(LogId::TASKS, newest, 0)?.into_iter().next(),
+            None => None,
+        };
+        let time_ms = newest.map(|batch| batch.header().time_ms);
+        let starts = self.reader.starts();
+        let facts =
+            LogFacts { starts, seq, next: seq.next(), store: self.log.describe(), ..LogFacts::default() };
+        let core = Core::new(state, Settings::default(), facts, time_ms.unwrap_or_default());
+        let as_of = Arc::new(AsOf { core, offset, seq, time_ms });
+        *last = Some(as_of.clone());
+        Ok(as_of)
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<Arc<AsOf>>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Memory;
+    use crate::protocol::batch::{Commit, OpenBatch};
+    use crate::protocol::event::Origin;
+    use crate::protocol::snapshot::SnapshotItem;
+    use crate::protocol::task::TaskOptions;
+    use crate::protocol::{ChannelEvent, Element, Epoch, Payload, Submission, TaskEvent, TaskKey};
+
+    const GO_ON: &dyn Fn() -> Result<(), log::Error> = &|| Ok(());
+
+    /// A store with so many commits: each has two submissions, and beside each other one an element of a channel.
+    fn store(commits: u64) -> (Arc<Memory>, Reader) {
+        let log = Arc::new(Memory::new());
+        log.begin_epoch().unwrap();
+        let reader = Reader::new(log.clone());
+        let (origin, channel) = (Origin { producer: Producer(1), number: 1 }, LogId(1));
+        for seq in 1..=commits {
+            let mut tasks = OpenBatch::new(LogId::TASKS, 2 * (seq - 1), 0);
+            for n in 0..2 {
+                let key = TaskKey::named(&format!("{seq}-{n}"));
+                let (function, arguments) = ("f".into(), vec![]);
+                let options = TaskOptions { detach: true, ..TaskOptions::default() };
+                let submission = Submission { key, function, version: 1, arguments, options };
+                assert!(tasks.push(&TaskEvent::Submitted { origin, submission }, false));
+            }
+            let mut batches = vec![tasks.seal(Seq(seq), Epoch(1), 1000 * seq)];
+            if seq % 2 == 0 {
+                let mut elements = OpenBatch::new(channel, seq / 2 - 1, seq / 2 - 1);
+                let element = Element::Value(Payload::encode(&seq).unwrap());
+                assert!(elements.push(&ChannelEvent::Appended { origin, element }, true));
+                batches.push(elements.seal(Seq(seq), Epoch(1), 1000 * seq));
+            }
+            let commit = Commit { seq: Seq(seq), epoch: Epoch(1), batches };
+            log.append(&commit).unwrap();
+            log.flush().unwrap();
+            reader.publish(&commit);
+        }
+        (log, reader)
+    }
+
+    fn items(log: &dyn Log, seq: Seq) -> Vec<SnapshotItem> {
+        recovery::recover_to(log, seq, &mut |_| Ok(())).unwrap().state.into_items().collect()
+    }
+
+    #[test]
+    fn it_is_the_same_however_one_gets_there() {
+        let (log, reader) = store(20);
+        let hindsight = Hindsight::new(log.clone(), reader);
+        // Forward, in a step and in leaps, back, and the same again.
+        for offset in [0, 1, 2, 3, 4, 10, 40, 12, 12, 13, 39] {
+            let as_of = hindsight.before(offset, GO_ON).unwrap();
+            assert_eq!(
+                (as_of.offset, as_of.seq),
+                (offset / 2 * 2, Seq(offset / 2)),
+                "of {offset}: between commits"
+            );
+            let time_ms = (offset > 1).then_some(1000 * (offset / 2));
+            assert_eq!(as_of.time_ms, time_ms);
+            let told: Vec<_> = {
+                let Answer::Tasks(tasks) = as_of.ask(Query::Tasks { from: 0 }).unwrap() else { panic!() };
+                tasks.into_iter().map(|info| info.key.label).collect()
+            };
+            let expected = (1..=offset / 2).flat_map(|seq| [format!("{seq}-0"), format!("{seq}-1")]);
+            assert_eq!(told, expected.map(Into::into).collect::<Vec<Box<str>>>());
+            drop(as_of);
+            let state = hindsight.last().take().and_then(Arc::into_inner).unwrap().core.into_state();
+            assert_eq!(state.clone().into_items().collect::<Vec<_>>(), items(log.as_ref(), Seq(offset / 2)));
+            let facts = LogFacts::default();
+            let core = Core::new(state, Settings::default(), facts, 0);
+            let (offset, seq) = (offset / 2 * 2, Seq(offset / 2));
+            *hindsight.last() = Some(Arc::new(AsOf { core, offset, seq, time_ms }));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_refused() {
+        let (log, reader) = store(20);
+        let hindsight = Hindsight::new(log.clone(), reader.clone());
+        let told = hindsight.before(41, GO_ON).unwrap_err().to_string();
+        assert_eq!(told, "offset 41 is past the head of the task log, which is 40: give 40 or less");
+        let stopped = || Err(log::Error::Refused("nobody waits".to_owned()));
+        assert!(matches!(hindsight.before(40, &stopped), Err(NotTold::Log(_))));
+        log.trim(LogId::TASKS, 10).unwrap();
+        for offset in [9, 10, 40] {
+            assert!(
+                matches!(hindsight.before(offset, GO_ON), Err(NotTold::Trimmed { first: 10, .. })),
+                "{offset}"
+            );
+        }
+    }
+}
