@@ -10,7 +10,7 @@
 //! What there is to ask, and what comes back, is in `docs/openapi.json`, which it gives at `/openapi.json`.
 //!
 //! The token is that of the scheduler's port. Where there is none, what a browser sends on behalf of a page from elsewhere
-//! is refused: see [`guard`].
+//! is refused: see `guard`.
 
 mod append;
 mod as_of;

@@ -80,7 +80,7 @@ use self::consumers::{Consumers, Membership};
 use self::replicas::Replicas;
 use self::retention::Retaining;
 use super::handle::{ConnectionId, Request};
-use crate::protocol::command::{Answer, Query, Rejection};
+use crate::protocol::command::{Answer, Rejection};
 use crate::protocol::event::{Origin, Receipt};
 use crate::protocol::message::{Closing, Hello, ServerMessage};
 use crate::protocol::session::{EndReason, Role};
@@ -312,16 +312,6 @@ impl Core {
                 }
             }
         }
-    }
-
-    /// Answers a session's question.
-    ///
-    /// # Errors
-    /// When what it asks for is not there.
-    pub fn ask(&self, producer: Producer, query: Query) -> Result<Answer, Rejection> {
-        let Core { facts, retaining, consumers, .. } = self;
-        let known = query::Known { facts, retaining, consumers };
-        query::answer(&self.state, &self.presence, known, producer, query)
     }
 
     /// A connection is gone. With `goodbye`, its session is over; without, its lease runs from when it was

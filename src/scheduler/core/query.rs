@@ -8,7 +8,7 @@ use super::presence::Presence;
 use super::retention::Retaining;
 use super::state::{Channel, Produced, State};
 use super::task::Phase;
-use super::{LogFacts, effect, explain, place, upkeep};
+use super::{Core, LogFacts, effect, explain, place, upkeep};
 use crate::protocol::channel::{ChannelInfo, TASKS_CHANNEL};
 use crate::protocol::command::{Answer, Overview, Query, Rejection};
 use crate::protocol::cursor::{CursorInfo, CursorName};
@@ -25,10 +25,22 @@ use crate::protocol::{ChannelName, LogId, Outcome, Producer, TaskId};
 
 /// What is known beside the state and who is there.
 #[derive(Clone, Copy)]
-pub(super) struct Known<'a> {
-    pub facts: &'a LogFacts,
-    pub retaining: &'a Retaining,
-    pub consumers: &'a Consumers,
+struct Known<'a> {
+    facts: &'a LogFacts,
+    retaining: &'a Retaining,
+    consumers: &'a Consumers,
+}
+
+impl Core {
+    /// Answers a session's question.
+    ///
+    /// # Errors
+    /// When what it asks for is not there.
+    pub fn ask(&self, producer: Producer, query: Query) -> Result<Answer, Rejection> {
+        let Core { facts, retaining, consumers, .. } = self;
+        let known = Known { facts, retaining, consumers };
+        answer(&self.state, &self.presence, known, producer, query)
+    }
 }
 
 fn of_log(state: &State, log: LogId) -> Result<&Channel, Rejection> {
@@ -36,7 +48,7 @@ fn of_log(state: &State, log: LogId) -> Result<&Channel, Rejection> {
 }
 
 /// Answers a question from the state and from who is there.
-pub(super) fn answer(
+fn answer(
     state: &State,
     presence: &Presence,
     known: Known<'_>,
