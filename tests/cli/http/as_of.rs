@@ -37,6 +37,7 @@ async fn head(site: &Site) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_told_then_is_told_of_then() {
     let mut site = Site::start(&["--worker-lease", "600s"]).await;
+    site.joined(1).await;
     let mut moments = vec![(head(&site).await, told(&site, None).await)];
     run(&site, "first", "a").await;
     moments.push((head(&site).await, told(&site, None).await));

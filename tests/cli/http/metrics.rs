@@ -17,6 +17,7 @@ fn read(text: &str) -> BTreeMap<String, f64> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_counted_is_what_has_happened() {
     let site = Site::start(&["--workers", "2", "--slots", "3"]).await;
+    site.joined(2).await;
     for n in 0..3_u64 {
         assert_eq!(site.post(&n.to_string(), "/api/v1/channels/a/values").await.0, 201);
     }

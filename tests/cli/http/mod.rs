@@ -12,7 +12,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::cluster::Dir;
-use crate::process::{Process, command, headwater};
+use crate::process::{Process, command, headwater, soon};
 
 /// A scheduler with a worker, and its door.
 pub struct Site {
@@ -39,6 +39,16 @@ impl Site {
         let mut up = headwater(&[&up[..], &options].concat());
         self.url = up.said("HTTP on ").await;
         self.up = Some(up);
+    }
+
+    /// Waits until so many workers have joined.
+    pub async fn joined(&self, workers: usize) {
+        let are_there = async || {
+            let (_, told) = self.ask(&[], "/api/v1/workers").await;
+            let rows = told["workers"].as_array().expect("it is a list").clone();
+            rows.iter().filter(|row| row["state"] == "connected").count() >= workers
+        };
+        soon(async { while !are_there().await {} }).await;
     }
 
     /// SIGKILL.
