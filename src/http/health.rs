@@ -8,8 +8,9 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use super::as_of::Asked;
 use super::door::Door;
 use super::problem::Problem;
 use crate::protocol::command::{self, Answer, Overview};
@@ -50,7 +51,9 @@ struct Shown {
     channels: u64,
     workers: usize,
     tasks: Tasks,
-    receipt: serde_json::Map<String, serde_json::Value>,
+    /// Unless it is as of another time: `$tasks` has them all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receipt: Option<Map<String, Value>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -93,7 +96,7 @@ pub(super) async fn overview(
         channels,
         workers: workers.len(),
         tasks: Tasks { pending, running, finished, failed },
-        receipt: of_receipt(&receipt),
+        receipt: matches!(asked, Asked::Now(_)).then(|| of_receipt(&receipt)),
     };
     let shown = serde_json::to_value(shown).map_err(Problem::internal)?;
     Ok(Json(asked.dated(shown)))

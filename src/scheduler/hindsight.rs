@@ -121,7 +121,8 @@ impl Hindsight {
             None => None,
         };
         let time_ms = newest.map(|batch| batch.header().time_ms);
-        let starts = self.reader.starts();
+        // Those that had written something.
+        let starts = self.reader.starts().iter().filter(|start| start.after < seq).copied().collect();
         let facts =
             LogFacts { starts, seq, next: seq.next(), store: self.log.describe(), ..LogFacts::default() };
         let core = Core::new(state, Settings::default(), facts, time_ms.unwrap_or_default());
