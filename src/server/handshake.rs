@@ -1,4 +1,5 @@
-//! How a connection begins: the preambles, the hello, the token. Nothing of the scheduler is asked yet.
+//! How a connection begins: the preambles, the hello or the wish for a trunk, the token. Nothing of the scheduler is asked
+//! yet.
 
 use std::time::Duration;
 
@@ -25,12 +26,21 @@ pub(super) enum Refusal {
     Closing(Closing),
 }
 
-/// Exchanges the preambles and takes the client's hello. What arrived behind it is in the reader.
+/// What a peer that is let in has said first.
+#[derive(Debug)]
+pub(super) enum Greeting {
+    /// It is this session.
+    Hello(Box<Hello>),
+    /// The connection is to be a trunk.
+    OpenTrunk,
+}
+
+/// Exchanges the preambles and takes what the client says first. What arrived behind it is in the reader.
 pub(super) async fn greet<R, W>(
     reader: &mut R,
     writer: &mut W,
     token: Option<&str>,
-) -> Result<(Hello, FrameReader), Refusal>
+) -> Result<(Greeting, FrameReader), Refusal>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -41,7 +51,7 @@ where
         read_preamble(reader).await?;
         let mut frames = FrameReader::default();
         let first = read_first_frame(reader, &mut frames).await?;
-        Ok((check_hello(&first, token)?, frames))
+        Ok((check_first(&first, token)?, frames))
     };
     let late = || Refusal::Closing(not_headwater(format!("no hello within {HANDSHAKE_MS_MAX} ms")));
     timeout(Duration::from_millis(HANDSHAKE_MS_MAX), greeting).await.unwrap_or_else(|_| Err(late()))
@@ -68,17 +78,21 @@ async fn read_first_frame(
     }
 }
 
-fn check_hello(first: &Frame, token: Option<&str>) -> Result<Hello, Refusal> {
-    let mut hello = match first.decode::<ClientMessage>() {
-        Ok((ClientMessage::Hello(hello), behind)) if behind.is_empty() => hello,
+fn check_first(first: &Frame, token: Option<&str>) -> Result<Greeting, Refusal> {
+    // The secret goes no further than here.
+    let (greeting, shown) = match first.decode::<ClientMessage>() {
+        Ok((ClientMessage::Hello(mut hello), behind)) if behind.is_empty() => {
+            let shown = hello.token.take();
+            (Greeting::Hello(Box::new(hello)), shown)
+        }
+        Ok((ClientMessage::OpenTrunk { token }, behind)) if behind.is_empty() => (Greeting::OpenTrunk, token),
         Ok(_) => return Err(Refusal::Closing(not_headwater("the first message is no hello".into()))),
         Err(why) => {
             return Err(Refusal::Closing(not_headwater(format!("the hello does not decode: {why}"))));
         }
     };
-    // The secret goes no further than here.
-    match secret::admits(token, hello.token.take().as_deref()) {
-        true => Ok(hello),
+    match secret::admits(token, shown.as_deref()) {
+        true => Ok(greeting),
         false => Err(Refusal::Closing(Closing::BadToken)),
     }
 }

@@ -13,7 +13,8 @@ use tracing::Instrument;
 
 use super::farewell::FLUSH_MS_MAX;
 use super::feed::Source;
-use super::session::{self, Shared};
+use super::session::{self, Shared, note_panic};
+use super::trunk;
 use crate::log::reader::Reader;
 use crate::scheduler::Handle;
 
@@ -158,15 +159,12 @@ async fn serve(socket: TcpStream, peer: SocketAddr, shared: Arc<Shared>, stop: w
             return tracing::debug!(%error, "the peer left at once");
         }
         let (reader, writer) = socket.into_split();
-        session::serve(reader, writer, &shared, stop).await;
+        if let Some(wanted) = session::serve(reader, writer, &shared, stop.clone()).await {
+            // In a box: a connection that is no trunk has no place for it.
+            Box::pin(trunk::serve(wanted, &shared, stop)).await;
+        }
     };
     served.instrument(span).await;
-}
-
-fn note_panic(ended: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = ended {
-        tracing::error!(%error, "a session broke down: its connection is closed");
-    }
 }
 
 #[cfg(test)]
