@@ -35,19 +35,22 @@ pub(super) enum Greeting {
     OpenTrunk,
 }
 
-/// Exchanges the preambles and takes what the client says first. What arrived behind it is in the reader.
-pub(super) async fn greet<R, W>(
-    reader: &mut R,
-    writer: &mut W,
+/// Sends the preamble. It comes before anything else, whatever that is: without it nobody knows what is said.
+pub(super) async fn announce(writer: &mut (impl AsyncWrite + Unpin)) -> Result<(), Refusal> {
+    let announcing = async {
+        writer.write_all(&frame::preamble()).await?;
+        writer.flush().await
+    };
+    let announced = timeout(Duration::from_millis(HANDSHAKE_MS_MAX), announcing).await;
+    announced.map_err(|_| Refusal::Gone)?.map_err(|_| Refusal::Gone)
+}
+
+/// Takes the client's preamble and what it says first. What arrived behind it is in the reader.
+pub(super) async fn greet(
+    reader: &mut (impl AsyncRead + Unpin),
     token: Option<&str>,
-) -> Result<(Greeting, FrameReader), Refusal>
-where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
+) -> Result<(Greeting, FrameReader), Refusal> {
     let greeting = async {
-        writer.write_all(&frame::preamble()).await.map_err(|_| Refusal::Gone)?;
-        writer.flush().await.map_err(|_| Refusal::Gone)?;
         read_preamble(reader).await?;
         let mut frames = FrameReader::default();
         let first = read_first_frame(reader, &mut frames).await?;

@@ -44,6 +44,6 @@ mod fixture;
 #[cfg(test)]
 mod tests;
 
-pub use listener::{BindError, Options, Server};
+pub use listener::{BindError, CONNECTIONS_MAX, Options, Server};
 pub use subscription::{Search, Step, Subscription};
 pub use view::View;

@@ -52,9 +52,12 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let greeted = tokio::select! {
-        greeted = handshake::greet(&mut reader, &mut writer, shared.token.as_deref()) => greeted,
-        () = stopped(&mut stop) => Err(Refusal::Closing(Closing::ShuttingDown)),
+    let greeted = match handshake::announce(&mut writer).await {
+        Ok(()) => tokio::select! {
+            greeted = handshake::greet(&mut reader, shared.token.as_deref()) => greeted,
+            () = stopped(&mut stop) => Err(Refusal::Closing(Closing::ShuttingDown)),
+        },
+        Err(refusal) => Err(refusal),
     };
     let (hello, frames) = match greeted {
         Ok((Greeting::Hello(hello), frames)) => (*hello, frames),
