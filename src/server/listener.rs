@@ -19,7 +19,7 @@ use crate::log::reader::Reader;
 use crate::scheduler::Handle;
 
 /// Most connections at one time: 4096, a large cluster's workers and clients, each with at most a few MiB
-/// of buffers when all are busy at their worst. Further ones wait in the kernel's line.
+/// of buffers when all are busy at their worst; a trunk is one, whatever it carries. Further ones wait in the kernel's line.
 pub const CONNECTIONS_MAX: usize = 4096;
 
 /// How long no connection is accepted after accepting has failed (no file descriptors, most likely): 100
