@@ -119,7 +119,8 @@ async fn a_trunk_that_breaks_is_told_of_each_of_its_sessions() {
     carrier.abort();
     let mut gone: Vec<u64> = Vec::new();
     for _ in 0..3 {
-        let (connection, departure) = site.driver.disconnected().await;
+        let told = timeout(Duration::from_secs(1), site.driver.disconnected());
+        let (connection, departure) = told.await.expect("the driver is told of each");
         assert_eq!(departure, LOST);
         gone.push(connection);
     }
