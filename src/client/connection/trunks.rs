@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::transport::{self, DialError, Socket, Wire};
@@ -49,7 +49,7 @@ impl Way {
     }
 }
 
-/// Trunks to one scheduler. Cheap to clone. See the [module](self).
+/// Trunks to one scheduler: what sessions share that need no connection of their own. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Trunks {
     all: Arc<All>,
@@ -192,10 +192,7 @@ impl State {
 
 impl Trunk {
     fn place(&self) -> Option<OwnedSemaphorePermit> {
-        match self.room.clone().try_acquire_owned() {
-            Ok(place) => Some(place),
-            Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => None,
-        }
+        self.room.clone().try_acquire_owned().ok()
     }
 
     fn is_empty(&self) -> bool {

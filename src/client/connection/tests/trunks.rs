@@ -166,7 +166,8 @@ async fn a_trunk_that_is_lost_is_opened_again_once_and_all_resume() {
         assert_eq!(soon(reply).await.unwrap(), held(1));
     }
     let mut expected: Vec<_> = connections.iter().map(Connection::session).collect();
-    (sessions.sort(), expected.sort());
+    sessions.sort();
+    expected.sort();
     assert_eq!(sessions, expected);
     nobody_connects(&server).await;
 }
