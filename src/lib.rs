@@ -88,8 +88,9 @@
 //!   begin to read.
 
 // The way of the data: `protocol ← log ← scheduler ← server ← cli` and
-// `protocol ← client ← worker ← cli`; `tests/it/tidy.rs` holds the directions.
+// `protocol ← client ← worker ← cli`, with `trunk` between `protocol` and both of `server` and `client`; `tests/it/tidy.rs` holds the directions.
 pub mod protocol;
+pub mod trunk;
 
 #[cfg(feature = "scheduler")]
 pub mod log;

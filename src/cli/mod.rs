@@ -144,7 +144,9 @@ fn start(command: Command) -> anyhow::Result<()> {
         .with_default_directive(command.log_level().into())
         .with_env_var("HEADWATER_LOG")
         .from_env()
-        .context("HEADWATER_LOG is no filter: give it a level, like `debug`")?;
+        .context("HEADWATER_LOG is no filter: give it a level, like `debug`")?
+        // It tells of each frame of a trunk, which nobody means by `debug`.
+        .add_directive("h2=info".parse().expect("it is a directive"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Join, join};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -23,6 +24,7 @@ use crate::protocol::result::{Fetch, Fetched, Holder, Located, StoredResult};
 use crate::protocol::session::WorkerOffer;
 use crate::protocol::start::Start;
 use crate::protocol::{AttemptNumber, ChannelEvent, Digest, Epoch, LogId, Seq, TaskId, TaskKey};
+use crate::trunk::{Reading, Strand, Writing, accept};
 
 /// A test that hangs fails instead.
 const HANG: Duration = Duration::from_secs(20);
@@ -31,10 +33,19 @@ pub(crate) struct FakeServer {
     listener: TcpListener,
 }
 
-pub(crate) struct Peer {
-    stream: TcpStream,
+pub(crate) struct Peer<S = TcpStream> {
+    stream: S,
     frames: FrameReader,
 }
+
+/// A trunk that was opened, and its strands as they come. Dropping it cuts the connection.
+pub(crate) struct FakeTrunk {
+    strands: mpsc::UnboundedReceiver<Strand>,
+    carriers: JoinSet<()>,
+}
+
+/// Who speaks over a strand.
+pub(crate) type StrandPeer = Peer<Join<Reading, Writing>>;
 
 impl FakeServer {
     pub async fn new() -> Self {
@@ -52,16 +63,33 @@ impl FakeServer {
 
     /// The next connection, and its hello.
     pub async fn accept(&self) -> (Peer, Hello) {
-        let mut stream = self.accept_raw().await;
-        stream.write_all(&frame::preamble()).await.unwrap();
-        let mut preamble = [0; frame::PREAMBLE_BYTES];
-        stream.read_exact(&mut preamble).await.unwrap();
-        assert_eq!(preamble, frame::preamble());
-        let mut peer = Peer { stream, frames: FrameReader::default() };
+        Peer::greeted(self.accept_raw().await).await.hello().await
+    }
+
+    /// The next connection, whose client wants a trunk, and the token that it shows.
+    pub async fn accept_wish(&self) -> (Peer, Option<String>) {
+        let mut peer = Peer::greeted(self.accept_raw().await).await;
         match peer.next().await {
-            (0, ClientMessage::Hello(hello)) => (peer, hello),
-            other => panic!("{other:?} instead of a hello"),
+            (0, ClientMessage::OpenTrunk { token }) => (peer, token),
+            other => panic!("{other:?} instead of a trunk"),
         }
+    }
+
+    /// The next connection, made a trunk of so many strands at a time.
+    pub async fn accept_trunk(&self, strands_max: u32) -> FakeTrunk {
+        let (mut peer, _) = self.accept_wish().await;
+        peer.send(0, ServerMessage::TrunkOpened { strands_max }).await;
+        let mut acceptor = accept(peer.stream, strands_max).await.unwrap();
+        let (taken, strands) = mpsc::unbounded_channel();
+        let mut carriers = JoinSet::new();
+        carriers.spawn(async move {
+            while let Ok(Some(wanted)) = acceptor.next().await {
+                if let Ok(strand) = wanted.take() {
+                    let _ = taken.send(strand);
+                }
+            }
+        });
+        FakeTrunk { strands, carriers }
     }
 
     /// The next connection, welcomed.
@@ -78,12 +106,49 @@ impl FakeServer {
     }
 }
 
+impl FakeTrunk {
+    /// The next strand, and its hello.
+    pub async fn accept(&mut self) -> (StrandPeer, Hello) {
+        let strand = timeout(HANG, self.strands.recv()).await.expect("no strand").expect("the trunk is gone");
+        let Strand { reading, writing } = strand;
+        Peer::greeted(join(reading, writing)).await.hello().await
+    }
+
+    /// The next strand, welcomed.
+    pub async fn welcome(&mut self) -> StrandPeer {
+        let (mut peer, _) = self.accept().await;
+        peer.welcome().await;
+        peer
+    }
+
+    /// Waits until its client has closed it.
+    pub async fn closed(mut self) {
+        timeout(HANG, self.carriers.join_next()).await.expect("it is open").unwrap().unwrap();
+    }
+}
+
 /// The answer to an append: so many elements from this offset on, in commit 7 of epoch 1.
 pub(crate) fn acked(first: u64, count: u32) -> Answer {
     Answer::Appended { first, count, seq: Seq(7), epoch: Epoch(1), durability: Durability::Fsynced }
 }
 
-impl Peer {
+impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
+    /// A connection over which the preambles have gone.
+    async fn greeted(mut stream: S) -> Self {
+        stream.write_all(&frame::preamble()).await.unwrap();
+        let mut preamble = [0; frame::PREAMBLE_BYTES];
+        timeout(HANG, stream.read_exact(&mut preamble)).await.expect("no preamble").unwrap();
+        assert_eq!(preamble, frame::preamble());
+        Peer { stream, frames: FrameReader::default() }
+    }
+
+    async fn hello(mut self) -> (Self, Hello) {
+        match self.next().await {
+            (0, ClientMessage::Hello(hello)) => (self, hello),
+            other => panic!("{other:?} instead of a hello"),
+        }
+    }
+
     pub async fn welcome(&mut self) {
         let start = Start { epoch: Epoch(1), ..Start::default() };
         self.send(0, ServerMessage::Welcome { start, seq: Seq(0), lease_ms: 60_000 }).await;

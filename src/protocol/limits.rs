@@ -162,6 +162,10 @@ pub const WINDOW_MAX: u32 = 1_024;
 /// Most subscriptions of one connection.
 pub const SUBSCRIPTIONS_PER_CONNECTION_MAX: usize = 10_000;
 
+/// Most strands of one trunk at a time: 8,000, each with up to 256 KiB that were sent and not read, which is what one
+/// connection can give credit for. Whoever needs more opens another trunk.
+pub const STRANDS_PER_TRUNK_MAX: u32 = 8_000;
+
 /// Most workers that a client may ask to keep a result: 64, more than protects from anything.
 pub const REPLICAS_MAX: u32 = 64;
 

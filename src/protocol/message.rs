@@ -114,6 +114,13 @@ pub enum ClientMessage<C = Command> {
         /// The channel's name.
         name: ChannelName,
     },
+    /// Instead of a hello: this connection is to be a trunk, for the sessions of many attempts. Answered by
+    /// [`ServerMessage::TrunkOpened`], or a closing; behind that come no more frames, but the trunk's own bytes, and over each
+    /// of its strands a connection from its preambles on. The strands' hellos have the token as well.
+    OpenTrunk {
+        /// The cluster's token, where there is one.
+        token: Option<String>,
+    },
 }
 
 /// From the server.
@@ -222,6 +229,11 @@ pub enum ServerMessage {
         group: GroupId,
         /// Why.
         why: GroupEnd,
+    },
+    /// This connection is a trunk: see [`ClientMessage::OpenTrunk`].
+    TrunkOpened {
+        /// How many strands it may have at a time. Further ones are refused: open another trunk.
+        strands_max: u32,
     },
 }
 

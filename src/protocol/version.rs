@@ -19,6 +19,7 @@
 //! | wire | 9 | 0.1 | durability by choice, elements of groups that are tried, tasks that are cancelled, terms of tasks |
 //! | store | 7 | 0.1 | what tasks need of workers and where they may run, futures inside arguments, values that were scattered: see `migrations/0007/` |
 //! | wire | 10 | 0.1 | what workers have and tasks need of them, slots that clients take again, futures inside arguments, values that are scattered, replicas, explanations |
+//! | wire | 11 | 0.1 | trunks: connections that many sessions share |
 
 /// The version of the store that this build writes. Older ones are upgraded, newer ones refused.
 pub const STORE_VERSION: u16 = 7;
@@ -27,4 +28,4 @@ pub const STORE_VERSION: u16 = 7;
 pub const FAILED_KEEP_CALLS_SINCE: u16 = 6;
 
 /// The version of the wire protocol. Both sides must speak the same one.
-pub const WIRE_VERSION: u16 = 10;
+pub const WIRE_VERSION: u16 = 11;

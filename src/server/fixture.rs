@@ -2,16 +2,19 @@
 //! sends whatever it is given.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use serde::Serialize;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, Join};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use super::feed::Source;
 use super::session::{self, Shared};
+use super::trunk;
 use crate::log::reader::Reader;
 use crate::log::{Bounds, Error, Last, Log};
 use crate::protocol::batch::{Batch, Commit, OpenBatch};
@@ -23,6 +26,7 @@ use crate::protocol::{ChannelEvent, Epoch, LogId, Seq, SessionId, TimeMs};
 use crate::scheduler::handle::{Call, Recovery};
 use crate::scheduler::names::Names;
 use crate::scheduler::{Connected, ConnectionId, Departure, Handle, Meters, Outgoing, Request};
+use crate::trunk::{Opener, Reading, Strand, Writing, open};
 
 pub(super) const LEASE_MS: u64 = 30_000;
 
@@ -281,6 +285,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TestClient<S> {
     }
 }
 
+/// A strand as a client has it.
+pub(super) type TestStrand = Join<Reading, Writing>;
+
+/// The next strand of a trunk, over which the preambles have gone.
+pub(super) async fn strand(opener: &Opener) -> TestClient<TestStrand> {
+    let Strand { reading, writing } = opener.strand().await.unwrap();
+    let mut client = TestClient::new(tokio::io::join(reading, writing));
+    client.greet().await;
+    client
+}
+
 pub(super) fn encoded(number: u64, message: &ClientMessage) -> Vec<u8> {
     let mut bytes = Vec::new();
     frame::encode(&mut bytes, number, message).unwrap();
@@ -322,9 +337,33 @@ impl Site {
         let (shared, stop) = (Arc::clone(&self.shared), self.stop.subscribe());
         tokio::spawn(async move {
             let (reader, writer) = tokio::io::split(there);
-            session::serve(reader, writer, &shared, stop).await;
+            if let Some(wanted) = session::serve(reader, writer, &shared, stop.clone()).await {
+                trunk::serve(wanted, &shared, stop).await;
+            }
         });
         TestClient::new(here)
+    }
+
+    /// A trunk of so many strands at a time, what carries it, and the task that serves it. Who breaks off the carrier cuts
+    /// the connection.
+    pub async fn trunk(&self, strands_max: u32) -> (Opener, JoinHandle<io::Result<()>>, JoinHandle<()>) {
+        let (here, there) = tokio::io::duplex(64 * 1024);
+        let (shared, stop) = (Arc::clone(&self.shared), self.stop.subscribe());
+        let serving = tokio::spawn(async move {
+            let (reader, writer) = tokio::io::split(there);
+            let wanted =
+                session::serve(reader, writer, &shared, stop.clone()).await.expect("a trunk is wanted");
+            trunk::serve_at_most(strands_max, wanted, &shared, stop).await;
+        });
+        let mut client = TestClient::new(here);
+        client.greet().await;
+        client.send(0, &ClientMessage::OpenTrunk { token: self.shared.token.clone() }).await;
+        assert_eq!(client.message().await, (0, ServerMessage::TrunkOpened { strands_max }));
+        // The trunk's first bytes may have come with the answer.
+        let (reading, writing) = tokio::io::split(client.stream);
+        let behind = io::Cursor::new(std::mem::take(client.frames.buffer()));
+        let (opener, carrier) = open(tokio::io::join(behind.chain(reading), writing)).await.unwrap();
+        (opener, tokio::spawn(carrier), serving)
     }
 
     /// A connection that was welcomed, and the driver's outbox for it.

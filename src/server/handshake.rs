@@ -1,4 +1,5 @@
-//! How a connection begins: the preambles, the hello, the token. Nothing of the scheduler is asked yet.
+//! How a connection begins: the preambles, the hello or the wish for a trunk, the token. Nothing of the scheduler is asked
+//! yet.
 
 use std::time::Duration;
 
@@ -25,23 +26,35 @@ pub(super) enum Refusal {
     Closing(Closing),
 }
 
-/// Exchanges the preambles and takes the client's hello. What arrived behind it is in the reader.
-pub(super) async fn greet<R, W>(
-    reader: &mut R,
-    writer: &mut W,
+/// What a peer that is let in has said first.
+#[derive(Debug)]
+pub(super) enum Greeting {
+    /// It is this session.
+    Hello(Box<Hello>),
+    /// The connection is to be a trunk.
+    OpenTrunk,
+}
+
+/// Sends the preamble. It comes before anything else, whatever that is: without it nobody knows what is said.
+pub(super) async fn announce(writer: &mut (impl AsyncWrite + Unpin)) -> Result<(), Refusal> {
+    let announcing = async {
+        writer.write_all(&frame::preamble()).await?;
+        writer.flush().await
+    };
+    let announced = timeout(Duration::from_millis(HANDSHAKE_MS_MAX), announcing).await;
+    announced.map_err(|_| Refusal::Gone)?.map_err(|_| Refusal::Gone)
+}
+
+/// Takes the client's preamble and what it says first. What arrived behind it is in the reader.
+pub(super) async fn greet(
+    reader: &mut (impl AsyncRead + Unpin),
     token: Option<&str>,
-) -> Result<(Hello, FrameReader), Refusal>
-where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
+) -> Result<(Greeting, FrameReader), Refusal> {
     let greeting = async {
-        writer.write_all(&frame::preamble()).await.map_err(|_| Refusal::Gone)?;
-        writer.flush().await.map_err(|_| Refusal::Gone)?;
         read_preamble(reader).await?;
         let mut frames = FrameReader::default();
         let first = read_first_frame(reader, &mut frames).await?;
-        Ok((check_hello(&first, token)?, frames))
+        Ok((check_first(&first, token)?, frames))
     };
     let late = || Refusal::Closing(not_headwater(format!("no hello within {HANDSHAKE_MS_MAX} ms")));
     timeout(Duration::from_millis(HANDSHAKE_MS_MAX), greeting).await.unwrap_or_else(|_| Err(late()))
@@ -68,17 +81,21 @@ async fn read_first_frame(
     }
 }
 
-fn check_hello(first: &Frame, token: Option<&str>) -> Result<Hello, Refusal> {
-    let mut hello = match first.decode::<ClientMessage>() {
-        Ok((ClientMessage::Hello(hello), behind)) if behind.is_empty() => hello,
+fn check_first(first: &Frame, token: Option<&str>) -> Result<Greeting, Refusal> {
+    // The secret goes no further than here.
+    let (greeting, shown) = match first.decode::<ClientMessage>() {
+        Ok((ClientMessage::Hello(mut hello), behind)) if behind.is_empty() => {
+            let shown = hello.token.take();
+            (Greeting::Hello(Box::new(hello)), shown)
+        }
+        Ok((ClientMessage::OpenTrunk { token }, behind)) if behind.is_empty() => (Greeting::OpenTrunk, token),
         Ok(_) => return Err(Refusal::Closing(not_headwater("the first message is no hello".into()))),
         Err(why) => {
             return Err(Refusal::Closing(not_headwater(format!("the hello does not decode: {why}"))));
         }
     };
-    // The secret goes no further than here.
-    match secret::admits(token, hello.token.take().as_deref()) {
-        true => Ok(hello),
+    match secret::admits(token, shown.as_deref()) {
+        true => Ok(greeting),
         false => Err(Refusal::Closing(Closing::BadToken)),
     }
 }

@@ -13,12 +13,13 @@ use tracing::Instrument;
 
 use super::farewell::FLUSH_MS_MAX;
 use super::feed::Source;
-use super::session::{self, Shared};
+use super::session::{self, Shared, note_panic};
+use super::trunk;
 use crate::log::reader::Reader;
 use crate::scheduler::Handle;
 
 /// Most connections at one time: 4096, a large cluster's workers and clients, each with at most a few MiB
-/// of buffers when all are busy at their worst. Further ones wait in the kernel's line.
+/// of buffers when all are busy at their worst; a trunk is one, whatever it carries. Further ones wait in the kernel's line.
 pub const CONNECTIONS_MAX: usize = 4096;
 
 /// How long no connection is accepted after accepting has failed (no file descriptors, most likely): 100
@@ -187,15 +188,12 @@ async fn serve(socket: TcpStream, peer: SocketAddr, shared: Arc<Shared>, stop: w
             return tracing::debug!(%error, "the peer left at once");
         }
         let (reader, writer) = socket.into_split();
-        session::serve(reader, writer, &shared, stop).await;
+        if let Some(wanted) = session::serve(reader, writer, &shared, stop.clone()).await {
+            // In a box: a connection that is no trunk has no place for it.
+            Box::pin(trunk::serve(wanted, &shared, stop)).await;
+        }
     };
     served.instrument(span).await;
-}
-
-fn note_panic(ended: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = ended {
-        tracing::error!(%error, "a session broke down: its connection is closed");
-    }
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@
 //! - A connection costs a bounded amount of memory, whatever its peer does or leaves undone. Readers
 //!   pull: a batch is read only once there is room for it on its way out.
 //! - One connection's trouble is its own: nobody waits for a peer but its own session.
+//! - A strand of a trunk is a connection like any other: what is wrong on it ends it, and not the trunk.
 //! - What the driver says goes out before what a subscription reads.
 //! - Every connection that the driver was told of is also told as gone, once.
 //!
@@ -26,6 +27,7 @@
 
 mod listener;
 mod session;
+mod trunk;
 
 mod farewell;
 mod handshake;
@@ -42,6 +44,6 @@ mod fixture;
 #[cfg(test)]
 mod tests;
 
-pub use listener::{BindError, Options, Server, listen, reachable};
+pub use listener::{BindError, CONNECTIONS_MAX, Options, Server, listen, reachable};
 pub use subscription::{Search, Step, Subscription};
 pub use view::View;

@@ -11,19 +11,20 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinError;
 use tokio::time::timeout;
 
 use super::farewell::{End, finish, leave, turn_away};
 use super::feed::{self, Begun, Feed, Source, Wanted};
 use super::finds::Finds;
-use super::handshake::{self, Refusal, fill};
+use super::handshake::{self, Greeting, Refusal, fill};
 use super::outbox::{Ended, Outbox, PIECES_MAX, Piece, REPLIES_MAX, Sources};
 use super::stored::{self, OpenSnapshot};
 use crate::log::Reader;
 use crate::protocol::command::{Answer, Query, Rejection};
 use crate::protocol::frame::{BadFrame, Frame, FrameReader};
 use crate::protocol::limits::{SUBSCRIPTIONS_PER_CONNECTION_MAX, TASKS_PER_COMMAND_MAX, TooLarge};
-use crate::protocol::message::{ClientMessage, Closing, ServerMessage};
+use crate::protocol::message::{ClientMessage, Closing, Hello, ServerMessage};
 use crate::scheduler::{Connected, Handle, Outgoing, Request};
 
 /// What all sessions share.
@@ -33,25 +34,59 @@ pub(super) struct Shared {
     pub token: Option<String>,
 }
 
-/// Serves one connection. Ends early once `stop` is true.
+/// A connection whose peer wants it to be a trunk, and was not answered yet: its halves, and what has come behind the wish.
+pub(super) struct TrunkWanted<R, W> {
+    pub reader: R,
+    pub writer: W,
+    pub behind: FrameReader,
+}
+
+/// Serves one connection. Ends early once `stop` is true; and at once where a trunk is wanted.
 pub(super) async fn serve<R, W>(
     mut reader: R,
     mut writer: W,
+    shared: &Shared,
+    mut stop: watch::Receiver<bool>,
+) -> Option<TrunkWanted<R, W>>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let greeted = match handshake::announce(&mut writer).await {
+        Ok(()) => tokio::select! {
+            greeted = handshake::greet(&mut reader, shared.token.as_deref()) => greeted,
+            () = stopped(&mut stop) => Err(Refusal::Closing(Closing::ShuttingDown)),
+        },
+        Err(refusal) => Err(refusal),
+    };
+    let (hello, frames) = match greeted {
+        Ok((Greeting::Hello(hello), frames)) => (*hello, frames),
+        Ok((Greeting::OpenTrunk, behind)) => return Some(TrunkWanted { reader, writer, behind }),
+        Err(Refusal::Gone) => {
+            tracing::debug!("the peer left before it said hello");
+            return None;
+        }
+        Err(Refusal::Closing(closing)) => {
+            turn_away(reader, writer, closing).await;
+            return None;
+        }
+    };
+    converse(hello, frames, reader, writer, shared, stop).await;
+    None
+}
+
+/// Serves a session from its hello on.
+async fn converse<R, W>(
+    hello: Hello,
+    mut frames: FrameReader,
+    mut reader: R,
+    writer: W,
     shared: &Shared,
     mut stop: watch::Receiver<bool>,
 ) where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let greeted = tokio::select! {
-        greeted = handshake::greet(&mut reader, &mut writer, shared.token.as_deref()) => greeted,
-        () = stopped(&mut stop) => Err(Refusal::Closing(Closing::ShuttingDown)),
-    };
-    let (hello, mut frames) = match greeted {
-        Ok(greeted) => greeted,
-        Err(Refusal::Gone) => return tracing::debug!("the peer left before it said hello"),
-        Err(Refusal::Closing(closing)) => return turn_away(reader, writer, closing).await,
-    };
     tracing::Span::current().record("session", tracing::field::display(hello.session));
     if shared.handle.recovering().is_some()
         && let Some(seen) = hello.seen
@@ -325,6 +360,10 @@ impl Session {
                 let why = "a connection has one hello: open another one".to_owned();
                 self.refuse(number, Rejection::Invalid(why)).await;
             }
+            ClientMessage::OpenTrunk { .. } => {
+                let why = "a connection with a session is no trunk: open another one".to_owned();
+                self.refuse(number, Rejection::Invalid(why)).await;
+            }
         }
         Ok(())
     }
@@ -403,7 +442,14 @@ fn whole_message(frame: &Frame) -> Result<ClientMessage, String> {
     }
 }
 
-async fn stopped(stop: &mut watch::Receiver<bool>) {
+/// A session that broke down harms nobody else.
+pub(super) fn note_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a session broke down: its connection is closed");
+    }
+}
+
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
     // A sender that is gone means the same.
     let _ = stop.wait_for(|stop| *stop).await;
 }

@@ -7,7 +7,7 @@ use tokio::sync::OnceCell;
 use super::FOREVER;
 use super::exec::Programs;
 use super::lanes::Lanes;
-use crate::client::connection::{self, Connection};
+use crate::client::connection::Connection;
 use crate::client::{Client, Error, Result, blocking};
 use crate::protocol::equipment::Grant;
 use crate::protocol::message::Assignment;
@@ -161,14 +161,9 @@ impl Context {
     async fn client(&self) -> Result<Client> {
         let Shared { lanes, task, attempt, client, .. } = &*self.shared;
         let open = async || {
-            let options = connection::Options {
-                address: lanes.connection().address().to_owned(),
-                role: Role::Attempt { task: task.id, attempt: *attempt },
-                token: lanes.options().token.clone(),
-                // As long as its worker waits for the scheduler, so does the attempt.
-                connect_timeout: FOREVER,
-            };
-            let connection = Connection::open(options).await?;
+            let role = Role::Attempt { task: task.id, attempt: *attempt };
+            // As long as its worker waits for the scheduler, so does the attempt.
+            let connection = Connection::open_shared(lanes.trunks(), role, FOREVER).await?;
             lanes.make_client(&HeldAttempt { task: task.id, attempt: *attempt });
             Ok(Client::over(connection))
         };
@@ -179,7 +174,8 @@ impl Context {
 /// Makes the running task a client of the scheduler that runs it; the same client each time.
 ///
 /// From the first call to its end the attempt takes no slot of its worker, so that tasks which wait for
-/// others leave room for them. What the client holds is released when the attempt ends. When a newer
+/// others leave room for them. It has a session of its own, but no connection: all attempts of a worker share one, so that
+/// thousands may wait at once. What the client holds is released when the attempt ends. When a newer
 /// attempt has begun, whatever this one still asks for is refused: it is fenced.
 ///
 /// # Errors

@@ -36,7 +36,7 @@ use super::registry::Registry;
 use super::run::{self, PlainFn};
 use super::timeouts::Timeouts;
 use super::turns::{Turns, held};
-use crate::client::connection::{Connection, Reply};
+use crate::client::connection::{Connection, Reply, Trunks};
 use crate::client::function::{Registered, Run};
 use crate::protocol::command::Answer;
 use crate::protocol::message::Assignment;
@@ -47,6 +47,8 @@ use crate::protocol::{Payload, TaskError};
 /// The lanes of a worker's session, and what they share with it.
 pub(super) struct Lanes {
     connection: Connection,
+    /// For the sessions of attempts that become clients.
+    trunks: Trunks,
     registry: Arc<Registry>,
     options: Options,
     shared: Mutex<Shared>,
@@ -177,11 +179,17 @@ impl Shared {
 }
 
 impl Lanes {
-    pub fn new(connection: Connection, registry: Arc<Registry>, options: &Options) -> Arc<Self> {
+    pub fn new(
+        connection: Connection,
+        trunks: Trunks,
+        registry: Arc<Registry>,
+        options: &Options,
+    ) -> Arc<Self> {
         let (running, awaited, results, told, timeouts, advances) = Default::default();
         let turns = Turns::new(options.slots.max(1));
         let shared = Mutex::new(Shared { turns, running, awaited, results, told, timeouts, advances });
-        Arc::new(Lanes { connection, registry, options: options.clone(), shared, news: Notify::new() })
+        let (options, news) = (options.clone(), Notify::new());
+        Arc::new(Lanes { connection, trunks, registry, options, shared, news })
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -192,6 +200,11 @@ impl Lanes {
     /// The worker's session.
     pub fn connection(&self) -> &Connection {
         &self.connection
+    }
+
+    /// What the sessions of its attempts share.
+    pub fn trunks(&self) -> &Trunks {
+        &self.trunks
     }
 
     /// How the worker runs, with its name.

@@ -54,7 +54,7 @@ use uuid::Uuid;
 use self::registry::Registry;
 use self::results::{Held, Listener};
 use self::session::Session;
-use crate::client::connection::{self, Connection};
+use crate::client::connection::{self, Connection, Trunks};
 use crate::client::function::Registered;
 use crate::client::{Error, Result};
 use crate::protocol::command::Rejection;
@@ -114,6 +114,7 @@ pub async fn run(
         bound = Listener::bind(at, &options.address, token, connect_timeout) => bound?,
         _ = orders.next() => return Ok(()),
     };
+    let trunks = Trunks::new(&options.address, options.token.clone());
     loop {
         let offer = WorkerOffer {
             name: name.as_str().into(),
@@ -143,7 +144,7 @@ pub async fn run(
         tracing::info!(worker = name, slots = options.slots, address = options.address, "joined");
         // Each session begins with nothing: what was kept in one that is over is lost with it.
         let held = Held::new(connection.clone(), &options.results, listener.address());
-        let mut session = Session::new(connection, registry.clone(), &options, held.clone());
+        let mut session = Session::new(connection, &trunks, registry.clone(), &options, held.clone());
         let ended = tokio::select! {
             ended = session.serve(messages, orders.as_mut()) => ended,
             never = listener.serve(&held) => match never {},

@@ -19,7 +19,7 @@ use super::results::Held;
 use super::told::Told;
 use super::turns::held;
 use crate::client::Error;
-use crate::client::connection::{Connection, WorkerMessage};
+use crate::client::connection::{Connection, Trunks, WorkerMessage};
 use crate::protocol::command::Command;
 use crate::protocol::message::Assignment;
 use crate::protocol::session::{HeldAttempt, Retire};
@@ -48,12 +48,13 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(
         connection: Connection,
+        trunks: &Trunks,
         registry: Arc<Registry>,
         options: &Options,
         held: Arc<Held>,
     ) -> Self {
         let (begun, tasks, told) = Default::default();
-        let lanes = Lanes::new(connection.clone(), registry.clone(), options);
+        let lanes = Lanes::new(connection.clone(), trunks.clone(), registry.clone(), options);
         Session { connection, registry, held, lanes, begun, tasks, told, is_retiring: false }
     }
 
@@ -281,9 +282,9 @@ impl Session {
         self.lanes.lock().abort_all();
     }
 
-    /// Says goodbye: what it still has is started anew elsewhere.
+    /// Says goodbye: what it still has is started anew elsewhere. So do the attempts that were clients.
     async fn leave(&self) -> Option<Error> {
-        self.connection.close().await;
+        tokio::join!(self.connection.close(), self.lanes.trunks().close());
         None
     }
 }

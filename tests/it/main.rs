@@ -32,6 +32,7 @@ mod stops;
 mod terms;
 mod tidy;
 mod transactions;
+mod trunks;
 mod verify;
 mod wal;
 mod windows;

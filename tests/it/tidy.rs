@@ -9,8 +9,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("protocol", &[]),
     ("log", &["protocol"]),
     ("scheduler", &["protocol", "log"]),
-    ("server", &["protocol", "log", "scheduler"]),
-    ("client", &["protocol"]),
+    ("trunk", &["protocol"]),
+    ("server", &["protocol", "trunk", "log", "scheduler"]),
+    ("client", &["protocol", "trunk"]),
     ("worker", &["protocol", "client"]),
 ];
 

@@ -393,6 +393,8 @@ impl Server {
                 return;
             }
             ClientMessage::Ping => return,
+            // Who shares a connection with whom is beneath this network: each session has a wire of its own.
+            ClientMessage::OpenTrunk { .. } => unreachable!("no session asks for it"),
             // What is not known by now is asked in its turn; so is what was under way when the recovery ended.
             ClientMessage::FindLog { name } => {
                 if self.recovering > 0

@@ -16,7 +16,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::call::Call;
 use super::flush::Flushes;
 use super::membership::{MemberItem, Memberships};
-use super::transport::{self, DialError, Progress, Wire};
+use super::transport::{DialError, Progress, Wire};
+use super::trunks::Way;
 use super::waiting::Waiting;
 use super::{Ended, LEAVE_MS_MAX, ReadItem, WorkerMessage};
 use crate::client::error::{Error, Result};
@@ -123,8 +124,8 @@ impl Actor {
 
     /// Keeps the session connected until it is over. Whoever still waits then is told why: replies and
     /// subscriptions look for it when their sender is dropped.
-    pub(super) async fn run(mut self, address: Arc<str>, connect_timeout: Duration) {
-        let error = self.keep_connected(address, Instant::now() + connect_timeout).await;
+    pub(super) async fn run(mut self, way: Way, connect_timeout: Duration) {
+        let error = self.keep_connected(way, Instant::now() + connect_timeout).await;
         // Set once, here.
         let _ = self.ended.set(error.clone());
         // Those who do not listen any more need not be told.
@@ -134,12 +135,13 @@ impl Actor {
         }
     }
 
-    async fn keep_connected(&mut self, address: Arc<str>, give_up_at: Instant) -> Error {
+    async fn keep_connected(&mut self, way: Way, give_up_at: Instant) -> Error {
+        let address = way.address();
         let mut pause_ms = PAUSE_MS_MIN;
         loop {
             let handshake_by = Instant::now() + Duration::from_millis(HANDSHAKE_MS_MAX);
             let welcome_by = if self.ready.is_none() { handshake_by } else { give_up_at.min(handshake_by) };
-            let dial = timeout(welcome_by - Instant::now(), transport::dial(&address, "scheduler"));
+            let dial = timeout(welcome_by - Instant::now(), way.dial());
             let end = match self.serve_until(dial).await {
                 None => return Error::Stopped,
                 Some(Ok(Ok(wire))) => {
@@ -159,7 +161,7 @@ impl Actor {
             };
             if self.ready.is_some() && Instant::now() + Duration::from_millis(pause_ms) >= give_up_at {
                 let why = format!("{why}: is the scheduler running there? `headwater scheduler` starts one");
-                return Error::connect(&address, why);
+                return Error::connect(address, why);
             }
             tracing::debug!(%address, why, pause_ms, "not connected: trying again");
             // Many clients of one scheduler shall not all come back at the same moment.

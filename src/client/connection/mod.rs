@@ -1,4 +1,5 @@
-//! A session over TCP: it reconnects by itself, and what was asked is sent again until it is answered.
+//! A session over a connection: it reconnects by itself, and what was asked is sent again until it is answered. The
+//! connection is a socket of its own, or, for those of a worker's attempts, a strand of a trunk ([`Trunks`]).
 //!
 //! [`Connection`] is a handle. An actor, one task for each connection, owns the socket and the
 //! [`Link`]; handles send it calls, in order, without waiting:
@@ -30,6 +31,7 @@ mod subscription;
 #[cfg(test)]
 mod tests;
 pub(super) mod transport;
+mod trunks;
 mod waiting;
 
 use std::pin::Pin;
@@ -44,6 +46,7 @@ use uuid::Uuid;
 use self::actor::Actor;
 use self::call::Call;
 use self::run::Runs;
+use self::trunks::Way;
 use super::error::{Error, Result};
 use super::fetch::{self, FetchError};
 use super::link::Link;
@@ -59,6 +62,7 @@ pub use self::membership::{MemberItem, Membership};
 pub use self::room::UNANSWERED_BYTES_MAX;
 pub use self::run::Share;
 pub use self::subscription::{ReadItem, Subscription};
+pub use self::trunks::Trunks;
 
 /// How long a connection that leaves waits for answers and for its goodbye to be read: 5 s.
 pub const LEAVE_MS_MAX: u64 = 5_000;
@@ -155,17 +159,36 @@ impl Connection {
     /// # Errors
     /// As [`Self::open`].
     pub async fn open_as_worker(options: Options) -> Result<(Self, mpsc::UnboundedReceiver<WorkerMessage>)> {
-        bounds::check_role(&options.role)?;
+        let Options { address, role, token, connect_timeout } = options;
+        Self::open_on(Way::Socket(address.into()), role, token, connect_timeout).await
+    }
+
+    /// Opens a session that shares its connection with others. As [`Self::open`] otherwise.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn open_shared(trunks: &Trunks, role: Role, connect_timeout: Duration) -> Result<Self> {
+        let (way, token) = (Way::Trunk(trunks.clone()), trunks.token());
+        Ok(Self::open_on(way, role, token, connect_timeout).await?.0)
+    }
+
+    async fn open_on(
+        way: Way,
+        role: Role,
+        token: Option<String>,
+        connect_timeout: Duration,
+    ) -> Result<(Self, mpsc::UnboundedReceiver<WorkerMessage>)> {
+        bounds::check_role(&role)?;
         let session = SessionId(Uuid::now_v7().into_bytes());
-        let token = options.token.clone().map(Secret);
-        let link = Link::new(session, options.role, options.token);
+        let link = Link::new(session, role, token.clone());
+        let token = token.map(Secret);
         let (calls, called) = mpsc::unbounded_channel();
         let (inbox, messages) = mpsc::unbounded_channel();
         let (ready, is_ready) = oneshot::channel();
         let (ended, epoch) = (Ended::default(), Arc::new(AtomicU64::new(0)));
         let actor = Actor::new(link, called, inbox, ready, ended.clone(), epoch.clone());
-        let address: Arc<str> = options.address.into();
-        tokio::spawn(actor.run(address.clone(), options.connect_timeout));
+        let address = way.address().clone();
+        tokio::spawn(actor.run(way, connect_timeout));
         let last_subscription = AtomicU64::new(0);
         let runs = Mutex::default();
         let shared = Shared { calls, runs, ended, address, session, last_subscription, epoch, token };

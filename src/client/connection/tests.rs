@@ -13,6 +13,7 @@ use crate::protocol::{ChannelEvent, Element, Payload, Producer, Seq, TaskKey};
 use tokio::io::AsyncWriteExt;
 
 mod appends;
+mod trunks;
 
 const LOG: LogId = LogId(1);
 

@@ -214,6 +214,7 @@ impl ProtocolError {
             ServerMessage::Leased { .. } | ServerMessage::GroupEnded { .. } => "a message of a group",
             ServerMessage::Pong => "a pong",
             ServerMessage::Durable { .. } | ServerMessage::Recovering { .. } => "news of the scheduler",
+            ServerMessage::TrunkOpened { .. } => "news of a trunk",
         };
         ProtocolError::Unexpected { what, when }
     }

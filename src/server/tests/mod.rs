@@ -2,6 +2,7 @@
 
 mod many;
 mod recovery;
+mod trunk;
 
 use std::time::Duration;
 

@@ -197,7 +197,8 @@ async fn a_function_that_blocks_holds_up_no_other_slot() {
 async fn a_function_that_is_a_client_gives_up_its_slot() {
     let mut run = run_worker_with(1).await;
     let asks = run.give("ask_at", 106).await;
-    let (mut as_client, hello) = run.server.accept().await;
+    let mut trunk = run.server.accept_trunk(10).await;
+    let (mut as_client, hello) = trunk.accept().await;
     assert_eq!(hello.role, Role::Attempt { task: asks.id, attempt: AttemptNumber(1) });
     as_client.welcome().await;
     GATES.awaited(106, Stage::Reached).await;

@@ -29,6 +29,12 @@ fn length(text: String) -> usize {
     text.len()
 }
 
+#[task]
+async fn stay_a_client() -> Result<()> {
+    let _client = crate::local_client().await?;
+    std::future::pending().await
+}
+
 const MODULE: &str = "rust:headwater::worker::tests";
 
 struct Run {
@@ -208,6 +214,28 @@ async fn a_worker_that_hands_over_keeps_nothing_back() {
     run.answer(number).await;
     run.peer.send(0, ServerMessage::Retire(Retire::HandOver)).await;
     assert_eq!(run.peer.next().await, (0, ClientMessage::Goodbye));
+}
+
+#[tokio::test]
+async fn a_worker_that_ends_has_its_clients_say_goodbye_before_it_closes_their_trunk() {
+    let mut run = run_worker().await;
+    let tasks = [run.assign(1, "stay_a_client", vec![]).await, run.assign(2, "stay_a_client", vec![]).await];
+    let mut trunk = run.server.accept_trunk(10).await;
+    let mut clients = Vec::new();
+    for _ in tasks {
+        clients.push(trunk.welcome().await);
+    }
+    run.peer.send(0, ServerMessage::Retire(Retire::HandOver)).await;
+    assert_eq!(run.peer.next().await, (0, ClientMessage::Goodbye));
+    drop(run.peer);
+    let stays = tokio::time::timeout(Duration::from_millis(100), &mut run.ended).await;
+    assert!(stays.is_err(), "its clients have not left");
+    for mut client in clients {
+        assert_eq!(client.next().await, (0, ClientMessage::Goodbye));
+        client.close().await;
+    }
+    trunk.closed().await;
+    soon(run.ended).await.unwrap().unwrap();
 }
 
 #[tokio::test]

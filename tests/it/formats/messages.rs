@@ -202,6 +202,7 @@ fn of_clients(lines: &mut Lines) {
         Ping = ClientMessage::Ping,
         Goodbye = ClientMessage::Goodbye,
         FindLog = ClientMessage::FindLog { name: name() },
+        OpenTrunk = ClientMessage::OpenTrunk { token: Some("secret".to_owned()) },
     });
     variants!(lines, Role {
         Client = Role::Client,
@@ -334,6 +335,7 @@ fn of_the_server(lines: &mut Lines) {
             },
         },
         GroupEnded = ServerMessage::GroupEnded { group: GroupId(400), why: GroupEnd::Deleted },
+        TrunkOpened = ServerMessage::TrunkOpened { strands_max: 8_000 },
     });
     lines.add("ServerMessage::Answer.Err", &ServerMessage::Answer(Err(Rejection::ShuttingDown)));
     variants!(lines, Answer {
@@ -473,7 +475,7 @@ fn refusals(lines: &mut Lines) {
 }
 
 #[test]
-fn messages_are_sent_as_wire_version_10_does() {
+fn messages_are_sent_as_wire_version_11_does() {
     let mut lines = Lines::default();
     of_clients(&mut lines);
     of_the_server(&mut lines);
