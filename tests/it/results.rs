@@ -59,7 +59,7 @@ fn expected(name: &str, bytes: usize) -> String {
 const LARGE: usize = 5_000_000;
 
 async fn scheduler(store: Store, listen: &str) -> Local {
-    let settings = Settings { worker_lease_ms: 700, client_lease_ms: 20_000, ..Settings::default() };
+    let settings = Settings { worker_lease_ms: 3_000, client_lease_ms: 20_000, ..Settings::default() };
     Local::start(Options { listen: listen.to_owned(), store, settings, ..Options::default() }).await.unwrap()
 }
 
