@@ -17,6 +17,11 @@ pub struct EndedWith {
 #[error("exit code {0}")]
 pub struct Silently(pub u8);
 
+/// The error of a command that is not begun, as what it is set to makes no sense: with the exit code for that.
+pub fn makes_no_sense(error: anyhow::Error) -> anyhow::Error {
+    EndedWith { code: 2, why: one_line(&error) }.into()
+}
+
 /// Prints why a command failed, if it did, and gives its exit code.
 pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     match result {

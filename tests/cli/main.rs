@@ -5,6 +5,7 @@ mod appending;
 mod backup;
 mod bench;
 mod cluster;
+mod config;
 mod demo;
 #[cfg(target_os = "linux")]
 mod disk;

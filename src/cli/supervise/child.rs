@@ -41,7 +41,15 @@ impl Recipe {
     fn command(&self) -> anyhow::Result<Command> {
         let mut command = Command::new(own_program()?);
         let ms = |duration: Duration| format!("{}ms", duration.as_millis());
-        command.args(["worker", "--supervised", "--name", &self.name, "--connect", &self.address]);
+        command.args([
+            "worker",
+            "--as-told",
+            "--supervised",
+            "--name",
+            &self.name,
+            "--connect",
+            &self.address,
+        ]);
         command.args(["--connect-timeout", &ms(self.connect_timeout), "--grace", &ms(self.grace)]);
         command.args(&self.options);
         #[cfg(unix)]
