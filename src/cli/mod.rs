@@ -12,10 +12,12 @@
 mod ask;
 mod bench;
 mod channel;
+mod completions;
 mod config;
 mod connect;
 mod demo;
 mod log;
+mod man;
 mod near;
 mod output;
 mod programs;
@@ -105,6 +107,8 @@ enum Command {
     Bench(bench::Bench),
     #[command(subcommand)]
     Config(config::Command),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 impl Command {
@@ -123,6 +127,8 @@ impl Command {
             Command::Log(command) => command.run().await,
             Command::Bench(bench) => bench.run().await,
             Command::Config(command) => command.run(&layers),
+            Command::Completions(completions) => completions.run(layers.root),
+            Command::Man(man) => man.run(layers.root),
         }
     }
 

@@ -2,14 +2,13 @@
 
 use std::collections::VecDeque;
 
-use anyhow::bail;
 use clap::{Arg, ArgMatches};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::layers::{Layers, Source, check_variables, with_defaults};
 use super::settings;
-use crate::cli::near::did_you_mean;
+use crate::cli::man;
 use crate::cli::output::{Output, note};
 
 /// Say of every setting what it is, and who says so.
@@ -88,17 +87,7 @@ impl Show {
 
 /// The settings that are shown: those of a command, or those of all.
 fn lines(layers: &Layers, words: &[String], all: bool) -> anyhow::Result<Vec<Line>> {
-    let mut command = &layers.root;
-    for word in words {
-        let known = || command.get_subcommands().filter(|inner| !inner.is_hide_set());
-        match known().find(|inner| inner.get_name() == word) {
-            Some(inner) => command = inner,
-            None => bail!(
-                "there is no command `{word}`: {}`headwater --help` shows those there are",
-                did_you_mean(word, known().map(clap::Command::get_name))
-            ),
-        }
-    }
+    let command = man::find(&layers.root, words)?;
     if !words.is_empty() {
         return of_command(layers, command, words);
     }
