@@ -17,10 +17,12 @@ mod config;
 mod connect;
 mod demo;
 mod log;
+mod logs;
 mod man;
 mod near;
 mod output;
 mod programs;
+mod progress;
 mod report;
 mod scheduler;
 mod serve;
@@ -32,16 +34,14 @@ mod torture;
 mod up;
 mod worker;
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use self::config::Layers;
+use self::logs::LogFormat;
 use crate::rows::{record as row, task_record as task_row, time};
 
 /// Headwater runs tasks on a cluster and keeps everything that happens in a log.
@@ -60,6 +60,14 @@ struct Cli {
     #[arg(long, hide = true, global = true)]
     as_told: bool,
 
+    /// How lines on stderr are written
+    #[arg(long, value_enum, default_value = "text", env = "HEADWATER_LOG_FORMAT", global = true)]
+    log_format: LogFormat,
+
+    /// Say nothing on stderr of how far something is
+    #[arg(long, short, global = true)]
+    quiet: bool,
+
     #[command(subcommand)]
     command: Command,
 }
@@ -77,6 +85,7 @@ Environment:
   HEADWATER_CONFIG      a file that says what commands are set to, for --config
   HEADWATER_LOG         which log lines go to stderr: error, warn, info, debug, trace, or a filter
                         like `headwater::server=debug`
+  HEADWATER_LOG_FORMAT  how they are written, for --log-format: text, or json, an object a line
   HEADWATER_…           each option of `scheduler`, `up` and `worker`, by its name: HEADWATER_WORKER_LEASE
   `headwater config show` says of each setting who has set it: a flag, a variable, or the file.
 
@@ -165,21 +174,10 @@ pub fn main() -> ExitCode {
 
 fn start(cli: Cli, layers: Layers) -> anyhow::Result<()> {
     let command = cli.command;
-    let filter = EnvFilter::builder()
-        .with_default_directive(command.log_level().into())
-        .with_env_var("HEADWATER_LOG")
-        .from_env()
-        .context("HEADWATER_LOG is no filter: give it a level, like `debug`")?
-        // It tells of each frame of a trunk, which nobody means by `debug`.
-        .add_directive("h2=info".parse().expect("it is a directive"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        // A line that cannot be written is left out: to say so on stderr, too, would panic.
-        .log_internal_errors(false)
-        .try_init()
-        .map_err(|error| anyhow::anyhow!(error).context("the log lines have another reader already"))?;
+    logs::start(cli.log_format, command.log_level())?;
+    if cli.quiet {
+        progress::be_quiet();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // On one of the runtime's threads, not on this one: what it waits for happens there, and to hear of it takes no
     // switch between threads.

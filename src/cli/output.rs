@@ -2,19 +2,37 @@
 //! And [`note`]s for stderr.
 
 use std::fmt::Display;
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 
 use serde::Serialize;
+
+use super::{logs, progress};
 
 /// Whoever read stdout has gone away. It ends a command quietly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("nobody reads the output any more")]
 pub struct ReaderGone;
 
-/// Writes a line for people to stderr. Nobody has to read it: that stderr is closed stops nothing, where
-/// `eprintln!` would panic.
+/// Writes a line for people to stderr. Nobody has to read it: that stderr is closed stops nothing.
 pub fn note(line: impl Display) {
-    let _ = writeln!(io::stderr(), "{line}");
+    logs::say(tracing::Level::INFO, &line.to_string());
+}
+
+/// Stdout. Where it is a terminal, a bar may stand there.
+struct Stdout {
+    is_terminal: bool,
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let write = || io::stdout().write(bytes);
+        if self.is_terminal { progress::beside(write) } else { write() }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flush = || io::stdout().flush();
+        if self.is_terminal { progress::beside(flush) } else { flush() }
+    }
 }
 
 /// Stdout, buffered.
@@ -24,7 +42,7 @@ pub struct Output {
 
 impl Output {
     pub fn new() -> Self {
-        Output { stdout: BufWriter::new(Box::new(io::stdout())) }
+        Output { stdout: BufWriter::new(Box::new(Stdout { is_terminal: io::stdout().is_terminal() })) }
     }
 
     /// For tests that look at something else.
@@ -46,7 +64,7 @@ impl Output {
     /// Writes a text to stderr as it is, behind what was written to stdout before. Nobody has to read it.
     pub fn error_text(&mut self, text: &str) -> anyhow::Result<()> {
         self.flush()?;
-        let _ = io::stderr().write_all(text.as_bytes());
+        let _ = progress::beside(|| io::stderr().write_all(text.as_bytes()));
         Ok(())
     }
 

@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use super::output::{ReaderGone, note};
+use super::logs;
+use super::output::ReaderGone;
 
 /// A program has ended with a code that this command is to end with, too.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,7 +32,7 @@ pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
             if let Some(Silently(code)) = error.downcast_ref() {
                 return (*code).into();
             }
-            note(format_args!("error: {}", one_line(&error)));
+            logs::error(&one_line(&error));
             error.downcast_ref::<EndedWith>().map_or(ExitCode::FAILURE, |ended| ended.code.into())
         }
     }

@@ -21,6 +21,8 @@ mod keeping;
 mod memory;
 mod output;
 mod process;
+#[cfg(target_os = "linux")]
+mod progress;
 mod refusals;
 mod retiring;
 mod snapshots;
@@ -30,4 +32,6 @@ mod submit;
 #[cfg(target_os = "linux")]
 mod supervising;
 mod tasks;
+#[cfg(target_os = "linux")]
+mod terminal;
 mod workers;

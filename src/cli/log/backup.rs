@@ -56,18 +56,12 @@ pub struct Backup {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-
-    /// No lines on stderr that say how far it is
-    #[arg(long, short)]
-    quiet: bool,
 }
 
 impl Backup {
     pub async fn run(self) -> anyhow::Result<()> {
         let copied = match &self.data {
-            Some(data) => {
-                copy_whole(data, &self.dest, self.quiet).await.map_err(|error| or_connect(error, data))?
-            }
+            Some(data) => copy_whole(data, &self.dest).await.map_err(|error| or_connect(error, data))?,
             None => self.of_running().await?,
         };
         copied.print(self.json, Made::Backup, &self.dest)
@@ -83,7 +77,7 @@ impl Backup {
         let new = NewDir::begin(&self.dest)?;
         let copy = connect.with(async |client| {
             let (address, patience) = (connect.connect.as_str(), self.connect_timeout);
-            Live { client, address, patience, new: &new, quiet: self.quiet }.copy().await
+            Live { client, address, patience, new: &new }.copy().await
         });
         let copied = tokio::select! {
             copied = copy => copied?,

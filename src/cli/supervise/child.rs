@@ -10,6 +10,7 @@ use tokio::process::{ChildStdin, Command};
 
 use super::told::{end_of, line};
 use super::{End, TOLD_MAX};
+use crate::cli::logs;
 use crate::cli::programs::own_program;
 
 /// How to start a worker.
@@ -51,7 +52,7 @@ impl Recipe {
             &self.address,
         ]);
         command.args(["--connect-timeout", &ms(self.connect_timeout), "--grace", &ms(self.grace)]);
-        command.args(&self.options);
+        command.args(logs::arguments()).args(&self.options);
         #[cfg(unix)]
         {
             // What it is called in lists of processes, where the way to this binary says little.
