@@ -12,6 +12,7 @@
 mod ask;
 mod bench;
 mod channel;
+mod color;
 mod completions;
 mod config;
 mod connect;
@@ -61,7 +62,14 @@ struct Cli {
     as_told: bool,
 
     /// How lines on stderr are written
-    #[arg(long, value_enum, default_value = "text", env = "HEADWATER_LOG_FORMAT", global = true)]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "text",
+        env = "HEADWATER_LOG_FORMAT",
+        global = true
+    )]
     log_format: LogFormat,
 
     /// Say nothing on stderr of how far something is

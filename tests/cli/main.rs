@@ -17,6 +17,7 @@ mod groups;
 #[cfg(target_os = "linux")]
 mod http;
 mod keeping;
+mod looks;
 #[cfg(target_os = "linux")]
 mod memory;
 mod output;
