@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
@@ -70,6 +71,25 @@ pub fn error(why: &str) {
     say(tracing::Level::ERROR, &format!("{prefix}{why}"));
 }
 
+/// While it is held, nothing is written to stderr where that is a terminal, as something else has it.
+#[must_use]
+pub struct Muted(());
+
+/// Whether stderr is a terminal that something else has.
+static MUTED: AtomicBool = AtomicBool::new(false);
+
+/// Takes the terminal from log lines, if they go to one.
+pub fn mute_on_terminal() -> Muted {
+    MUTED.store(io::stderr().is_terminal(), Ordering::Relaxed);
+    Muted(())
+}
+
+impl Drop for Muted {
+    fn drop(&mut self) {
+        MUTED.store(false, Ordering::Relaxed);
+    }
+}
+
 fn is_json() -> bool {
     FORMAT.get() == Some(&LogFormat::Json)
 }
@@ -92,10 +112,14 @@ struct Stderr;
 
 impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        progress::beside(|| io::stderr().write(bytes))
+        self.write_all(bytes)?;
+        Ok(bytes.len())
     }
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if MUTED.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         progress::beside(|| io::stderr().write_all(bytes))
     }
 

@@ -31,6 +31,7 @@ mod signals;
 mod submit;
 mod supervise;
 mod task;
+mod top;
 mod torture;
 mod up;
 mod worker;
@@ -115,6 +116,7 @@ enum Command {
     Torture(torture::Torture),
     #[command(hide = true)]
     TortureClient(torture::TortureClient),
+    Top(top::Top),
     #[command(subcommand)]
     Channel(channel::Command),
     #[command(subcommand)]
@@ -139,6 +141,7 @@ impl Command {
             Command::ProgramGuard(guard) => guard.run().await,
             Command::Torture(torture) => torture.run().await,
             Command::TortureClient(client) => client.run().await,
+            Command::Top(top) => top.run().await,
             Command::Channel(command) => command.run().await,
             Command::Task(command) => command.run().await,
             Command::Log(command) => command.run().await,

@@ -35,4 +35,6 @@ mod supervising;
 mod tasks;
 #[cfg(target_os = "linux")]
 mod terminal;
+#[cfg(target_os = "linux")]
+mod top;
 mod workers;
