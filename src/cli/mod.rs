@@ -212,6 +212,22 @@ mod tests {
     }
 
     #[test]
+    fn programs_can_read_all_that_is_listed_and_shown() {
+        fn visit(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            if ["list", "show", "info", "explain", "tail", "dump"].contains(&command.get_name()) {
+                let has_json = command.get_arguments().any(|arg| arg.get_long() == Some("json"));
+                assert!(has_json, "{path} has no --json");
+            }
+            command.get_subcommands().for_each(|inner| visit(inner, &path));
+        }
+        // What a command has for all below it, those have.
+        let mut root = Cli::command().disable_help_subcommand(true);
+        root.build();
+        visit(&root, "");
+    }
+
+    #[test]
     fn every_command_has_a_longer_text_and_an_example() {
         fn visit(command: &clap::Command, path: &str) {
             let path = format!("{path} {}", command.get_name());
