@@ -123,6 +123,17 @@ impl Local {
     /// # Errors
     /// [`StartError`] says what to do.
     pub async fn start(options: Options) -> std::result::Result<Local, StartError> {
+        Local::start_telling(options, |_| {}).await
+    }
+
+    /// As [`start`](Self::start), and tells the scheduler's handle before the state is recovered: that says how far it is.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_telling(
+        options: Options,
+        tell: impl FnOnce(Handle) + Send,
+    ) -> std::result::Result<Local, StartError> {
         // The port first: whoever cannot have it leaves the store alone.
         let guard = server::Options { token: options.token.clone(), insecure: options.insecure };
         let server = Server::bind(&options.listen, guard).await?;
@@ -140,6 +151,7 @@ impl Local {
         let (scheduler, reader, hindsight, fresh) = tokio::task::spawn_blocking(begin).await??;
         tracing::info!(%address, "logs can be read; all else waits for the recovery");
         let handle = scheduler.handle.clone();
+        tell(handle.clone());
         let (stop, stopped) = oneshot::channel::<()>();
         // A sender that is dropped stops it, too.
         let server = (stop, tokio::spawn(server.run(handle.clone(), reader, async { drop(stopped.await) })));

@@ -2,17 +2,12 @@
 
 use anyhow::anyhow;
 
+use super::near::did_you_mean;
 use crate::client::{Channel, Client, Error};
 use crate::protocol::channel::ChannelInfo;
 use crate::protocol::command::{Answer, Query, Rejection};
 use crate::protocol::task::TaskInfo;
 use crate::protocol::{ChannelName, LogId, TaskKey};
-
-/// How like a name must be (Jaro-Winkler, 0 to 1) to be offered for one that is not known: as clap does.
-const LIKENESS_MIN: f64 = 0.7;
-
-/// Most names that are offered.
-const NEAR_NAMES_MAX: usize = 3;
 
 /// An answer to something else than what was asked.
 pub fn unexpected(answer: &Answer) -> anyhow::Error {
@@ -75,13 +70,7 @@ pub async fn task(client: &Client, key: &TaskKey) -> anyhow::Result<TaskInfo> {
 }
 
 fn unknown_channel<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let mut near: Vec<(f64, &str)> = known
-        .map(|other| (strsim::jaro_winkler(name, other), other))
-        .filter(|(likeness, _)| *likeness > LIKENESS_MIN)
-        .collect();
-    near.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let near: Vec<String> = near.iter().take(NEAR_NAMES_MAX).map(|(_, other)| format!("`{other}`")).collect();
-    let meant = if near.is_empty() { String::new() } else { format!("did you mean {}? ", near.join(" or ")) };
+    let meant = did_you_mean(name, known);
     format!(
         "there is no channel `{name}`: {meant}`headwater channel list` shows those there are, \
          `headwater channel append {name} VALUE` makes it"

@@ -24,7 +24,7 @@ pub struct Connect {
     pub token_file: Option<PathBuf>,
 
     /// How long to try before giving up; a scheduler that recovers is waited for
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", env = "HEADWATER_CONNECT_TIMEOUT", default_value = "10s", value_parser = duration)]
     pub connect_timeout: Duration,
 }
 

@@ -4,7 +4,7 @@
 //! What holds for all of them:
 //! - Data go to stdout, logs to stderr. Where a program may read, `--json` prints one object per line.
 //! - Exit code 0: done; 1: it could not be done, and the one line `error: …` on stderr says why and what
-//!   to do next; 2: the command line makes no sense. `submit --wait` of a single program ends with the program's own code.
+//!   to do next; 2: the command line, or what is set beside it, makes no sense. `submit --wait` of a single program ends with the program's own code.
 //! - A reader of stdout that goes away (`| head`) ends the command quietly, with 0.
 //!
 //! Nothing else of the crate imports this module.
@@ -12,11 +12,18 @@
 mod ask;
 mod bench;
 mod channel;
+mod color;
+mod completions;
+mod config;
 mod connect;
 mod demo;
 mod log;
+mod logs;
+mod man;
+mod near;
 mod output;
 mod programs;
+mod progress;
 mod report;
 mod scheduler;
 mod serve;
@@ -24,18 +31,19 @@ mod signals;
 mod submit;
 mod supervise;
 mod task;
+mod top;
 mod torture;
 mod up;
 mod worker;
 
-use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use self::config::Layers;
+use self::logs::LogFormat;
 use crate::rows::{record as row, task_record as task_row, time};
 
 /// Headwater runs tasks on a cluster and keeps everything that happens in a log.
@@ -46,6 +54,29 @@ use crate::rows::{record as row, task_record as task_row, time};
 #[derive(Debug, Parser)]
 #[command(name = "headwater", version, after_help = AFTER_HELP)]
 struct Cli {
+    /// A file that says what commands are set to: see `headwater config show --help`
+    #[arg(long, value_name = "FILE", env = "HEADWATER_CONFIG", global = true)]
+    config: Option<PathBuf>,
+
+    /// Neither a file nor variables beyond those of `Connect`: who has started this process says all on its command line
+    #[arg(long, hide = true, global = true)]
+    as_told: bool,
+
+    /// How lines on stderr are written
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "text",
+        env = "HEADWATER_LOG_FORMAT",
+        global = true
+    )]
+    log_format: LogFormat,
+
+    /// Say nothing on stderr of how far something is
+    #[arg(long, short, global = true)]
+    quiet: bool,
+
     #[command(subcommand)]
     command: Command,
 }
@@ -60,13 +91,17 @@ Before you rely on it:
 Environment:
   HEADWATER_CONNECT     where the scheduler is, for --connect
   HEADWATER_TOKEN_FILE  the file with the cluster's token, for --token-file
+  HEADWATER_CONFIG      a file that says what commands are set to, for --config
   HEADWATER_LOG         which log lines go to stderr: error, warn, info, debug, trace, or a filter
                         like `headwater::server=debug`
+  HEADWATER_LOG_FORMAT  how they are written, for --log-format: text, or json, an object a line
+  HEADWATER_…           each option of `scheduler`, `up` and `worker`, by its name: HEADWATER_WORKER_LEASE
+  `headwater config show` says of each setting who has set it: a flag, a variable, or the file.
 
 Exit codes:
   0  done; also when interrupted while following a channel or running in the foreground
   1  it could not be done: stderr says why
-  2  the command line makes no sense
+  2  the command line, the environment or the file of --config makes no sense
   N  of `submit --wait` with a single program: the program ended with this code";
 
 #[derive(Debug, clap::Subcommand)]
@@ -81,6 +116,7 @@ enum Command {
     Torture(torture::Torture),
     #[command(hide = true)]
     TortureClient(torture::TortureClient),
+    Top(top::Top),
     #[command(subcommand)]
     Channel(channel::Command),
     #[command(subcommand)]
@@ -88,10 +124,14 @@ enum Command {
     #[command(subcommand)]
     Log(log::Command),
     Bench(bench::Bench),
+    #[command(subcommand)]
+    Config(config::Command),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 impl Command {
-    async fn run(self) -> anyhow::Result<()> {
+    async fn run(self, layers: Layers) -> anyhow::Result<()> {
         match self {
             Command::Demo(demo) => demo.run().await,
             Command::Up(up) => up.run().await,
@@ -101,10 +141,14 @@ impl Command {
             Command::ProgramGuard(guard) => guard.run().await,
             Command::Torture(torture) => torture.run().await,
             Command::TortureClient(client) => client.run().await,
+            Command::Top(top) => top.run().await,
             Command::Channel(command) => command.run().await,
             Command::Task(command) => command.run().await,
             Command::Log(command) => command.run().await,
             Command::Bench(bench) => bench.run().await,
+            Command::Config(command) => command.run(&layers),
+            Command::Completions(completions) => completions.run(layers.root),
+            Command::Man(man) => man.run(layers.root),
         }
     }
 
@@ -135,30 +179,20 @@ impl Command {
 ///
 /// A command line that makes no sense ends the process here, with exit code 2.
 pub fn main() -> ExitCode {
-    let command = Cli::parse().command;
-    report::exit_code(start(command))
+    let read = config::read(std::env::args_os().collect()).map_err(report::makes_no_sense);
+    report::exit_code(read.and_then(|(cli, layers)| start(cli, layers)))
 }
 
-fn start(command: Command) -> anyhow::Result<()> {
-    let filter = EnvFilter::builder()
-        .with_default_directive(command.log_level().into())
-        .with_env_var("HEADWATER_LOG")
-        .from_env()
-        .context("HEADWATER_LOG is no filter: give it a level, like `debug`")?
-        // It tells of each frame of a trunk, which nobody means by `debug`.
-        .add_directive("h2=info".parse().expect("it is a directive"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        // A line that cannot be written is left out: to say so on stderr, too, would panic.
-        .log_internal_errors(false)
-        .try_init()
-        .map_err(|error| anyhow::anyhow!(error).context("the log lines have another reader already"))?;
+fn start(cli: Cli, layers: Layers) -> anyhow::Result<()> {
+    let command = cli.command;
+    logs::start(cli.log_format, command.log_level())?;
+    if cli.quiet {
+        progress::be_quiet();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // On one of the runtime's threads, not on this one: what it waits for happens there, and to hear of it takes no
     // switch between threads.
-    let result = runtime.block_on(runtime.spawn(command.run()));
+    let result = runtime.block_on(runtime.spawn(command.run(layers)));
     let result = result.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
     // Everything that must be done in order has been awaited. A task function that still computes shall
     // not keep the process.
@@ -175,6 +209,22 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn programs_can_read_all_that_is_listed_and_shown() {
+        fn visit(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            if ["list", "show", "info", "explain", "tail", "dump"].contains(&command.get_name()) {
+                let has_json = command.get_arguments().any(|arg| arg.get_long() == Some("json"));
+                assert!(has_json, "{path} has no --json");
+            }
+            command.get_subcommands().for_each(|inner| visit(inner, &path));
+        }
+        // What a command has for all below it, those have.
+        let mut root = Cli::command().disable_help_subcommand(true);
+        root.build();
+        visit(&root, "");
     }
 
     #[test]

@@ -2,19 +2,37 @@
 //! And [`note`]s for stderr.
 
 use std::fmt::Display;
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 
 use serde::Serialize;
+
+use super::{logs, progress};
 
 /// Whoever read stdout has gone away. It ends a command quietly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("nobody reads the output any more")]
 pub struct ReaderGone;
 
-/// Writes a line for people to stderr. Nobody has to read it: that stderr is closed stops nothing, where
-/// `eprintln!` would panic.
+/// Writes a line for people to stderr. Nobody has to read it: that stderr is closed stops nothing.
 pub fn note(line: impl Display) {
-    let _ = writeln!(io::stderr(), "{line}");
+    logs::say(tracing::Level::INFO, &line.to_string());
+}
+
+/// Stdout. Where it is a terminal, a bar may stand there.
+struct Stdout {
+    is_terminal: bool,
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let write = || io::stdout().write(bytes);
+        if self.is_terminal { progress::beside(write) } else { write() }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flush = || io::stdout().flush();
+        if self.is_terminal { progress::beside(flush) } else { flush() }
+    }
 }
 
 /// Stdout, buffered.
@@ -24,7 +42,7 @@ pub struct Output {
 
 impl Output {
     pub fn new() -> Self {
-        Output { stdout: BufWriter::new(Box::new(io::stdout())) }
+        Output { stdout: BufWriter::new(Box::new(Stdout { is_terminal: io::stdout().is_terminal() })) }
     }
 
     /// For tests that look at something else.
@@ -46,7 +64,7 @@ impl Output {
     /// Writes a text to stderr as it is, behind what was written to stdout before. Nobody has to read it.
     pub fn error_text(&mut self, text: &str) -> anyhow::Result<()> {
         self.flush()?;
-        let _ = io::stderr().write_all(text.as_bytes());
+        let _ = progress::beside(|| io::stderr().write_all(text.as_bytes()));
         Ok(())
     }
 
@@ -62,6 +80,11 @@ impl Output {
         header: [&str; N],
         rows: impl IntoIterator<Item = [String; N]>,
     ) -> anyhow::Result<()> {
+        self.rows(&header, rows.into_iter().map(Vec::from).collect())
+    }
+
+    /// The same with as many columns as the header has.
+    pub fn rows(&mut self, header: &[&str], rows: Vec<Vec<String>>) -> anyhow::Result<()> {
         table(header, rows).iter().try_for_each(|line| self.line(line))
     }
 
@@ -79,15 +102,16 @@ fn failed(error: io::Error) -> anyhow::Error {
 }
 
 /// Rows with their columns aligned under a header: numbers to the right, others to the left.
-fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Vec<String> {
-    let mut all = vec![header.map(str::to_owned)];
+fn table(header: &[&str], rows: Vec<Vec<String>>) -> Vec<String> {
+    let mut all = vec![header.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()];
     all.extend(rows);
     let width = |column: usize| all.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let is_number = |column: usize| {
-        all.len() > 1 && all[1..].iter().all(|row: &[String; N]| row[column].parse::<f64>().is_ok())
+        all.len() > 1 && all[1..].iter().all(|row: &Vec<String>| row[column].parse::<f64>().is_ok())
     };
-    let columns: Vec<(usize, bool)> = (0..N).map(|column| (width(column), is_number(column))).collect();
-    let line = |row: &[String; N]| {
+    let columns: Vec<(usize, bool)> =
+        (0..header.len()).map(|column| (width(column), is_number(column))).collect();
+    let line = |row: &Vec<String>| {
         let cells = row.iter().zip(&columns).map(|(cell, (width, is_number))| match is_number {
             true => format!("{cell:>width$}"),
             false => format!("{cell:<width$}"),
@@ -103,9 +127,9 @@ mod tests {
 
     #[test]
     fn tables_are_aligned() {
-        let rows = [["a".to_owned(), "7".to_owned()], ["größer".to_owned(), "12".to_owned()]];
-        assert_eq!(table(["NAME", "HEAD"], rows), ["NAME    HEAD", "a          7", "größer    12"]);
-        assert_eq!(table(["NAME", "HEAD"], []), ["NAME  HEAD"]);
+        let rows = vec![vec!["a".to_owned(), "7".to_owned()], vec!["größer".to_owned(), "12".to_owned()]];
+        assert_eq!(table(&["NAME", "HEAD"], rows), ["NAME    HEAD", "a          7", "größer    12"]);
+        assert_eq!(table(&["NAME", "HEAD"], Vec::new()), ["NAME  HEAD"]);
     }
 
     #[test]

@@ -8,9 +8,9 @@ use anyhow::Context;
 use super::signals::Signals;
 use crate::worker::exec;
 
-/// The name of the guard's own command.
+/// The guard's own command. No file of settings, whatever somebody writes into it, keeps it from its work.
 #[cfg(unix)]
-const GUARD: &str = "program-guard";
+const GUARD: [&str; 2] = ["program-guard", "--as-told"];
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Programs {
@@ -47,7 +47,7 @@ pub fn own_program() -> anyhow::Result<PathBuf> {
 
 #[cfg(unix)]
 fn offered() -> anyhow::Result<Option<exec::Programs>> {
-    Ok(Some(exec::Programs::guarded_by(own_program()?, &[GUARD])))
+    Ok(Some(exec::Programs::guarded_by(own_program()?, &GUARD)))
 }
 
 #[cfg(not(unix))]

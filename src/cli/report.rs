@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use super::output::{ReaderGone, note};
+use super::logs;
+use super::output::ReaderGone;
 
 /// A program has ended with a code that this command is to end with, too.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +18,11 @@ pub struct EndedWith {
 #[error("exit code {0}")]
 pub struct Silently(pub u8);
 
+/// The error of a command that is not begun, as what it is set to makes no sense: with the exit code for that.
+pub fn makes_no_sense(error: anyhow::Error) -> anyhow::Error {
+    EndedWith { code: 2, why: one_line(&error) }.into()
+}
+
 /// Prints why a command failed, if it did, and gives its exit code.
 pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     match result {
@@ -26,7 +32,7 @@ pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
             if let Some(Silently(code)) = error.downcast_ref() {
                 return (*code).into();
             }
-            note(format_args!("error: {}", one_line(&error)));
+            logs::error(&one_line(&error));
             error.downcast_ref::<EndedWith>().map_or(ExitCode::FAILURE, |ended| ended.code.into())
         }
     }

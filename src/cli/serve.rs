@@ -4,22 +4,27 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
 
 use super::connect::{ADDRESS, token};
 use super::output::note;
+use super::progress::Progress;
 use super::signals::Signals;
 use super::supervise::{Recipe, Supervised};
 use super::time::duration;
 use crate::client::millis::millis;
 use crate::http;
-use crate::local::{Local, Options, Store};
+use crate::local::{Local, Options, StartError, Store};
 use crate::log;
 use crate::protocol::event::Receipt;
 use crate::protocol::size::Bytes;
 use crate::scheduler::core::{DISK_RESERVE_BYTES, Settings};
 use crate::scheduler::snapshots::{self, EVERY_RECORDS, History, TASK_LOG_RECORDS};
 use crate::server::reachable;
+
+/// How often a terminal shows how far a recovery is: every 100 ms.
+const SHOWN_EVERY: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Serve {
@@ -141,7 +146,7 @@ impl Serve {
         recipes: impl FnOnce(SocketAddr) -> Vec<Recipe>,
     ) -> anyhow::Result<()> {
         let mut local = tokio::select! {
-            started = Local::start(options) => started?,
+            started = start(options) => started?,
             () = signals.next() => return Ok(()),
         };
         note(self.found(&local));
@@ -200,6 +205,27 @@ impl Serve {
 pub fn note_http(local: &Local) {
     if let Some(address) = local.http_address() {
         note(format_args!("HTTP on http://{}", reachable(address)));
+    }
+}
+
+/// Starts a scheduler, and shows how far its recovery is on the terminal, if there is one.
+pub async fn start(options: Options) -> Result<Local, StartError> {
+    let (tell, told) = oneshot::channel();
+    // Nobody is told once it is started, or is not to be.
+    let start = Local::start_telling(options, |handle| drop(tell.send(handle)));
+    let show = async {
+        let Ok(handle) = told.await else { return std::future::pending().await };
+        let mut progress = Progress::spin("recovering");
+        while let Some(recovery) = handle.recovering() {
+            // Elsewhere log lines say it.
+            progress.draw(0, None, recovery);
+            sleep(SHOWN_EVERY).await;
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        started = start => started,
+        never = show => never,
     }
 }
 

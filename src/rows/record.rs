@@ -84,6 +84,21 @@ impl std::fmt::Display for Stored {
     }
 }
 
+/// A part of the line for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Its offset.
+    Offset,
+    /// Its time.
+    Time,
+    /// What happened.
+    Word,
+    /// The task's key.
+    Key,
+    /// All else.
+    Rest,
+}
+
 impl Row {
     /// A record of which only its place is known yet.
     pub fn at(offset: u64, time_ms: TimeMs) -> Self {
@@ -199,19 +214,40 @@ impl Row {
     /// The line for people: offset, local time, what happened (in a column of `word_width`), the key,
     /// and the rest.
     pub fn for_people(&self, word_width: usize) -> String {
-        let word = self.state.unwrap_or(self.kind);
-        let (offset, time) = (self.offset, time::local(self.time_ms));
-        let mut line = format!("{offset:>8}  {time}  {word:<word_width$}");
-        let rest = self.rest().join("  ");
-        match &self.key {
-            Some(key) => line.push_str(&format!("  {key:<KEY_WIDTH$}  {rest}")),
-            None => line.push_str(&format!("  {rest}")),
-        }
-        line.truncate(line.trim_end().len());
-        line
+        self.line(word_width, Some(&time::local(self.time_ms)), |_, text| text.to_owned())
     }
 
-    fn rest(&self) -> Vec<String> {
+    /// The same with its time as it is given, or without; each part as `paint` has it, which adds nothing that is seen.
+    pub fn line(
+        &self,
+        word_width: usize,
+        time: Option<&str>,
+        paint: impl Fn(Part, &str) -> String,
+    ) -> String {
+        let (word, rest) = (self.word(), self.rest().join("  "));
+        let mut parts = vec![(Part::Offset, format!("{:>8}", self.offset))];
+        parts.extend(time.map(|time| (Part::Time, time.to_owned())));
+        parts.push((Part::Word, format!("{word:<word_width$}")));
+        parts.extend(self.key.as_ref().map(|key| (Part::Key, format!("{key:<KEY_WIDTH$}"))));
+        parts.push((Part::Rest, rest));
+        // Nothing stands behind the last part that says something.
+        while let Some((_, text)) = parts.last_mut() {
+            text.truncate(text.trim_end().len());
+            if !text.is_empty() {
+                break;
+            }
+            parts.pop();
+        }
+        parts.iter().map(|(part, text)| paint(*part, text)).collect::<Vec<_>>().join("  ")
+    }
+
+    /// What happened, in a word.
+    pub fn word(&self) -> &'static str {
+        self.state.unwrap_or(self.kind)
+    }
+
+    /// What there is to say beside the word and the key.
+    pub fn rest(&self) -> Vec<String> {
         let mut rest = Vec::new();
         rest.extend(self.value.as_ref().map(Value::to_string));
         rest.extend(self.stored.as_ref().map(Stored::to_string));

@@ -36,6 +36,18 @@ pub fn in_units(duration: Duration) -> String {
     }
 }
 
+/// How long ago something was, in its two largest units: `-0.5s`, `-3m12s`, `-2h05m`, `-3d04h`.
+pub fn ago(ms: u64) -> String {
+    let seconds = ms / 1_000;
+    let two = |large: u64, name: &str, small: u64, unit: &str| format!("-{large}{name}{small:02}{unit}");
+    match seconds {
+        0..60 => format!("-{}.{}s", seconds, ms % 1_000 / 100),
+        60..3_600 => two(seconds / 60, "m", seconds % 60, "s"),
+        3_600..86_400 => two(seconds / 3_600, "h", seconds / 60 % 60, "m"),
+        _ => two(seconds / 86_400, "d", seconds / 3_600 % 24, "h"),
+    }
+}
+
 /// Reads a duration from the command line: `0`, `200ms`, `1.5s`, `2m`.
 ///
 /// # Errors
@@ -93,6 +105,14 @@ mod tests {
         let shown = [0, 999, 1_000, 1_500, 5_400_000, 3_600_000, 604_800_000];
         let shown = shown.map(|ms| in_units(Duration::from_millis(ms)));
         assert_eq!(shown, ["0ms", "999ms", "1s", "1500ms", "90m", "1h", "7d"]);
+    }
+
+    #[test]
+    fn how_long_ago_it_was_has_two_units() {
+        let shown = [0, 599, 192_000, 7_500_000, 273_600_000].map(ago);
+        assert_eq!(shown, ["-0.0s", "-0.5s", "-3m12s", "-2h05m", "-3d04h"]);
+        // As it can be typed, too.
+        assert!(moment("-3m12s").is_ok());
     }
 
     #[test]

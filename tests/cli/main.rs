@@ -5,6 +5,8 @@ mod appending;
 mod backup;
 mod bench;
 mod cluster;
+mod config;
+mod definitions;
 mod demo;
 #[cfg(target_os = "linux")]
 mod disk;
@@ -15,10 +17,13 @@ mod groups;
 #[cfg(target_os = "linux")]
 mod http;
 mod keeping;
+mod looks;
 #[cfg(target_os = "linux")]
 mod memory;
 mod output;
 mod process;
+#[cfg(target_os = "linux")]
+mod progress;
 mod refusals;
 mod retiring;
 mod snapshots;
@@ -28,4 +33,8 @@ mod submit;
 #[cfg(target_os = "linux")]
 mod supervising;
 mod tasks;
+#[cfg(target_os = "linux")]
+mod terminal;
+#[cfg(target_os = "linux")]
+mod top;
 mod workers;

@@ -3,6 +3,7 @@
 //! Nothing here sleeps: tests wait for lines and for ends, for [`WAIT`] at most. A process is killed when
 //! its [`Process`] is dropped.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -64,9 +65,12 @@ pub async fn run(arguments: &[&str]) -> Ended {
 pub fn command(program: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(arguments).env("TZ", "UTC").kill_on_drop(true);
-    for name in ["HEADWATER_CONNECT", "HEADWATER_TOKEN_FILE", "HEADWATER_LOG"] {
+    let is_ours = |(name, _): &(OsString, OsString)| name.to_string_lossy().starts_with("HEADWATER_");
+    for (name, _) in std::env::vars_os().filter(is_ours) {
         command.env_remove(name);
     }
+    // Whoever runs the tests may have a file of settings.
+    command.env("XDG_CONFIG_HOME", "/nowhere");
     command
 }
 

@@ -60,7 +60,7 @@ async fn command_lines_that_make_no_sense() {
         (&["demo", "--count", "0"], "--count"),
         (&["worker", "--slots", "0"], "0 is not in 1..=65536"),
         (&["channels"], "a similar subcommand exists: 'channel'"),
-        (&[], "Usage: headwater <COMMAND>"),
+        (&[], "Usage: headwater [OPTIONS] <COMMAND>"),
     ] {
         let Ended { code, stdout, stderr } = run(arguments).await;
         assert_eq!((code, &stdout[..]), (Some(2), &[][..]), "{arguments:?}");

@@ -12,7 +12,7 @@ use super::options::Target;
 use super::report::Report;
 use super::values::VALUE_BYTES;
 use super::writers::{ONE_CLIENT, Way, Writers};
-use crate::cli::output::note;
+use crate::cli::progress::say;
 use crate::cli::time::duration;
 
 /// Measure how fast values are appended
@@ -64,7 +64,7 @@ impl Append {
             let before = newest(&asks).await?;
             let appended = writers.append(self.seconds).await?;
             commits = commits.and(appended.records, before, &asks).await?;
-            note(format_args!("{name}, run {run}: {:.0} records/s", appended.records_per_s));
+            say(format_args!("{name}, run {run}: {:.0} records/s", appended.records_per_s));
             runs.add("records_per_s", appended.records_per_s, "1/s");
             runs.add_times(appended.times);
             limits = ground.measure(limits, commits).await?;

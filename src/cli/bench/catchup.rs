@@ -11,7 +11,7 @@ use super::limits::Limits;
 use super::options::Target;
 use super::report::Report;
 use super::values::{TEXT_BYTES, VALUE_BYTES, fill};
-use crate::cli::output::note;
+use crate::cli::progress::say;
 
 /// Measure how fast a late reader catches up
 ///
@@ -40,7 +40,7 @@ impl Catchup {
     pub async fn run(self, report: &mut Report) -> anyhow::Result<()> {
         let mut ground = Ground::prepare(&self.target).await?;
         let name = ground.name("values");
-        note(format_args!("writing {} values", self.records));
+        say(format_args!("writing {} values", self.records));
         let client = ground.client().await?;
         let commits = fill(&client, &client.channel(&name).await?, self.records).await?;
         client.close().await;
@@ -66,7 +66,7 @@ impl Catchup {
             }
             let seconds = self.read_all(ground, channel).await?;
             let rate = self.records as f64 / seconds;
-            note(format_args!("{}, run {run}: {rate:.0} records/s", variant.name()));
+            say(format_args!("{}, run {run}: {rate:.0} records/s", variant.name()));
             runs.add("records_per_s", rate, "1/s");
             runs.add("seconds", seconds, "s");
             limits = ground.measure(limits, commits).await?;

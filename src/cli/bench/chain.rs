@@ -13,7 +13,7 @@ use super::report::Report;
 use super::roundtrip::least_us;
 use super::tasks::commits_since;
 use super::workers::{Workers, argument, noop};
-use crate::cli::output::note;
+use crate::cli::progress::say;
 use crate::client::{Client, Result};
 
 /// Measure how long a chain of tasks takes
@@ -46,7 +46,7 @@ impl Chain {
             runs.add("seconds", seconds, "s");
             runs.add("tasks_per_s", self.tasks as f64 / seconds, "1/s");
             runs.add("us_per_task", seconds * 1e6 / self.tasks as f64, "us");
-            note(format_args!("run {run}: {seconds:.3} s"));
+            say(format_args!("run {run}: {seconds:.3} s"));
             let (_, commits) = commits_since(&client, &before).await?;
             limits = ground.measure(limits, commits).await?;
         }

@@ -11,7 +11,7 @@ use super::options::Options;
 use super::report::Report;
 use super::scheduler::Scheduler;
 use super::store::Store;
-use crate::cli::output::note;
+use crate::cli::progress::say;
 use crate::client::Client;
 
 /// Appends that are on their way at a time.
@@ -50,7 +50,7 @@ impl Channels {
             runs.add("seconds", seconds, "s");
             runs.add_bytes("rss_bytes", scheduler.peak_rss_bytes());
             scheduler.kill().await?;
-            note(format_args!("run {run}: a start took {seconds:.3} s"));
+            say(format_args!("run {run}: a start took {seconds:.3} s"));
         }
         report.add(&Measured {
             variant: format!("{} idle channels", self.channels),

@@ -13,7 +13,7 @@ use super::limits::Limits;
 use super::options::Target;
 use super::report::Report;
 use super::values::{VALUE_BYTES, fill};
-use crate::cli::output::note;
+use crate::cli::progress::say;
 use crate::client::{Client, Item, Records};
 
 /// How many clients connect at a time.
@@ -59,7 +59,7 @@ impl Fanout {
                 // Each on a ground of its own: only once is the memory of subscribers new.
                 let ground = Ground::prepare(&self.target).await?;
                 commits = self.measure(*subscribers, &ground, &mut runs).await?;
-                note(format_args!("{subscribers} subscribers, run {run}: done"));
+                say(format_args!("{subscribers} subscribers, run {run}: done"));
                 limits = ground.measure(limits, commits).await?;
                 ground.end().await?;
             }

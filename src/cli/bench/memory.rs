@@ -13,7 +13,7 @@ use super::report::Report;
 use super::tasks::submit_all;
 use super::values::{VALUE_BYTES, fill};
 use super::workers::Workers;
-use crate::cli::output::note;
+use crate::cli::progress::say;
 use crate::client::Client;
 
 /// Values that are appended before tasks are counted: enough for the caches, which are no task's, to be full.
@@ -59,7 +59,7 @@ impl Memory {
                 let ground = Ground::prepare(&target).await?;
                 variant.measure(count, &ground, &mut figures).await?;
                 ground.end().await?;
-                note(format_args!("{}, run {run}: done", variant.name(count)));
+                say(format_args!("{}, run {run}: done", variant.name(count)));
             }
             report.add(&Measured {
                 variant: variant.name(count),

@@ -35,8 +35,10 @@ mod workers;
 mod writers;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use self::report::Report;
+use super::progress::Progress;
 use super::signals::Signals;
 
 /// Measure this machine
@@ -92,6 +94,8 @@ impl Bench {
             return reader.run().await;
         }
         let mut signals = Signals::listen()?;
+        // Once a second: what is measured is not to feel it.
+        let _progress = Progress::spin_every("measuring", Duration::from_secs(1));
         let mut report = Report::open(self.json, self.compare.as_deref())?;
         tokio::select! {
             ran = self.scenario.run(&mut report) => ran?,

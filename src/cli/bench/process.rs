@@ -30,7 +30,11 @@ impl Process {
     pub async fn start<A: AsRef<OsStr>>(arguments: &[A], ready: &str) -> anyhow::Result<(Process, String)> {
         let program = std::env::current_exe().context("this program's own file is not to be found")?;
         let mut command = Command::new(program);
-        command.args(arguments).arg("--until-stdin-closes").env("HEADWATER_LOG", LOG).kill_on_drop(true);
+        command
+            .args(arguments)
+            .args(["--as-told", "--until-stdin-closes"])
+            .env("HEADWATER_LOG", LOG)
+            .kill_on_drop(true);
         for name in ["HEADWATER_CONNECT", "HEADWATER_TOKEN_FILE"] {
             command.env_remove(name);
         }

@@ -11,7 +11,7 @@ use super::options::Options;
 use super::report::Report;
 use super::scheduler::Scheduler;
 use super::store::Store;
-use crate::cli::output::note;
+use crate::cli::progress::say;
 use crate::client::Client;
 
 /// Measure how long a start takes after a crash
@@ -40,7 +40,7 @@ impl Recovery {
     pub async fn run(self, report: &mut Report) -> anyhow::Result<()> {
         for records in &self.records {
             let store = Store::make(self.options.data.clone())?;
-            note(format_args!("writing {} live tasks and {records} records", self.tasks));
+            say(format_args!("writing {} live tasks and {records} records", self.tasks));
             let (dir, tasks, records) = (store.dir().to_owned(), self.tasks, *records);
             tokio::task::spawn_blocking(move || history::write(&dir, tasks, records)).await??;
             report.add(&self.measure(&store, records).await?)?;
@@ -62,7 +62,7 @@ impl Recovery {
                 "a start lost tasks: {:?}",
                 overview.receipt
             );
-            note(format_args!("run {run}: {seconds:.3} s"));
+            say(format_args!("run {run}: {seconds:.3} s"));
             runs.add("seconds", seconds, "s");
             runs.add_bytes("rss_bytes", scheduler.peak_rss_bytes());
             scheduler.kill().await?;

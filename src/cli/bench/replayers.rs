@@ -15,7 +15,7 @@ use super::reader::{READ, READING};
 use super::report::Report;
 use super::values::{VALUE_BYTES, fill};
 use super::writers::{ONE_CLIENT, Writers};
-use crate::cli::output::note;
+use crate::cli::progress::say;
 use crate::cli::time::duration;
 
 /// Measure what appends lose to readers of history
@@ -63,7 +63,7 @@ impl Replayers {
             alone.limits = ground.measure(alone.limits, commits).await?;
             let commits = self.append_beside_readers(&ground, &mut writers, &mut beside.runs).await?;
             beside.limits = ground.measure(beside.limits, commits).await?;
-            note(format_args!("run {run}: done"));
+            say(format_args!("run {run}: done"));
         }
         let (limits, alone) = (alone.limits.figures(), alone.runs.figures());
         let ratio = alone["records_per_s"].median / limits["bare_file_records_per_s"].median;

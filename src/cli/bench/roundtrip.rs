@@ -13,7 +13,7 @@ use super::report::Report;
 use super::tasks::commits_since;
 use super::workers::{Workers, argument, noop};
 use super::writers::micros;
-use crate::cli::output::note;
+use crate::cli::progress::say;
 use crate::client::{Client, Result};
 
 /// Measure how long one task takes
@@ -43,7 +43,7 @@ impl Roundtrip {
             let times = one_by_one(&client, self.tasks).await?;
             runs.add("tasks_per_s", self.tasks as f64 / started.elapsed().as_secs_f64(), "1/s");
             runs.add_times(times);
-            note(format_args!("run {run}: done"));
+            say(format_args!("run {run}: done"));
             let (_, commits) = commits_since(&client, &before).await?;
             limits = ground.measure(limits, commits).await?;
         }

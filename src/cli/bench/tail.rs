@@ -12,7 +12,7 @@ use super::limits::{self, Limits};
 use super::options::Target;
 use super::report::Report;
 use super::values::{VALUE_BYTES, text};
-use crate::cli::output::note;
+use crate::cli::progress::say;
 use crate::cli::time::duration;
 use crate::client::{Channel, Values};
 
@@ -52,7 +52,7 @@ impl Tail {
             runs.add("records_per_s", count as f64 / started.elapsed().as_secs_f64(), "1/s");
             commits = commits.and(count as u64, before, &appends).await?;
             runs.add_times(times);
-            note(format_args!("run {run}: done"));
+            say(format_args!("run {run}: done"));
             limits = ground.measure(limits, commits).await?;
         }
         let (figures, limits) = (runs.figures(), limits.figures());

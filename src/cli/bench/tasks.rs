@@ -14,7 +14,7 @@ use super::options::Target;
 use super::report::Report;
 use super::scheduler::Scheduler;
 use super::workers::{Workers, argument, noop};
-use crate::cli::output::note;
+use crate::cli::progress::say;
 use crate::client::{Client, Item, Offset, Result, TaskFuture};
 use crate::protocol::command::Overview;
 use crate::protocol::limits::IN_FLIGHT_MAX;
@@ -74,7 +74,7 @@ impl Tasks {
                 // Each on a ground of its own: nothing of the run before is to be forgotten meanwhile.
                 let ground = Ground::prepare(&self.target).await?;
                 commits = measure(&graph, &ground, &mut runs).await?;
-                note(format_args!("{}, run {run}: done", graph.name()));
+                say(format_args!("{}, run {run}: done", graph.name()));
                 limits = ground.measure(limits, commits).await?;
                 ground.end().await?;
             }

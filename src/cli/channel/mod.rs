@@ -7,6 +7,7 @@ mod durability;
 mod group;
 mod lines;
 mod list;
+mod look;
 mod on;
 mod producer;
 mod reader;
@@ -14,6 +15,7 @@ mod retention;
 mod show;
 mod stop;
 mod tail;
+mod template;
 mod trim;
 
 /// See, read and write channels

@@ -7,8 +7,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use futures_util::future::OptionFuture;
 use tokio::time::{Sleep, sleep};
 
+use super::look::Look;
 use crate::cli::ask;
-use crate::cli::output::Output;
+use crate::cli::color::{DIM, painted};
+use crate::cli::output::{Output, note};
 use crate::cli::row::{CHANNEL_WORD_WIDTH, Marker, Row, TASKS_WORD_WIDTH};
 use crate::cli::task_row::Names;
 use crate::client::connection::ReadItem;
@@ -32,7 +34,8 @@ pub struct Reader {
     reads: Reads,
     until: Option<Until>,
     follow: bool,
-    json: bool,
+    look: Look,
+    is_colored: bool,
     output: Output,
     names: Names,
     is_stopped: bool,
@@ -50,13 +53,14 @@ pub struct Reader {
 }
 
 impl Reader {
-    pub fn new(next: Position, until: Option<Until>, follow: bool, json: bool) -> Self {
+    pub fn new(next: Position, until: Option<Until>, follow: bool, look: Look) -> Self {
         Reader {
             next,
             reads: Reads::Durable,
             until,
             follow,
-            json,
+            is_colored: look.color.is_on(),
+            look,
             output: Output::new(),
             names: Names::default(),
             is_stopped: false,
@@ -231,26 +235,37 @@ impl Reader {
     }
 
     fn print(&mut self, row: &Row, word_width: usize) -> anyhow::Result<()> {
-        if self.json {
+        if self.look.json {
             self.output.json(row)?;
         } else {
-            self.output.line(row.for_people(word_width))?;
+            self.output.line(self.look.line(row, word_width, self.is_colored))?;
         }
         self.next = Position::Offset(row.offset + 1);
         Ok(())
     }
 
     fn mark(&mut self, marker: &Marker, text: &str) -> anyhow::Result<()> {
-        match self.json {
-            true => self.output.json(marker),
-            false => self.output.line(format!("-- {text}")),
+        if self.look.json {
+            return self.output.json(marker);
         }
+        if self.look.template.is_none() {
+            let line = format!("-- {text}");
+            return self.output.line(if self.is_colored { painted(&line, DIM) } else { line });
+        }
+        // Who has words of their own gets nothing else, but is told what is not there.
+        if !matches!(marker, Marker::CaughtUp { .. }) {
+            self.output.flush()?;
+            note(text);
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::channel::look::TimeFormat;
+    use crate::cli::color::Color;
     use crate::protocol::batch::{Header, OpenBatch};
     use crate::protocol::channel::{ChannelInfo, Progress};
     use crate::protocol::event::Origin;
@@ -286,7 +301,8 @@ mod tests {
     }
 
     fn bounded(follow: bool, until: Option<Until>) -> Reader {
-        Reader { output: Output::unread(), ..Reader::new(Position::Offset(0), until, follow, true) }
+        let look = Look { json: true, template: None, time: TimeFormat::Local, color: Color::Never };
+        Reader { output: Output::unread(), ..Reader::new(Position::Offset(0), until, follow, look) }
     }
 
     fn take(reader: &mut Reader, item: ReadItem) -> More {

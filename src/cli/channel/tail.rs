@@ -1,5 +1,6 @@
 //! `headwater channel tail`.
 
+use super::look::Look;
 use super::reader::Reader;
 use crate::cli::connect::{Connect, is_session_over};
 use crate::cli::signals::Signals;
@@ -33,6 +34,18 @@ use crate::rows::range;
   headwater channel tail adds --from time:2026-11-23T08:00Z --until time:2026-11-23T09:00Z
   headwater channel tail gauge --follow --undurable   what is appended as buffered, at once
   headwater channel tail '$tasks' --json           for a program
+  headwater channel tail adds --time relative --color always | less -R
+  headwater channel tail log --template '{time}\t{header.level}\t{text}' --time iso
+
+In a template:
+  {offset} {time} {key} {worker} {error}   what a record has of it; else nothing
+  {word}                                   what happened; {kind} and {state}, as --json has them
+  {value} {value.NAME} {value.NAME.0}      a value as JSON, and what is inside it
+  {text}                                   a value without the quotes of a text
+  {headers} {header.NAME} {detail.NAME}    headers, and what else --json says of it
+  {rest}                                   all that stands behind the word and the key in a line without a template
+  \t \n \\ {{ }}                           a tab, a line's end, a backslash, braces
+  Marks are not printed then; what is trimmed or lost is said on stderr.
 
 With --json, each line is one object:
   {\"offset\",\"time\",\"kind\",\"key\"?,\"value\"?,\"headers\"?,\"stored\"?,\"state\"?,\"error\"?,\"worker\"?}
@@ -63,9 +76,8 @@ pub struct Tail {
     #[arg(long)]
     undurable: bool,
 
-    /// Print one JSON object per record and line
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    look: Look,
 
     #[command(flatten)]
     connect: Connect,
@@ -75,7 +87,8 @@ impl Tail {
     pub async fn run(self) -> anyhow::Result<()> {
         let mut signals = Signals::listen()?;
         let reads = if self.undurable { Reads::Appended { seen: None } } else { Reads::Durable };
-        let mut reader = Reader::new(self.from.position(), self.until, self.follow, self.json).of(reads);
+        let mut reader =
+            Reader::new(self.from.position(), self.until, self.follow, self.look.clone()).of(reads);
         loop {
             let read = self.connect.with(async |client| {
                 tokio::select! {

@@ -13,7 +13,7 @@ use self::follow::{Follower, receipt_line};
 use super::ask;
 use super::connect::client;
 use super::output::note;
-use super::serve::{Serve, note_http};
+use super::serve::{Serve, note_http, start};
 use super::signals::Signals;
 use super::supervise::{Recipe, Supervised};
 use super::time::duration;
@@ -76,7 +76,7 @@ impl Demo {
         let options = self.serve.options()?;
         let token = options.token.clone();
         let local = tokio::select! {
-            started = Local::start(options) => started?,
+            started = start(options) => started?,
             () = signals.next() => return Ok(()),
         };
         let address = reachable(local.address()).to_string();

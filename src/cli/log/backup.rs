@@ -14,9 +14,6 @@ use crate::cli::time::duration;
 use crate::log::copy::CopyError;
 use crate::log::{NewDir, OpenError};
 
-/// Where a scheduler is, when the command line does not say.
-const CONNECT_VARIABLE: &str = "HEADWATER_CONNECT";
-
 /// Copy all that a scheduler has stored to a new directory, while it runs.
 ///
 /// The copy holds all logs up to one commit, byte for byte: the newest that was durable when the copy began.
@@ -40,8 +37,8 @@ pub struct Backup {
     /// The directory to make; it must not be there, or be empty
     dest: PathBuf,
 
-    /// Where the scheduler listens [env: HEADWATER_CONNECT=] [default: 127.0.0.1:8786]
-    #[arg(long, value_name = "HOST:PORT", conflicts_with = "data")]
+    /// Where the scheduler listens [default: 127.0.0.1:8786]
+    #[arg(long, value_name = "HOST:PORT", env = "HEADWATER_CONNECT", conflicts_with = "data")]
     connect: Option<String>,
 
     /// The directory of a store that no scheduler has, instead
@@ -59,18 +56,12 @@ pub struct Backup {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-
-    /// No lines on stderr that say how far it is
-    #[arg(long, short)]
-    quiet: bool,
 }
 
 impl Backup {
     pub async fn run(self) -> anyhow::Result<()> {
         let copied = match &self.data {
-            Some(data) => {
-                copy_whole(data, &self.dest, self.quiet).await.map_err(|error| or_connect(error, data))?
-            }
+            Some(data) => copy_whole(data, &self.dest).await.map_err(|error| or_connect(error, data))?,
             None => self.of_running().await?,
         };
         copied.print(self.json, Made::Backup, &self.dest)
@@ -79,14 +70,14 @@ impl Backup {
     async fn of_running(&self) -> anyhow::Result<Copied> {
         let mut signals = Signals::listen()?;
         let connect = Connect {
-            connect: self.address(),
+            connect: self.connect.clone().unwrap_or_else(|| ADDRESS.to_owned()),
             token_file: self.token_file.clone(),
             connect_timeout: self.connect_timeout,
         };
         let new = NewDir::begin(&self.dest)?;
         let copy = connect.with(async |client| {
             let (address, patience) = (connect.connect.as_str(), self.connect_timeout);
-            Live { client, address, patience, new: &new, quiet: self.quiet }.copy().await
+            Live { client, address, patience, new: &new }.copy().await
         });
         let copied = tokio::select! {
             copied = copy => copied?,
@@ -95,11 +86,6 @@ impl Backup {
         let last = copied.last;
         tokio::task::spawn_blocking(move || new.finish(last)).await.context("the copy's end")??;
         Ok(copied)
-    }
-
-    fn address(&self) -> String {
-        let given = self.connect.clone().or_else(|| std::env::var(CONNECT_VARIABLE).ok());
-        given.unwrap_or_else(|| ADDRESS.to_owned())
     }
 }
 

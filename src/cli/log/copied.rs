@@ -1,18 +1,16 @@
 //! What a backup or a restore has copied, and how far it is.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::Serialize;
 
 use super::lost::Lost;
-use crate::cli::output::{Output, note};
+use crate::cli::output::Output;
+use crate::cli::progress::Progress;
 use crate::log::Last;
 use crate::protocol::batch::Damage;
 use crate::protocol::{LogId, Seq};
-
-/// How often it says how far it is.
-const TOLD_EVERY: Duration = Duration::from_secs(1);
 
 /// What was copied so far.
 #[derive(Debug)]
@@ -29,9 +27,10 @@ pub struct Copied {
     pub snapshots: Vec<Seq>,
     /// What is lost, and was lost before.
     pub lost: Vec<(LogId, Damage)>,
+    /// All records there are, if that is known.
+    pub all: Option<u64>,
     began: Instant,
-    told: Instant,
-    quiet: bool,
+    progress: Progress,
 }
 
 /// What a copy is.
@@ -60,28 +59,28 @@ struct Shown<'a> {
 }
 
 impl Copied {
-    /// Nothing yet. `quiet`: it never says how far it is.
-    pub fn begin(quiet: bool) -> Self {
-        let now = Instant::now();
+    /// Nothing yet: in a word, what is done.
+    pub fn begin(what: &'static str) -> Self {
         let (last, snapshots, lost) = (Last::default(), Vec::new(), Vec::new());
-        Copied { last, logs: 0, records: 0, bytes: 0, snapshots, lost, began: now, told: now, quiet }
+        let (began, progress) = (Instant::now(), Progress::begin(what));
+        Copied { last, logs: 0, records: 0, bytes: 0, snapshots, lost, all: None, began, progress }
     }
 
     /// Begins to count anew; the time goes on.
     pub fn begin_again(&mut self) {
-        *self = Copied { began: self.began, told: self.told, ..Copied::begin(self.quiet) };
+        (self.last, self.logs, self.records, self.bytes) = (Last::default(), 0, 0, 0);
+        self.snapshots.clear();
+        self.lost.clear();
     }
 
-    /// Says how far it is, when it has not for a second.
-    pub fn tell(&mut self, what: &str) {
-        if !self.quiet && self.told.elapsed() >= TOLD_EVERY {
-            self.told = Instant::now();
-            note(format_args!("{what} so far: {} records, {} MiB", self.records, self.bytes >> 20));
-        }
+    /// Shows how far it is, when it is time.
+    pub fn tell(&mut self) {
+        let words = format_args!("{} records, {} MiB", self.records, self.bytes >> 20);
+        self.progress.update(self.records, self.all, words);
     }
 
     /// Prints what was made, and where.
-    pub fn print(&self, json: bool, made: Made, place: &Path) -> anyhow::Result<()> {
+    pub fn print(self, json: bool, made: Made, place: &Path) -> anyhow::Result<()> {
         let (mut output, place) = (Output::new(), place.display().to_string());
         if json {
             output.json(&self.shown(made, &place))?;
@@ -142,7 +141,7 @@ mod tests {
 
     fn copied() -> Copied {
         let last = Last { seq: Seq(9), epoch: Epoch(2), digest: Digest(7) };
-        Copied { last, logs: 3, records: 12, bytes: 900, snapshots: vec![Seq(8)], ..Copied::begin(true) }
+        Copied { last, logs: 3, records: 12, bytes: 900, snapshots: vec![Seq(8)], ..Copied::begin("copied") }
     }
 
     #[test]

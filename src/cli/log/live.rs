@@ -50,8 +50,6 @@ pub struct Live<'a> {
     /// How long nothing may be heard of it.
     pub patience: Duration,
     pub new: &'a NewDir,
-    /// Whether it never says how far it is.
-    pub quiet: bool,
 }
 
 /// Why an attempt was of no use: what was needed had been trimmed.
@@ -64,7 +62,7 @@ type Coming = (LogId, Subscription);
 impl Live<'_> {
     /// Copies all of it into the new directory, which is not finished then.
     pub async fn copy(&self) -> anyhow::Result<Copied> {
-        let mut copied = Copied::begin(self.quiet);
+        let mut copied = Copied::begin("copied");
         let mut why = Overtaken(String::new());
         for _ in 0..TRIES_MAX {
             match self.attempt(&mut copied).await? {
@@ -164,7 +162,7 @@ impl Live<'_> {
             pieces.iter().for_each(|piece| known.add(piece));
             from += pieces.len() as u64;
             copied.bytes += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
-            copied.tell("copied");
+            copied.tell();
             block_in_place(|| pieces.iter().try_for_each(|piece| snapshot.add(piece)))?;
             if is_end {
                 break;
@@ -209,7 +207,7 @@ impl Live<'_> {
                     copied.bytes += batch.bytes().len() as u64;
                     copied.lost.extend(batch.damage().map(|damage| (log, damage)));
                     batches.add(batch, store)?;
-                    copied.tell("copied");
+                    copied.tell();
                 }
             }
         }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::lost::Lost;
 use crate::cli::output::Output;
+use crate::cli::progress::Progress;
 use crate::log::salvage::Repair as Done;
 use crate::log::{Last, SledLog};
 use crate::protocol::Seq;
@@ -82,7 +83,9 @@ impl Repair {
             data.display()
         );
         let dir = data.clone();
+        let progress = Progress::spin("repairing");
         let done = tokio::task::spawn_blocking(move || SledLog::repair(&dir, force)).await??;
+        drop(progress);
         let mut output = Output::new();
         match (&done, json) {
             (done, true) => output.json(&shown(done.as_ref()))?,

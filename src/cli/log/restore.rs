@@ -32,15 +32,11 @@ pub struct Restore {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-
-    /// No lines on stderr that say how far it is
-    #[arg(long, short)]
-    quiet: bool,
 }
 
 impl Restore {
     pub async fn run(self) -> anyhow::Result<()> {
-        let copied = copy_whole(&self.backup, &self.data, self.quiet).await?;
+        let copied = copy_whole(&self.backup, &self.data).await?;
         copied.print(self.json, Made::Restored, &self.data)
     }
 }

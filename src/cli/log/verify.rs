@@ -1,12 +1,12 @@
 //! `headwater log verify`.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use super::offline::{Found, Offline};
 use crate::cli::output::Output;
+use crate::cli::progress::Progress;
 use crate::log::verify::{Contents, Finding, Seen, Severity, verify};
 use crate::log::{Last, Log, OpenError};
 use crate::protocol::LogId;
@@ -39,10 +39,6 @@ pub struct Verify {
     /// Print one JSON object per finding, and a last one that sums up
     #[arg(long)]
     json: bool,
-
-    /// No lines on stderr that say how far it is
-    #[arg(long, short)]
-    quiet: bool,
 }
 
 /// A finding as `--json` prints it.
@@ -88,8 +84,8 @@ struct Summary {
 
 impl Verify {
     pub async fn run(self) -> anyhow::Result<()> {
-        let (data, json, quiet) = (self.offline.data.clone(), self.json, self.quiet);
-        let check = move |found| Check::new(data, json, quiet).run(found);
+        let (data, json) = (self.offline.data.clone(), self.json);
+        let check = move |found| Check::new(data, json).run(found);
         self.offline.with_copy(check).await
     }
 }
@@ -99,7 +95,6 @@ struct Check {
     data: PathBuf,
     json: bool,
     output: Output,
-    progress: Progress,
     records: Records,
     damage: u64,
     notes: u64,
@@ -109,10 +104,10 @@ struct Check {
 }
 
 impl Check {
-    fn new(data: PathBuf, json: bool, quiet: bool) -> Self {
-        let (output, progress) = (Output::new(), Progress::new(quiet));
+    fn new(data: PathBuf, json: bool) -> Self {
+        let output = Output::new();
         let (records, logs) = (Records::default(), Vec::new());
-        Check { data, json, output, progress, records, damage: 0, notes: 0, logs, failed: None }
+        Check { data, json, output, records, damage: 0, notes: 0, logs, failed: None }
     }
 
     fn run(mut self, found: Found) -> anyhow::Result<()> {
@@ -134,9 +129,13 @@ impl Check {
 
     fn read(&mut self, log: &dyn Log) {
         self.records.learn(log);
+        let (all, mut records, mut bytes) = (records_of(log), 0, 0);
+        let mut progress = Progress::begin("read");
         verify(log, &mut |seen| match seen {
             Seen::Batch(batch) => {
-                self.progress.read(batch.bytes().len());
+                records += u64::from(batch.header().count);
+                bytes += batch.bytes().len();
+                progress.update(records, Some(all), format_args!("{records} records, {} MiB", bytes >> 20));
                 let mut findings = Vec::new();
                 self.records.check(batch, &mut |finding| findings.push(finding));
                 findings.iter().for_each(|finding| self.found(finding));
@@ -145,8 +144,9 @@ impl Check {
             Seen::Finding(finding) => self.found(&finding),
             Seen::End(log, contents) => self.ended(log, contents),
         });
+        drop(progress);
         if self.damage == 0 {
-            self.progress.say("folding the logs");
+            let _progress = Progress::spin("folding the logs");
             fold(log).iter().for_each(|finding| self.found(finding));
         } else {
             let what = "the logs were not folded: a state without what is damaged says nothing";
@@ -229,6 +229,15 @@ impl Check {
     }
 }
 
+/// How many records there are.
+pub fn records_of(log: &dyn Log) -> u64 {
+    let in_log = |id| {
+        let bounds = log.bounds(id);
+        bounds.head - bounds.first
+    };
+    log.logs().into_iter().map(in_log).sum()
+}
+
 /// Where it is, for people.
 fn place(finding: &Finding, channel: Option<&str>) -> String {
     let Some(log) = finding.log else { return String::new() };
@@ -244,35 +253,4 @@ fn cells(logs: &[LogRow]) -> impl Iterator<Item = [String; 7]> {
         let [first, head, records, batches, bytes] = numbers.map(|number| number.to_string());
         [row.log.to_string(), name, first, head, records, batches, bytes]
     })
-}
-
-/// How far it is, on stderr, about once a second.
-struct Progress {
-    quiet: bool,
-    said_at: Instant,
-    batches: u64,
-    bytes: u64,
-}
-
-const PROGRESS_EVERY: Duration = Duration::from_secs(1);
-
-impl Progress {
-    fn new(quiet: bool) -> Self {
-        Progress { quiet, said_at: Instant::now(), batches: 0, bytes: 0 }
-    }
-
-    fn read(&mut self, bytes: usize) {
-        self.batches += 1;
-        self.bytes += bytes as u64;
-        if self.said_at.elapsed() >= PROGRESS_EVERY {
-            self.said_at = Instant::now();
-            self.say("read so far");
-        }
-    }
-
-    fn say(&self, what: &str) {
-        if !self.quiet {
-            eprintln!("{what}: {} batches, {} MiB", self.batches, self.bytes >> 20);
-        }
-    }
 }

@@ -9,7 +9,9 @@ use tokio::task::spawn_blocking;
 
 use super::copied::Copied;
 use super::offline::of_original;
+use super::verify::records_of;
 use crate::cli::output::note;
+use crate::cli::progress::Progress;
 use crate::cli::signals::Signals;
 use crate::log::copy::{self, CopyError};
 use crate::log::verify::{Finding, Seen, Severity, verify};
@@ -20,14 +22,16 @@ use crate::scheduler::verify::{Records, fold, recovers};
 const BEHIND_LOST: [&str; 2] = ["commits", "channel"];
 
 /// Copies a store to a directory that is not there yet, and checks all of it.
-pub async fn copy_whole(from: &Path, to: &Path, quiet: bool) -> anyhow::Result<Copied> {
+pub async fn copy_whole(from: &Path, to: &Path) -> anyhow::Result<Copied> {
     let mut signals = Signals::listen()?;
     copy::must_be_store(from)?;
     let new = NewDir::begin(to)?;
     let (from, dir, target) = (from.to_owned(), new.dir().to_owned(), new.target().to_owned());
     let work = spawn_blocking(move || {
+        let copying = Progress::spin("copying");
         copy::copy(&from, &dir).map_err(|error| of_target(error, &target))?;
-        check(&from, &dir, Copied::begin(quiet))
+        drop(copying);
+        check(&from, &dir, Copied::begin("checked"))
     });
     let copied = tokio::select! {
         copied = work => copied??,
@@ -56,6 +60,7 @@ fn check(original: &Path, dir: &Path, mut copied: Copied) -> anyhow::Result<Copi
     let options = SledOptions { purpose: Purpose::Examine, ..SledOptions::default() };
     let (log, opened) = SledLog::open(dir, options).map_err(|error| of_original(error, original))?;
     copied.last = log.last();
+    copied.all = Some(records_of(&log));
     let mut damage: Vec<Finding> =
         opened.damage.into_iter().map(|what| Finding::of_store("head", what)).collect();
     read_snapshots(&log, &mut copied)?;
@@ -68,7 +73,7 @@ fn check(original: &Path, dir: &Path, mut copied: Copied) -> anyhow::Result<Copi
         damage.retain(|finding| !BEHIND_LOST.contains(&finding.check));
     }
     if damage.is_empty() {
-        copied.tell("checked");
+        copied.tell();
         damage.extend(if copied.lost.is_empty() { fold(&log) } else { recovers(&log) });
     }
     let Some(first) = damage.first() else { return Ok(copied) };
@@ -112,7 +117,7 @@ fn read_logs(log: &SledLog, copied: &mut Copied, damage: &mut Vec<Finding>) {
         Seen::Batch(batch) => {
             copied.records += u64::from(batch.header().count);
             copied.bytes += batch.bytes().len() as u64;
-            copied.tell("checked");
+            copied.tell();
             records.check(batch, &mut found);
         }
         Seen::Lost(id, lost) => copied.lost.push((id, lost)),

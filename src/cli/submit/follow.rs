@@ -64,7 +64,7 @@ impl Follow {
         let followed =
             |Submitted { key, index }: Submitted| (key.id, Followed { key, index, stands: Stands::Waiting });
         let tasks: HashMap<TaskId, Followed> = submitted.into_iter().map(followed).collect();
-        let (counts, line) = (Counts::waiting(tasks.len()), ProgressLine::new(shows.progress));
+        let (counts, line) = (Counts::waiting(tasks.len()), ProgressLine::new(shows, tasks.len()));
         let (futures, unreported, unasked) = Default::default();
         Follow { channel, next, tasks, futures, unreported, unasked, counts, shows, line, error: None }
     }
@@ -146,7 +146,6 @@ impl Follow {
             Item::CaughtUp { .. } => Ok(()),
             Item::Trimmed { from, first: to } | Item::Damaged { from, to, .. } => {
                 self.next = to;
-                self.line.clear();
                 note(format_args!(
                     "records {from} to {to} of the channel are gone: what they said is not shown"
                 ));
@@ -214,7 +213,6 @@ impl Follow {
         let (Some(key), Some(stream)) = (key, headers.get("stream")) else { return Ok(()) };
         let Some(task) = self.tasks.get(&key.id).filter(|_| self.shows.output) else { return Ok(()) };
         let Ok(line) = value.decode::<String>() else { return Ok(()) };
-        self.line.clear();
         if self.shows.json {
             return output.json(&described(task, &[("stream", stream.into()), ("line", line.into())]));
         }
@@ -274,11 +272,9 @@ impl Follow {
             let code = code.map(|code| ("code", code.into()));
             let error = error.map(|error| ("error", error.into()));
             let fields = [Some(("status", stands.word().into())), code, error];
-            self.line.clear();
             return output.json(&described(task, &fields.into_iter().flatten().collect::<Vec<_>>()));
         }
         if let (Some(index), true) = (task.index, stands != Stands::Finished) {
-            self.line.clear();
             output.flush()?;
             let why = error.map(|error| format!(": {error}")).unwrap_or_default();
             note(format_args!("[{index}] {}{why}", stands.word()));

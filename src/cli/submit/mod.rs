@@ -128,7 +128,7 @@ pub struct Submit {
     #[arg(long)]
     wait: bool,
 
-    /// Wait until all have ended, and say on stderr how many have
+    /// Wait until all have ended, and say on stderr how many have: a bar on a terminal, elsewhere a line now and then
     #[arg(long)]
     progress: bool,
 

@@ -1,9 +1,11 @@
-//! What is shown while tasks are waited for: how many have ended, in one line on stderr.
+//! What is shown while tasks are waited for: how many have ended.
 
-use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use crate::cli::output::note;
+use crate::cli::progress::{LINE_EVERY, Progress, is_quiet};
 
 /// What a wait shows.
 #[derive(Debug, Clone, Copy)]
@@ -71,6 +73,11 @@ impl Counts {
         self.of(Stands::Waiting) + self.of(Stands::Running)
     }
 
+    /// How many have one.
+    pub fn ended(&self) -> usize {
+        self.all() - self.open()
+    }
+
     pub fn all(&self) -> usize {
         self.counts.iter().sum()
     }
@@ -88,63 +95,55 @@ impl std::fmt::Display for Counts {
     }
 }
 
-/// The line that says it: written over on a terminal; elsewhere a new one when it has changed, now and then.
+/// What says it: a bar on a terminal; elsewhere a line when it has changed, now and then.
 #[derive(Debug)]
 pub struct ProgressLine {
-    is_on: bool,
-    is_terminal: bool,
+    /// Nothing when it is not wanted.
+    progress: Option<Progress>,
     shown: Option<Counts>,
-    /// The terminal's line is in use.
-    is_drawn: bool,
     ticks: Interval,
 }
 
-/// How often it is written over on a terminal: 100 ms.
+/// How often it is looked on a terminal whether something has changed: 100 ms.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
 
-/// How often there is another one elsewhere: 1 s.
-const LINE_EVERY: Duration = Duration::from_secs(1);
-
 impl ProgressLine {
-    pub fn new(is_on: bool) -> Self {
-        let is_terminal = io::stderr().is_terminal();
-        let mut ticks = interval(if is_terminal { DRAW_EVERY } else { LINE_EVERY });
+    /// For so many tasks. Where only their output is wanted, a bar stands beneath it, if they are several.
+    pub fn new(shows: Shows, tasks: usize) -> Self {
+        let progress = Progress::begin("tasks");
+        let is_on_terminal = progress.is_on_terminal();
+        let is_wanted = shows.progress || shows.output && is_on_terminal && tasks > 1;
+        let mut ticks = interval(if is_on_terminal { DRAW_EVERY } else { LINE_EVERY });
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        ProgressLine { is_on, is_terminal, shown: None, is_drawn: false, ticks }
+        ProgressLine { progress: (is_wanted && !is_quiet()).then_some(progress), shown: None, ticks }
     }
 
     /// Waits until it may be shown again; for ever if it is not wanted. May be dropped without a loss.
     pub async fn is_due(&mut self) {
-        match self.is_on {
-            true => _ = self.ticks.tick().await,
-            false => std::future::pending().await,
+        match self.progress {
+            Some(_) => _ = self.ticks.tick().await,
+            None => std::future::pending().await,
         }
     }
 
     /// Shows it, if it has changed.
     pub fn show(&mut self, counts: Counts) {
-        if !self.is_on || self.shown == Some(counts) && (self.is_drawn || !self.is_terminal) {
-            return;
-        }
-        self.shown = Some(counts);
-        self.is_drawn = self.is_terminal;
-        let line = if self.is_terminal { format!("\r\x1b[K{counts}") } else { format!("{counts}\n") };
-        // Nobody has to read it.
-        let _ = io::stderr().write_all(line.as_bytes());
-    }
-
-    /// Makes room for something else on the terminal.
-    pub fn clear(&mut self) {
-        if std::mem::take(&mut self.is_drawn) {
-            let _ = io::stderr().write_all(b"\r\x1b[K");
+        if let Some(progress) = self.progress.as_mut().filter(|_| self.shown != Some(counts)) {
+            self.shown = Some(counts);
+            match progress.is_on_terminal() {
+                true => progress.show(counts.ended() as u64, Some(counts.all() as u64), counts),
+                false => note(counts),
+            }
         }
     }
 
     /// Shows it for the last time.
     pub fn end(&mut self, counts: Counts) {
-        self.show(counts);
-        if std::mem::take(&mut self.is_drawn) {
-            let _ = io::stderr().write_all(b"\n");
+        let Some(progress) = self.progress.take() else { return };
+        // The bar goes, and a line stays.
+        if progress.is_on_terminal() || self.shown != Some(counts) {
+            drop(progress);
+            note(counts);
         }
     }
 }

@@ -10,6 +10,7 @@ use tokio::process::{ChildStdin, Command};
 
 use super::told::{end_of, line};
 use super::{End, TOLD_MAX};
+use crate::cli::logs;
 use crate::cli::programs::own_program;
 
 /// How to start a worker.
@@ -41,9 +42,17 @@ impl Recipe {
     fn command(&self) -> anyhow::Result<Command> {
         let mut command = Command::new(own_program()?);
         let ms = |duration: Duration| format!("{}ms", duration.as_millis());
-        command.args(["worker", "--supervised", "--name", &self.name, "--connect", &self.address]);
+        command.args([
+            "worker",
+            "--as-told",
+            "--supervised",
+            "--name",
+            &self.name,
+            "--connect",
+            &self.address,
+        ]);
         command.args(["--connect-timeout", &ms(self.connect_timeout), "--grace", &ms(self.grace)]);
-        command.args(&self.options);
+        command.args(logs::arguments()).args(&self.options);
         #[cfg(unix)]
         {
             // What it is called in lists of processes, where the way to this binary says little.

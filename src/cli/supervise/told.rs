@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use anyhow::Context;
 
 use super::End;
-use crate::cli::output::note;
+use crate::cli::logs;
 use crate::cli::report::{Silently, one_line};
 use crate::worker::exec::ended;
 
@@ -44,7 +44,7 @@ pub fn end_with(ended: &anyhow::Result<()>) -> Silently {
     match ended {
         Ok(()) => Silently(IN_ORDER),
         Err(error) => {
-            note(format_args!("error: {}", one_line(error)));
+            logs::error(&one_line(error));
             Silently(REFUSED)
         }
     }

@@ -9,6 +9,7 @@ use super::standing::Standing;
 use crate::cli::ask;
 use crate::cli::connect::Connect;
 use crate::cli::output::Output;
+use crate::cli::progress::Progress;
 use crate::cli::time;
 use crate::client::Client;
 use crate::protocol::TaskKey;
@@ -79,6 +80,9 @@ impl Wait {
             let watch = client.connection().watch(key.id);
             waiting.push(async move { (key, watch.await) });
         }
+        let all = waiting.len();
+        let mut progress = Progress::begin("tasks");
+        progress.draw(0, Some(all), format_args!("0 of {all} have ended"));
         while let Some((key, outcome)) = waiting.next().await {
             let status = match outcome? {
                 Outcome::Finished(_) | Outcome::Stored(_) => TaskStatus::Finished,
@@ -88,6 +92,7 @@ impl Wait {
             Standing { key: &key, status }.print(output, self.json)?;
             counts.ended += 1;
             counts.finished += usize::from(status == TaskStatus::Finished);
+            progress.draw(counts.ended, Some(all), format_args!("{} of {all} have ended", counts.ended));
             if self.first {
                 break;
             }

@@ -31,6 +31,7 @@ use self::plan::Plan;
 use self::report::{Report, RoundRow, Verdict};
 use self::run::{Options, Run};
 use super::output::{Output, note};
+use super::progress::{self, Progress};
 use super::signals::Signals;
 use super::time::duration;
 
@@ -137,12 +138,15 @@ impl Torture {
         }
         let options = Options { plan, rounds: self.rounds, check_every: self.check_every, time_limit };
         let mut output = Output::new();
-        let say = |row: &RoundRow, text: String| match self.json {
-            true => output.json(row).and_then(|()| output.flush()),
-            false => {
-                note(text);
-                Ok(())
+        let mut progress = Progress::begin("torture");
+        let say = |row: &RoundRow, text: String| {
+            match self.json {
+                true => output.json(row).and_then(|()| output.flush())?,
+                false => progress::say(text),
             }
+            let (round, rounds) = (row.round as usize, self.rounds as usize);
+            progress.draw(round, Some(rounds), format_args!("{round} of {rounds} rounds"));
+            Ok(())
         };
         let (report, place) = tokio::select! {
             ended = run(options, place, say) => ended?,

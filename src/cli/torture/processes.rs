@@ -81,6 +81,7 @@ impl Processes {
                 command.args(["--seed", &seed, "--acks"]).arg(&self.acks);
             }
         }
+        command.arg("--as-told");
         // Ctrl-C goes to all processes of a terminal's group; these end with this one.
         #[cfg(unix)]
         command.process_group(0);
@@ -162,7 +163,7 @@ impl Processes {
     /// Reads the whole store, which nobody has any more. Answers whether it is whole.
     pub async fn verify(&self, place: &Place) -> anyhow::Result<bool> {
         let mut command = Command::new(&self.program);
-        command.args(["log", "verify", "--quiet", "--data"]).arg(&self.store);
+        command.args(["log", "verify", "--as-told", "--quiet", "--data"]).arg(&self.store);
         command.stdin(Stdio::null()).stdout(place.log_file("verify")?).stderr(place.log_file("verify")?);
         let status = command.kill_on_drop(true).status().await.context("cannot start `log verify`")?;
         Ok(status.success())

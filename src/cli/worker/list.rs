@@ -48,7 +48,7 @@ fn cells(worker: &WorkerStatus) -> [String; 7] {
 }
 
 /// How much is free of each of its resources: `cpus 2/4  gpus 0.5/2`.
-fn free(worker: &WorkerStatus) -> String {
+pub fn free(worker: &WorkerStatus) -> String {
     let of = |(resource, free): (&Resource, &Amount)| {
         let total = resource.supply.total();
         match resource.name.as_str() {

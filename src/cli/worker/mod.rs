@@ -28,6 +28,7 @@ use crate::protocol::session::EndReason;
 use crate::worker::{self, results::At};
 
 pub use self::equipment::{Machine, arguments as equipped_with};
+pub use self::list::free;
 pub use self::results::Results;
 
 /// How many slots a worker may have.

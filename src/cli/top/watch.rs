@@ -1,0 +1,114 @@
+//! Looks at the scheduler, now and then, for as long as somebody wants to know.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::anyhow;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use super::model::{Counted, Input, Seen};
+use crate::cli::ask;
+use crate::cli::connect::{Connect, is_session_over};
+use crate::cli::report::one_line;
+use crate::client::Client;
+use crate::client::connection::ReadItem;
+use crate::client::millis::millis;
+use crate::protocol::message::{Position, Reads};
+use crate::protocol::{LogId, TaskEvent, TimeMs};
+
+/// How many records of the task log are looked back for tasks that were submitted last.
+const TASKS_BACK: u64 = 2_000;
+
+/// How long an answer may take until the scheduler counts as away: 2 s.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long after a failure it is tried again: 1 s.
+const TRIED_AFTER: Duration = Duration::from_secs(1);
+
+/// Now, as the model has it.
+pub fn now_ms() -> TimeMs {
+    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+/// Looks each `every`, and tells what it sees. Ends only when nobody wants to know any more.
+///
+/// # Errors
+/// When the scheduler could not be reached, or refused, before anything was seen of it. Later that is told, and tried again.
+pub async fn watch(connect: &Connect, every: Duration, tell: mpsc::Sender<Input>) -> anyhow::Result<()> {
+    let mut is_seen = false;
+    loop {
+        let watched = connect.with(async |client| look(client, every, &tell, &mut is_seen).await).await;
+        match watched {
+            Ok(()) => return Ok(()),
+            Err(error) if !is_seen && !is_session_over(&error) => return Err(error),
+            Err(error) => {
+                let lost = Input::Lost { why: one_line(&error), at_ms: now_ms() };
+                if tell.send(lost).await.is_err() {
+                    return Ok(());
+                }
+                sleep(TRIED_AFTER).await;
+            }
+        }
+    }
+}
+
+/// Looks as long as the session lives. A connection that is lost is made again by the client.
+async fn look(
+    client: &Client,
+    every: Duration,
+    tell: &mpsc::Sender<Input>,
+    is_seen: &mut bool,
+) -> anyhow::Result<()> {
+    let mut events = client.connection().subscribe_to(LogId::TASKS, Position::End, Reads::Durable);
+    let mut counted = Counted::default();
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            item = events.next() => match item {
+                Some(item) => count(&mut counted, item?)?,
+                None => return Err(anyhow!("the session is over")),
+            },
+            _ = ticks.tick() => {
+                let input = match timeout(ANSWER_TIMEOUT, see(client, counted)).await {
+                    Ok(seen) => {
+                        *is_seen = true;
+                        Input::Seen(Box::new(seen?))
+                    }
+                    Err(_) => Input::Lost { why: "the scheduler does not answer".to_owned(), at_ms: now_ms() },
+                };
+                if tell.send(input).await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+async fn see(client: &Client, counted: Counted) -> anyhow::Result<Seen> {
+    let overview = client.overview().await?;
+    let workers = client.workers().await?;
+    let channels = ask::channels(client).await?;
+    let tasks = ask::tasks(client, overview.tasks_head.saturating_sub(TASKS_BACK)).await?;
+    Ok(Seen { at_ms: now_ms(), overview, workers, channels, tasks, counted })
+}
+
+/// Counts what has happened to tasks.
+fn count(counted: &mut Counted, item: ReadItem) -> anyhow::Result<()> {
+    let ReadItem::Records { batch, .. } = item else { return Ok(()) };
+    if batch.damage().is_some() {
+        return Ok(());
+    }
+    for record in batch.records::<TaskEvent>() {
+        let counter = match record?.1 {
+            TaskEvent::Submitted { .. } | TaskEvent::SubmittedUnder { .. } => &mut counted.submitted,
+            TaskEvent::Started { .. } | TaskEvent::StartedWith { .. } => &mut counted.started,
+            TaskEvent::Finished { .. } => &mut counted.finished,
+            TaskEvent::Failed { .. } => &mut counted.failed,
+            TaskEvent::Cancelled { .. } | TaskEvent::CancelledBy { .. } => &mut counted.cancelled,
+            _ => continue,
+        };
+        *counter += 1;
+    }
+    Ok(())
+}
