@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::time::duration;
 use crate::client::{Client, Error};
 use crate::protocol::command::Rejection;
 use crate::protocol::message::Closing;
+use crate::rows::time::duration;
 
 /// The address that a scheduler listens on, and clients connect to, when none is given.
 pub const ADDRESS: &str = "127.0.0.1:8786";

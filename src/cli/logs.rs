@@ -11,8 +11,9 @@ use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::{progress, time};
+use super::progress;
 use crate::client::millis::millis;
+use crate::rows::time;
 
 /// How lines on stderr are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -44,7 +44,6 @@ use tracing_subscriber::filter::LevelFilter;
 
 use self::config::Layers;
 use self::logs::LogFormat;
-use crate::rows::{record as row, task_record as task_row, time};
 
 /// Headwater runs tasks on a cluster and keeps everything that happens in a log.
 ///

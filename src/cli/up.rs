@@ -7,9 +7,9 @@ use super::programs::Programs;
 use super::serve::Serve;
 use super::signals::Signals;
 use super::supervise::Recipe;
-use super::time::duration;
 use super::worker::{Machine, Results, SLOTS, cores, equipped_with, slots};
 use crate::protocol::equipment::Equipment;
+use crate::rows::time::duration;
 use crate::server::reachable;
 use crate::worker::results::At;
 

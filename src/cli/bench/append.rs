@@ -13,7 +13,7 @@ use super::report::Report;
 use super::values::VALUE_BYTES;
 use super::writers::{ONE_CLIENT, Way, Writers};
 use crate::cli::progress::say;
-use crate::cli::time::duration;
+use crate::rows::time::duration;
 
 /// Measure how fast values are appended
 ///

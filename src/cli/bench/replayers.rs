@@ -16,7 +16,7 @@ use super::report::Report;
 use super::values::{VALUE_BYTES, fill};
 use super::writers::{ONE_CLIENT, Writers};
 use crate::cli::progress::say;
-use crate::cli::time::duration;
+use crate::rows::time::duration;
 
 /// Measure what appends lose to readers of history
 ///

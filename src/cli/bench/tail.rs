@@ -13,8 +13,8 @@ use super::options::Target;
 use super::report::Report;
 use super::values::{VALUE_BYTES, text};
 use crate::cli::progress::say;
-use crate::cli::time::duration;
 use crate::client::{Channel, Values};
+use crate::rows::time::duration;
 
 /// Measure how long a value takes to a reader that follows
 ///

@@ -7,12 +7,12 @@ use super::durability::Acknowledged;
 use super::lines::{self, Lines};
 use crate::cli::connect::Connect;
 use crate::cli::output::{Output, note};
-use crate::cli::row::durability_word;
 use crate::client::{Ack, AppendBatch, Channel, Client, Error, Produced};
 use crate::protocol::command::Rejection;
 use crate::protocol::limits::{APPEND_BYTES_MAX, ELEMENTS_PER_APPEND_MAX};
 use crate::protocol::producer::ProducerName;
 use crate::protocol::{ChannelName, Headers};
+use crate::rows::record::durability_word;
 
 /// The word for the lines of stdin, in the place of the values.
 const STDIN: &str = "-";

@@ -5,9 +5,10 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::on::On;
-use crate::cli::{ask, time};
+use crate::cli::ask;
 use crate::protocol::cursor::{CursorInfo, CursorName};
 use crate::rows::channel::CursorRow;
+use crate::rows::time;
 
 /// See and set cursors: durable places up to which a channel was read
 #[derive(Debug, clap::Subcommand)]

@@ -1,7 +1,7 @@
 //! The options that say when appends are acknowledged.
 
-use crate::cli::time;
 use crate::protocol::channel::Durability;
+use crate::rows::time;
 
 /// When appends are acknowledged.
 #[derive(Debug, Clone, Copy, clap::Args)]

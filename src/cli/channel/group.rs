@@ -6,16 +6,17 @@ use anyhow::Context;
 use serde_json::json;
 
 use super::on::On;
+use crate::cli::ask;
 use crate::cli::connect::Connect;
 use crate::cli::output::Output;
-use crate::cli::row::{CHANNEL_WORD_WIDTH, Row as RecordRow};
 use crate::cli::signals::Signals;
-use crate::cli::{ask, time};
 use crate::client::group::WINDOW;
 use crate::client::{Client, Delivery, Element, Error, Group};
 use crate::protocol::group::{GroupInfo, GroupName};
 use crate::protocol::{self, ChannelName, Payload};
 use crate::rows::channel::GroupRow;
+use crate::rows::record::{CHANNEL_WORD_WIDTH, Row as RecordRow};
+use crate::rows::time;
 
 /// Share the elements of a channel between consumers
 #[derive(Debug, clap::Subcommand)]

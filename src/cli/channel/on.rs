@@ -6,10 +6,10 @@ use super::retention;
 use crate::cli::ask;
 use crate::cli::connect::Connect;
 use crate::cli::output::Output;
-use crate::cli::row::{durability_word, retention_details};
 use crate::client::{Channel, Client, Result};
 use crate::protocol::ChannelName;
 use crate::protocol::channel::ChannelInfo;
+use crate::rows::record::{durability_word, retention_details};
 
 /// A channel that is changed, or whose belongings are listed.
 #[derive(Debug, clap::Args)]

@@ -11,8 +11,6 @@ use super::look::Look;
 use crate::cli::ask;
 use crate::cli::color::{DIM, painted};
 use crate::cli::output::{Output, note};
-use crate::cli::row::{CHANNEL_WORD_WIDTH, Marker, Row, TASKS_WORD_WIDTH};
-use crate::cli::task_row::Names;
 use crate::client::connection::ReadItem;
 use crate::client::{CLOCKS_APART_MS_MAX, Client, Until};
 use crate::protocol::batch::{Batch, Damage};
@@ -20,6 +18,8 @@ use crate::protocol::channel::Progress;
 use crate::protocol::command::{Answer, Query};
 use crate::protocol::message::{Position, Reads};
 use crate::protocol::{ChannelEvent, ChannelName, Element, LogId, TaskEvent, TaskId};
+use crate::rows::record::{CHANNEL_WORD_WIDTH, Marker, Row, TASKS_WORD_WIDTH};
+use crate::rows::task_record::Names;
 
 /// Whether there is more to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::cli::row::durability_word;
-use crate::cli::time;
 use crate::client::millis::millis;
 use crate::protocol::channel::{ChannelInfo, Durability, Retention};
 use crate::protocol::size::Bytes;
 use crate::rows::counted;
+use crate::rows::record::durability_word;
+use crate::rows::time;
 
 /// What a channel keeps.
 #[derive(Debug, Clone, clap::Args)]

@@ -7,12 +7,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::cli::output::Output;
-use crate::cli::row::Stored;
-use crate::cli::time;
 use crate::client::{Item, Record, Records};
 use crate::protocol::ChannelEvent;
 use crate::protocol::channel::{ChannelInfo, Progress};
 use crate::protocol::event::Receipt;
+use crate::rows::record::Stored;
+use crate::rows::time;
 
 /// Prints results until there are enough.
 pub struct Follower {

@@ -16,12 +16,12 @@ use super::output::note;
 use super::serve::{Serve, note_http, start};
 use super::signals::Signals;
 use super::supervise::{Recipe, Supervised};
-use super::time::duration;
 use super::worker::equipped_with;
 use crate::client::{Client, Item, Offset, TaskFuture};
 use crate::local::Local;
 use crate::protocol::event::Appended;
 use crate::protocol::{Element, Outcome};
+use crate::rows::time::duration;
 use crate::server::reachable;
 use crate::worker::detect;
 

@@ -10,9 +10,9 @@ use super::live::Live;
 use super::whole::copy_whole;
 use crate::cli::connect::{ADDRESS, Connect};
 use crate::cli::signals::Signals;
-use crate::cli::time::duration;
 use crate::log::copy::CopyError;
 use crate::log::{NewDir, OpenError};
+use crate::rows::time::duration;
 
 /// Copy all that a scheduler has stored to a new directory, while it runs.
 ///

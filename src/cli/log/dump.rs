@@ -4,13 +4,13 @@ use serde::Serialize;
 
 use super::offline::{Found, Offline};
 use crate::cli::output::Output;
-use crate::cli::row::{CHANNEL_WORD_WIDTH, Row, TASKS_WORD_WIDTH};
-use crate::cli::task_row::Names;
 use crate::log::Log;
 use crate::log::verify::{Finding, Seen, verify_log};
 use crate::protocol::batch::{BadBatch, Batch, Damage};
 use crate::protocol::channel::TASKS_CHANNEL;
 use crate::protocol::{ChannelEvent, ChannelName, LogId, TaskEvent};
+use crate::rows::record::{CHANNEL_WORD_WIDTH, Row, TASKS_WORD_WIDTH};
+use crate::rows::task_record::Names;
 use crate::scheduler::verify::Records;
 
 /// Print the records of a store, without a scheduler.

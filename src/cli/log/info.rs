@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 
 use crate::cli::connect::Connect;
 use crate::cli::output::Output;
-use crate::cli::task_row::of_receipt;
 use crate::protocol::command::Overview;
+use crate::rows::task_record::of_receipt;
 
 /// Show the log and the cluster at a glance.
 ///

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::cli::time::duration;
 use crate::client::millis::millis;
 use crate::protocol::equipment::{Need, Target};
 use crate::protocol::terms::{Backoff, Tag, Term, Terms};
+use crate::rows::time::duration;
 
 #[derive(Debug, clap::Args)]
 pub struct Conditions {

@@ -21,10 +21,10 @@ use self::send::{Calls, Target};
 use super::connect::{Connect, is_session_over};
 use super::output::{Output, note};
 use super::signals::Signals;
-use super::time::duration;
 use crate::client::Client;
 use crate::client::millis::millis;
 use crate::protocol::ChannelName;
+use crate::rows::time::duration;
 use crate::worker::exec::command::{Command, own_channel};
 
 /// Run any program on a worker: once, for each of many numbers, or for each line of a file.

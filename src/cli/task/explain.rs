@@ -3,10 +3,10 @@
 use crate::cli::ask;
 use crate::cli::connect::Connect;
 use crate::cli::output::Output;
-use crate::cli::time;
 use crate::protocol::TaskKey;
 use crate::protocol::task::Explanation;
 use crate::rows::task::Explained;
+use crate::rows::time;
 
 /// Say why a task is where it is, or why it does not run.
 ///

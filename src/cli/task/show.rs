@@ -3,13 +3,13 @@
 use crate::cli::ask;
 use crate::cli::connect::Connect;
 use crate::cli::output::Output;
-use crate::cli::row::{Row, Stored};
-use crate::cli::time;
 use crate::protocol::task::TaskInfo;
 use crate::protocol::terms::Tag;
 use crate::protocol::{Outcome, TaskKey};
 use crate::rows::history::history;
+use crate::rows::record::{Row, Stored};
 use crate::rows::task::Shown;
+use crate::rows::time;
 
 /// Show all that is known of a task.
 ///

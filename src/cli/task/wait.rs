@@ -10,10 +10,10 @@ use crate::cli::ask;
 use crate::cli::connect::Connect;
 use crate::cli::output::Output;
 use crate::cli::progress::Progress;
-use crate::cli::time;
 use crate::client::Client;
 use crate::protocol::TaskKey;
 use crate::protocol::task::{Outcome, TaskStatus};
+use crate::rows::time;
 
 /// Wait until tasks have ended.
 ///

@@ -29,7 +29,7 @@ use super::connect::Connect;
 use super::logs;
 use super::output::Output;
 use super::signals::Signals;
-use super::time::duration;
+use crate::rows::time::duration;
 
 /// The least time between two looks at the scheduler: 100 ms.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);

@@ -33,7 +33,7 @@ use self::run::{Options, Run};
 use super::output::{Output, note};
 use super::progress::{self, Progress};
 use super::signals::Signals;
-use super::time::duration;
+use crate::rows::time::duration;
 
 pub use self::client::TortureClient;
 

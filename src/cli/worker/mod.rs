@@ -19,12 +19,12 @@ use super::programs::Programs;
 use super::report::Silently;
 use super::signals::Signals;
 use super::supervise::{self, End, Recipe, Supervised};
-use super::time::duration;
 use crate::client::Error;
 use crate::protocol::command::Rejection;
 use crate::protocol::limits::SLOTS_PER_WORKER_MAX;
 use crate::protocol::message::Closing;
 use crate::protocol::session::EndReason;
+use crate::rows::time::duration;
 use crate::worker::{self, results::At};
 
 pub use self::equipment::{Machine, arguments as equipped_with};

@@ -16,7 +16,7 @@ use super::ground::Ground;
 use super::options::Target;
 use super::report::Report;
 use super::workers::Workers;
-use crate::cli::time::duration;
+use crate::rows::time::duration;
 
 /// Run a mixed load for a long time
 ///
