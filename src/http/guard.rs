@@ -14,10 +14,11 @@ use axum::response::Response;
 
 use super::door::Door;
 use super::problem::Problem;
+use super::{assets, login};
 use crate::protocol::secret;
 
-/// Paths that say nothing of the cluster: whether it is there, and what can be asked.
-const OPEN: [&str; 3] = ["/healthz", "/readyz", "/openapi.json"];
+/// Paths that say nothing of the cluster: whether it is there, what can be asked, and how one comes in.
+const OPEN: [&str; 5] = ["/healthz", "/readyz", "/openapi.json", login::IN, login::OUT];
 
 /// Lets a request pass, or refuses it.
 pub(super) async fn guard(
@@ -34,7 +35,9 @@ pub(super) async fn guard(
     if let Some(origin) = text(headers, header::ORIGIN).filter(|origin| !is_read && !is_of(origin, host)) {
         return Err(Problem::foreign("Origin", origin));
     }
-    if !OPEN.contains(&request.uri().path()) && !secret::admits(door.token.as_deref(), shown(headers)) {
+    let path = request.uri().path();
+    let is_open = OPEN.contains(&path) || assets::has(path);
+    if !is_open && !is_admitted(door.token.as_deref(), headers) {
         return Err(Problem::unauthorized());
     }
     Ok(next.run(request).await)
@@ -42,6 +45,11 @@ pub(super) async fn guard(
 
 fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
+}
+
+/// Whether the token is shown, where there is one: as it is, or by the cookie that was given for it.
+fn is_admitted(wanted: Option<&str>, headers: &HeaderMap) -> bool {
+    secret::admits(wanted, shown(headers)) || wanted.is_some_and(|wanted| login::admits(wanted, headers))
 }
 
 /// The token that is shown.

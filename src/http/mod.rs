@@ -1,8 +1,9 @@
-//! The HTTP door: JSON and server-sent events for programs in any language, and for browsers.
+//! The HTTP door: JSON and server-sent events for programs in any language, and a page for browsers.
 //!
 //! ```text
 //!   socket ──▶ door: listen, serve ──▶ guard ──▶ routes ──▶ channels, records, append, tasks, submit, workers, health
-//!                                                  └──▶ client, over loopback ──▶ the scheduler's port
+//!                                         │         └──▶ client, over loopback ──▶ the scheduler's port
+//!                                         └──▶ assets: the page, which asks all this
 //! ```
 //!
 //! It asks and reads as a client of the scheduler does, and holds no state that matters: what it says is in the logs, and
@@ -14,11 +15,13 @@
 
 mod append;
 mod as_of;
+mod assets;
 mod body;
 mod channels;
 mod door;
 mod guard;
 mod health;
+mod login;
 mod metrics;
 mod problem;
 mod records;

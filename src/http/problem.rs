@@ -56,6 +56,12 @@ impl Problem {
         Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "this scheduler wants a token", hint)
     }
 
+    /// Somebody wants to come in with another token.
+    pub fn wrong_token() -> Self {
+        let hint = "it is the one in the scheduler's --token-file";
+        Problem::new(StatusCode::UNAUTHORIZED, "wrong_token", "this is not the cluster's token", hint)
+    }
+
     /// A page from elsewhere has a browser ask.
     pub fn foreign(what: &str, value: &str) -> Self {
         let message = format!("a request with the {what} `{value}` is not answered here");

@@ -12,7 +12,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::door::Door;
 use super::problem::Problem;
-use super::{append, body, channels, guard, health, metrics, records, submit, tasks, workers};
+use super::{append, assets, body, channels, guard, health, login, metrics, records, submit, tasks, workers};
 
 /// What it says of itself.
 const OPENAPI: &str = include_str!("../../docs/openapi.json");
@@ -20,7 +20,7 @@ const OPENAPI: &str = include_str!("../../docs/openapi.json");
 /// All that can be asked, with what is asked before each.
 pub(super) fn router(door: Arc<Door>) -> Router {
     let mut router = Router::new();
-    for (path, _, answers) in routes() {
+    for (path, _, answers) in routes().into_iter().chain(assets::routes()) {
         router = router.route(path, answers);
     }
     router
@@ -61,6 +61,8 @@ pub(super) fn routes() -> Vec<(&'static str, Method, Answers)> {
         get("/readyz", health::ready),
         get("/openapi.json", openapi),
         get("/metrics", metrics::metrics),
+        post(login::IN, login::come_in),
+        post(login::OUT, login::go_out),
         get("/api/v1/overview", health::overview),
         get("/api/v1/channels", channels::list),
         get("/api/v1/channels/{name}", channels::show),

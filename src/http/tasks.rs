@@ -38,6 +38,7 @@ pub(super) struct Page {
     limit: Option<usize>,
     status: Option<String>,
     tag: Option<String>,
+    contains: Option<String>,
     at: Option<u64>,
 }
 
@@ -46,16 +47,18 @@ pub(super) async fn list(
     State(door): State<Arc<Door>>,
     query: Result<Query<Page>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
-    let Query(Page { mut from, limit, status, tag, at }) = query?;
+    let Query(Page { mut from, limit, status, tag, contains, at }) = query?;
     let limit = limit.unwrap_or(PAGE_TASKS);
     if !(1..=PAGE_TASKS).contains(&limit) {
         return Err(Problem::bad_request(format!("`limit`: give a number from 1 to {PAGE_TASKS}")));
     }
     let status = status.map(|word| status_of(&word)).transpose()?;
     let tag = tag.map(|tag| Tag::new(&tag)).transpose().map_err(Problem::bad_request)?;
+    let contains = contains.map(|words| words.to_lowercase());
     let is_wanted = |info: &TaskInfo| {
         status.is_none_or(|status| info.status == status)
             && tag.as_ref().is_none_or(|tag| info.tags.contains(tag))
+            && contains.as_ref().is_none_or(|words| is_in(words, info))
     };
     let asked = door.asked(at).await?;
     let (mut tasks, mut next) = (Vec::new(), None);
@@ -75,6 +78,11 @@ pub(super) async fn list(
     }
     let rows: Vec<_> = tasks.iter().map(Listed::of).collect();
     Ok(Json(asked.dated(json!({ "tasks": rows, "next": next }))))
+}
+
+/// Whether a task's key or function has these words in it, in small letters.
+fn is_in(words: &str, info: &TaskInfo) -> bool {
+    [info.key.to_string(), info.function.to_string()].iter().any(|text| text.to_lowercase().contains(words))
 }
 
 fn status_of(word: &str) -> Result<TaskStatus, Problem> {

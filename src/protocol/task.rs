@@ -45,7 +45,7 @@ pub enum Argument {
 
 impl Argument {
     /// The task of each future in it, in their order.
-    fn futures(&self) -> impl Iterator<Item = TaskId> + '_ {
+    pub fn futures(&self) -> impl Iterator<Item = TaskId> + '_ {
         let (itself, template) = match self {
             Argument::Value(_) => (None, None),
             Argument::Future(task) => (Some(*task), None),

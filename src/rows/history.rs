@@ -3,12 +3,26 @@
 use super::record::Row;
 use super::task_record::{Names, task_of};
 use crate::client::{Client, Item, Offset, Record, Result};
-use crate::protocol::task::TaskInfo;
+use crate::protocol::task::{Argument, Submission, TaskInfo};
 use crate::protocol::{Producer, TaskEvent, TaskId};
 
 /// How far before a task's submission the task log is searched for the names of the workers that ran it.
 /// They joined long before, maybe: a million records are read in a few seconds.
 const LOOKBACK_RECORDS_MAX: u64 = 1_000_000;
+
+/// Most tasks that a history names on each side.
+const NEIGHBOURS_MAX: usize = 100;
+
+/// What happened to a task, and the tasks on both sides of it.
+#[derive(Debug, Default)]
+pub struct History {
+    /// In the order of the task log.
+    pub rows: Vec<Row>,
+    /// The keys of the tasks whose results it takes: 100 at most.
+    pub dependencies: Vec<String>,
+    /// The keys of the tasks that take its result: the first 100.
+    pub dependents: Vec<String>,
+}
 
 /// A record about a task.
 type Step = Record<TaskEvent>;
@@ -17,21 +31,37 @@ type Step = Record<TaskEvent>;
 ///
 /// # Errors
 /// When the session is over.
-pub async fn history(client: &Client, info: &TaskInfo) -> Result<Vec<Row>> {
+pub async fn history(client: &Client, info: &TaskInfo) -> Result<History> {
     let mut names = Names::default();
-    let steps = steps(client, info, &mut names).await?;
+    let (steps, dependents) = steps(client, info, &mut names).await?;
     look_back(client, info, &steps, &mut names).await?;
-    Ok(steps.iter().map(|step| names.row(step.offset, step.time_ms, &step.event)).collect())
+    let mut needed = steps.iter().filter_map(|step| submission_of(&step.event));
+    let dependencies = needed.next().map(Submission::dependencies).unwrap_or_default();
+    Ok(History {
+        rows: steps.iter().map(|step| names.row(step.offset, step.time_ms, &step.event)).collect(),
+        dependencies: keys(&dependencies, &names),
+        dependents: keys(&dependents, &names),
+    })
 }
 
-/// The records about a task, from its submission to the head.
-async fn steps(client: &Client, info: &TaskInfo, names: &mut Names) -> Result<Vec<Step>> {
-    let mut steps = Vec::new();
+fn keys(tasks: &[TaskId], names: &Names) -> Vec<String> {
+    tasks.iter().take(NEIGHBOURS_MAX).map(|task| names.key(*task)).collect()
+}
+
+/// The records about a task, from its submission to the head, and the tasks that take its result.
+async fn steps(client: &Client, info: &TaskInfo, names: &mut Names) -> Result<(Vec<Step>, Vec<TaskId>)> {
+    let (mut steps, mut dependents) = (Vec::new(), Vec::new());
     let mut records = client.task_log(Offset::At(info.submitted_at));
     while let Some(item) = records.next().await {
         match item? {
             Item::Record(step) => {
                 names.learn(&step.event);
+                if let Some(other) = submission_of(&step.event)
+                    && dependents.len() < NEIGHBOURS_MAX
+                    && other.arguments.iter().flat_map(Argument::futures).any(|task| task == info.key.id)
+                {
+                    dependents.push(other.key.id);
+                }
                 if is_about(&step.event, info.key.id) {
                     steps.push(step);
                 }
@@ -40,7 +70,16 @@ async fn steps(client: &Client, info: &TaskInfo, names: &mut Names) -> Result<Ve
             Item::Trimmed { .. } | Item::Damaged { .. } => {}
         }
     }
-    Ok(steps)
+    Ok((steps, dependents))
+}
+
+fn submission_of(event: &TaskEvent) -> Option<&Submission> {
+    match event {
+        TaskEvent::Submitted { submission, .. } | TaskEvent::SubmittedUnder { submission, .. } => {
+            Some(submission)
+        }
+        _ => None,
+    }
 }
 
 fn is_about(event: &TaskEvent, task: TaskId) -> bool {

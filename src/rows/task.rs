@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::history::History;
 use super::record::{Row, Stored, of_advance};
 use super::time;
 use crate::protocol::Outcome;
@@ -68,6 +69,10 @@ pub struct Shown<'a> {
     stored: Option<ShownStored<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ShownError<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    dependencies: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    dependents: Vec<String>,
     history: Vec<Row>,
 }
 
@@ -95,7 +100,7 @@ struct ShownError<'a> {
 }
 
 impl<'a> Shown<'a> {
-    pub fn of(info: &'a TaskInfo, history: Vec<Row>) -> Self {
+    pub fn of(info: &'a TaskInfo, history: History) -> Self {
         let value = match &info.outcome {
             Some(Outcome::Finished(result)) => Some(result.to_json()),
             _ => None,
@@ -136,7 +141,9 @@ impl<'a> Shown<'a> {
             value,
             stored,
             error,
-            history,
+            dependencies: history.dependencies,
+            dependents: history.dependents,
+            history: history.rows,
         }
     }
 }

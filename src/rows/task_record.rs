@@ -52,7 +52,7 @@ impl Names {
 
     /// A task's key. The label is no part of the identity: for one that was submitted before reading
     /// began, any word leads to the task.
-    fn key(&self, task: TaskId) -> String {
+    pub fn key(&self, task: TaskId) -> String {
         let label = self.labels.get(&task).cloned().unwrap_or_else(|| "task".into());
         TaskKey { id: task, label }.to_string()
     }

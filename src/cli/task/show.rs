@@ -46,7 +46,7 @@ impl Show {
         if self.json {
             output.json(&Shown::of(&info, history))?;
         } else {
-            lines(&info, &history).iter().try_for_each(|line| output.line(line))?;
+            lines(&info, &history.rows).iter().try_for_each(|line| output.line(line))?;
         }
         output.flush()
     }

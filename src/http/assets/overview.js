@@ -1,0 +1,133 @@
+// The overview: how the log and the cluster stand.
+
+import { all, get } from "./api.js";
+import { el, facts, panel, problem } from "./dom.js";
+import { bytes, channel, count, duration, rate, state } from "./format.js";
+import { moment } from "./moment.js";
+import { plot } from "./plots.js";
+import { Rates } from "./rates.js";
+import { table } from "./table.js";
+import { poll, pulse, vitals } from "./vitals.js";
+import { free, slots } from "./workers.js";
+
+/** Most channels: those that grow fastest. */
+const CHANNELS_MAX = 8;
+
+const EVERY_MS = 1000;
+
+export function showOverview(main, { signal }) {
+  const figures = el("div", { class: "figures" });
+  const tasks = ["pending", "running", "finished", "failed"].map((word) => figure(word, `#/tasks?state=${word}`, word));
+  const others = ["records", "channels", "workers"].map((word) => figure(word, word === "records" ? null : `#/${word}`));
+  figures.append(...[...tasks, ...others].map(({ node }) => node));
+  const plots = live(signal);
+  const workers = table({
+    label: "Workers",
+    empty: "No worker has joined: headwater worker starts one.",
+    key: ({ session }) => session,
+    columns: [
+      { title: "Worker", mono: true, cell: ({ name }) => name },
+      { title: "State", cell: (worker) => state(worker.state) },
+      { title: "Slots in use", number: true, cell: slots },
+      { title: "Memory free", number: true, cell: (worker) => free(worker, "memory") },
+      { title: "Keeps", number: true, minor: true, cell: (worker) => bytes(worker.result_bytes) },
+    ],
+  });
+  const rates = new Rates();
+  const channels = table({
+    label: "Channels by activity",
+    empty: "There is no channel yet.",
+    key: ({ name }) => name,
+    columns: [
+      { title: "Channel", mono: true, cell: ({ name }) => channel(name) },
+      { title: "Records/s", number: true, cell: ({ name }) => rate(rates.of(name)) },
+      { title: "Head", number: true, cell: ({ head }) => count(head) },
+      { title: "Elements", number: true, minor: true, cell: ({ elements }) => count(elements) },
+    ],
+  });
+  const receipt = facts("What the last start found");
+  const refused = problem();
+  main.append(
+    el("h1", { text: "Overview" }),
+    refused.node,
+    figures,
+    plots,
+    el(
+      "div",
+      { class: "columns" },
+      panel("Channels by activity", channels.node),
+      panel("Workers", workers.node),
+      panel("Last start", receipt.node),
+    ),
+  );
+  const work = async () => {
+    const [overview, listed, known] = await Promise.all([
+      get("/api/v1/overview", { signal }),
+      get("/api/v1/workers", { signal }),
+      all("/api/v1/channels", "channels", "after", 10),
+    ]);
+    if (signal.aborted) return;
+    tasks.forEach(({ set }, at) => set(Object.values(overview.tasks)[at]));
+    others.forEach(({ set, word }) => set(overview[word]));
+    workers.update(listed.workers);
+    rates.take(known);
+    known.sort((one, other) => (rates.of(other.name) ?? 0) - (rates.of(one.name) ?? 0) || other.head - one.head);
+    channels.update(known.slice(0, CHANNELS_MAX));
+    showReceipt(receipt, overview);
+  };
+  poll(signal, EVERY_MS, work, refused.say);
+}
+
+function figure(word, href, colour) {
+  const number = el("b", { text: "–" });
+  const node = el(href ? "a" : "div", { class: `figure ${colour ?? ""}`, href }, number, el("span", { text: word }));
+  return { node, word, set: (value) => (number.textContent = count(value)) };
+}
+
+/** The plots, which are of now: as of another moment there are none. */
+function live(signal) {
+  const plots = [
+    plot(
+      "Log",
+      [
+        { name: "records/s", colour: "accent", of: ({ records }) => records, say: rate },
+        { name: "commits/s", colour: "second", of: ({ commits }) => commits, say: rate },
+      ],
+      signal,
+    ),
+    plot(
+      "Tasks",
+      [
+        { name: "pending", colour: "pending", of: ({ overview }) => overview.tasks.pending, say: count },
+        { name: "running", colour: "running", of: ({ overview }) => overview.tasks.running, say: count },
+      ],
+      signal,
+    ),
+    plot("Answers of the scheduler", [{ name: "to this page", colour: "second", of: ({ answered }) => answered, say: duration }], signal),
+  ];
+  const node = el("div", { class: "plots" }, ...plots.map((each) => each.node));
+  const update = () => {
+    node.hidden = moment.at !== null;
+    plots.forEach((each) => each.update(vitals.samples));
+  };
+  pulse.addEventListener("beat", update, { signal });
+  moment.addEventListener("change", update, { signal });
+  update();
+  return node;
+}
+
+function showReceipt(receipt, { epoch, seq, store, version, receipt: found }) {
+  receipt.set("epoch", { text: count(epoch), title: "How often it was started" });
+  receipt.set("commit now", count(seq));
+  receipt.set("durable at the start", `commit ${count(found.seq)}, digest ${found.digest}`);
+  receipt.set("records then", count(found.records));
+  receipt.set("channels then", count(found.channels));
+  receipt.set(
+    "tasks then",
+    `${count(found.tasks_kept)} kept, ${count(found.tasks_requeued)} requeued, ${count(found.tasks_running)} running`,
+  );
+  receipt.set("damage", found.damage ? { text: JSON.stringify(found.damage), class: "state failed" } : "none");
+  receipt.set("store", store);
+  receipt.set("version", version);
+  receipt.set("task log", channel("$tasks"));
+}

@@ -1,0 +1,81 @@
+// Lines over time, drawn by uPlot in the page's colours.
+
+import { el } from "./dom.js";
+import { SECONDS } from "./vitals.js";
+
+/* global uPlot */
+
+const HEIGHT = 130;
+
+/** A plot that has just begun is not all empty. */
+const SECONDS_MIN = 30;
+
+/** Colours are read when a plot is made; another scheme makes it anew. */
+const DARK = matchMedia("(prefers-color-scheme: dark)");
+
+/**
+ * A plot of the last minutes. `lines` are `{ name, colour, of, say }`: a CSS variable, what of a sample it shows, and how
+ * that is said.
+ */
+export function plot(title, lines, signal) {
+  const said = lines.map(() => el("b"));
+  const legend = el(
+    "p",
+    { class: "legend" },
+    ...lines.map(({ name, colour }, at) => el("span", { class: `key ${colour}` }, name, " ", said[at])),
+  );
+  const canvas = el("div", { class: "plot", role: "img" });
+  const node = el("figure", {}, el("figcaption", { text: title }), legend, canvas);
+  let [drawn, data] = [null, [[], ...lines.map(() => [])]];
+  const make = () => {
+    drawn?.destroy();
+    drawn = new uPlot(options(lines, canvas.clientWidth || 300), data, canvas);
+  };
+  const sized = new ResizeObserver(() => {
+    if (drawn) drawn.setSize({ width: canvas.clientWidth, height: HEIGHT });
+    else if (canvas.clientWidth > 0) make();
+  });
+  sized.observe(canvas);
+  DARK.addEventListener("change", make, { signal });
+  signal.addEventListener("abort", () => (sized.disconnect(), drawn?.destroy()), { once: true });
+  return {
+    node,
+    update(samples) {
+      data = [samples.map(({ time }) => time), ...lines.map(({ of }) => samples.map((sample) => of(sample) ?? null))];
+      drawn?.setData(data, false);
+      const now = samples.at(-1)?.time ?? Date.now() / 1000;
+      const from = Math.min(now - SECONDS_MIN, Math.max(now - SECONDS, samples[0]?.time ?? now));
+      drawn?.setScale("x", { min: from, max: now });
+      const words = lines.map(({ of, say }) => say(samples.length ? of(samples.at(-1)) : null));
+      said.forEach((place, at) => (place.textContent = words[at]));
+      canvas.setAttribute("aria-label", `${title}: ${lines.map(({ name }, at) => `${name} ${words[at]}`).join(", ")}`);
+    },
+  };
+}
+
+function options(lines, width) {
+  const style = getComputedStyle(document.documentElement);
+  const colour = (name) => style.getPropertyValue(`--${name}`).trim();
+  const axis = { stroke: colour("dim"), grid: { stroke: colour("line"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
+  return {
+    width,
+    height: HEIGHT,
+    legend: { show: false },
+    cursor: { show: false },
+    scales: { x: { auto: false }, y: { range: (_, __, max) => [0, Math.max(1, max * 1.1)] } },
+    axes: [
+      { ...axis, size: 26, space: 60, values: (_, all) => all.map((time) => clock(time)) },
+      { ...axis, size: 44, space: 30 },
+    ],
+    series: [
+      {},
+      ...lines.map((line) => ({
+        label: line.name, stroke: colour(line.colour), width: 1.5, points: { show: false }, spanGaps: false,
+      })),
+    ],
+  };
+}
+
+function clock(time) {
+  return new Date(time * 1000).toLocaleTimeString("en-GB");
+}

@@ -1,0 +1,164 @@
+// The task stream: a row for each slot, a bar for each attempt, a colour for each function. It follows the task log.
+
+import { get } from "./api.js";
+import { Attempts, hue, words } from "./attempts.js";
+import { el, problem, say } from "./dom.js";
+import { follow } from "./follow.js";
+import { label } from "./format.js";
+import { moment } from "./moment.js";
+import { heard, poll } from "./vitals.js";
+
+/** How far back the task log is read at first. */
+const LOOK_BACK_RECORDS = 3000;
+
+/** Most bars: the oldest go first. */
+const BARS_MAX = 1500;
+
+const DRAW_EVERY_MS = 250;
+const NAMES_EVERY_MS = 5000;
+const WINDOWS = [[10, "10 s"], [60, "1 min"], [300, "5 min"], [1800, "30 min"]];
+
+export function showStream(main, { signal }) {
+  const stream = new Stream();
+  const refused = problem();
+  const span = el("select", { id: "span" });
+  span.append(...WINDOWS.map(([seconds, text]) => el("option", { value: seconds, text })));
+  span.value = "60";
+  span.addEventListener("change", () => stream.draw(Number(span.value)));
+  const said = el("p", { class: "quiet", text: "Reading the task log…" });
+  main.append(
+    el("h1", { text: "Task stream" }),
+    refused.node,
+    el("div", { class: "controls" }, el("label", { for: "span", text: "Window" }), span, stream.legend),
+    said,
+    stream.node,
+  );
+  const names = async () => {
+    const { workers } = await get("/api/v1/workers", { signal });
+    stream.learn(workers);
+  };
+  poll(signal, NAMES_EVERY_MS, names, refused.say);
+  if (moment.at === null) followed(stream, said, signal);
+  else poll(signal, NAMES_EVERY_MS, () => past(stream, said, signal, Number(span.value)), refused.say);
+  const drawn = setInterval(() => stream.draw(Number(span.value)), DRAW_EVERY_MS);
+  signal.addEventListener("abort", () => clearInterval(drawn), { once: true });
+}
+
+async function followed(stream, said, signal) {
+  const from = Math.max(0, (await heard()).tasks_head - LOOK_BACK_RECORDS);
+  const state = (word) => say(said, word === "following" ? "Attempts as they begin and end." : word);
+  if (!signal.aborted) follow("$tasks", String(from), { signal, take: (rows) => stream.take(rows), state });
+}
+
+/** What there was until a moment. */
+async function past(stream, said, signal) {
+  const from = Math.max(0, moment.at - LOOK_BACK_RECORDS);
+  const path = `/api/v1/channels/%24tasks/records?from=${from}&until=${moment.at}&limit=${LOOK_BACK_RECORDS}`;
+  const { records } = await get(path, { signal });
+  stream.clear(Date.parse(records.findLast((row) => row.time)?.time ?? new Date()));
+  stream.take(records);
+  say(said, "Attempts until then.");
+}
+
+class Stream {
+  node = el("div", { class: "stream", role: "region", "aria-label": "Attempts by worker and slot" });
+  legend = el("span", { class: "functions", "aria-label": "Functions" });
+  #attempts = new Attempts();
+  #bars = [];
+  #lanes = new Map();
+  #names = new Map();
+  #functions = new Set();
+  #end = null;
+
+  /** Forgets all; the window ends at this time. */
+  clear(end) {
+    this.#attempts = new Attempts();
+    for (const { node } of this.#bars) node.remove();
+    this.#bars = [];
+    for (const lane of this.#lanes.values()) lane.node.remove();
+    this.#lanes.clear();
+    this.#end = end;
+  }
+
+  learn(workers) {
+    for (const { session, name } of workers) this.#names.set(session, name);
+    for (const lane of this.#lanes.values()) say(lane.name, this.#name(lane));
+  }
+
+  take(rows) {
+    for (const row of rows) {
+      if (row.kind === "session_opened" && row.of?.startsWith("worker ")) this.#names.set(row.session, row.of.slice(7));
+      // A worker that is gone ends nothing that has begun on it: the records that do so follow.
+      this.#attempts.take(row, (attempt) => this.#begin(attempt));
+    }
+    while (this.#bars.length > BARS_MAX) this.#drop(this.#bars.shift());
+  }
+
+  #begin(attempt) {
+    attempt.worker ??= this.#names.get(attempt.session);
+    const lane = this.#lane(attempt);
+    lane.until = attempt;
+    const node = el("a", { class: "attempt", href: `#/task/${encodeURIComponent(attempt.key)}`, tabindex: "-1" });
+    node.style.setProperty("--hue", hue(attempt.key));
+    this.#bars.push({ attempt, node, lane });
+    lane.bars.append(node);
+    const name = label(attempt.key);
+    if (this.#functions.has(name) || this.#functions.size >= 12) return;
+    this.#functions.add(name);
+    const key = el("span", { class: "function", text: name });
+    key.style.setProperty("--hue", hue(attempt.key));
+    this.legend.append(key);
+  }
+
+  /** The first row of its worker that is free; the log does not say which slot it was. */
+  #lane({ session, from }) {
+    for (let number = 1; ; number += 1) {
+      const known = this.#lanes.get(`${session} ${number}`);
+      if (known && (known.until.to === null || known.until.to > from)) continue;
+      return known ?? this.#add(session, number);
+    }
+  }
+
+  #add(session, number) {
+    const [name, bars] = [el("span", { class: "name" }), el("span", { class: "track" })];
+    const lane = { session, number, name, bars, until: null, node: el("div", { class: "lane" }, name, bars) };
+    say(name, this.#name(lane));
+    this.#lanes.set(`${session} ${number}`, lane);
+    const sorted = [...this.#lanes.values()].sort((one, other) => one.session - other.session || one.number - other.number);
+    const place = sorted.indexOf(lane);
+    this.node.insertBefore(lane.node, sorted[place + 1]?.node ?? null);
+    return lane;
+  }
+
+  #name({ session, number }) {
+    return `${this.#names.get(session) ?? `worker ${session}`} · ${number}`;
+  }
+
+  #drop({ node }) {
+    node.remove();
+  }
+
+  draw(seconds) {
+    const end = this.#end ?? Date.now();
+    const from = end - seconds * 1000;
+    const kept = [];
+    for (const bar of this.#bars) {
+      const { attempt, node } = bar;
+      const to = attempt.to ?? end;
+      node.hidden = to < from;
+      kept.push(bar);
+      if (node.hidden) continue;
+      const begun = Math.max(from, attempt.from);
+      node.style.left = `${(100 * (begun - from)) / (end - from)}%`;
+      node.style.width = `max(2px, ${(100 * (to - begun)) / (end - from)}%)`;
+      const text = words(attempt);
+      if (node.title !== text) {
+        node.title = text;
+        node.setAttribute("aria-label", text);
+        node.className = `attempt ${attempt.ended}`;
+      }
+    }
+    this.#bars = kept;
+    for (const lane of this.#lanes.values()) lane.node.hidden = !lane.bars.querySelector(":not([hidden])");
+  }
+}
