@@ -110,6 +110,7 @@ mod tests {
     use crate::protocol::result::{Holder, Located, StoredResult};
     use crate::protocol::task::{ErrorKind, TaskStatus};
     use crate::protocol::{AttemptNumber, Codec, Digest, TaskError};
+    use crate::rows::history::History;
 
     fn failed() -> TaskInfo {
         let causes = vec!["no space".to_owned(), "old logs:\na\nb".to_owned()];
@@ -169,7 +170,7 @@ mod tests {
         let told = lines(&info(located.clone()), &[]);
         assert_eq!(told[4], "result     5 MiB on workers, digest 000000000000000a");
         assert_eq!(told[5], "           with w1 at 10.0.0.7:4000");
-        let json = serde_json::to_value(Shown::of(&info(located.clone()), Vec::new())).unwrap();
+        let json = serde_json::to_value(Shown::of(&info(located.clone()), History::default())).unwrap();
         let holders = serde_json::json!([{ "worker": "w1", "address": "10.0.0.7:4000" }]);
         let stored =
             serde_json::json!({ "bytes": 5 << 20, "digest": "000000000000000a", "holders": holders });
@@ -180,7 +181,7 @@ mod tests {
 
     #[test]
     fn programs_see_the_same() {
-        let json = serde_json::to_value(Shown::of(&failed(), Vec::new())).unwrap();
+        let json = serde_json::to_value(Shown::of(&failed(), History::default())).unwrap();
         assert_eq!(json["status"], "error");
         assert_eq!(json["error"]["causes"], serde_json::json!(["no space", "old logs:\na\nb"]));
         assert_eq!(json.get("value"), None);

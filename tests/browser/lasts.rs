@@ -1,0 +1,76 @@
+//! A page that stays open while the scheduler is killed and started again.
+
+use serde_json::json;
+
+use crate::{Page, Site};
+
+/// Appends numbers, from the page.
+async fn append(page: &mut Page, numbers: std::ops::Range<u64>) {
+    let lines: String = numbers.map(|number| format!("{number}\n")).collect();
+    let script = format!(
+        "(async () => {{
+            const headers = {{ 'Content-Type': 'application/x-ndjson' }};
+            const sent = await fetch('/api/v1/channels/numbers/values', {{ method: 'POST', headers, body: {} }});
+            return sent.status;
+        }})()",
+        json!(lines)
+    );
+    assert_eq!(page.value(&script).await, 201);
+}
+
+/// The values that are shown, the oldest first.
+const VALUES: &str = "[...document.querySelectorAll('tr[data-offset]')].map((row) => row.cells[4].textContent).reverse().join()";
+
+fn numbers(count: u64) -> String {
+    (0..count).map(|number| number.to_string()).collect::<Vec<_>>().join(",")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_that_is_followed_goes_on_behind_a_restart_without_a_gap_and_without_being_loaded_again() {
+    let mut site = Site::up(&["--workers", "0"]).await;
+    let mut page = Page::open(&site.url).await;
+    page.value("window.loaded = 'once'").await;
+    append(&mut page, 0..3).await;
+    page.value("location.hash = '#/channel/numbers'").await;
+    page.until(&format!("{VALUES} === '{}'", numbers(3))).await;
+    append(&mut page, 3..5).await;
+    page.until(&format!("{VALUES} === '{}'", numbers(5))).await;
+    page.requests_may_fail();
+    let mut count = 5;
+    for _ in 0..2 {
+        site.kill().await;
+        page.until_text("#lost", "Not connected, trying again").await;
+        page.until("Number(getComputedStyle(document.querySelector('main')).opacity) < 0.6").await;
+        page.until_text("#following", "Waiting for the scheduler").await;
+        assert_eq!(page.value(VALUES).await, numbers(count).as_str(), "what was seen last is still there");
+        site.start_again().await;
+        page.until("document.getElementById('lost').hidden").await;
+        page.until_text("#link", "connected").await;
+        append(&mut page, count..count + 4).await;
+        count += 4;
+        page.until(&format!("{VALUES} === '{}'", numbers(count))).await;
+        page.until_text("#following", "Following").await;
+    }
+    assert_eq!(page.value("window.loaded").await, "once");
+    page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_overview_of_a_demo_goes_on_behind_a_restart() {
+    let mut site = Site::demo().await;
+    let mut page = Page::open(&site.url).await;
+    page.value("window.loaded = 'once'").await;
+    page.until_text("[aria-label='Workers'] .state", "connected").await;
+    page.requests_may_fail();
+    site.kill().await;
+    page.until_text("#lost", "Not connected").await;
+    site.start_again().await;
+    page.until_text("[aria-label='What the last start found'] dd", "requeued").await;
+    page.until("document.querySelector('[aria-label=\"What the last start found\"] dd').textContent === '2'")
+        .await;
+    let finished = "Number(document.querySelector('.figure.finished b').textContent.replaceAll(',', ''))";
+    let before = page.value(finished).await;
+    page.until(&format!("{finished} > {before}")).await;
+    assert_eq!(page.value("window.loaded").await, "once");
+    page.end().await;
+}
