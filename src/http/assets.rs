@@ -46,6 +46,7 @@ const ASSETS: &[Asset] = assets! {
     "dialog.js": SCRIPT,
     "dom.js": SCRIPT,
     "elements.js": SCRIPT,
+    "figures.js": SCRIPT,
     "follow.js": SCRIPT,
     "format.js": SCRIPT,
     "graph.js": SCRIPT,

@@ -21,9 +21,15 @@ export function attempts(history) {
 export class Attempts {
   #open = new Map();
 
+  /** Whether one of this task has begun, and has not ended. */
+  has(key) {
+    return this.#open.has(key.slice(-32));
+  }
+
   /** Takes a record. `begin` gets an attempt that it begins. Answers one that it ends. */
   take(row, begin) {
     if (row.kind === "started") {
+      if (this.#open.get(row.key.slice(-32))?.number === row.attempt) return null;
       const attempt = {
         key: row.key, number: row.attempt, worker: row.worker, session: row.session, begun: row.time,
         from: Date.parse(row.time), to: null, took: null, ended: "running", why: null,
@@ -55,7 +61,7 @@ export function hue(key) {
 /** What a bar says to who points at it or hears it. */
 export function words({ key, number, worker, begun, took, ended }) {
   const time = took === null ? "" : ` after ${duration(took)}`;
-  return `${key}, attempt ${number} on ${worker ?? "a worker"}, from ${moment(begun)}, ${ended}${time}`;
+  return `${key}, attempt ${number} on ${worker ?? "a worker"}, from ${begun ? moment(begun) : "long ago"}, ${ended}${time}`;
 }
 
 /** The attempts of one task as bars over its time. */

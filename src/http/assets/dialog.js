@@ -16,7 +16,7 @@ export function confirm({ title, text, action, field, work }) {
     { method: "dialog" },
     el("h2", { id: "asked-title", text: title }),
     el("p", { text }),
-    field ? el("p", {}, el("label", { for: "asked", text: `${field.label} ` }), input) : null,
+    field ? el("p", { class: "inline" }, el("label", { for: "asked", text: field.label }), input) : null,
     refused.node,
     el("p", { class: "actions" }, no, yes),
   );

@@ -2,7 +2,7 @@
 
 import { all, get } from "./api.js";
 import { el, facts, panel, problem } from "./dom.js";
-import { bytes, channel, count, duration, rate, state } from "./format.js";
+import { channel, count, rate, state } from "./format.js";
 import { moment } from "./moment.js";
 import { plot } from "./plots.js";
 import { Rates } from "./rates.js";
@@ -30,7 +30,6 @@ export function showOverview(main, { signal }) {
       { title: "State", cell: (worker) => state(worker.state) },
       { title: "Slots in use", number: true, cell: slots },
       { title: "Memory free", number: true, cell: (worker) => free(worker, "memory") },
-      { title: "Keeps", number: true, minor: true, cell: (worker) => bytes(worker.result_bytes) },
     ],
   });
   const rates = new Rates();
@@ -78,6 +77,10 @@ export function showOverview(main, { signal }) {
   poll(signal, EVERY_MS, work, refused.say);
 }
 
+function took(ms) {
+  return ms === null ? "–" : `${ms.toFixed(ms < 10 ? 2 : 0)} ms`;
+}
+
 function figure(word, href, colour) {
   const number = el("b", { text: "–" });
   const node = el(href ? "a" : "div", { class: `figure ${colour ?? ""}`, href }, number, el("span", { text: word }));
@@ -103,7 +106,14 @@ function live(signal) {
       ],
       signal,
     ),
-    plot("Answers of the scheduler", [{ name: "to this page", colour: "second", of: ({ answered }) => answered, say: duration }], signal),
+    plot(
+      "Commits, until they are durable",
+      [
+        { name: "mean", colour: "accent", of: ({ latency }) => latency.mean, say: took, spans: true },
+        { name: "99 % within", colour: "second", of: ({ latency }) => latency.most, say: took, spans: true },
+      ],
+      signal,
+    ),
   ];
   const node = el("div", { class: "plots" }, ...plots.map((each) => each.node));
   const update = () => {

@@ -10,12 +10,15 @@ const HEIGHT = 130;
 /** A plot that has just begun is not all empty. */
 const SECONDS_MIN = 30;
 
+/** Samples are a second apart. */
+const GAP_SECONDS = 3;
+
 /** Colours are read when a plot is made; another scheme makes it anew. */
 const DARK = matchMedia("(prefers-color-scheme: dark)");
 
 /**
  * A plot of the last minutes. `lines` are `{ name, colour, of, say }`: a CSS variable, what of a sample it shows, and how
- * that is said.
+ * that is said; `spans`, whether the line goes on where a sample has nothing of it.
  */
 export function plot(title, lines, signal) {
   const said = lines.map(() => el("b"));
@@ -41,7 +44,11 @@ export function plot(title, lines, signal) {
   return {
     node,
     update(samples) {
-      data = [samples.map(({ time }) => time), ...lines.map(({ of }) => samples.map((sample) => of(sample) ?? null))];
+      const whole = samples.flatMap((sample, at) => (isBehindGap(samples, at) ? [{ time: sample.time - 1 }, sample] : [sample]));
+      data = [
+        whole.map(({ time }) => time),
+        ...lines.map(({ of }) => whole.map((sample) => (sample.overview ? (of(sample) ?? null) : null))),
+      ];
       drawn?.setData(data, false);
       const now = samples.at(-1)?.time ?? Date.now() / 1000;
       const from = Math.min(now - SECONDS_MIN, Math.max(now - SECONDS, samples[0]?.time ?? now));
@@ -53,6 +60,11 @@ export function plot(title, lines, signal) {
   };
 }
 
+/** Whether nothing was heard for a while before a sample: no line goes over that. */
+function isBehindGap(samples, at) {
+  return at > 0 && samples[at].time - samples[at - 1].time > GAP_SECONDS;
+}
+
 function options(lines, width) {
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(`--${name}`).trim();
@@ -62,7 +74,7 @@ function options(lines, width) {
     height: HEIGHT,
     legend: { show: false },
     cursor: { show: false },
-    scales: { x: { auto: false }, y: { range: (_, __, max) => [0, Math.max(1, max * 1.1)] } },
+    scales: { x: { auto: false }, y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] } },
     axes: [
       { ...axis, size: 26, space: 60, values: (_, all) => all.map((time) => clock(time)) },
       { ...axis, size: 44, space: 30 },
@@ -70,7 +82,7 @@ function options(lines, width) {
     series: [
       {},
       ...lines.map((line) => ({
-        label: line.name, stroke: colour(line.colour), width: 1.5, points: { show: false }, spanGaps: false,
+        label: line.name, stroke: colour(line.colour), width: 1.5, points: { show: false }, spanGaps: Boolean(line.spans),
       })),
     ],
   };

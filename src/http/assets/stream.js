@@ -11,8 +11,12 @@ import { heard, poll } from "./vitals.js";
 /** How far back the task log is read at first. */
 const LOOK_BACK_RECORDS = 3000;
 
-/** Most bars: the oldest go first. */
+/** Most bars: of those that have ended the oldest go first. */
 const BARS_MAX = 1500;
+
+/** Functions that are named, and tasks whose names are asked for at a time. */
+const FUNCTIONS_MAX = 12;
+const ASKED_MAX = 8;
 
 const DRAW_EVERY_MS = 250;
 const NAMES_EVERY_MS = 5000;
@@ -36,6 +40,7 @@ export function showStream(main, { signal }) {
   const names = async () => {
     const { workers } = await get("/api/v1/workers", { signal });
     stream.learn(workers);
+    await stream.name(signal);
   };
   poll(signal, NAMES_EVERY_MS, names, refused.say);
   if (moment.at === null) followed(stream, said, signal);
@@ -46,7 +51,7 @@ export function showStream(main, { signal }) {
 
 async function followed(stream, said, signal) {
   const from = Math.max(0, (await heard()).tasks_head - LOOK_BACK_RECORDS);
-  const state = (word) => say(said, word === "following" ? "Attempts as they begin and end." : word);
+  const state = (word) => say(said, word === "following" ? "Attempts as they begin and end. One that waits as a client has a row, and no slot." : word);
   if (!signal.aborted) follow("$tasks", String(from), { signal, take: (rows) => stream.take(rows), state });
 }
 
@@ -69,6 +74,7 @@ class Stream {
   #names = new Map();
   #functions = new Set();
   #end = null;
+  #isCaughtUp = false;
 
   /** Forgets all; the window ends at this time. */
   clear(end) {
@@ -80,18 +86,45 @@ class Stream {
     this.#end = end;
   }
 
+  /** Takes what workers say: their names, and what began before the part of the log that was read. */
   learn(workers) {
     for (const { session, name } of workers) this.#names.set(session, name);
     for (const lane of this.#lanes.values()) say(lane.name, this.#name(lane));
+    if (!this.#isCaughtUp) return;
+    const running = workers.flatMap(({ session, runs }) => runs.map((run) => ({ ...run, session })));
+    const known = new Set(this.#bars.map(({ attempt }) => attempt.key));
+    for (const { key, attempt, session } of running) {
+      if (known.has(key)) continue;
+      const started = { kind: "started", key, attempt, session, time: new Date(0).toISOString() };
+      this.#attempts.take(started, (begun) => this.#begin(Object.assign(begun, { begun: null, isOld: true })));
+    }
+    const keys = new Set(running.map(({ key }) => key));
+    for (const { attempt } of this.#bars) {
+      if (attempt.isOld && attempt.to === null && !keys.has(attempt.key)) Object.assign(attempt, { to: Date.now(), ended: "ended" });
+    }
+  }
+
+  /** Asks for the names of tasks that were submitted before the part of the log that was read. */
+  async name(signal) {
+    for (const bar of this.#bars.filter(({ attempt }) => label(attempt.key) === "task").slice(0, ASKED_MAX)) {
+      const found = await get(`/api/v1/tasks/${encodeURIComponent(bar.attempt.key)}/explanation`, { signal }).catch(() => null);
+      if (signal.aborted) return;
+      bar.attempt.key = found?.key ?? bar.attempt.key.replace("task-", "forgotten-");
+      this.#colour(bar);
+    }
   }
 
   take(rows) {
     for (const row of rows) {
       if (row.kind === "session_opened" && row.of?.startsWith("worker ")) this.#names.set(row.session, row.of.slice(7));
-      // A worker that is gone ends nothing that has begun on it: the records that do so follow.
+      if (row.marker === "caught_up") this.#isCaughtUp = true;
       this.#attempts.take(row, (attempt) => this.#begin(attempt));
     }
-    while (this.#bars.length > BARS_MAX) this.#drop(this.#bars.shift());
+    const excess = this.#bars.filter(({ attempt }) => attempt.to !== null).slice(0, Math.max(0, this.#bars.length - BARS_MAX));
+    if (excess.length === 0) return;
+    for (const { node } of excess) node.remove();
+    const gone = new Set(excess);
+    this.#bars = this.#bars.filter((bar) => !gone.has(bar));
   }
 
   #begin(attempt) {
@@ -99,11 +132,17 @@ class Stream {
     const lane = this.#lane(attempt);
     lane.until = attempt;
     const node = el("a", { class: "attempt", href: `#/task/${encodeURIComponent(attempt.key)}`, tabindex: "-1" });
-    node.style.setProperty("--hue", hue(attempt.key));
-    this.#bars.push({ attempt, node, lane });
+    const bar = { attempt, node, lane };
+    this.#bars.push(bar);
     lane.bars.append(node);
+    if (label(attempt.key) !== "task") this.#colour(bar);
+  }
+
+  /** The colour of its function, and the function among those that are named. */
+  #colour({ attempt, node }) {
     const name = label(attempt.key);
-    if (this.#functions.has(name) || this.#functions.size >= 12) return;
+    node.style.setProperty("--hue", hue(attempt.key));
+    if (this.#functions.has(name) || this.#functions.size >= FUNCTIONS_MAX) return;
     this.#functions.add(name);
     const key = el("span", { class: "function", text: name });
     key.style.setProperty("--hue", hue(attempt.key));
@@ -134,19 +173,12 @@ class Stream {
     return `${this.#names.get(session) ?? `worker ${session}`} · ${number}`;
   }
 
-  #drop({ node }) {
-    node.remove();
-  }
-
   draw(seconds) {
     const end = this.#end ?? Date.now();
     const from = end - seconds * 1000;
-    const kept = [];
-    for (const bar of this.#bars) {
-      const { attempt, node } = bar;
+    for (const { attempt, node } of this.#bars) {
       const to = attempt.to ?? end;
       node.hidden = to < from;
-      kept.push(bar);
       if (node.hidden) continue;
       const begun = Math.max(from, attempt.from);
       node.style.left = `${(100 * (begun - from)) / (end - from)}%`;
@@ -158,7 +190,6 @@ class Stream {
         node.className = `attempt ${attempt.ended}`;
       }
     }
-    this.#bars = kept;
     for (const lane of this.#lanes.values()) lane.node.hidden = !lane.bars.querySelector(":not([hidden])");
   }
 }

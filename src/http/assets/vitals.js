@@ -2,6 +2,7 @@
 // the plots of the overview show.
 
 import { Away, get } from "./api.js";
+import { commitLatency } from "./figures.js";
 import { moment } from "./moment.js";
 
 /** Seconds that plots show. */
@@ -20,7 +21,7 @@ export async function run() {
     const begun = performance.now();
     try {
       const overview = await get("/api/v1/overview", { at: null });
-      take(overview, performance.now() - begun);
+      take(overview, await commitLatency().catch(() => ({ mean: null, most: null })));
       become("connected", "");
       pulse.dispatchEvent(new Event("beat"));
     } catch (error) {
@@ -43,12 +44,12 @@ function become(state, why) {
   pulse.dispatchEvent(new Event("change"));
 }
 
-function take(overview, answered) {
+function take(overview, latency) {
   const [now, before] = [Date.now() / 1000, vitals.samples.at(-1)];
   const again = before && overview.epoch === before.overview.epoch;
   const passed = again ? now - before.time : null;
   const per = (name) => (again ? Math.max(0, overview[name] - before.overview[name]) / passed : null);
-  vitals.samples.push({ time: now, overview, records: per("records"), commits: per("seq"), answered });
+  vitals.samples.push({ time: now, overview, records: per("records"), commits: per("seq"), latency });
   while (vitals.samples.length > SECONDS) vitals.samples.shift();
   vitals.overview = overview;
 }

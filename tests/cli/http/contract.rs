@@ -74,6 +74,10 @@ async fn what_is_documented_is_what_comes() {
     let (status, _) = c.site.ask_text(&[], "/metrics").await;
     assert_eq!(status, 200);
     c.seen.insert(("/metrics".to_owned(), "get".to_owned(), "200".to_owned()));
+    // Where there is no token, any will do.
+    assert_eq!(c.ask("POST", "/login", &[], Some(r#"{"token": "x"}"#)).await.0, 200);
+    assert_eq!(c.ask("POST", "/login", &[], Some(r#"{"tokn": "x"}"#)).await.0, 400);
+    assert_eq!(c.ask("POST", "/logout", &[], None).await.0, 200);
     channels(c).await;
     tasks(c).await;
     let head = c.ask("GET", "/api/v1/overview", &[], None).await.1["tasks_head"].as_u64().unwrap();
@@ -225,4 +229,16 @@ async fn tasks(c: &mut Contract) {
         1
     );
     assert_eq!(c.ask("GET", tasks, &[("status", "asleep")], None).await.0, 400);
+    for (words, keys) in [("HELLO", vec!["hello"]), ("nobody", vec![])] {
+        let (_, page) = c.ask("GET", tasks, &[("contains", words)], None).await;
+        let found = page["tasks"].as_array().unwrap().iter().map(|task| task["key"].as_str().unwrap());
+        let found: Vec<_> = found.map(|key| key.split('-').next().unwrap()).collect();
+        assert_eq!(found, keys, "{words}");
+    }
+    let all = c.ask("GET", tasks, &[("contains", "exec")], None).await.1["tasks"].as_array().unwrap().len();
+    assert_eq!(
+        all,
+        c.ask("GET", tasks, &[], None).await.1["tasks"].as_array().unwrap().len(),
+        "the function"
+    );
 }

@@ -45,6 +45,69 @@ async fn with_a_token_who_shows_it_is_let_in() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_in_by_the_page_has_a_cookie_that_is_as_good_as_the_token() {
+    let dir = crate::cluster::Dir::new();
+    std::fs::write(dir.path("token"), "secret\n").unwrap();
+    let mut site = Site::start(&["--token-file", &dir.text("token")]).await;
+    for path in ["/", "/assets/app.js"] {
+        assert_eq!(site.ask_text(&[], path).await.0, 200, "the page itself says nothing of the cluster");
+    }
+    let (status, told) = site.post(r#"{"token": "secre"}"#, "/login").await;
+    assert_eq!((status, told["error"]["code"].as_str()), (401, Some("wrong_token")));
+    let own = format!("Origin: {}", site.url);
+    let foreign = ["-H", "Origin: https://evil.example"];
+    let json = ["-H", "Content-Type: application/json", "-d"];
+    let (status, _) = site.ask(&[&json[..], &[r#"{"token": "secret"}"#], &foreign].concat(), "/login").await;
+    assert_eq!(status, 403);
+    let show = ["-i", "-H", &own];
+    let (status, told) =
+        site.ask_text(&[&show[..], &json, &[r#"{"token": "secret"}"#]].concat(), "/login").await;
+    let cookie =
+        told.lines().find_map(|line| line.strip_prefix("set-cookie: ")).expect("a cookie comes with it");
+    assert!(status == 200 && cookie.contains("; HttpOnly") && cookie.contains("; SameSite=Strict"), "{told}");
+    let cookie = format!("Cookie: {}", cookie.split(';').next().unwrap());
+    let shown = ["-H", cookie.as_str()];
+    assert_eq!(site.ask(&shown, "/api/v1/overview").await.0, 200);
+    let append = [&shown[..], &json, &["1"]].concat();
+    let values = "/api/v1/channels/a/values";
+    assert_eq!(site.ask(&[&append[..], &["-H", &own]].concat(), values).await.0, 201);
+    assert_eq!(site.ask(&[&append[..], &foreign].concat(), values).await.0, 403);
+    let events = [&shown[..], &["-H", "Accept: text/event-stream"]].concat();
+    let (_, told) = site.ask_text(&events, "/api/v1/channels/a/records?until=now").await;
+    assert!(told.contains("event: record"), "{told}");
+    // It is none of another port, and holds over a restart.
+    let other = cookie.replacen("headwater-", "headwater-1", 1);
+    assert_eq!(site.ask(&["-H", &other], "/api/v1/overview").await.0, 401);
+    site.kill().await;
+    site.start_again().await;
+    assert_eq!(site.ask(&shown, "/api/v1/overview").await.0, 200);
+    let (_, told) = site.ask_text(&["-i", "-X", "POST"], "/logout").await;
+    assert!(
+        told.lines().any(|line| line.starts_with("set-cookie: ") && line.ends_with("; Max-Age=0")),
+        "{told}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_may_load_nothing_from_elsewhere_and_is_sent_once() {
+    let site = Site::start(&[]).await;
+    let (_, told) = site.ask_text(&["-i"], "/").await;
+    let has = |name: &str| told.lines().find_map(|line| line.strip_prefix(&format!("{name}: "))).expect(name);
+    assert!(has("content-type").starts_with("text/html"));
+    let policy = has("content-security-policy");
+    assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self'"), "{policy}");
+    assert!(!policy.contains("unsafe") && policy.contains("frame-ancestors 'none'"), "{policy}");
+    assert_eq!((has("x-content-type-options"), has("x-frame-options")), ("nosniff", "DENY"));
+    assert_eq!(has("cache-control"), "no-cache");
+    let known = format!("If-None-Match: {}", has("etag"));
+    assert_eq!(site.ask_text(&["-H", &known], "/").await, (304, String::new()));
+    assert_eq!(site.ask_text(&["-H", &known], "/assets/app.js").await.0, 200);
+    let (status, told) = site.ask(&[], "/assets/../Cargo.toml").await;
+    assert_eq!((status, told["error"]["code"].as_str()), (404, Some("unknown_path")));
+    assert_eq!(site.ask(&["--path-as-is"], "/assets/../../Cargo.toml").await.0, 404);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_not_there_is_told_and_so_is_what_is_too_large() {
     let site = Site::start(&[]).await;
     let code = |told: &serde_json::Value| told["error"]["code"].as_str().unwrap().to_owned();
