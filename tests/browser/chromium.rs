@@ -124,7 +124,7 @@ impl Page {
             }})"
         );
         if self.value(&script).await != true {
-            let seen = self.value("document.body.innerText").await;
+            let seen = self.value("document.body.innerText.slice(0, 2000)").await;
             panic!(
                 "{expression} does not become true; {:#?}; the page:\n{}",
                 self.wrong,

@@ -80,8 +80,9 @@ async fn a_keyboard_reaches_all_of_it() {
     assert_eq!(page.value("document.activeElement.textContent").await, "a");
     page.press("Enter").await;
     page.until_text("h1", "Channel a").await;
+    page.until_text(".controls button:enabled", "Stop…").await;
     page.press("Tab").await;
-    page.until("!document.activeElement.disabled && document.activeElement.textContent === 'Stop…'").await;
+    assert_eq!(page.value("document.activeElement.textContent").await, "Stop…");
     page.press("Enter").await;
     page.until("document.querySelector('dialog[open]')").await;
     assert_eq!(

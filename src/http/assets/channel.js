@@ -56,8 +56,8 @@ function about(name, shown, signal, refused) {
     for (const button of [turn, trim]) button.disabled = moment.at !== null;
   };
   const done = async (place, body) => (await post(`${path}/${place}`, body), show(await get(path)));
-  const turn = el("button", { type: "button", text: "Stop…", onclick: () => askToTurn(shown.channel, done) });
-  const trim = el("button", { type: "button", text: "Trim…", onclick: () => askToTrim(shown.channel, done) });
+  const turn = el("button", { type: "button", text: "Stop…", disabled: true, onclick: () => askToTurn(shown.channel, done) });
+  const trim = el("button", { type: "button", text: "Trim…", disabled: true, onclick: () => askToTrim(shown.channel, done) });
   poll(signal, EVERY_MS, async () => show(await ofNow(name, path, signal)), refused.say);
   const parts = el("div", { class: "columns" }, panel("Readers", readers.node));
   return el("div", {}, el("div", { class: "controls" }, turn, trim), has.node, parts);
