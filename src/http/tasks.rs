@@ -117,7 +117,7 @@ pub(super) async fn show(
     let asked = door.asked(query?.0.at).await?;
     let info = info_of(&asked, key).await?;
     let mut history = history(&door.client().await?, &info).await?;
-    history.retain(|row| asked.knows(row.offset));
+    history.retain(|offset| asked.knows(offset));
     let shown = serde_json::to_value(Shown::of(&info, history)).map_err(Problem::internal)?;
     Ok(Json(asked.dated(shown)))
 }

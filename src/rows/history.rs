@@ -20,8 +20,16 @@ pub struct History {
     pub rows: Vec<Row>,
     /// The keys of the tasks whose results it takes: 100 at most.
     pub dependencies: Vec<String>,
-    /// The keys of the tasks that take its result: the first 100.
-    pub dependents: Vec<String>,
+    /// The tasks that take its result, the first 100: where in the task log each was submitted, and its key.
+    pub dependents: Vec<(u64, String)>,
+}
+
+impl History {
+    /// Drops what happened later than is known.
+    pub fn retain(&mut self, is_known: impl Fn(u64) -> bool) {
+        self.rows.retain(|row| is_known(row.offset));
+        self.dependents.retain(|(submitted_at, _)| is_known(*submitted_at));
+    }
 }
 
 /// A record about a task.
@@ -39,17 +47,17 @@ pub async fn history(client: &Client, info: &TaskInfo) -> Result<History> {
     let dependencies = needed.next().map(Submission::dependencies).unwrap_or_default();
     Ok(History {
         rows: steps.iter().map(|step| names.row(step.offset, step.time_ms, &step.event)).collect(),
-        dependencies: keys(&dependencies, &names),
-        dependents: keys(&dependents, &names),
+        dependencies: dependencies.iter().take(NEIGHBOURS_MAX).map(|task| names.key(*task)).collect(),
+        dependents: dependents.iter().map(|(offset, task)| (*offset, names.key(*task))).collect(),
     })
 }
 
-fn keys(tasks: &[TaskId], names: &Names) -> Vec<String> {
-    tasks.iter().take(NEIGHBOURS_MAX).map(|task| names.key(*task)).collect()
-}
-
 /// The records about a task, from its submission to the head, and the tasks that take its result.
-async fn steps(client: &Client, info: &TaskInfo, names: &mut Names) -> Result<(Vec<Step>, Vec<TaskId>)> {
+async fn steps(
+    client: &Client,
+    info: &TaskInfo,
+    names: &mut Names,
+) -> Result<(Vec<Step>, Vec<(u64, TaskId)>)> {
     let (mut steps, mut dependents) = (Vec::new(), Vec::new());
     let mut records = client.task_log(Offset::At(info.submitted_at));
     while let Some(item) = records.next().await {
@@ -60,7 +68,7 @@ async fn steps(client: &Client, info: &TaskInfo, names: &mut Names) -> Result<(V
                     && dependents.len() < NEIGHBOURS_MAX
                     && other.arguments.iter().flat_map(Argument::futures).any(|task| task == info.key.id)
                 {
-                    dependents.push(other.key.id);
+                    dependents.push((step.offset, other.key.id));
                 }
                 if is_about(&step.event, info.key.id) {
                     steps.push(step);

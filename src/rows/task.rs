@@ -142,7 +142,7 @@ impl<'a> Shown<'a> {
             stored,
             error,
             dependencies: history.dependencies,
-            dependents: history.dependents,
+            dependents: history.dependents.into_iter().map(|(_, key)| key).collect(),
             history: history.rows,
         }
     }

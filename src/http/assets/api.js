@@ -17,7 +17,7 @@ export class Refused extends Error {
 const ANSWER_MS_MAX = 10_000;
 
 /** The paths that answer as of a moment, too. */
-const OF_A_MOMENT = /^\/api\/v1\/(overview|channels|tasks|tasks\/[^/?]+|workers)(\?|$)/;
+const OF_A_MOMENT = /^\/api\/v1\/(overview|workers|(channels|tasks)(\/[^/?]+)?)(\?|$)/;
 
 export function get(path, options = {}) {
   const { at, ...rest } = { at: moment.at, ...options };

@@ -26,12 +26,11 @@ const PAGES = {
 const main = document.getElementById("main");
 let shown = null;
 
-function open() {
+function open(event) {
   const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
   const [name, ...rest] = path.split("/");
   const [title, show, place] = PAGES[name] ?? ["Not found", notFound, null];
   shown?.abort();
-  const isFirst = shown === null;
   shown = new AbortController();
   const what = rest.length ? decode(rest.join("/")) : null;
   document.title = `${what ?? title} · Headwater`;
@@ -41,8 +40,8 @@ function open() {
   }
   main.replaceChildren();
   show(main, { signal: shown.signal, what, query: new URLSearchParams(query) });
-  // Who cannot see that the page is another one hears it.
-  if (!isFirst) {
+  // Who cannot see that the page is another one hears it. Who moves the slider goes on with it.
+  if (event instanceof HashChangeEvent) {
     scrollTo(0, 0);
     main.focus({ preventScroll: true });
   }

@@ -1,7 +1,7 @@
 // One channel: what it has, its elements as they come or from a place on, and what is done to all of it. The task log is
 // read like one.
 
-import { Refused, all, get, post } from "./api.js";
+import { get, post } from "./api.js";
 import { confirm } from "./dialog.js";
 import { el, facts, panel, problem, say } from "./dom.js";
 import { Elements } from "./elements.js";
@@ -58,7 +58,7 @@ function about(name, shown, signal, refused) {
   const done = async (place, body) => (await post(`${path}/${place}`, body), show(await get(path)));
   const turn = el("button", { type: "button", text: "Stop…", disabled: true, onclick: () => askToTurn(shown.channel, done) });
   const trim = el("button", { type: "button", text: "Trim…", disabled: true, onclick: () => askToTrim(shown.channel, done) });
-  poll(signal, EVERY_MS, async () => show(await ofNow(name, path, signal)), refused.say);
+  poll(signal, EVERY_MS, async () => show(await get(path, { signal })), refused.say);
   const parts = el("div", { class: "columns" }, panel("Readers", readers.node));
   return el("div", {}, el("div", { class: "controls" }, turn, trim), has.node, parts);
 }
@@ -82,14 +82,6 @@ function askToTrim({ name, first, head }, done) {
     field: { label: "Keep from offset", value: first, min: first, max: head, step: 1 },
     work: (before) => done("trim", { before }),
   });
-}
-
-/** The channel; as of another moment what the list has of it. */
-async function ofNow(name, path, signal) {
-  if (moment.at === null) return get(path, { signal });
-  const found = (await all("/api/v1/channels", "channels", "after", 10)).find((one) => one.name === name);
-  if (!found) throw new Refused(404, { message: `there was no channel ${name} then` });
-  return found;
 }
 
 function describe(has, channel, perSecond) {
@@ -119,7 +111,8 @@ function kept({ max_elements: most, max_age_ms: age, max_bytes: size }) {
 function reader(name, elements, signal, refused) {
   const said = el("p", { class: "quiet", id: "following" });
   let [stop, page] = [null, null];
-  const path = (from) => `/api/v1/channels/${encodeURIComponent(name)}/records?limit=${PAGE}&from=${encodeURIComponent(from)}`;
+  const channel = `/api/v1/channels/${encodeURIComponent(name)}`;
+  const path = (from) => `${channel}/records?limit=${PAGE}&from=${encodeURIComponent(from)}`;
   const begin = () => {
     stop?.abort();
     stop = new AbortController();
@@ -152,7 +145,7 @@ function reader(name, elements, signal, refused) {
   };
   /** What there was at a moment. */
   const past = async () => {
-    const head = name === TASKS ? moment.at : (await ofNow(name, null, signal)).head;
+    const head = name === TASKS ? moment.at : (await get(channel, { signal })).head;
     const answer = await get(`${path(Math.max(0, head - PAGE))}&until=${head}`, { signal });
     begin();
     elements.take(answer.records);

@@ -66,7 +66,7 @@ export function showOverview(main, { signal }) {
       all("/api/v1/channels", "channels", "after", 10),
     ]);
     if (signal.aborted) return;
-    tasks.forEach(({ set }, at) => set(Object.values(overview.tasks)[at]));
+    tasks.forEach(({ set, word }) => set(overview.tasks[word]));
     others.forEach(({ set, word }) => set(overview[word]));
     workers.update(listed.workers);
     rates.take(known);

@@ -22,39 +22,44 @@ export function startTravel(open) {
   const label = el("output", { for: "offset", id: "offset-time" });
   const button = (text, title, onclick) => el("button", { type: "button", text, title, onclick });
   const play = button("Play", "Go on by itself", () => turn());
-  let [playing, settling] = [null, null];
+  // What was asked before the newest is not shown when it is answered late.
+  let [playing, settling, asked] = [null, null, 0];
 
   const to = async (offset) => {
     const [first, head] = [Number(slider.min), Number(slider.max)];
     const wanted = Math.max(first, Math.min(head, offset));
     slider.value = wanted;
     if (wanted === head && playing) turn();
+    const mine = (asked += 1);
     try {
       const { as_of: of } = await get("/api/v1/overview", { at: wanted });
-      if (!of) throw new Error("this scheduler does not tell of the past: it needs a newer one");
+      if (mine !== asked) return;
       refused.say(null);
-      become(wanted, of.time);
+      become(of);
     } catch (error) {
+      if (mine !== asked) return;
       refused.say(error);
       if (playing) turn();
     }
   };
-  const become = (offset, time) => {
+  /** All pages are as of this, which is between commits; as of now where it is null. */
+  const become = (of) => {
     const wasNow = moment.at === null;
-    moment.at = offset;
-    document.body.classList.toggle("past", offset !== null);
-    const words = offset === null ? "" : `As of offset ${count(offset)}, ${time ? clock(time) : "the beginning"}: not live`;
+    moment.at = of && of.offset;
+    document.body.classList.toggle("past", of !== null);
+    const words = of ? `As of offset ${count(of.offset)}, ${of.time ? clock(of.time) : "the beginning"}: not live` : "";
     say(label, words);
     slider.setAttribute("aria-valuetext", words);
-    back.hidden = offset === null;
+    back.hidden = of === null;
     moment.dispatchEvent(new Event("change"));
-    if (wasNow !== (offset === null)) open();
+    if (wasNow !== (of === null)) open();
   };
   const now = () => {
     if (playing) turn();
     clearTimeout(settling);
+    asked += 1;
     slider.value = slider.max;
-    if (moment.at !== null) become(null, null);
+    if (moment.at !== null) become(null);
   };
   const turn = () => {
     say(play, playing ? "Play" : "Pause");
@@ -94,11 +99,6 @@ export function startTravel(open) {
     slider.value = slider.max;
     slider.min = await first();
     slider.focus();
-    // Whether it tells of the past at all is best known before somebody looks for it.
-    const answer = await get("/api/v1/overview", { at: head ?? 0 }).catch((error) => ({ error }));
-    const isAble = Boolean(answer.as_of);
-    for (const control of panel.querySelectorAll("input, button")) control.disabled = !isAble;
-    refused.say(isAble ? null : new Error("This scheduler does not tell of the past."));
   };
   // The end of the slider is now, as long as nobody looks at then.
   pulse.addEventListener("beat", () => {
