@@ -170,22 +170,24 @@ function reader(name, elements, signal, refused) {
 function controls(reading, elements) {
   const filter = el("input", { type: "search", id: "filter", autocomplete: "off", spellcheck: "false" });
   filter.addEventListener("input", () => elements.filter(filter.value));
-  const place = el("input", { id: "place", autocomplete: "off", spellcheck: "false", placeholder: "offset, or time like -10m", size: "22" });
-  const jump = el("form", { class: "inline" }, el("label", { for: "place", text: "Go to" }), place, el("button", { text: "Go" }));
+  // Nothing that came later is to be seen as of then.
+  const isPast = moment.at !== null;
+  const place = el("input", { id: "place", disabled: isPast, autocomplete: "off", spellcheck: "false", placeholder: "offset, or time like -10m", size: "22" });
+  const jump = el("form", { class: "inline" }, el("label", { for: "place", text: "Go to" }), place, el("button", { text: "Go", disabled: isPast }));
   jump.addEventListener("submit", (event) => {
     event.preventDefault();
     const text = place.value.trim();
     if (text) reading.from(/^(\d+|start|end|last:.*|time:.*)$/.test(text) ? text : `time:${text}`);
   });
-  const button = (text, onclick) => el("button", { type: "button", text, onclick });
+  const button = (text, onclick, isOfNow) => el("button", { type: "button", text, onclick, disabled: isOfNow && isPast });
   return el(
     "div",
     { class: "controls" },
     el("label", { for: "filter", text: "Filter" }),
     filter,
     jump,
-    button("Earlier", reading.earlier),
-    button("Later", reading.later),
-    button("Follow", reading.live),
+    button("Earlier", reading.earlier, false),
+    button("Later", reading.later, true),
+    button("Follow", reading.live, true),
   );
 }

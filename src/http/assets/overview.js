@@ -129,14 +129,15 @@ function live(signal) {
 function showReceipt(receipt, { epoch, seq, store, version, receipt: found }) {
   receipt.set("epoch", { text: count(epoch), title: "How often it was started" });
   receipt.set("commit now", count(seq));
-  receipt.set("durable at the start", `commit ${count(found.seq)}, digest ${found.digest}`);
-  receipt.set("records then", count(found.records));
-  receipt.set("channels then", count(found.channels));
-  receipt.set(
-    "tasks then",
-    `${count(found.tasks_kept)} kept, ${count(found.tasks_requeued)} requeued, ${count(found.tasks_running)} running`,
-  );
-  receipt.set("damage", found.damage ? { text: JSON.stringify(found.damage), class: "state failed" } : "none");
+  // As of another moment it is not told.
+  const of = (say) => (found ? say(found) : null);
+  const tasks = ({ tasks_kept: kept, tasks_requeued: again, tasks_running: running }) =>
+    `${count(kept)} kept, ${count(again)} requeued, ${count(running)} running`;
+  receipt.set("durable at the start", of(({ seq, digest }) => `commit ${count(seq)}, digest ${digest}`));
+  receipt.set("records then", of(({ records }) => count(records)));
+  receipt.set("channels then", of(({ channels }) => count(channels)));
+  receipt.set("tasks then", of(tasks));
+  receipt.set("damage", of(({ damage }) => (damage ? { text: JSON.stringify(damage), class: "state failed" } : "none")));
   receipt.set("store", store);
   receipt.set("version", version);
   receipt.set("task log", channel("$tasks"));
