@@ -5,7 +5,7 @@ use crate::{Page, Site};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "it writes to docs/dashboard"]
 async fn pictures_of_a_running_demo() {
-    let site = Site::demo().await;
+    let site = Site::demo_with("400ms").await;
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/dashboard");
     std::fs::create_dir_all(&folder).unwrap();
     let mut page = Page::open(&site.url).await;

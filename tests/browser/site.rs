@@ -18,9 +18,14 @@ impl Site {
         Site::start(&[&["up"], options].concat()).await
     }
 
-    /// A running demo.
+    /// A running demo, with so much between its numbers.
+    pub async fn demo_with(interval: &str) -> Site {
+        Site::start(&["demo", "--interval", interval]).await
+    }
+
+    /// A running demo, which soon has something to show.
     pub async fn demo() -> Site {
-        Site::start(&["demo", "--interval", "100ms"]).await
+        Site::demo_with("100ms").await
     }
 
     async fn start(options: &[&str]) -> Site {

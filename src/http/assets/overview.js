@@ -28,7 +28,7 @@ export function showOverview(main, { signal }) {
     columns: [
       { title: "Worker", mono: true, cell: ({ name }) => name },
       { title: "State", cell: (worker) => state(worker.state) },
-      { title: "Slots in use", number: true, cell: slots },
+      { title: "Slots used", number: true, cell: slots },
       { title: "Memory free", number: true, cell: (worker) => free(worker, "memory") },
     ],
   });

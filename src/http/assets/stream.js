@@ -9,7 +9,7 @@ import { moment } from "./moment.js";
 import { heard, poll } from "./vitals.js";
 
 /** How far back the task log is read at first. */
-const LOOK_BACK_RECORDS = 3000;
+const LOOK_BACK_RECORDS = 6000;
 
 /** Most bars: of those that have ended the oldest go first. */
 const BARS_MAX = 1500;

@@ -29,7 +29,7 @@ export function showWorkers(main, { signal }) {
     columns: [
       { title: "Worker", mono: true, cell: ({ name }) => name },
       { title: "State", cell: (worker) => state(worker.state) },
-      { title: "Slots in use", number: true, cell: slots },
+      { title: "Slots used", number: true, cell: slots },
       { title: "Runs", number: true, cell: ({ running }) => count(running) },
       { title: "Resources free", wide: true, cell: resources },
       { title: "Results", number: true, cell: ({ results }) => count(results) },
@@ -84,6 +84,9 @@ function resources({ resources: all }) {
 }
 
 function amounts({ name, total, free: left }) {
-  const amount = (text) => (name === "memory" ? bytes(Number(text)) : text);
-  return `${amount(left)} / ${amount(total)}`;
+  if (name !== "memory") return `${left} / ${total}`;
+  const [some, all] = [bytes(Number(left)), bytes(Number(total))];
+  const unit = all.slice(all.indexOf(" "));
+  // A unit that both have is said once.
+  return `${some.endsWith(unit) ? some.slice(0, -unit.length) : some} / ${all}`;
 }
