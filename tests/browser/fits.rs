@@ -26,7 +26,7 @@ async fn every_page_fits_a_phone_and_a_wide_screen_in_light_and_dark() {
             let mut backs = Vec::new();
             for scheme in ["light", "dark"] {
                 page.scheme(scheme).await;
-                page.until("document.documentElement.scrollWidth <= innerWidth").await;
+                page.until(&format!("document.documentElement.scrollWidth <= {width}")).await;
                 backs.push(page.value("getComputedStyle(document.body).backgroundColor").await);
             }
             assert_ne!(backs[0], backs[1], "{place}");

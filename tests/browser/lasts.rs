@@ -1,7 +1,10 @@
 //! A page that stays open while the scheduler is killed and started again.
 
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
+use crate::process::soon;
 use crate::{Page, Site};
 
 /// Appends numbers, from the page.
@@ -18,6 +21,32 @@ async fn append(page: &mut Page, numbers: std::ops::Range<u64>) {
     assert_eq!(page.value(&script).await, 201);
 }
 
+/// Has the page note each record that comes to it, with what it is shown by left as it is.
+const NOTE: &str = "(() => {
+    window.came = [];
+    const listen = EventSource.prototype.addEventListener;
+    EventSource.prototype.addEventListener = function (type, take, ...rest) {
+        const noted = (event) => { window.came.push(Number(event.lastEventId)); take(event); };
+        listen.call(this, type, type === 'record' ? noted : take, ...rest);
+    };
+})()";
+
+/// Answers like a scheduler that is there and not ready, until it was asked for records.
+async fn not_ready_until_records_are_asked(url: &str) {
+    let listener = TcpListener::bind(url.strip_prefix("http://").unwrap()).await.unwrap();
+    let mut asked = false;
+    while !asked {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut head = vec![0; 4096];
+        let length = socket.read(&mut head).await.unwrap();
+        asked = String::from_utf8_lossy(&head[..length]).contains("/records");
+        let answer = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\n\
+                      Content-Length: 2\r\n\r\n{}";
+        // A browser that has gone away asks again.
+        let _ = socket.write_all(answer.as_bytes()).await;
+    }
+}
+
 /// The values that are shown, the oldest first.
 const VALUES: &str = "[...document.querySelectorAll('tr[data-offset]')].map((row) => row.cells[4].textContent).reverse().join()";
 
@@ -30,6 +59,7 @@ async fn a_channel_that_is_followed_goes_on_behind_a_restart_without_a_gap_and_w
     let mut site = Site::up(&["--workers", "0"]).await;
     let mut page = Page::open(&site.url).await;
     page.value("window.loaded = 'once'").await;
+    page.value(NOTE).await;
     append(&mut page, 0..3).await;
     page.value("location.hash = '#/channel/numbers'").await;
     page.until(&format!("{VALUES} === '{}'", numbers(3))).await;
@@ -37,12 +67,16 @@ async fn a_channel_that_is_followed_goes_on_behind_a_restart_without_a_gap_and_w
     page.until(&format!("{VALUES} === '{}'", numbers(5))).await;
     page.requests_may_fail();
     let mut count = 5;
-    for _ in 0..2 {
+    for is_there in [false, true] {
         site.kill().await;
         page.until_text("#lost", "Not connected, trying again").await;
         page.until("Number(getComputedStyle(document.querySelector('main')).opacity) < 0.6").await;
         page.until_text("#following", "Waiting for the scheduler").await;
         assert_eq!(page.value(VALUES).await, numbers(count).as_str(), "what was seen last is still there");
+        if is_there {
+            // The browser gives up by itself when it is refused: the page has to ask again.
+            soon(not_ready_until_records_are_asked(&site.url)).await;
+        }
         site.start_again().await;
         page.until("document.getElementById('lost').hidden").await;
         page.until_text("#link", "connected").await;
@@ -51,6 +85,7 @@ async fn a_channel_that_is_followed_goes_on_behind_a_restart_without_a_gap_and_w
         page.until(&format!("{VALUES} === '{}'", numbers(count))).await;
         page.until_text("#following", "Following").await;
     }
+    assert_eq!(page.value("window.came.join()").await, numbers(count).as_str(), "each came once, in order");
     assert_eq!(page.value("window.loaded").await, "once");
     page.end().await;
 }

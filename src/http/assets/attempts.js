@@ -21,31 +21,27 @@ export function attempts(history) {
 export class Attempts {
   #open = new Map();
 
-  /** Whether one of this task has begun, and has not ended. */
-  has(key) {
-    return this.#open.has(key.slice(-32));
-  }
-
-  /** Takes a record. `begin` gets an attempt that it begins. Answers one that it ends. */
+  /** Takes a record. `begin` gets an attempt that it begins. */
   take(row, begin) {
     if (row.kind === "started") {
-      if (this.#open.get(row.key.slice(-32))?.number === row.attempt) return null;
+      const known = this.#open.get(row.key.slice(-32));
+      // A worker said that it runs before its record came.
+      if (known?.number === row.attempt) return void Object.assign(known, { begun: row.time, from: Date.parse(row.time) });
       const attempt = {
         key: row.key, number: row.attempt, worker: row.worker, session: row.session, begun: row.time,
         from: Date.parse(row.time), to: null, took: null, ended: "running", why: null,
       };
       this.#open.set(row.key.slice(-32), attempt);
       begin(attempt);
-      return null;
+      return;
     }
     const ended = ENDS[row.kind];
     const id = ended && row.key?.slice(-32);
     const attempt = id && this.#open.get(id);
-    if (!attempt) return null;
+    if (!attempt) return;
     this.#open.delete(id);
     attempt.to = Date.parse(row.time);
     Object.assign(attempt, { took: attempt.to - attempt.from, ended, why: row.error ?? row.because ?? null });
-    return attempt;
   }
 }
 
