@@ -60,5 +60,7 @@ async fn what_is_refused_is_told_where_it_was_asked() {
     page.until_text("[role=alert]", "nobody").await;
     page.value("location.hash = '#/somewhere'").await;
     page.until_text("h1", "There is no page at #/somewhere").await;
+    page.value("location.hash = '#/constructor'").await;
+    page.until_text("h1", "There is no page at #/constructor").await;
     page.end().await;
 }

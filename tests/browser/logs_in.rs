@@ -13,6 +13,11 @@ async fn who_has_the_token_comes_in_and_goes_out_again() {
     page.requests_may_fail();
     page.until_text("h1", "This cluster has a token").await;
     page.until("document.activeElement.id === 'token'").await;
+    // Whatever page is wanted.
+    page.value("location.hash = '#/channels'").await;
+    page.until("document.title.startsWith('Channels') && document.activeElement.id === 'token'").await;
+    page.value("location.hash = '#/channel/notes'").await;
+    page.until("document.title.startsWith('notes') && document.activeElement.id === 'token'").await;
     page.type_text("another").await;
     page.press("Enter").await;
     page.until_text("[role=alert]", "this is not the cluster's token").await;

@@ -29,7 +29,7 @@ let shown = null;
 function open(event) {
   const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
   const [name, ...rest] = path.split("/");
-  const [title, show, place] = PAGES[name] ?? ["Not found", notFound, null];
+  const [title, show, place] = Object.hasOwn(PAGES, name) ? PAGES[name] : ["Not found", notFound, null];
   shown?.abort();
   shown = new AbortController();
   const what = rest.length ? decode(rest.join("/")) : null;
@@ -39,6 +39,7 @@ function open(event) {
     else link.removeAttribute("aria-current");
   }
   main.replaceChildren();
+  if (vitals.state === "token") return askToken(main, shown, open);
   show(main, { signal: shown.signal, what, query: new URLSearchParams(query) });
   // Who cannot see that the page is another one hears it. Who moves the slider goes on with it.
   if (event instanceof HashChangeEvent) {

@@ -124,7 +124,10 @@ function reader(name, elements, signal, refused) {
     begin();
     const mine = stop.signal;
     page = null;
-    const words = { following: "Following: what comes is shown as it comes.", waiting: "Waiting for the scheduler, to go on where it was cut off." };
+    const words = {
+      following: "Following: what comes is shown as it comes.",
+      waiting: "Waiting for the scheduler, to go on where it was cut off.",
+    };
     // The task log has records, and no elements.
     const from = name === TASKS ? String(Math.max(0, (await heard()).tasks_head - LAST)) : `last:${LAST}`;
     const state = (word) => say(said, words[word] ?? word);
@@ -172,8 +175,12 @@ function controls(reading, elements) {
   filter.addEventListener("input", () => elements.filter(filter.value));
   // Nothing that came later is to be seen as of then.
   const isPast = moment.at !== null;
-  const place = el("input", { id: "place", disabled: isPast, autocomplete: "off", spellcheck: "false", placeholder: "offset, or time like -10m", size: "22" });
-  const jump = el("form", { class: "inline" }, el("label", { for: "place", text: "Go to" }), place, el("button", { text: "Go", disabled: isPast }));
+  const place = el("input", {
+    id: "place", disabled: isPast, autocomplete: "off", spellcheck: "false", size: "22",
+    placeholder: "offset, or time like -10m",
+  });
+  const go = el("button", { text: "Go", disabled: isPast });
+  const jump = el("form", { class: "inline" }, el("label", { for: "place", text: "Go to" }), place, go);
   jump.addEventListener("submit", (event) => {
     event.preventDefault();
     const text = place.value.trim();

@@ -8,8 +8,10 @@ const ROWS_MAX = 500;
 
 const WORDS = { caught_up: "caught up", trimmed: "trimmed", damaged: "damaged" };
 
-/** Fields of a record that have a place of their own. */
-const SHOWN = new Set(["offset", "time", "kind", "key", "value", "headers", "stored", "state", "error", "worker"]);
+/** Fields of a record that have a place of their own, and those that a row gets here. */
+const SHOWN = new Set([
+  "offset", "time", "kind", "key", "value", "headers", "stored", "state", "error", "worker", "word", "begun", "took",
+]);
 
 export class Elements {
   #rows = [];
@@ -101,6 +103,6 @@ function said(row) {
   if (row.stored) return `${count(row.stored.bytes)} bytes on workers`;
   const headers = row.headers ? ` ${value(row.headers)}` : "";
   if (row.value !== undefined) return { text: value(row.value) + headers, title: value(row.value, 4000) };
-  const others = Object.fromEntries(Object.entries(row).filter(([name]) => !SHOWN.has(name) && name !== "word" && name !== "begun" && name !== "took"));
+  const others = Object.fromEntries(Object.entries(row).filter(([name]) => !SHOWN.has(name)));
   return Object.keys(others).length ? value(others) : "";
 }

@@ -7,6 +7,8 @@ import { pulse, vitals } from "./vitals.js";
 /** Whether somebody came in by the form: the cookie itself is not to be seen here. */
 const CAME_IN = "headwater-came-in";
 
+let waiting = null;
+
 /** Asks for the token in place of a page, until there is a connection; then `open` shows the page. */
 export function askToken(main, shown, open) {
   shown?.abort();
@@ -34,13 +36,14 @@ export function askToken(main, shown, open) {
   });
   main.replaceChildren(form);
   token.focus();
-  const end = new AbortController();
+  waiting?.abort();
+  waiting = new AbortController();
   const look = () => {
     if (vitals.state !== "connected") return;
-    end.abort();
+    waiting.abort();
     open();
   };
-  pulse.addEventListener("change", look, { signal: end.signal });
+  pulse.addEventListener("change", look, { signal: waiting.signal });
 }
 
 /** Shows the button that ends it to who came in by the form. */

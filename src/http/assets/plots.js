@@ -68,7 +68,8 @@ function isBehindGap(samples, at) {
 function options(lines, width) {
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(`--${name}`).trim();
-  const axis = { stroke: colour("dim"), grid: { stroke: colour("line"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
+  const grid = { stroke: colour("line"), width: 1 };
+  const axis = { stroke: colour("dim"), grid, ticks: { show: false }, font: "11px system-ui" };
   return {
     width,
     height: HEIGHT,

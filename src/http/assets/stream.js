@@ -51,7 +51,8 @@ export function showStream(main, { signal }) {
 
 async function followed(stream, said, signal) {
   const from = Math.max(0, (await heard()).tasks_head - LOOK_BACK_RECORDS);
-  const state = (word) => say(said, word === "following" ? "Attempts as they begin and end. One that waits as a client has a row, and no slot." : word);
+  const words = "Attempts as they begin and end. One that waits as a client has a row, and no slot.";
+  const state = (word) => say(said, word === "following" ? words : word);
   if (!signal.aborted) follow("$tasks", String(from), { signal, take: (rows) => stream.take(rows), state });
 }
 
@@ -100,7 +101,8 @@ class Stream {
     }
     const keys = new Set(running.map(({ key }) => key));
     for (const { attempt } of this.#bars) {
-      if (attempt.isOld && attempt.to === null && !keys.has(attempt.key)) Object.assign(attempt, { to: Date.now(), ended: "ended" });
+      const isOver = attempt.isOld && attempt.to === null && !keys.has(attempt.key);
+      if (isOver) Object.assign(attempt, { to: Date.now(), ended: "ended" });
     }
   }
 

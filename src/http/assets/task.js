@@ -115,7 +115,13 @@ function describe(has, task, why) {
 }
 
 function brought({ value: result, stored, error }) {
-  if (error) return [error.message, ...error.causes.map((cause) => `because: ${cause}`), ...error.path.map((key) => `through: ${key}`)].join("\n");
-  if (stored) return `${count(stored.bytes)} bytes, kept by ${stored.holders.map(({ worker }) => worker).join(", ") || "nobody now"}`;
+  if (error) {
+    const causes = error.causes.map((cause) => `because: ${cause}`);
+    return [error.message, ...causes, ...error.path.map((key) => `through: ${key}`)].join("\n");
+  }
+  if (stored) {
+    const holders = stored.holders.map(({ worker }) => worker).join(", ");
+    return `${count(stored.bytes)} bytes, kept by ${holders || "nobody now"}`;
+  }
   return value(result, RESULT_CHARACTERS_MAX);
 }

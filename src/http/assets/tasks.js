@@ -51,8 +51,9 @@ export function showTasks(main, { signal, query }) {
       if (asked !== [words.value, which.value].join(" ")) return look();
       if (found.length >= wanted || from === 0) {
         tasks.update(found.slice(-wanted).reverse());
-        more.hidden = from === 0 && found.length <= wanted;
-        say(said, found.length > wanted || from > 0 ? `The newest ${count(Math.min(found.length, wanted))}.` : `${count(found.length)} in all.`);
+        const areAll = from === 0 && found.length <= wanted;
+        more.hidden = areAll;
+        say(said, areAll ? `${count(found.length)} in all.` : `The newest ${count(Math.min(found.length, wanted))}.`);
         return;
       }
       back *= 4;
