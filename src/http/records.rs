@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
@@ -13,10 +12,9 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, stream};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use tokio::sync::watch;
 
-use super::body::LINES;
+use super::body::{JSON, LINES};
 use super::channels::Name;
 use super::door::Door;
 use super::problem::Problem;
@@ -30,6 +28,10 @@ use crate::rows::task_record::Names;
 /// Records of a page unless told, and most of them.
 const PAGE_RECORDS: usize = 1_000;
 const PAGE_RECORDS_MAX: usize = 10_000;
+
+/// A page ends behind the record with which it has so many bytes: 4 MiB, since it is made whole before it is sent, and its
+/// most records could have 600 MB.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// How often something is said to those who follow, so that what lies between does not take them for gone.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -91,26 +93,36 @@ fn behind(last: Option<&str>) -> std::result::Result<Offset, Problem> {
 
 /// So many records, and where the next page begins.
 async fn page(mut reading: Reading, limit: usize) -> std::result::Result<Response, Problem> {
-    let (mut records, mut next, mut is_end) = (Vec::new(), None, false);
-    while records.len() < limit {
-        match reading.next().await.transpose()? {
-            Some(Entry::Record(row)) => {
-                next = Some(row.offset + 1);
-                records.push(Entry::Record(row));
-            }
+    let (mut records, mut count, mut next, mut is_end) = (String::new(), 0, None, false);
+    while count < limit && records.len() < PAGE_BYTES {
+        let entry = match reading.next().await.transpose()? {
             Some(Entry::Marker(Marker::CaughtUp { offset })) => {
                 next = Some(offset);
                 is_end = true;
+                continue;
             }
-            Some(marker) => records.push(marker),
+            Some(entry) => entry,
             None => {
                 is_end = true;
                 break;
             }
+        };
+        if let Entry::Record(row) = &entry {
+            next = Some(row.offset + 1);
         }
+        if count > 0 {
+            records.push(',');
+        }
+        records.push_str(&in_json(&entry));
+        count += 1;
     }
-    Ok(Json(json!({ "records": records, "next": next.or(reading.next_offset()), "is_end": is_end }))
-        .into_response())
+    let next = serde_json::Value::from(next.or(reading.next_offset()));
+    let page = format!(r#"{{"records":[{records}],"next":{next},"is_end":{is_end}}}"#);
+    Ok(([(header::CONTENT_TYPE, JSON)], page).into_response())
+}
+
+fn in_json(entry: &Entry) -> String {
+    serde_json::to_string(entry).expect("rows have nothing that JSON cannot carry")
 }
 
 /// Each record as a line.
@@ -125,11 +137,10 @@ fn lines(
         let next = next_until(&mut reading, &mut stop).await?;
         let is_over = next.is_err();
         let line = match next {
-            Ok(entry) => serde_json::to_string(&entry),
+            Ok(entry) => in_json(&entry),
             // It is too late for a status.
-            Err(error) => serde_json::to_string(&Problem::from(error).to_json()),
+            Err(error) => Problem::from(error).to_json().to_string(),
         };
-        let line = line.expect("rows have nothing that JSON cannot carry");
         Some((Ok(format!("{line}\n")), (reading, stop, is_over)))
     })
 }

@@ -38,6 +38,29 @@ async fn pages_follow_each_other_and_lines_have_all_there_is() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_of_large_records_is_no_larger_than_others() {
+    let site = Site::start(&[]).await;
+    let value = format!("\"{}\"\n", "x".repeat(60_000));
+    std::fs::write(site.dir.path("values"), value.repeat(16)).unwrap();
+    let body = format!("@{}", site.dir.text("values"));
+    for _ in 0..6 {
+        let options = ["-H", "Content-Type: application/x-ndjson", "--data-binary", &body];
+        assert_eq!(site.ask(&options, VALUES).await.0, 201);
+    }
+    let (mut from, mut pages) = (0, Vec::new());
+    loop {
+        let (_, page) = site.ask(&[], &format!("{RECORDS}?from={from}&limit=10000")).await;
+        pages.push(page["records"].as_array().unwrap().len());
+        from = page["next"].as_u64().unwrap();
+        if page["is_end"] == true {
+            break;
+        }
+    }
+    // Of 4 MiB.
+    assert_eq!(pages, [70, 26]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_follows_has_history_then_what_comes_and_goes_on_behind_a_restart() {
     let mut site = Site::start(&[]).await;
     append(&site, &[0, 1]).await;
