@@ -86,12 +86,23 @@ fn bad(what: &str, why: &str) -> Problem {
 
 /// Where to go on behind an event.
 fn behind(last: Option<&str>) -> std::result::Result<Offset, Problem> {
-    let offset = last.and_then(|last| last.trim().parse::<u64>().ok());
-    let bad = || bad("Last-Event-ID", "give the offset of the last record, as it came");
-    Ok(Offset::At(offset.ok_or_else(bad)?.saturating_add(1)))
+    let next = |last: &str| match last.trim() {
+        NOTHING => Some(0),
+        offset => Some(offset.parse::<u64>().ok()?.saturating_add(1)),
+    };
+    let bad = || bad("Last-Event-ID", "give the id of the last event, as it came");
+    Ok(Offset::At(last.and_then(next).ok_or_else(bad)?))
 }
 
-/// So many records, and where the next page begins.
+/// The id of an event behind which nothing before the first record has come.
+const NOTHING: &str = "-1";
+
+/// The id of an event behind which the record at this offset is next.
+fn id_before(next: u64) -> String {
+    next.checked_sub(1).map_or_else(|| NOTHING.to_owned(), |last| last.to_string())
+}
+
+/// So many records, or fewer large ones, and where the next page begins.
 async fn page(mut reading: Reading, limit: usize) -> std::result::Result<Response, Problem> {
     let (mut records, mut count, mut next, mut is_end) = (String::new(), 0, None, false);
     while count < limit && records.len() < PAGE_BYTES {
@@ -147,7 +158,8 @@ fn lines(
 
 type Following = (Reading, watch::Receiver<bool>, bool);
 
-/// What comes next, as an event: a record with its offset as its id, so that who was cut off goes on behind it.
+/// What comes next, as an event: a record with its offset as its id, a marker with that of the last record that is done
+/// with, so that who was cut off goes on behind it, though no record had come.
 async fn next_event(
     (mut reading, mut stop, is_over): Following,
 ) -> Option<(std::result::Result<Event, Infallible>, Following)> {
@@ -158,7 +170,12 @@ async fn next_event(
     let is_over = next.is_err();
     let event = match next {
         Ok(Entry::Record(row)) => Event::default().event("record").id(row.offset.to_string()).json_data(row),
-        Ok(Entry::Marker(marker)) => Event::default().event("marker").json_data(marker),
+        Ok(Entry::Marker(marker)) => {
+            let (Marker::CaughtUp { offset: next }
+            | Marker::Trimmed { first: next, .. }
+            | Marker::Damaged { to: next, .. }) = marker;
+            Event::default().event("marker").id(id_before(next)).json_data(marker)
+        }
         Err(error) => Event::default().event("error").json_data(Problem::from(error).to_json()),
     };
     let event = event.expect("rows have nothing that JSON cannot carry");

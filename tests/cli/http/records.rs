@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Site;
-use crate::process::soon;
+use crate::process::{Process, soon};
 
 const VALUES: &str = "/api/v1/channels/a/values";
 const RECORDS: &str = "/api/v1/channels/a/records";
@@ -58,6 +58,37 @@ async fn a_page_of_large_records_is_no_larger_than_others() {
     }
     // Of 4 MiB.
     assert_eq!(pages, [70, 26]);
+}
+
+/// The id and the data of the next event that has data.
+async fn event(following: &mut Process) -> (Option<String>, Value) {
+    let mut id = None;
+    loop {
+        let line = soon(following.line()).await;
+        if let Some(last) = line.strip_prefix("id: ") {
+            id = Some(last.to_owned());
+        } else if let Some(data) = line.strip_prefix("data: ") {
+            return (id, serde_json::from_str(data).unwrap());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_cut_off_before_the_first_record_misses_none() {
+    let site = Site::start(&[]).await;
+    assert_eq!(site.ask(&["-X", "PUT"], "/api/v1/channels/a").await.0, 200);
+    let follow = ["-N", "-H", "Accept: text/event-stream"];
+    for n in 0..2 {
+        let mut following = site.curl(&follow, &format!("{RECORDS}?from=end"));
+        let (last, marker) = event(&mut following).await;
+        assert_eq!(marker, json!({ "marker": "caught_up", "offset": n }));
+        following.kill().await;
+        append(&site, &[n]).await;
+        // As a browser asks again.
+        let last = format!("Last-Event-ID: {}", last.expect("it goes on behind it"));
+        let mut again = site.curl(&[&follow[..], &["-H", &last]].concat(), &format!("{RECORDS}?from=end"));
+        assert_eq!(event(&mut again).await.1["value"], n);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
