@@ -134,6 +134,8 @@ impl Http {
         drop(self.listener);
         let all = async { while connections.join_next().await.is_some() {} };
         let _ = timeout(FAREWELL_TIME_MAX, all).await;
+        // One of them may be about to connect the client, and nobody else gets at it before that.
+        connections.shutdown().await;
         if let Some(client) = door.client.lock().await.take() {
             let _ = timeout(FAREWELL_TIME_MAX, client.close()).await;
         }
