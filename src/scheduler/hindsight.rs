@@ -230,42 +230,68 @@ mod tests {
         assert!(matches!(told, Err(NotTold::Trimmed { first: 30, .. })), "{told:?}");
     }
 
-    #[test]
-    fn a_channel_that_is_trimmed_while_it_is_folded_keeps_its_offsets() {
+    /// A store with the channel `a`, of which more is kept than is read at a time: its element 0 is in commit 1, and so on.
+    /// The task log has a record in commits 1 and 20.
+    fn store_of_large(elements: u64) -> (Arc<Memory>, Reader) {
         let log = Arc::new(Memory::new());
         log.begin_epoch().unwrap();
         let reader = Reader::new(log.clone());
-        let (origin, channel) = (Origin { producer: Producer(1), number: 1 }, LogId(1));
-        let name = ChannelName::new("a").unwrap();
-        let created = TaskEvent::ChannelCreated { origin, name: name.clone(), log: channel };
-        // More than is read at a time.
-        for seq in 1..=30 {
+        let origin = Origin { producer: Producer(1), number: 1 };
+        for (seq, at) in (1..).zip(0..elements) {
             let mut batches = Vec::new();
-            if seq == 1 {
-                let mut tasks = OpenBatch::new(LogId::TASKS, 0, 0);
-                assert!(tasks.push(&created, false));
+            for (_, offset, log, name) in
+                [(1, 0, LogId(1), "a"), (20, 1, LogId(2), "b")].into_iter().filter(|(of, ..)| *of == seq)
+            {
+                let name = ChannelName::new(name).unwrap();
+                let mut tasks = OpenBatch::new(LogId::TASKS, offset, 0);
+                assert!(tasks.push(&TaskEvent::ChannelCreated { origin, log, name }, false));
                 batches.push(tasks.seal(Seq(seq), Epoch(1), 0));
             }
-            let mut elements = OpenBatch::new(channel, seq - 1, seq - 1);
+            let mut appended = OpenBatch::new(LogId(1), at, at);
             let element = Element::Value(Payload::raw(vec![0; 50_000]));
-            assert!(elements.push(&ChannelEvent::Appended { origin, element }, true));
-            batches.push(elements.seal(Seq(seq), Epoch(1), 0));
+            assert!(appended.push(&ChannelEvent::Appended { origin, element }, true));
+            batches.push(appended.seal(Seq(seq), Epoch(1), 0));
             let commit = Commit { seq: Seq(seq), epoch: Epoch(1), batches };
             log.append(&commit).unwrap();
             log.flush().unwrap();
             reader.publish(&commit);
         }
+        (log, reader)
+    }
+
+    /// The head of the channel `a`, and how many elements it ever had.
+    fn reach(as_of: &AsOf) -> (u64, u64) {
+        let name = ChannelName::new("a").unwrap();
+        let Answer::Channel(info) = as_of.ask(Query::Channel { name }).unwrap() else { panic!() };
+        (info.head, info.elements)
+    }
+
+    #[test]
+    fn a_channel_that_is_trimmed_while_it_is_folded_keeps_its_offsets() {
+        let (log, reader) = store_of_large(30);
         let hindsight = Hindsight::new(log.clone(), reader);
         let pieces = std::cell::Cell::new(0);
         let trimmed = || {
             pieces.set(pieces.get() + 1);
             // Behind the task log, and the first piece of the channel's.
-            if pieces.get() == 3 { log.trim(channel, 28) } else { Ok(()) }
+            if pieces.get() == 3 { log.trim(LogId(1), 28) } else { Ok(()) }
         };
-        let as_of = hindsight.before(1, &trimmed).unwrap();
-        let Answer::Channel(info) = as_of.ask(Query::Channel { name }).unwrap() else { panic!() };
+        assert_eq!(reach(&hindsight.before(2, &trimmed).unwrap()), (30, 30));
         assert!(pieces.get() > 3);
-        assert_eq!((info.head, info.elements), (30, 30));
+    }
+
+    #[test]
+    fn of_a_channel_nothing_is_told_that_was_still_to_come() {
+        let (log, reader) = store_of_large(30);
+        let hindsight = Hindsight::new(log.clone(), reader);
+        assert_eq!(reach(&hindsight.before(1, GO_ON).unwrap()), (19, 19));
+        log.trim(LogId(1), 10).unwrap();
+        *hindsight.last() = None;
+        assert_eq!(reach(&hindsight.before(1, GO_ON).unwrap()), (19, 19));
+        log.trim(LogId(1), 28).unwrap();
+        *hindsight.last() = None;
+        assert_eq!(reach(&hindsight.before(1, GO_ON).unwrap()), (0, 0), "all that is kept came later");
+        assert_eq!(reach(&hindsight.before(2, GO_ON).unwrap()), (30, 30));
     }
 
     #[test]

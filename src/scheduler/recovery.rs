@@ -259,9 +259,10 @@ impl Fold<'_> {
             let count = u32::try_from(first - known).unwrap_or(u32::MAX);
             let base_offset = first - u64::from(count);
             self.state.skip_lost(id, &Header { base_offset, count, ..*header });
-        } else {
+        } else if header.seq <= self.at {
             self.state.begin_channel_at(id, header.base_offset, header.base_index);
         }
+        // What is kept may all have come behind the commit that is folded to. Then nothing is known of how far it was.
         Ok(first)
     }
 

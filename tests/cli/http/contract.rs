@@ -153,9 +153,11 @@ async fn channels(c: &mut Contract) {
         assert_eq!(c.ask("POST", &format!("{CHANNEL}/{what}"), &[("name", "a%2Fb")], None).await.0, 404);
     }
     std::fs::write(&file, vec![b' '; (1 << 20) + 1]).unwrap();
-    for (method, path) in
-        [("PUT", CHANNEL.to_owned()), ("POST", format!("{CHANNEL}/trim")), ("POST", "/api/v1/tasks".to_owned())]
-    {
+    for (method, path) in [
+        ("PUT", CHANNEL.to_owned()),
+        ("POST", format!("{CHANNEL}/trim")),
+        ("POST", "/api/v1/tasks".to_owned()),
+    ] {
         let name = if path.contains("{name}") { &[name][..] } else { &[] };
         assert_eq!(c.ask(method, &path, name, Some(&large)).await.0, 413, "{path}");
     }
