@@ -108,9 +108,10 @@ async fn page(mut reading: Reading, limit: usize) -> std::result::Result<Respons
     while count < limit && records.len() < PAGE_BYTES {
         let entry = match reading.next().await.transpose()? {
             Some(Entry::Marker(Marker::CaughtUp { offset })) => {
+                // What is still to come is not waited for, though `until` may lie behind it.
                 next = Some(offset);
                 is_end = true;
-                continue;
+                break;
             }
             Some(entry) => entry,
             None => {

@@ -35,6 +35,10 @@ async fn pages_follow_each_other_and_lines_have_all_there_is() {
     assert_eq!(lines[2_500], json!({ "marker": "caught_up", "offset": 2_500 }));
     let (_, some) = site.ask(&[], &format!("{RECORDS}?from=10&until=12")).await;
     assert_eq!((some["records"].as_array().unwrap().len(), &some["is_end"]), (2, &json!(true)));
+    for until in ["2501", "time:2100-01-01T00:00:00Z"] {
+        let (_, all) = site.ask(&[], &format!("{RECORDS}?from=2499&until={until}")).await;
+        assert_eq!((&all["next"], &all["is_end"]), (&json!(2_500), &json!(true)), "nothing is waited for");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
