@@ -35,6 +35,8 @@ impl Door {
     /// Who is to be asked: the scheduler, or what was just before an offset of its log.
     pub(super) async fn asked(&self, at: Option<u64>) -> Result<Asked, Problem> {
         let Some(at) = at else { return Ok(Asked::Now(self.client().await?)) };
+        // Here, and not on a thread, of which there are no more than all readers and tasks of this process share.
+        let turn = self.looks_back.clone().acquire_owned().await.expect("nobody closes it");
         let hindsight = self.hindsight.clone();
         let is_unwanted = Arc::new(AtomicBool::new(false));
         let _waits = Waits(is_unwanted.clone());
@@ -42,9 +44,11 @@ impl Door {
             true => Err(log::Error::Refused("nobody waits for it any more".to_owned())),
             false => Ok(()),
         };
-        let as_of =
-            spawn_blocking(move || hindsight.before(at, &goes_on)).await.map_err(Problem::internal)?;
-        Ok(Asked::Then(as_of?))
+        let told = spawn_blocking(move || {
+            let _turn = turn;
+            hindsight.before(at, &goes_on)
+        });
+        Ok(Asked::Then(told.await.map_err(Problem::internal)??))
     }
 }
 

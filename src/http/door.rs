@@ -8,7 +8,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -52,6 +52,8 @@ pub(super) struct Door {
     client: Mutex<Option<Client>>,
     pub(super) figures: Figures,
     pub(super) hindsight: Arc<Hindsight>,
+    /// Whose turn it is to look back: one at a time.
+    pub(super) looks_back: Arc<Semaphore>,
     /// Whether it is to end.
     pub(super) stop: watch::Receiver<bool>,
 }
@@ -109,6 +111,7 @@ impl Http {
             client,
             figures,
             hindsight: Arc::new(hindsight),
+            looks_back: Arc::new(Semaphore::new(1)),
             stop: stop.clone(),
         });
         let router = router(door.clone());
@@ -131,6 +134,8 @@ impl Http {
         drop(self.listener);
         let all = async { while connections.join_next().await.is_some() {} };
         let _ = timeout(FAREWELL_TIME_MAX, all).await;
+        // One of them may be about to connect the client, and nobody else gets at it before that.
+        connections.shutdown().await;
         if let Some(client) = door.client.lock().await.take() {
             let _ = timeout(FAREWELL_TIME_MAX, client.close()).await;
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header;
+use axum::http::{Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -149,10 +149,24 @@ pub(super) async fn counted(State(door): State<Arc<Door>>, request: Request, nex
     let began = Instant::now();
     // What matches nothing could have any path.
     let path = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
-    let method = request.method().to_string();
+    let method = named(request.method()).to_owned();
     let response = next.run(request).await;
     door.figures.took(Asked { path, method, status: response.status().as_u16() }, began);
     response
+}
+
+/// A method that is known. Others could be any word, and each would be a figure of its own for ever.
+fn named(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        Method::PATCH => "PATCH",
+        _ => "other",
+    }
 }
 
 /// Resident memory, where the system says it.

@@ -69,6 +69,12 @@ impl Problem {
         Problem::new(StatusCode::FORBIDDEN, "foreign", message, hint)
     }
 
+    /// A body that has not come in the time that it has.
+    pub fn too_slow(max: std::time::Duration) -> Self {
+        let message = format!("the body has not come within {} s", max.as_secs());
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "too_slow", message, "send it at once, or in several parts")
+    }
+
     /// A body of another type.
     pub fn media_type(wanted: &str) -> Self {
         let message = format!("the body must be {wanted}, and the header Content-Type must say so");

@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
@@ -13,10 +12,9 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, stream};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use tokio::sync::watch;
 
-use super::body::LINES;
+use super::body::{JSON, LINES};
 use super::channels::Name;
 use super::door::Door;
 use super::problem::Problem;
@@ -30,6 +28,10 @@ use crate::rows::task_record::Names;
 /// Records of a page unless told, and most of them.
 const PAGE_RECORDS: usize = 1_000;
 const PAGE_RECORDS_MAX: usize = 10_000;
+
+/// A page ends behind the record with which it has so many bytes: 4 MiB, since it is made whole before it is sent, and its
+/// most records could have 600 MB.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// How often something is said to those who follow, so that what lies between does not take them for gone.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -84,33 +86,55 @@ fn bad(what: &str, why: &str) -> Problem {
 
 /// Where to go on behind an event.
 fn behind(last: Option<&str>) -> std::result::Result<Offset, Problem> {
-    let offset = last.and_then(|last| last.trim().parse::<u64>().ok());
-    let bad = || bad("Last-Event-ID", "give the offset of the last record, as it came");
-    Ok(Offset::At(offset.ok_or_else(bad)?.saturating_add(1)))
+    let next = |last: &str| match last.trim() {
+        NOTHING => Some(0),
+        offset => Some(offset.parse::<u64>().ok()?.saturating_add(1)),
+    };
+    let bad = || bad("Last-Event-ID", "give the id of the last event, as it came");
+    Ok(Offset::At(last.and_then(next).ok_or_else(bad)?))
 }
 
-/// So many records, and where the next page begins.
+/// The id of an event behind which nothing before the first record has come.
+const NOTHING: &str = "-1";
+
+/// The id of an event behind which the record at this offset is next.
+fn id_before(next: u64) -> String {
+    next.checked_sub(1).map_or_else(|| NOTHING.to_owned(), |last| last.to_string())
+}
+
+/// So many records, or fewer large ones, and where the next page begins.
 async fn page(mut reading: Reading, limit: usize) -> std::result::Result<Response, Problem> {
-    let (mut records, mut next, mut is_end) = (Vec::new(), None, false);
-    while records.len() < limit {
-        match reading.next().await.transpose()? {
-            Some(Entry::Record(row)) => {
-                next = Some(row.offset + 1);
-                records.push(Entry::Record(row));
-            }
+    let (mut records, mut count, mut next, mut is_end) = (String::new(), 0, None, false);
+    while count < limit && records.len() < PAGE_BYTES {
+        let entry = match reading.next().await.transpose()? {
             Some(Entry::Marker(Marker::CaughtUp { offset })) => {
+                // What is still to come is not waited for, though `until` may lie behind it.
                 next = Some(offset);
                 is_end = true;
+                break;
             }
-            Some(marker) => records.push(marker),
+            Some(entry) => entry,
             None => {
                 is_end = true;
                 break;
             }
+        };
+        if let Entry::Record(row) = &entry {
+            next = Some(row.offset + 1);
         }
+        if count > 0 {
+            records.push(',');
+        }
+        records.push_str(&in_json(&entry));
+        count += 1;
     }
-    Ok(Json(json!({ "records": records, "next": next.or(reading.next_offset()), "is_end": is_end }))
-        .into_response())
+    let next = serde_json::Value::from(next.or(reading.next_offset()));
+    let page = format!(r#"{{"records":[{records}],"next":{next},"is_end":{is_end}}}"#);
+    Ok(([(header::CONTENT_TYPE, JSON)], page).into_response())
+}
+
+fn in_json(entry: &Entry) -> String {
+    serde_json::to_string(entry).expect("rows have nothing that JSON cannot carry")
 }
 
 /// Each record as a line.
@@ -125,18 +149,18 @@ fn lines(
         let next = next_until(&mut reading, &mut stop).await?;
         let is_over = next.is_err();
         let line = match next {
-            Ok(entry) => serde_json::to_string(&entry),
+            Ok(entry) => in_json(&entry),
             // It is too late for a status.
-            Err(error) => serde_json::to_string(&Problem::from(error).to_json()),
+            Err(error) => Problem::from(error).to_json().to_string(),
         };
-        let line = line.expect("rows have nothing that JSON cannot carry");
         Some((Ok(format!("{line}\n")), (reading, stop, is_over)))
     })
 }
 
 type Following = (Reading, watch::Receiver<bool>, bool);
 
-/// What comes next, as an event: a record with its offset as its id, so that who was cut off goes on behind it.
+/// What comes next, as an event: a record with its offset as its id, a marker with that of the last record that is done
+/// with, so that who was cut off goes on behind it, though no record had come.
 async fn next_event(
     (mut reading, mut stop, is_over): Following,
 ) -> Option<(std::result::Result<Event, Infallible>, Following)> {
@@ -147,7 +171,12 @@ async fn next_event(
     let is_over = next.is_err();
     let event = match next {
         Ok(Entry::Record(row)) => Event::default().event("record").id(row.offset.to_string()).json_data(row),
-        Ok(Entry::Marker(marker)) => Event::default().event("marker").json_data(marker),
+        Ok(Entry::Marker(marker)) => {
+            let (Marker::CaughtUp { offset: next }
+            | Marker::Trimmed { first: next, .. }
+            | Marker::Damaged { to: next, .. }) = marker;
+            Event::default().event("marker").id(id_before(next)).json_data(marker)
+        }
         Err(error) => Event::default().event("error").json_data(Problem::from(error).to_json()),
     };
     let event = event.expect("rows have nothing that JSON cannot carry");

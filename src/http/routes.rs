@@ -6,7 +6,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, OriginalUri};
 use axum::handler::Handler;
 use axum::http::{Method, header};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn_with_state, map_request};
 use axum::response::IntoResponse;
 use axum::routing::{MethodFilter, MethodRouter, on};
 
@@ -28,6 +28,7 @@ pub(super) fn router(door: Arc<Door>) -> Router {
         .method_not_allowed_fallback(async |method: Method, OriginalUri(uri): OriginalUri| {
             Problem::no_such_method(method.as_str(), uri.path())
         })
+        .layer(map_request(body::whole))
         .layer(DefaultBodyLimit::max(body::BYTES_MAX))
         .layer(from_fn_with_state(door.clone(), guard::guard))
         .layer(from_fn_with_state(door.clone(), metrics::counted))

@@ -85,7 +85,8 @@ pub(super) async fn submit(
     Ok((StatusCode::CREATED, Json(told)).into_response())
 }
 
-/// Submits the task, and puts its future on the channel, which keeps it from then on. Where nothing does, it is detached.
+/// Submits the task, and then puts its future on the channel, which keeps it from then on. Where nothing does, it is
+/// detached. If it is not submitted, nothing is on the channel: a name that is taken is that of another future.
 async fn send(
     client: &Client,
     mut submission: Submission,
@@ -98,14 +99,10 @@ async fn send(
     };
     let key = submission.key.clone();
     let (hold, submitted) = client.holds().hold(key.id, Command::submit(submission, terms));
-    let appended = channel.map(|channel| {
-        let future = Elements::from(&[Element::Future(key.clone())][..]);
-        client.connection().append(channel.log(), &future, AppendOptions::default())
-    });
-    // Why it was not submitted is also why its future is not on the channel.
     submitted.await?;
-    if let Some(appended) = appended {
-        appended?.await?;
+    if let Some(channel) = channel {
+        let future = Elements::from(&[Element::Future(key.clone())][..]);
+        client.connection().append(channel.log(), &future, AppendOptions::default())?.await?;
     }
     drop(hold);
     Ok(key)

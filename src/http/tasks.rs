@@ -16,8 +16,9 @@ use super::as_of::Asked;
 use super::door::Door;
 use super::health::At;
 use super::problem::Problem;
-use crate::client::{Client, Error};
+use crate::client::{Client, Error, TaskFuture};
 use crate::protocol::command::{self, Answer};
+use crate::protocol::limits::TooLarge;
 use crate::protocol::task::{TaskInfo, TaskStatus};
 use crate::protocol::terms::Tag;
 use crate::protocol::{Codec, Outcome, Payload, TaskKey};
@@ -29,6 +30,10 @@ const PAGE_TASKS: usize = 1_000;
 
 /// How long an answer is waited for at most: a minute, less than what lies between gives up after.
 const WAIT_MS_MAX: u64 = 60_000;
+
+/// Most bytes of a result that is given here: 16 MiB, since it is made whole in the memory of the scheduler, and as JSON
+/// takes up to 32 times as much. Those that workers keep have up to 4 GiB.
+const RESULT_BYTES: usize = 16 * 1024 * 1024;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -145,7 +150,7 @@ pub(super) async fn result(
     let future = client.future::<Value>(&info.key).await?;
     // What has ended and is lost has to be computed anew, and what is large to be fetched.
     let wait = Duration::from_millis(if is_open { wait_ms.min(WAIT_MS_MAX) } else { WAIT_MS_MAX });
-    let Ok(outcome) = tokio::time::timeout(wait, future.outcome()).await else {
+    let Ok(outcome) = tokio::time::timeout(wait, outcome(&client, &future)).await else {
         return Err(Problem::too_early(future.status().await?.word()));
     };
     match outcome? {
@@ -154,6 +159,16 @@ pub(super) async fn result(
         Outcome::Cancelled => Err(Error::Cancelled(info.key).into()),
         Outcome::Stored(_) => Err(Problem::internal("the result was not fetched")),
     }
+}
+
+/// How a task ends, with a result that is not too large to be given.
+async fn outcome(client: &Client, future: &TaskFuture<Value>) -> Result<Outcome, Error> {
+    if let Outcome::Stored(located) = client.connection().watch(future.key().id).await? {
+        let hint = "have a task work on it, or read it with a client of the library";
+        let bytes = usize::try_from(located.result.bytes).unwrap_or(usize::MAX);
+        TooLarge::check("the result", bytes, RESULT_BYTES, hint)?;
+    }
+    future.outcome().await
 }
 
 fn brought(payload: &Payload) -> Response {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::core::{Core, LogFacts, Settings};
 use super::recovery;
 use crate::log::{self, Log, Reader};
+use crate::protocol::batch::Batch;
 use crate::protocol::command::{Answer, Query, Rejection};
 use crate::protocol::{LogId, Producer, Seq, TimeMs};
 
@@ -88,33 +89,36 @@ impl Hindsight {
         if offset > bounds.head {
             return Err(NotTold::Future { offset, head: bounds.head });
         }
-        let trimmed = NotTold::Trimmed { offset, first: bounds.first };
         if offset < bounds.first {
-            return Err(trimmed);
+            return Err(NotTold::Trimmed { offset, first: bounds.first });
         }
         let batch = self.reader.read(LogId::TASKS, offset, 0)?.into_iter().next();
-        let seq = batch.map_or(self.reader.last().seq, |batch| Seq(batch.header().seq.0 - 1));
+        // What stands in the place of lost records may be of no commit at all.
+        let before = |batch: Batch| Seq(batch.header().seq.0.saturating_sub(1));
+        let seq = batch.map_or(self.reader.last().seq, before);
         let mut last = self.last();
         if let Some(as_of) = last.as_ref().filter(|as_of| as_of.seq == seq) {
             return Ok(as_of.clone());
         }
         let watch = &mut |_| goes_on();
         let is_earlier = |as_of: &Arc<AsOf>| as_of.seq < seq && as_of.offset >= bounds.first;
-        let state = match last.take().filter(is_earlier).and_then(Arc::into_inner) {
+        let (state, from) = match last.take().filter(is_earlier).and_then(Arc::into_inner) {
             // Nobody has it in hand any more: it is taken further.
             Some(as_of) => {
-                let mut state = as_of.core.into_state();
+                let (mut state, from) = (as_of.core.into_state(), as_of.offset);
                 recovery::fold_to(self.log.as_ref(), &mut state, seq, watch)?;
-                state
+                (state, from)
             }
             None => {
                 let recovered = recovery::recover_to(self.log.as_ref(), seq, watch)?;
-                if recovered.snapshot == Seq(0) && bounds.first > 0 {
-                    return Err(trimmed);
-                }
-                recovered.state
+                (recovered.state, recovered.tasks_from)
             }
         };
+        // Looked at behind the fold: the log may have been trimmed while it went on, and not all of it was there.
+        let first = self.log.bounds(LogId::TASKS).first;
+        if first > from {
+            return Err(NotTold::Trimmed { offset, first });
+        }
         let offset = state.tasks_head;
         let newest = match offset.checked_sub(1) {
             Some(newest) => self.reader.read(LogId::TASKS, newest, 0)?.into_iter().next(),
@@ -144,7 +148,9 @@ mod tests {
     use crate::protocol::event::Origin;
     use crate::protocol::snapshot::SnapshotItem;
     use crate::protocol::task::TaskOptions;
-    use crate::protocol::{ChannelEvent, Element, Epoch, Payload, Submission, TaskEvent, TaskKey};
+    use crate::protocol::{
+        ChannelEvent, ChannelName, Element, Epoch, Payload, Submission, TaskEvent, TaskKey,
+    };
 
     const GO_ON: &dyn Fn() -> Result<(), log::Error> = &|| Ok(());
 
@@ -210,6 +216,82 @@ mod tests {
             let (offset, seq) = (offset / 2 * 2, Seq(offset / 2));
             *hindsight.last() = Some(Arc::new(AsOf { core, offset, seq, time_ms }));
         }
+    }
+
+    #[test]
+    fn what_is_trimmed_while_it_is_folded_is_not_left_out_in_silence() {
+        let (log, reader) = store(20);
+        let hindsight = Hindsight::new(log.clone(), reader);
+        let of_five = recovery::recover_to(log.as_ref(), Seq(5), &mut |_| Ok(())).unwrap().state;
+        let pieces = of_five.into_items().map(|item| postcard::to_stdvec(&item).unwrap());
+        log.write_snapshot(Seq(5), &mut pieces.collect::<Vec<_>>().into_iter()).unwrap();
+        // As soon as the snapshot is read.
+        let told = hindsight.before(40, &|| log.trim(LogId::TASKS, 30));
+        assert!(matches!(told, Err(NotTold::Trimmed { first: 30, .. })), "{told:?}");
+    }
+
+    /// A store with the channel `a`, of which more is kept than is read at a time: its element 0 is in commit 1, and so on.
+    /// The task log has a record in commits 1 and 20.
+    fn store_of_large(elements: u64) -> (Arc<Memory>, Reader) {
+        let log = Arc::new(Memory::new());
+        log.begin_epoch().unwrap();
+        let reader = Reader::new(log.clone());
+        let origin = Origin { producer: Producer(1), number: 1 };
+        for (seq, at) in (1..).zip(0..elements) {
+            let mut batches = Vec::new();
+            for (_, offset, log, name) in
+                [(1, 0, LogId(1), "a"), (20, 1, LogId(2), "b")].into_iter().filter(|(of, ..)| *of == seq)
+            {
+                let name = ChannelName::new(name).unwrap();
+                let mut tasks = OpenBatch::new(LogId::TASKS, offset, 0);
+                assert!(tasks.push(&TaskEvent::ChannelCreated { origin, log, name }, false));
+                batches.push(tasks.seal(Seq(seq), Epoch(1), 0));
+            }
+            let mut appended = OpenBatch::new(LogId(1), at, at);
+            let element = Element::Value(Payload::raw(vec![0; 50_000]));
+            assert!(appended.push(&ChannelEvent::Appended { origin, element }, true));
+            batches.push(appended.seal(Seq(seq), Epoch(1), 0));
+            let commit = Commit { seq: Seq(seq), epoch: Epoch(1), batches };
+            log.append(&commit).unwrap();
+            log.flush().unwrap();
+            reader.publish(&commit);
+        }
+        (log, reader)
+    }
+
+    /// The head of the channel `a`, and how many elements it ever had.
+    fn reach(as_of: &AsOf) -> (u64, u64) {
+        let name = ChannelName::new("a").unwrap();
+        let Answer::Channel(info) = as_of.ask(Query::Channel { name }).unwrap() else { panic!() };
+        (info.head, info.elements)
+    }
+
+    #[test]
+    fn a_channel_that_is_trimmed_while_it_is_folded_keeps_its_offsets() {
+        let (log, reader) = store_of_large(30);
+        let hindsight = Hindsight::new(log.clone(), reader);
+        let pieces = std::cell::Cell::new(0);
+        let trimmed = || {
+            pieces.set(pieces.get() + 1);
+            // Behind the task log, and the first piece of the channel's.
+            if pieces.get() == 3 { log.trim(LogId(1), 28) } else { Ok(()) }
+        };
+        assert_eq!(reach(&hindsight.before(2, &trimmed).unwrap()), (30, 30));
+        assert!(pieces.get() > 3);
+    }
+
+    #[test]
+    fn of_a_channel_nothing_is_told_that_was_still_to_come() {
+        let (log, reader) = store_of_large(30);
+        let hindsight = Hindsight::new(log.clone(), reader);
+        assert_eq!(reach(&hindsight.before(1, GO_ON).unwrap()), (19, 19));
+        log.trim(LogId(1), 10).unwrap();
+        *hindsight.last() = None;
+        assert_eq!(reach(&hindsight.before(1, GO_ON).unwrap()), (19, 19));
+        log.trim(LogId(1), 28).unwrap();
+        *hindsight.last() = None;
+        assert_eq!(reach(&hindsight.before(1, GO_ON).unwrap()), (0, 0), "all that is kept came later");
+        assert_eq!(reach(&hindsight.before(2, GO_ON).unwrap()), (30, 30));
     }
 
     #[test]

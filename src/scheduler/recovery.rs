@@ -216,7 +216,11 @@ impl Fold<'_> {
             let wanted = |batch: &&Batch| batch.header().seq <= at && batch.header().base_offset < end;
             let is_end = batches.is_empty() || !batches.iter().all(|batch| wanted(&batch));
             for batch in batches.iter().take_while(wanted) {
-                let Header { seq, time_ms, .. } = *batch.header();
+                let Header { seq, time_ms, base_offset, base_index, .. } = *batch.header();
+                if base_offset > next && id != LogId::TASKS {
+                    // Not lost, but trimmed meanwhile: whoever looks back folds beside those who trim.
+                    self.state.begin_channel_at(id, base_offset, base_index);
+                }
                 if let Some((_, time_ms)) =
                     commit.replace((seq, time_ms)).filter(|(before, _)| *before != seq)
                 {
@@ -255,9 +259,10 @@ impl Fold<'_> {
             let count = u32::try_from(first - known).unwrap_or(u32::MAX);
             let base_offset = first - u64::from(count);
             self.state.skip_lost(id, &Header { base_offset, count, ..*header });
-        } else {
+        } else if header.seq <= self.at {
             self.state.begin_channel_at(id, header.base_offset, header.base_index);
         }
+        // What is kept may all have come behind the commit that is folded to. Then nothing is known of how far it was.
         Ok(first)
     }
 

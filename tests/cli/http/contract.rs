@@ -151,6 +151,20 @@ async fn channels(c: &mut Contract) {
     let trim = json!({ "before": head }).to_string();
     assert_eq!(c.ask("POST", &format!("{CHANNEL}/trim"), &[name], Some(&trim)).await.1["trimmed"], 5);
     assert_eq!(c.ask("POST", &format!("{CHANNEL}/trim"), &[name], Some(r#"{"before": -1}"#)).await.0, 400);
+    assert_eq!(c.ask("POST", &format!("{CHANNEL}/trim"), &[name], Some(r#"{"before": 999}"#)).await.0, 416);
+    for what in ["stop", "resume"] {
+        assert_eq!(c.ask("POST", &format!("{CHANNEL}/{what}"), &[("name", "%20")], None).await.0, 400);
+        assert_eq!(c.ask("POST", &format!("{CHANNEL}/{what}"), &[("name", "a%2Fb")], None).await.0, 404);
+    }
+    std::fs::write(&file, vec![b' '; (1 << 20) + 1]).unwrap();
+    for (method, path) in [
+        ("PUT", CHANNEL.to_owned()),
+        ("POST", format!("{CHANNEL}/trim")),
+        ("POST", "/api/v1/tasks".to_owned()),
+    ] {
+        let name = if path.contains("{name}") { &[name][..] } else { &[] };
+        assert_eq!(c.ask(method, &path, name, Some(&large)).await.0, 413, "{path}");
+    }
     assert_eq!(c.ask("GET", "/api/v1/channels", &[], None).await.1["channels"][0]["name"], "notes");
     assert_eq!(c.ask("GET", "/api/v1/channels", &[("after", "notes")], None).await.1["channels"], json!([]));
     assert_eq!(c.ask("GET", "/api/v1/channels", &[("after", "%20")], None).await.0, 400);

@@ -6,9 +6,11 @@ use super::Site;
 async fn a_page_of_another_site_is_refused_where_there_is_no_token() {
     let site = Site::start(&[]).await;
     let run = ["-H", "Content-Type: application/json", "-d", r#"{"command": ["true"]}"#];
-    let foreign = ["-H", "Origin: https://evil.example"];
-    let (status, told) = site.ask(&[&run[..], &foreign].concat(), "/api/v1/tasks").await;
-    assert_eq!((status, told["error"]["code"].as_str()), (403, Some("foreign")));
+    for origin in ["https://evil.example", "null", "https://évil.example"] {
+        let foreign = ["-H", &format!("Origin: {origin}")];
+        let (status, told) = site.ask(&[&run[..], &foreign].concat(), "/api/v1/tasks").await;
+        assert_eq!((status, told["error"]["code"].as_str()), (403, Some("foreign")), "{origin}");
+    }
     // One whose own name resolves here.
     let rebound = ["-H", "Host: evil.example"];
     for options in [&rebound[..], &[&run[..], &rebound].concat()] {

@@ -63,6 +63,18 @@ async fn what_is_counted_is_what_has_happened() {
     documented(&text);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn methods_and_paths_that_anyone_makes_up_are_no_figures_of_their_own() {
+    let site = Site::start(&[]).await;
+    for n in 0..3 {
+        site.ask(&["-X", &format!("MADEUP{n}")], &format!("/made/up/{n}")).await;
+    }
+    let (_, text) = site.ask_text(&[], "/metrics").await;
+    assert!(!text.contains("MADEUP") && !text.contains("made/up"), "{text}");
+    let refused = "headwater_http_requests_total{path=\"none\",method=\"other\",status=\"404\"}";
+    assert_eq!(read(&text)[refused], 3.0);
+}
+
 /// Each figure's name and meaning is in the table, and nothing else is.
 fn documented(text: &str) {
     let help = |line: &str| {

@@ -6,6 +6,7 @@ mod guarded;
 mod metrics;
 mod readme;
 mod records;
+mod submit;
 
 use std::path::Path;
 
@@ -20,12 +21,20 @@ pub struct Site {
     options: Vec<String>,
     up: Option<Process>,
     pub url: String,
+    /// Where the scheduler listens for clients.
+    pub address: String,
 }
 
 impl Site {
     pub async fn start(options: &[&str]) -> Site {
         let options = options.iter().map(|option| (*option).to_owned()).collect();
-        let mut site = Site { dir: Dir::new(), options, up: None, url: "http://127.0.0.1:0".to_owned() };
+        let mut site = Site {
+            dir: Dir::new(),
+            options,
+            up: None,
+            url: "http://127.0.0.1:0".to_owned(),
+            address: String::new(),
+        };
         site.start_again().await;
         site
     }
@@ -37,6 +46,7 @@ impl Site {
         let up = ["up", "--listen", "127.0.0.1:0", "--http", &at, "--data", &data];
         let options: Vec<&str> = self.options.iter().map(String::as_str).collect();
         let mut up = headwater(&[&up[..], &options].concat());
+        self.address = up.said("listening on ").await;
         self.url = up.said("HTTP on ").await;
         self.up = Some(up);
     }

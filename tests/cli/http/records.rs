@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Site;
-use crate::process::soon;
+use crate::process::{Process, soon};
 
 const VALUES: &str = "/api/v1/channels/a/values";
 const RECORDS: &str = "/api/v1/channels/a/records";
@@ -35,6 +35,64 @@ async fn pages_follow_each_other_and_lines_have_all_there_is() {
     assert_eq!(lines[2_500], json!({ "marker": "caught_up", "offset": 2_500 }));
     let (_, some) = site.ask(&[], &format!("{RECORDS}?from=10&until=12")).await;
     assert_eq!((some["records"].as_array().unwrap().len(), &some["is_end"]), (2, &json!(true)));
+    for until in ["2501", "time:2100-01-01T00:00:00Z"] {
+        let (_, all) = site.ask(&[], &format!("{RECORDS}?from=2499&until={until}")).await;
+        assert_eq!((&all["next"], &all["is_end"]), (&json!(2_500), &json!(true)), "nothing is waited for");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_of_large_records_is_no_larger_than_others() {
+    let site = Site::start(&[]).await;
+    let value = format!("\"{}\"\n", "x".repeat(60_000));
+    std::fs::write(site.dir.path("values"), value.repeat(16)).unwrap();
+    let body = format!("@{}", site.dir.text("values"));
+    for _ in 0..6 {
+        let options = ["-H", "Content-Type: application/x-ndjson", "--data-binary", &body];
+        assert_eq!(site.ask(&options, VALUES).await.0, 201);
+    }
+    let (mut from, mut pages) = (0, Vec::new());
+    loop {
+        let (_, page) = site.ask(&[], &format!("{RECORDS}?from={from}&limit=10000")).await;
+        pages.push(page["records"].as_array().unwrap().len());
+        from = page["next"].as_u64().unwrap();
+        if page["is_end"] == true {
+            break;
+        }
+    }
+    // Of 4 MiB.
+    assert_eq!(pages, [70, 26]);
+}
+
+/// The id and the data of the next event that has data.
+async fn event(following: &mut Process) -> (Option<String>, Value) {
+    let mut id = None;
+    loop {
+        let line = soon(following.line()).await;
+        if let Some(last) = line.strip_prefix("id: ") {
+            id = Some(last.to_owned());
+        } else if let Some(data) = line.strip_prefix("data: ") {
+            return (id, serde_json::from_str(data).unwrap());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_cut_off_before_the_first_record_misses_none() {
+    let site = Site::start(&[]).await;
+    assert_eq!(site.ask(&["-X", "PUT"], "/api/v1/channels/a").await.0, 200);
+    let follow = ["-N", "-H", "Accept: text/event-stream"];
+    for n in 0..2 {
+        let mut following = site.curl(&follow, &format!("{RECORDS}?from=end"));
+        let (last, marker) = event(&mut following).await;
+        assert_eq!(marker, json!({ "marker": "caught_up", "offset": n }));
+        following.kill().await;
+        append(&site, &[n]).await;
+        // As a browser asks again.
+        let last = format!("Last-Event-ID: {}", last.expect("it goes on behind it"));
+        let mut again = site.curl(&[&follow[..], &["-H", &last]].concat(), &format!("{RECORDS}?from=end"));
+        assert_eq!(event(&mut again).await.1["value"], n);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

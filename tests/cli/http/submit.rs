@@ -1,0 +1,29 @@
+//! Submitting over HTTP, where what is refused leaves nothing behind, and what comes of it.
+
+use headwater::Client;
+use serde_json::json;
+
+use super::Site;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_is_taken_is_refused_and_whose_it_is_is_not_put_on_the_channel() {
+    let site = Site::start(&[]).await;
+    let client = Client::connect(&site.address).await.unwrap();
+    let _value = client.scatter(&5).key("taken").await.unwrap();
+    let program = json!({ "command": ["true"], "name": "taken", "output_channel": "a" });
+    let (status, told) = site.post(&program.to_string(), "/api/v1/tasks").await;
+    assert_eq!((status, &told["error"]["code"]), (409, &json!("key_taken")), "{told}");
+    let (_, channel) = site.ask(&[], "/api/v1/channels/a").await;
+    assert_eq!(channel["elements"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_result_that_would_take_much_of_the_schedulers_memory_is_refused() {
+    let site = Site::start(&[]).await;
+    let client = Client::connect(&site.address).await.unwrap();
+    for (name, bytes, status) in [("some", 1 << 20, 200), ("much", 17 << 20, 413)] {
+        let _value = client.scatter(&"x".repeat(bytes)).key(name).await.unwrap();
+        let (got, told) = site.ask(&[], &format!("/api/v1/tasks/{name}/result?wait_ms=30000")).await;
+        assert_eq!(got, status, "{name}: {}", told["error"]);
+    }
+}
