@@ -47,7 +47,9 @@ pub struct Serve {
     #[arg(long, value_name = "FILE", env = "HEADWATER_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
 
-    /// Let anyone who reaches the port do anything, though other machines can reach it
+    /// Let anyone who reaches the ports do anything, though other machines can reach them
+    ///
+    /// So can any web page that somebody opens within that network: a browser asks over HTTP what a page tells it to.
     #[arg(long)]
     pub insecure: bool,
 

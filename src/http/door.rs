@@ -10,7 +10,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{interval, sleep, timeout};
 
 use super::metrics::Figures;
 use super::routes::router;
@@ -29,6 +29,9 @@ const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// How long responses may go on once it is to end.
 const FAREWELL_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether what was told of another time is still wanted.
+const LET_GO_EVERY: Duration = Duration::from_secs(60);
 
 /// How long no connection is accepted after accepting has failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -116,12 +119,14 @@ impl Http {
         });
         let router = router(door.clone());
         let mut connections = JoinSet::new();
+        let mut let_go = interval(LET_GO_EVERY);
         loop {
             meters.uses("http_connections", connections.len(), CONNECTIONS_MAX);
             tokio::select! {
                 // A sender that is dropped stops it, too.
                 () = async { drop(stop.wait_for(|stop| *stop).await) } => break,
                 Some(ended) = connections.join_next() => note_panic(ended),
+                _ = let_go.tick() => door.hindsight.let_go_of_old(),
                 accepted = self.listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
                     Ok((socket, _)) => drop(connections.spawn(serve(socket, router.clone(), stop.clone()))),
                     Err(error) => {

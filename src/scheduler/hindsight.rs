@@ -5,6 +5,7 @@
 //! nobody is. What was trimmed since is not there either.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::core::{Core, LogFacts, Settings};
 use super::recovery;
@@ -67,12 +68,16 @@ pub struct Hindsight {
     log: Arc<dyn Log>,
     reader: Reader,
     last: Mutex<Option<Arc<AsOf>>>,
+    asked_at: Mutex<Instant>,
 }
+
+/// How long what was told last is kept: 5 min. It is as large as the scheduler's own state.
+const KEPT_FOR: Duration = Duration::from_secs(5 * 60);
 
 impl Hindsight {
     /// Of a store, as readers see it.
     pub fn new(log: Arc<dyn Log>, reader: Reader) -> Hindsight {
-        Hindsight { log, reader, last: Mutex::default() }
+        Hindsight { log, reader, last: Mutex::default(), asked_at: Mutex::new(Instant::now()) }
     }
 
     /// The state just before the commit that has this record of the task log; at its head, as it is now. Takes as long as
@@ -85,6 +90,7 @@ impl Hindsight {
         offset: u64,
         goes_on: &dyn Fn() -> Result<(), log::Error>,
     ) -> Result<Arc<AsOf>, NotTold> {
+        *self.asked_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         let bounds = self.reader.bounds(LogId::TASKS);
         if offset > bounds.head {
             return Err(NotTold::Future { offset, head: bounds.head });
@@ -133,6 +139,17 @@ impl Hindsight {
         let as_of = Arc::new(AsOf { core, offset, seq, time_ms });
         *last = Some(as_of.clone());
         Ok(as_of)
+    }
+
+    /// Lets go of what was told last, if nobody has asked for long. To be called from time to time.
+    pub fn let_go_of_old(&self) {
+        let asked_at = *self.asked_at.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever holds it is folding, and needs it.
+        if asked_at.elapsed() >= KEPT_FOR
+            && let Ok(mut last) = self.last.try_lock()
+        {
+            last.take();
+        }
     }
 
     fn last(&self) -> MutexGuard<'_, Option<Arc<AsOf>>> {

@@ -134,7 +134,7 @@ impl Meters {
         );
         registry.register_with_unit(
             "commit",
-            "How long it took to make commits durable, from the first write to the end of the flush",
+            "How long the writing and the flushing of commits took; of those that are flushed together, that of the last",
             Unit::Seconds,
             self.commit_seconds.clone(),
         );

@@ -1,8 +1,10 @@
 //! A scheduler with its workers, and its page.
 
+use std::path::Path;
+
 use tempfile::TempDir;
 
-use crate::process::{Process, headwater};
+use crate::process::{HEADWATER, Process, command};
 
 pub struct Site {
     pub dir: TempDir,
@@ -38,11 +40,12 @@ impl Site {
 
     /// Starts it where it was.
     pub async fn start_again(&mut self) {
-        let data = self.dir.path().join("data");
         let at = self.url.strip_prefix("http://").expect("it is one").to_owned();
-        let place = ["--listen", "127.0.0.1:0", "--http", &at, "--data", data.to_str().expect("plain")];
+        let place = ["--listen", "127.0.0.1:0", "--http", &at, "--data", "headwater-data"];
         let options: Vec<&str> = self.options.iter().map(String::as_str).collect();
-        let mut process = headwater(&[&options[..], &place].concat());
+        let mut process = command(Path::new(HEADWATER), &[&options[..], &place].concat());
+        process.current_dir(self.dir.path());
+        let mut process = Process::of(process);
         self.url = process.said("HTTP on ").await;
         self.process = Some(process);
     }

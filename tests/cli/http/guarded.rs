@@ -11,6 +11,12 @@ async fn a_page_of_another_site_is_refused_where_there_is_no_token() {
         let (status, told) = site.ask(&[&run[..], &foreign].concat(), "/api/v1/tasks").await;
         assert_eq!((status, told["error"]["code"].as_str()), (403, Some("foreign")), "{origin}");
     }
+    // A picture in it, which has no origin; a link in it may be followed.
+    let picture = ["-H", "Sec-Fetch-Site: cross-site", "-H", "Sec-Fetch-Dest: image"];
+    let (status, told) = site.ask(&picture, "/api/v1/overview?at=0").await;
+    assert_eq!((status, told["error"]["code"].as_str()), (403, Some("foreign")));
+    let link = ["-H", "Sec-Fetch-Site: cross-site", "-H", "Sec-Fetch-Dest: document"];
+    assert_eq!(site.ask_text(&link, "/").await.0, 200);
     // One whose own name resolves here.
     let rebound = ["-H", "Host: evil.example"];
     for options in [&rebound[..], &[&run[..], &rebound].concat()] {
