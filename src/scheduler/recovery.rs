@@ -217,7 +217,7 @@ impl Fold<'_> {
             let is_end = batches.is_empty() || !batches.iter().all(|batch| wanted(&batch));
             for batch in batches.iter().take_while(wanted) {
                 let Header { seq, time_ms, base_offset, base_index, .. } = *batch.header();
-                if base_offset > next && id != LogId::TASKS {
+                if base_offset > next && id != LogId::TASKS && self.log.bounds(id).first > next {
                     // Not lost, but trimmed meanwhile: whoever looks back folds beside those who trim.
                     self.state.begin_channel_at(id, base_offset, base_index);
                 }
