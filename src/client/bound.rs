@@ -11,7 +11,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
 
@@ -33,8 +33,8 @@ pub enum Until {
     Now,
     /// Before the record at this offset.
     Offset(u64),
-    /// Before the first record of this time or later, by the scheduler's clock. When none comes, it ends once this
-    /// machine's clock is [`CLOCKS_APART_MS_MAX`] past it and all that is there was read.
+    /// Before the first record of this time or later, by the scheduler's clock. When none comes, it ends once
+    /// that clock is [`CLOCKS_APART_MS_MAX`] past it and all that is there was read.
     Time(TimeMs),
 }
 
@@ -161,7 +161,7 @@ impl Bound {
             return Ok(());
         }
         if !std::mem::replace(&mut self.has_begun, true) {
-            let due_in = self.due_in();
+            let due_in = self.due_in(client);
             self.due = due_in.filter(|due_in| !due_in.is_zero()).map(|due_in| Box::pin(sleep(due_in)));
             self.ask(client, channel, self.is_now() || due_in == Some(Duration::ZERO));
         }
@@ -209,10 +209,8 @@ impl Bound {
     }
 
     /// How long it is until the time of the bound has come everywhere, if that is a time.
-    fn due_in(&self) -> Option<Duration> {
+    fn due_in(&self, client: &Client) -> Option<Duration> {
         let Some(Until::Time(time_ms)) = self.until else { return None };
-        let due = UNIX_EPOCH.checked_add(Duration::from_millis(time_ms.saturating_add(CLOCKS_APART_MS_MAX)));
-        // A time that no clock will show is never due.
-        due.map(|due| due.duration_since(SystemTime::now()).unwrap_or_default())
+        Some(client.connection().clock().until(time_ms))
     }
 }

@@ -127,6 +127,13 @@ impl FakeTrunk {
     }
 }
 
+/// What the clock of the scheduler shows that the fixture plays: an hour less than this machine's, so that what goes by the
+/// wrong one is seen.
+pub(crate) fn scheduler_now_ms() -> u64 {
+    let here = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    here.as_millis() as u64 - 3_600_000
+}
+
 /// The answer to an append: so many elements from this offset on, in commit 7 of epoch 1.
 pub(crate) fn acked(first: u64, count: u32) -> Answer {
     Answer::Appended { first, count, seq: Seq(7), epoch: Epoch(1), durability: Durability::Fsynced }
@@ -151,7 +158,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
 
     pub async fn welcome(&mut self) {
         let start = Start { epoch: Epoch(1), ..Start::default() };
-        self.send(0, ServerMessage::Welcome { start, seq: Seq(0), lease_ms: 60_000 }).await;
+        let welcome =
+            ServerMessage::Welcome { start, seq: Seq(0), lease_ms: 60_000, now_ms: scheduler_now_ms() };
+        self.send(0, welcome).await;
     }
 
     pub async fn send(&mut self, number: u64, message: ServerMessage) {

@@ -135,6 +135,8 @@ pub enum ServerMessage {
         /// How long the session is waited for while it cannot be heard. Speak at least three times
         /// in it.
         lease_ms: u64,
+        /// What the scheduler's clock shows: it dates all records, and others may differ.
+        now_ms: TimeMs,
     },
     /// The hello is refused, or the connection ends, and why. Nothing follows.
     Closing(Closing),

@@ -289,7 +289,7 @@ impl Driver {
             Effect::Accept { connection, lease_ms } => {
                 let Some((outbox, reply)) = self.arriving.remove(&connection) else { return };
                 let connected = Connected { connection, lease_ms };
-                let message = self.pipeline.welcome(lease_ms);
+                let message = self.pipeline.welcome(lease_ms, now());
                 // Before anything else. It may be gone, and is missed below then.
                 let _ = outbox.send(Outgoing { number: 0, message });
                 if reply.send(Ok(connected)).is_ok() {

@@ -314,8 +314,9 @@ impl Pipeline {
     }
 
     /// What a connection is told that is accepted.
-    pub fn welcome(&self, lease_ms: u64) -> ServerMessage {
-        ServerMessage::Welcome { start: self.core.facts().starts.newest(), seq: self.durable, lease_ms }
+    pub fn welcome(&self, lease_ms: u64, now_ms: TimeMs) -> ServerMessage {
+        let start = self.core.facts().starts.newest();
+        ServerMessage::Welcome { start, seq: self.durable, lease_ms, now_ms }
     }
 
     /// The next effect whose cause is durable; of a buffered append, appended. Before the first message of those that came

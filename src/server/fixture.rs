@@ -33,7 +33,7 @@ pub(super) const LEASE_MS: u64 = 30_000;
 /// What everyone is welcomed with.
 pub(super) fn welcome() -> ServerMessage {
     let start = Start { epoch: Epoch(4), ..Start::default() };
-    ServerMessage::Welcome { start, seq: Seq(1), lease_ms: LEASE_MS }
+    ServerMessage::Welcome { start, seq: Seq(1), lease_ms: LEASE_MS, now_ms: 1 }
 }
 
 /// A log in memory. Everything is durable at once.

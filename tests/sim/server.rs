@@ -272,7 +272,7 @@ impl Server {
                         continue;
                     };
                     self.sessions.get_mut(&wire).expect("found above").welcomed = true;
-                    let welcome = self.pipeline.welcome(lease_ms);
+                    let welcome = self.pipeline.welcome(lease_ms, 0);
                     network.send_to_client(wire, 0, &welcome, &[]);
                 }
                 Effect::Send { connection, number, message } => {

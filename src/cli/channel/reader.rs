@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::pin::Pin;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::OptionFuture;
 use tokio::time::{Sleep, sleep};
@@ -12,7 +11,7 @@ use crate::cli::ask;
 use crate::cli::color::{DIM, painted};
 use crate::cli::output::{Output, note};
 use crate::client::connection::ReadItem;
-use crate::client::{CLOCKS_APART_MS_MAX, Client, Until};
+use crate::client::{Client, Until};
 use crate::protocol::batch::{Batch, Damage};
 use crate::protocol::channel::Progress;
 use crate::protocol::command::{Answer, Query};
@@ -88,7 +87,7 @@ impl Reader {
         // Whoever reads history sees its end. What comes after it is not waited for.
         let ask = || client.query(Query::Channel { name: name.clone() });
         let mut asked = self.follow.then(ask);
-        let mut due = self.due();
+        let mut due = self.due(client);
         loop {
             let more = tokio::select! {
                 item = subscription.next() => match item {
@@ -162,11 +161,9 @@ impl Reader {
     }
 
     /// When the time of the bound has come everywhere, for one who follows: then no record may tell.
-    fn due(&self) -> Option<Pin<Box<Sleep>>> {
+    fn due(&self, client: &Client) -> Option<Pin<Box<Sleep>>> {
         let Some(Until::Time(time_ms)) = self.until.filter(|_| self.follow) else { return None };
-        let due = Duration::from_millis(time_ms.saturating_add(CLOCKS_APART_MS_MAX));
-        let due_in = UNIX_EPOCH.checked_add(due)?.duration_since(SystemTime::now()).unwrap_or_default();
-        Some(Box::pin(sleep(due_in)))
+        Some(Box::pin(sleep(client.connection().clock().until(time_ms))))
     }
 
     fn take_caught_up(&mut self, head: u64) -> anyhow::Result<()> {

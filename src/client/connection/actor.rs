@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::call::Call;
+use super::clock::Clock;
 use super::flush::Flushes;
 use super::membership::{MemberItem, Memberships};
 use super::transport::{DialError, Progress, Wire};
@@ -64,6 +65,7 @@ pub(super) struct Actor {
     ready: Option<oneshot::Sender<Result<()>>>,
     ended: Ended,
     epoch: Arc<AtomicU64>,
+    clock: Clock,
     lease: Duration,
     /// Whether the welcome came on the newest connection.
     is_welcomed: bool,
@@ -98,6 +100,7 @@ impl Actor {
         ready: oneshot::Sender<Result<()>>,
         ended: Ended,
         epoch: Arc<AtomicU64>,
+        clock: Clock,
     ) -> Self {
         Actor {
             link,
@@ -106,6 +109,7 @@ impl Actor {
             ready: Some(ready),
             ended,
             epoch,
+            clock,
             lease: Duration::from_millis(LEASE_MS_MIN),
             is_welcomed: false,
             welcome_by: Instant::now(),
@@ -288,10 +292,11 @@ impl Actor {
     fn hand_out(&mut self, delivery: Delivery) {
         // A receiver that was dropped is not interested any more.
         match delivery {
-            Delivery::Welcome { epoch, lease_ms } => {
+            Delivery::Welcome { epoch, lease_ms, now_ms } => {
                 self.is_welcomed = true;
                 self.lease = Duration::from_millis(lease_ms.max(LEASE_MS_MIN));
                 self.epoch.store(epoch.0, Ordering::Relaxed);
+                self.clock.see(now_ms);
                 self.memberships.welcomed(&mut self.link);
                 let _ = self.inbox.send(WorkerMessage::Welcomed);
                 self.get_ready();

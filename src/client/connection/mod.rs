@@ -23,6 +23,7 @@
 mod actor;
 mod bounds;
 mod call;
+mod clock;
 mod flush;
 mod membership;
 mod room;
@@ -45,6 +46,7 @@ use uuid::Uuid;
 
 use self::actor::Actor;
 use self::call::Call;
+pub(crate) use self::clock::Clock;
 use self::run::Runs;
 use self::trunks::Way;
 use super::error::{Error, Result};
@@ -128,6 +130,7 @@ struct Shared {
     session: SessionId,
     last_subscription: AtomicU64,
     epoch: Arc<AtomicU64>,
+    clock: Clock,
     token: Option<Secret>,
 }
 
@@ -185,13 +188,13 @@ impl Connection {
         let (calls, called) = mpsc::unbounded_channel();
         let (inbox, messages) = mpsc::unbounded_channel();
         let (ready, is_ready) = oneshot::channel();
-        let (ended, epoch) = (Ended::default(), Arc::new(AtomicU64::new(0)));
-        let actor = Actor::new(link, called, inbox, ready, ended.clone(), epoch.clone());
+        let (ended, epoch, clock) = (Ended::default(), Arc::new(AtomicU64::new(0)), Clock::default());
+        let actor = Actor::new(link, called, inbox, ready, ended.clone(), epoch.clone(), clock.clone());
         let address = way.address().clone();
         tokio::spawn(actor.run(way, connect_timeout));
         let last_subscription = AtomicU64::new(0);
         let runs = Mutex::default();
-        let shared = Shared { calls, runs, ended, address, session, last_subscription, epoch, token };
+        let shared = Shared { calls, runs, ended, address, session, last_subscription, epoch, clock, token };
         is_ready.await.map_err(|_| Error::Stopped)??;
         Ok((Connection { shared: Arc::new(shared) }, messages))
     }
@@ -204,6 +207,11 @@ impl Connection {
     /// The session.
     pub fn session(&self) -> SessionId {
         self.shared.session
+    }
+
+    /// The scheduler's clock, as far as it is known here.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.shared.clock
     }
 
     /// The scheduler's epoch, as of the last welcome; 0 before the first.
@@ -365,10 +373,11 @@ impl Connection {
     pub(super) fn unconnected() -> Self {
         let (calls, _) = mpsc::unbounded_channel();
         let session = SessionId([0; 16]);
-        let (ended, last_subscription, epoch) = Default::default();
+        let (ended, last_subscription, epoch, clock) = Default::default();
         let address = "".into();
         let runs = Mutex::default();
-        let shared = Shared { calls, runs, ended, address, session, last_subscription, epoch, token: None };
+        let shared =
+            Shared { calls, runs, ended, address, session, last_subscription, epoch, clock, token: None };
         Connection { shared: Arc::new(shared) }
     }
 

@@ -8,7 +8,7 @@ use crate::protocol::message::{Assignment, Closing, ServerMessage};
 use crate::protocol::result::Located;
 use crate::protocol::session::Retire;
 use crate::protocol::start::RecoveryProgress;
-use crate::protocol::{AttemptNumber, Epoch, LogId, Outcome, TaskId};
+use crate::protocol::{AttemptNumber, Epoch, LogId, Outcome, TaskId, TimeMs};
 
 /// What a message from the server brought.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub enum Delivery {
         epoch: Epoch,
         /// How long the scheduler waits for the session while it cannot be heard.
         lease_ms: u64,
+        /// What its clock shows.
+        now_ms: TimeMs,
     },
     /// The scheduler still recovers: the welcome comes later, and logs are found and read until then. Comes again and
     /// again.

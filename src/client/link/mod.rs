@@ -270,11 +270,11 @@ impl Link {
                 self.deliveries.push_back(Delivery::Recovering { progress });
                 Ok(())
             }
-            (State::HelloSent | State::Reading, ServerMessage::Welcome { start, seq, lease_ms }) => {
+            (State::HelloSent | State::Reading, ServerMessage::Welcome { start, seq, lease_ms, now_ms }) => {
                 (self.state, self.was_welcomed) = (State::Up, true);
                 self.sight.begin(start, Seen { start, seq });
                 self.buffered.settle(None, Seen { start, seq });
-                self.deliveries.push_back(Delivery::Welcome { epoch: start.epoch, lease_ms });
+                self.deliveries.push_back(Delivery::Welcome { epoch: start.epoch, lease_ms, now_ms });
                 Ok(())
             }
             // It was on its way when the driver said welcome, and was overtaken.

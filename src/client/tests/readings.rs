@@ -1,9 +1,8 @@
 //! Where reading begins and ends, and what lies between the elements.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use super::*;
 use crate::client::Element;
+use crate::client::fixture::scheduler_now_ms;
 use crate::protocol::Epoch;
 use crate::protocol::TimeMs;
 use crate::protocol::batch::{Batch, Header, OpenBatch};
@@ -170,7 +169,8 @@ async fn a_bound_that_a_stopped_channel_never_reaches_is_its_end() {
 #[tokio::test]
 async fn a_time_that_goes_by_without_a_record_ends_reading_once_all_is_read() {
     let Site { mut peer, channel, .. } = site().await;
-    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+    // The scheduler's clock counts: by this machine's, which is an hour ahead, both would have gone by.
+    let now = scheduler_now_ms;
     // One that has gone by, and one that is to come.
     for (until, asks) in [(now() - 60_000, 1), (now() - CLOCKS_APART_MS_MAX + 300, 2)] {
         let records = channel.from(Offset::Start).until(Until::Time(until)).records();

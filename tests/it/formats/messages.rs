@@ -308,7 +308,7 @@ fn of_clients(lines: &mut Lines) {
 
 fn of_the_server(lines: &mut Lines) {
     variants!(lines, ServerMessage {
-        Welcome = ServerMessage::Welcome { start: start(), seq: Seq(1003), lease_ms: 30_000 },
+        Welcome = ServerMessage::Welcome { start: start(), seq: Seq(1003), lease_ms: 30_000, now_ms: 1_795_418_696_007 },
         Closing = ServerMessage::Closing(Closing::BadToken),
         Answer = ServerMessage::Answer(Ok(Answer::Submitted)),
         Settled = ServerMessage::Settled { task: TASK, outcome: Outcome::Finished(payload()) },

@@ -38,7 +38,7 @@ fn recovering(link: &mut Link) {
 }
 
 fn welcome(link: &mut Link) {
-    receive(link, 0, ServerMessage::Welcome { start: NEXT, seq: Seq(6), lease_ms: 1000 });
+    receive(link, 0, ServerMessage::Welcome { start: NEXT, seq: Seq(6), lease_ms: 1000, now_ms: 9 });
     assert!(matches!(link.next_delivery(), Some(Delivery::Welcome { .. })));
 }
 
@@ -141,6 +141,6 @@ fn who_has_only_read_leaves_before_the_welcome_and_who_waits_for_an_answer_does_
     receive(&mut link, opened, FOUND);
     assert_eq!(outgoing(&mut link), Some((0, ClientMessage::Goodbye)));
     assert!(link.has_left());
-    receive(&mut link, 0, ServerMessage::Welcome { start: NEXT, seq: Seq(6), lease_ms: 1000 });
+    receive(&mut link, 0, ServerMessage::Welcome { start: NEXT, seq: Seq(6), lease_ms: 1000, now_ms: 9 });
     assert!(link.has_left(), "they have crossed");
 }

@@ -34,8 +34,8 @@ fn reconnect(link: &mut Link) -> Hello {
     link.connected();
     let Some((0, ClientMessage::Hello(hello))) = outgoing(link) else { panic!("no hello") };
     assert_eq!(outgoing(link), None, "nothing goes out before the welcome");
-    receive(link, 0, ServerMessage::Welcome { start: START, seq: Seq(1), lease_ms: 1000 });
-    assert_eq!(link.next_delivery(), Some(Delivery::Welcome { epoch: Epoch(1), lease_ms: 1000 }));
+    receive(link, 0, ServerMessage::Welcome { start: START, seq: Seq(1), lease_ms: 1000, now_ms: 9 });
+    assert_eq!(link.next_delivery(), Some(Delivery::Welcome { epoch: Epoch(1), lease_ms: 1000, now_ms: 9 }));
     hello
 }
 
@@ -398,7 +398,7 @@ fn messages_out_of_place_are_refused() {
     let mut link = Link::new(SessionId([1; 16]), Role::Client, None);
     assert!(link.receive(0, ServerMessage::Pong, Bytes::new()).is_err(), "no connection");
     link.connected();
-    let welcome = ServerMessage::Welcome { start: START, seq: Seq(1), lease_ms: 1 };
+    let welcome = ServerMessage::Welcome { start: START, seq: Seq(1), lease_ms: 1, now_ms: 9 };
     assert!(link.receive(0, welcome.clone(), Bytes::new()).is_err(), "no hello yet");
     reconnect(&mut link);
     assert!(link.receive(0, welcome, Bytes::new()).is_err(), "a second welcome");

@@ -64,7 +64,7 @@ fn while_the_scheduler_recovers_logs_are_read_and_all_else_waits() {
     link.unsubscribe(before);
     assert_eq!(sent(&mut link), [before], "its end is told");
     receive(&mut link, 0, ServerMessage::Recovering { start: NEXT, newest: NEWEST, progress });
-    receive(&mut link, 0, ServerMessage::Welcome { start: NEXT, seq: Seq(6), lease_ms: 1000 });
+    receive(&mut link, 0, ServerMessage::Welcome { start: NEXT, seq: Seq(6), lease_ms: 1000, now_ms: 9 });
     // The driver's words may overtake the session's.
     receive(&mut link, 0, ServerMessage::Recovering { start: NEXT, newest: NEWEST, progress });
     assert!(link.is_up());
