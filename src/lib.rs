@@ -108,6 +108,9 @@ pub mod local;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "http")]
+mod proc;
+#[cfg(feature = "http")]
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "its lines for people are the command line's"))]
 mod rows;
 
 #[cfg(feature = "cli")]

@@ -16,7 +16,7 @@ use crate::log::{self, Log, Memory, OpenError, Opened, Purpose, Reader, SledLog,
 use crate::protocol::equipment::Equipment;
 use crate::protocol::event::Receipt;
 use crate::scheduler::core::Settings;
-use crate::scheduler::{self, Handle, Hindsight, snapshots};
+use crate::scheduler::{self, Handle, snapshots};
 use crate::server::{self, BindError, Server};
 use crate::worker::{self, results::At};
 
@@ -110,7 +110,7 @@ pub struct Local {
     driver: JoinHandle<()>,
     server: (oneshot::Sender<()>, JoinHandle<()>),
     #[cfg(feature = "http")]
-    http: Option<Door>,
+    http: Option<http::Open>,
     workers: Vec<LocalWorker>,
 }
 
@@ -136,28 +136,30 @@ impl Local {
     ) -> std::result::Result<Local, StartError> {
         // The port first: whoever cannot have it leaves the store alone.
         let guard = server::Options { token: options.token.clone(), insecure: options.insecure };
-        let server = Server::bind(&options.listen, guard).await?;
+        let server = Server::bind(&options.listen, guard.clone()).await?;
         let address = server.local_addr();
         #[cfg(feature = "http")]
-        let http = Door::bind(&options).await?;
+        let http = match &options.http {
+            Some(http) => Some(Http::bind(http, guard.clone()).await?),
+            None => None,
+        };
         let Options { store, repair, settings, snapshots, .. } = options.clone();
         let begin = move || {
             let (log, opened) = open(store, repair)?;
             let reader = Reader::new(log.clone());
-            let hindsight = Hindsight::new(log.clone(), reader.clone());
             let scheduler = scheduler::start(log, reader.clone(), settings, snapshots, opened.damage)?;
-            Ok::<_, StartError>((scheduler, reader, hindsight, opened.fresh))
+            Ok::<_, StartError>((scheduler, reader, opened.fresh))
         };
-        let (scheduler, reader, hindsight, fresh) = tokio::task::spawn_blocking(begin).await??;
+        let (scheduler, reader, fresh) = tokio::task::spawn_blocking(begin).await??;
         tracing::info!(%address, "logs can be read; all else waits for the recovery");
         let handle = scheduler.handle.clone();
         tell(handle.clone());
+        #[cfg(feature = "http")]
+        let http = http.map(|http| http.open(handle.clone(), address, reader.clone()));
         let (stop, stopped) = oneshot::channel::<()>();
         // A sender that is dropped stops it, too.
         let server = (stop, tokio::spawn(server.run(handle.clone(), reader, async { drop(stopped.await) })));
         let (failure, failed) = watch::channel(None);
-        #[cfg(feature = "http")]
-        let http = http.map(|http| Door::open(http, handle.clone(), address, hindsight));
         let Ok(receipt) = scheduler.receipt.await else {
             let failure = failure_of(scheduler.driver.await);
             let stopped = || log::Error::Refused("it was stopped while it recovered".to_owned());
@@ -189,7 +191,7 @@ impl Local {
     /// Where it listens for HTTP, if it does.
     #[cfg(feature = "http")]
     pub fn http_address(&self) -> Option<SocketAddr> {
-        self.http.as_ref().map(|door| door.address)
+        self.http.as_ref().map(http::Open::local_addr)
     }
 
     /// What its start found.
@@ -256,34 +258,6 @@ impl Local {
             door.close().await;
         }
         end(self.server).await;
-    }
-}
-
-/// The HTTP door. Dropping it closes it without waiting.
-#[cfg(feature = "http")]
-struct Door {
-    address: SocketAddr,
-    stop: watch::Sender<bool>,
-    running: JoinHandle<()>,
-}
-
-#[cfg(feature = "http")]
-impl Door {
-    async fn bind(options: &Options) -> std::result::Result<Option<Http>, BindError> {
-        let Some(http) = &options.http else { return Ok(None) };
-        let guard = server::Options { token: options.token.clone(), insecure: options.insecure };
-        Http::bind(http, guard).await.map(Some)
-    }
-
-    fn open(http: Http, scheduler: Handle, scheduler_at: SocketAddr, hindsight: Hindsight) -> Door {
-        let address = http.local_addr();
-        let (stop, stopped) = watch::channel(false);
-        Door { address, stop, running: tokio::spawn(http.run(scheduler, scheduler_at, hindsight, stopped)) }
-    }
-
-    async fn close(self) {
-        self.stop.send_replace(true);
-        let _ = self.running.await;
     }
 }
 

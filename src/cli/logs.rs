@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use serde::Serialize;
@@ -12,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::progress;
-use crate::client::millis::millis;
+use crate::client::millis::now_ms;
 use crate::rows::time;
 
 /// How lines on stderr are written.
@@ -103,8 +102,7 @@ struct Line<'a> {
 }
 
 fn as_json(level: tracing::Level, message: &str) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let line = Line { timestamp: time::rfc3339(millis(now)), level: level.as_str(), message };
+    let line = Line { timestamp: time::rfc3339(now_ms()), level: level.as_str(), message };
     serde_json::to_string(&line).unwrap_or_default()
 }
 

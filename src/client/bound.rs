@@ -22,10 +22,6 @@ use crate::protocol::channel::ChannelInfo;
 use crate::protocol::command::{Answer, Query};
 use crate::protocol::{ChannelEvent, ChannelName, Digest, TimeMs};
 
-/// How far the clocks of a cluster may be apart: 1 s. So much later than its time a bound is taken to have come when
-/// nothing is read.
-pub const CLOCKS_APART_MS_MAX: u64 = 1_000;
-
 /// Where reading ends, if that is not where the channel is stopped: [`Reading::until`](super::Reading::until).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {

@@ -81,9 +81,9 @@ pub mod workers;
 
 pub use ack::{Ack, Produced};
 pub use batch::AppendBatch;
-pub use bound::{CLOCKS_APART_MS_MAX, Until};
+pub use bound::Until;
 pub use channel::{Channel, Entry};
-pub use connection::Connection;
+pub use connection::{CLOCKS_APART_MS_MAX, Connection};
 pub use delivery::Delivery;
 pub use elements::{Element, Elements, Futures, Values};
 pub use error::{Error, Result};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
@@ -13,6 +14,13 @@ use crate::log;
 use crate::protocol::command::{Answer, Query};
 use crate::rows::time::rfc3339;
 use crate::scheduler::AsOf;
+
+/// As of which place of the task log.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct At {
+    pub(super) at: Option<u64>,
+}
 
 /// Who is asked.
 pub(super) enum Asked {
@@ -58,6 +66,23 @@ impl Asked {
         match self {
             Asked::Now(client) => Ok(client.query(query).await?),
             Asked::Then(as_of) => as_of.ask(query).map_err(|rejection| Error::from(rejection).into()),
+        }
+    }
+
+    /// All rows of a listing, which is asked for page by page, behind the last row until none comes. `rows` takes them out of the
+    /// right answer.
+    pub(super) async fn all_pages<R>(
+        &self,
+        ask: impl Fn(Option<&R>) -> Query,
+        rows: impl Fn(Answer) -> Option<Vec<R>>,
+    ) -> Result<Vec<R>, Problem> {
+        let mut all = Vec::new();
+        loop {
+            let page = rows(self.query(ask(all.last())).await?).ok_or_else(Problem::unanswered)?;
+            if page.is_empty() {
+                return Ok(all);
+            }
+            all.extend(page);
         }
     }
 

@@ -11,10 +11,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::as_of::Asked;
+use super::as_of::{Asked, At};
 use super::body;
 use super::door::Door;
-use super::health::At;
 use super::problem::Problem;
 use crate::client::{Channel, Client, Error};
 use crate::protocol::ChannelName;
@@ -44,7 +43,7 @@ pub(super) async fn list(
     let asked = door.asked(at).await?;
     let answer = asked.query(command::Query::Channels { after }).await?;
     let Answer::Channels(channels) = answer else {
-        return Err(Problem::internal("no channels were answered"));
+        return Err(Problem::unanswered());
     };
     let rows: Vec<_> = channels.iter().map(Listed::of).collect();
     let next = channels.last().map(|info| info.name.as_str());
@@ -135,31 +134,26 @@ async fn shown_now(client: Client, channel: &Channel<Value>) -> Result<Json<Valu
 }
 
 async fn shown(asked: &Asked, name: &ChannelName) -> Result<Json<Value>, Problem> {
-    let unanswered = || Problem::internal("something else was answered");
     let Answer::Channel(info) = asked.query(command::Query::Channel { name: name.clone() }).await? else {
-        return Err(unanswered());
+        return Err(Problem::unanswered());
     };
-    let (log, mut cursors, mut groups) = (info.log, Vec::<CursorInfo>::new(), Vec::<GroupInfo>::new());
-    loop {
-        let after = cursors.last().map(|cursor| cursor.name.clone());
-        match asked.query(command::Query::Cursors { log, after }).await? {
-            Answer::Cursors(page) if page.is_empty() => break,
-            Answer::Cursors(page) => cursors.extend(page),
-            _ => return Err(unanswered()),
-        }
-    }
-    loop {
-        let after = groups.last().map(|group| group.name.clone());
-        match asked.query(command::Query::Groups { log, after }).await? {
-            Answer::Groups(page) if page.is_empty() => break,
-            Answer::Groups(page) => groups.extend(page),
-            _ => return Err(unanswered()),
-        }
-    }
+    let log = info.log;
+    let ask = |last: Option<&CursorInfo>| command::Query::Cursors {
+        log,
+        after: last.map(|cursor| cursor.name.clone()),
+    };
+    let rows = |answer| if let Answer::Cursors(page) = answer { Some(page) } else { None };
+    let cursors = asked.all_pages(ask, rows).await?;
+    let ask = |last: Option<&GroupInfo>| command::Query::Groups {
+        log,
+        after: last.map(|group| group.name.clone()),
+    };
+    let rows = |answer| if let Answer::Groups(page) = answer { Some(page) } else { None };
+    let groups = asked.all_pages(ask, rows).await?;
     let subscribers = match asked {
         Asked::Now(_) => match asked.query(command::Query::Subscribers { log }).await? {
             Answer::Subscribers(count) => Some(count),
-            _ => return Err(unanswered()),
+            _ => return Err(Problem::unanswered()),
         },
         Asked::Then(_) => None,
     };

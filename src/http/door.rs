@@ -9,12 +9,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{interval, sleep, timeout};
 
 use super::metrics::Figures;
 use super::routes::router;
 use crate::client::{Client, Result};
+use crate::log::Reader;
 use crate::scheduler::{Handle, Hindsight};
 use crate::server::{self, BindError};
 
@@ -68,6 +69,13 @@ pub struct Http {
     guard: server::Options,
 }
 
+/// A door that serves. Dropping it closes it without waiting.
+pub struct Open {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    running: JoinHandle<()>,
+}
+
 impl Http {
     /// Binds its address. What holds for the scheduler's port holds for it: without a token it is reached from this
     /// machine only, unless that is wanted.
@@ -93,9 +101,20 @@ impl Http {
         self.address
     }
 
-    /// Serves until `stop` is true: then it accepts no more, ends what is followed, and waits a little for the rest. The
-    /// scheduler's port is at `scheduler_at`.
-    pub async fn run(
+    /// Serves from now on, beside whoever calls this. The scheduler's port is at `scheduler_at`; how it was is read from
+    /// its logs.
+    pub fn open(self, scheduler: Handle, scheduler_at: SocketAddr, reader: Reader) -> Open {
+        let address = self.address;
+        let (stop, stopped) = watch::channel(false);
+        Open {
+            address,
+            stop,
+            running: tokio::spawn(self.run(scheduler, scheduler_at, Hindsight::new(reader), stopped)),
+        }
+    }
+
+    /// Serves until `stop` is true: then it accepts no more, ends what is followed, and waits a little for the rest.
+    async fn run(
         self,
         scheduler: Handle,
         scheduler_at: SocketAddr,
@@ -144,6 +163,19 @@ impl Http {
         if let Some(client) = door.client.lock().await.take() {
             let _ = timeout(FAREWELL_TIME_MAX, client.close()).await;
         }
+    }
+}
+
+impl Open {
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Closes it: what is followed ends, and who waits for an answer has a little while.
+    pub async fn close(self) {
+        self.stop.send_replace(true);
+        let _ = self.running.await;
     }
 }
 

@@ -1,20 +1,14 @@
-//! Whether it is there, whether it is ready, and how it stands.
+//! Whether it is there, and whether it is ready.
 
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::as_of::Asked;
 use super::door::Door;
-use super::problem::Problem;
-use crate::protocol::command::{self, Answer, Overview};
-use crate::rows::task_record::of_receipt;
 
 /// The process lives.
 pub(super) async fn alive() -> Json<Value> {
@@ -30,74 +24,4 @@ pub(super) async fn ready(State(door): State<Arc<Door>>) -> Response {
             (StatusCode::SERVICE_UNAVAILABLE, Json(told)).into_response()
         }
     }
-}
-
-/// As of which place of the task log.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct At {
-    pub(super) at: Option<u64>,
-}
-
-/// The log and the cluster at a glance.
-#[derive(Debug, Serialize)]
-struct Shown {
-    version: &'static str,
-    epoch: u64,
-    seq: u64,
-    store: String,
-    records: u64,
-    tasks_head: u64,
-    channels: u64,
-    workers: usize,
-    tasks: Tasks,
-    /// Unless it is as of another time: `$tasks` has them all.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    receipt: Option<Map<String, Value>>,
-}
-
-#[derive(Debug, Serialize)]
-struct Tasks {
-    pending: u64,
-    running: u64,
-    finished: u64,
-    failed: u64,
-}
-
-pub(super) async fn overview(
-    State(door): State<Arc<Door>>,
-    query: Result<Query<At>, QueryRejection>,
-) -> Result<Json<Value>, Problem> {
-    let asked = door.asked(query?.0.at).await?;
-    let Answer::Overview(overview) = asked.query(command::Query::Overview).await? else {
-        return Err(Problem::internal("no overview was answered"));
-    };
-    let Overview {
-        epoch,
-        seq,
-        receipt,
-        store,
-        tasks_head,
-        records,
-        pending,
-        running,
-        finished,
-        failed,
-        channels,
-        workers,
-    } = overview;
-    let shown = Shown {
-        version: env!("CARGO_PKG_VERSION"),
-        epoch: epoch.0,
-        seq: seq.0,
-        store,
-        records,
-        tasks_head,
-        channels,
-        workers: workers.len(),
-        tasks: Tasks { pending, running, finished, failed },
-        receipt: matches!(asked, Asked::Now(_)).then(|| of_receipt(&receipt)),
-    };
-    let shown = serde_json::to_value(shown).map_err(Problem::internal)?;
-    Ok(Json(asked.dated(shown)))
 }

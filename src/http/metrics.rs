@@ -1,6 +1,7 @@
 //! `/metrics`: the figures of the scheduler, of its process and of the door, in the text format of OpenMetrics, which
 //! Prometheus reads. `docs/metrics.md` has the names.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,9 +19,11 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::door::Door;
 use super::problem::Problem;
+use crate::proc;
 use crate::protocol::command::Overview;
 use crate::protocol::limits::CHANNELS_MAX;
 use crate::scheduler::Meters;
+use crate::scheduler::meters::signed;
 
 /// How OpenMetrics is called on the wire.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -122,8 +125,9 @@ impl Figures {
     }
 
     fn sees_process(&self) {
-        self.rss_bytes.set(signed(rss_bytes().unwrap_or_default()));
-        self.open_fds.set(signed(open_fds().unwrap_or_default()));
+        let this = Path::new("/proc/self");
+        self.rss_bytes.set(signed(proc::memory_bytes(this, "VmRSS").unwrap_or_default()));
+        self.open_fds.set(signed(proc::open_files(this).unwrap_or_default()));
     }
 }
 
@@ -167,19 +171,4 @@ fn named(method: &Method) -> &'static str {
         Method::PATCH => "PATCH",
         _ => "other",
     }
-}
-
-/// Resident memory, where the system says it.
-fn rss_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
-}
-
-fn open_fds() -> Option<u64> {
-    Some(std::fs::read_dir("/proc/self/fd").ok()?.count() as u64)
-}
-
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -23,6 +23,7 @@ mod guard;
 mod health;
 mod login;
 mod metrics;
+mod overview;
 mod problem;
 mod records;
 mod routes;
@@ -30,4 +31,4 @@ mod submit;
 mod tasks;
 mod workers;
 
-pub use door::{Http, LISTEN, Options};
+pub use door::{Http, LISTEN, Open, Options};

@@ -88,6 +88,11 @@ impl Problem {
         Problem::new(StatusCode::CONFLICT, "not_ended", message, hint)
     }
 
+    /// Something else was answered than what was asked for.
+    pub fn unanswered() -> Self {
+        Problem::internal("the scheduler answered something else")
+    }
+
     /// It is ours.
     pub fn internal(error: impl std::fmt::Display) -> Self {
         Problem::new(

@@ -12,7 +12,9 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::door::Door;
 use super::problem::Problem;
-use super::{append, assets, body, channels, guard, health, login, metrics, records, submit, tasks, workers};
+use super::{
+    append, assets, body, channels, guard, health, login, metrics, overview, records, submit, tasks, workers,
+};
 
 /// What it says of itself.
 const OPENAPI: &str = include_str!("../../docs/openapi.json");
@@ -64,7 +66,7 @@ pub(super) fn routes() -> Vec<(&'static str, Method, Answers)> {
         get("/metrics", metrics::metrics),
         post(login::IN, login::come_in),
         post(login::OUT, login::go_out),
-        get("/api/v1/overview", health::overview),
+        get("/api/v1/overview", overview::show),
         get("/api/v1/channels", channels::list),
         get("/api/v1/channels/{name}", channels::show),
         put("/api/v1/channels/{name}", channels::create),

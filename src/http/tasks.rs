@@ -12,9 +12,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::as_of::Asked;
+use super::as_of::{Asked, At};
 use super::door::Door;
-use super::health::At;
 use super::problem::Problem;
 use crate::client::{Client, Error, TaskFuture};
 use crate::protocol::command::{self, Answer};
@@ -69,7 +68,7 @@ pub(super) async fn list(
     let (mut tasks, mut next) = (Vec::new(), None);
     'pages: loop {
         let Answer::Tasks(page) = asked.query(command::Query::Tasks { from }).await? else {
-            return Err(Problem::internal("no tasks were answered"));
+            return Err(Problem::unanswered());
         };
         let Some(last) = page.last() else { break };
         from = last.submitted_at + 1;
@@ -109,7 +108,7 @@ async fn info_of(asked: &Asked, key: Key) -> Result<TaskInfo, Problem> {
     let key = TaskKey::from_str(&key?.0).map_err(Error::from)?;
     match asked.query(command::Query::Task { task: key.id }).await? {
         Answer::Task(info) => Ok(*info),
-        _ => Err(Problem::internal("no task was answered")),
+        _ => Err(Problem::unanswered()),
     }
 }
 

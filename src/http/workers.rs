@@ -7,9 +7,8 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use serde_json::{Value, json};
 
-use super::as_of::Asked;
+use super::as_of::{Asked, At};
 use super::door::Door;
-use super::health::At;
 use super::problem::Problem;
 use crate::protocol::Producer;
 use crate::protocol::command::{self, Answer};
@@ -22,15 +21,11 @@ pub(super) async fn list(
     query: Result<Query<At>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
     let asked = door.asked(query?.0.at).await?;
-    let mut workers: Vec<WorkerStatus> = Vec::new();
-    loop {
-        let after = workers.last().map_or(Producer(0), |last| last.session);
-        match asked.query(command::Query::Workers { after }).await? {
-            Answer::Workers(page) if page.is_empty() => break,
-            Answer::Workers(page) => workers.extend(page),
-            _ => return Err(Problem::internal("no workers were answered")),
-        }
-    }
+    let ask = |last: Option<&WorkerStatus>| command::Query::Workers {
+        after: last.map_or(Producer(0), |last| last.session),
+    };
+    let rows = |answer| if let Answer::Workers(page) = answer { Some(page) } else { None };
+    let workers = asked.all_pages(ask, rows).await?;
     let state = |worker| if matches!(asked, Asked::Now(_)) { state(worker) } else { "joined" };
     let rows: Vec<_> = workers.iter().map(|worker| Listed::of(worker, state(worker))).collect();
     Ok(Json(asked.dated(json!({ "workers": rows }))))

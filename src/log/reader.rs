@@ -81,6 +81,11 @@ impl Reader {
         Reader { shared: Arc::new(Shared { log, recent, undurable, watched, watched_appended, firsts }) }
     }
 
+    /// What it reads from, for those who fold all of it.
+    pub fn log(&self) -> &dyn Log {
+        self.shared.log.as_ref()
+    }
+
     /// As [`Log::bounds`], but for what was trimmed and is still stored: see [`Self::stored_bounds`].
     pub fn bounds(&self, log: LogId) -> Bounds {
         let stored = self.stored_bounds(log);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::core::{Core, LogFacts, Settings};
 use super::recovery;
-use crate::log::{self, Log, Reader};
+use crate::log::{self, Reader};
 use crate::protocol::batch::Batch;
 use crate::protocol::command::{Answer, Query, Rejection};
 use crate::protocol::{LogId, Producer, Seq, TimeMs};
@@ -65,7 +65,6 @@ pub enum NotTold {
 
 /// Tells how it was. It keeps what it told last: what is asked next is often the same, or a little later.
 pub struct Hindsight {
-    log: Arc<dyn Log>,
     reader: Reader,
     last: Mutex<Option<Arc<AsOf>>>,
     asked_at: Mutex<Instant>,
@@ -75,9 +74,9 @@ pub struct Hindsight {
 const KEPT_FOR: Duration = Duration::from_secs(5 * 60);
 
 impl Hindsight {
-    /// Of a store, as readers see it.
-    pub fn new(log: Arc<dyn Log>, reader: Reader) -> Hindsight {
-        Hindsight { log, reader, last: Mutex::default(), asked_at: Mutex::new(Instant::now()) }
+    /// Of a store that is read by this.
+    pub fn new(reader: Reader) -> Hindsight {
+        Hindsight { reader, last: Mutex::default(), asked_at: Mutex::new(Instant::now()) }
     }
 
     /// The state just before the commit that has this record of the task log; at its head, as it is now. Takes as long as
@@ -112,16 +111,16 @@ impl Hindsight {
             // Nobody has it in hand any more: it is taken further.
             Some(as_of) => {
                 let (mut state, from) = (as_of.core.into_state(), as_of.offset);
-                recovery::fold_to(self.log.as_ref(), &mut state, seq, watch)?;
+                recovery::fold_to(self.reader.log(), &mut state, seq, watch)?;
                 (state, from)
             }
             None => {
-                let recovered = recovery::recover_to(self.log.as_ref(), seq, watch)?;
+                let recovered = recovery::recover_to(self.reader.log(), seq, watch)?;
                 (recovered.state, recovered.tasks_from)
             }
         };
         // Looked at behind the fold: the log may have been trimmed while it went on, and not all of it was there.
-        let first = self.log.bounds(LogId::TASKS).first;
+        let first = self.reader.log().bounds(LogId::TASKS).first;
         if first > from {
             return Err(NotTold::Trimmed { offset, first });
         }
@@ -133,8 +132,13 @@ impl Hindsight {
         let time_ms = newest.map(|batch| batch.header().time_ms);
         // Those that had written something.
         let starts = self.reader.starts().iter().filter(|start| start.after < seq).copied().collect();
-        let facts =
-            LogFacts { starts, seq, next: seq.next(), store: self.log.describe(), ..LogFacts::default() };
+        let facts = LogFacts {
+            starts,
+            seq,
+            next: seq.next(),
+            store: self.reader.log().describe(),
+            ..LogFacts::default()
+        };
         let core = Core::new(state, Settings::default(), facts, time_ms.unwrap_or_default());
         let as_of = Arc::new(AsOf { core, offset, seq, time_ms });
         *last = Some(as_of.clone());
@@ -160,7 +164,7 @@ impl Hindsight {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::Memory;
+    use crate::log::{Log, Memory};
     use crate::protocol::batch::{Commit, OpenBatch};
     use crate::protocol::event::Origin;
     use crate::protocol::snapshot::SnapshotItem;
@@ -208,7 +212,7 @@ mod tests {
     #[test]
     fn it_is_the_same_however_one_gets_there() {
         let (log, reader) = store(20);
-        let hindsight = Hindsight::new(log.clone(), reader);
+        let hindsight = Hindsight::new(reader);
         // Forward, in a step and in leaps, back, and the same again.
         for offset in [0, 1, 2, 3, 4, 10, 40, 12, 12, 13, 39] {
             let as_of = hindsight.before(offset, GO_ON).unwrap();
@@ -238,7 +242,7 @@ mod tests {
     #[test]
     fn what_is_trimmed_while_it_is_folded_is_not_left_out_in_silence() {
         let (log, reader) = store(20);
-        let hindsight = Hindsight::new(log.clone(), reader);
+        let hindsight = Hindsight::new(reader);
         let of_five = recovery::recover_to(log.as_ref(), Seq(5), &mut |_| Ok(())).unwrap().state;
         let pieces = of_five.into_items().map(|item| postcard::to_stdvec(&item).unwrap());
         log.write_snapshot(Seq(5), &mut pieces.collect::<Vec<_>>().into_iter()).unwrap();
@@ -286,7 +290,7 @@ mod tests {
     #[test]
     fn a_channel_that_is_trimmed_while_it_is_folded_keeps_its_offsets() {
         let (log, reader) = store_of_large(30);
-        let hindsight = Hindsight::new(log.clone(), reader);
+        let hindsight = Hindsight::new(reader);
         let pieces = std::cell::Cell::new(0);
         let trimmed = || {
             pieces.set(pieces.get() + 1);
@@ -300,7 +304,7 @@ mod tests {
     #[test]
     fn of_a_channel_nothing_is_told_that_was_still_to_come() {
         let (log, reader) = store_of_large(30);
-        let hindsight = Hindsight::new(log.clone(), reader);
+        let hindsight = Hindsight::new(reader);
         assert_eq!(reach(&hindsight.before(1, GO_ON).unwrap()), (19, 19));
         log.trim(LogId(1), 10).unwrap();
         *hindsight.last() = None;
@@ -314,7 +318,7 @@ mod tests {
     #[test]
     fn what_cannot_be_told_is_refused() {
         let (log, reader) = store(20);
-        let hindsight = Hindsight::new(log.clone(), reader.clone());
+        let hindsight = Hindsight::new(reader.clone());
         let told = hindsight.before(41, GO_ON).unwrap_err().to_string();
         assert_eq!(told, "offset 41 is past the head of the task log, which is 40: give 40 or less");
         let stopped = || Err(log::Error::Refused("nobody waits".to_owned()));

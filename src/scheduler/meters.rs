@@ -169,6 +169,7 @@ impl Meters {
     }
 }
 
-fn signed(number: u64) -> i64 {
+/// As a gauge has it.
+pub(crate) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

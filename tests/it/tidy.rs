@@ -13,6 +13,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("server", &["protocol", "trunk", "log", "scheduler"]),
     ("client", &["protocol", "trunk"]),
     ("worker", &["protocol", "client"]),
+    ("rows", &["protocol", "client"]),
+    ("http", &["protocol", "log", "scheduler", "server", "client", "worker", "rows"]),
 ];
 
 /// Longest file, in lines: past this it has two subjects.

@@ -10,6 +10,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::task::JoinHandle;
 
+use crate::proc;
+
 /// A worker tells in its log that it has joined; nothing else is to be said while it is measured.
 const LOG: &str = "warn,headwater::worker=info";
 
@@ -79,9 +81,7 @@ impl Process {
 
     /// A field of its `/proc/PID/status` in bytes: `VmRSS`, say.
     pub fn memory_bytes(&self, field: &str) -> Option<u64> {
-        let status = std::fs::read_to_string(self.proc()?.join("status")).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
-        Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+        proc::memory_bytes(&self.proc()?, field)
     }
 
     /// How long it has computed, on all cores together.
@@ -91,7 +91,7 @@ impl Process {
 
     /// How many files and sockets it has open.
     pub fn open_files(&self) -> Option<u64> {
-        Some(self.proc()?.join("fd").read_dir().ok()?.count() as u64)
+        proc::open_files(&self.proc()?)
     }
 
     fn proc(&self) -> Option<PathBuf> {

@@ -1,10 +1,8 @@
 //! How records look on stdout: as lines in columns, with colour; in a template of one's own; or as JSON.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use super::template::Template;
 use crate::cli::color::{self, Color, DIM, RED, painted};
-use crate::client::millis::millis;
+use crate::client::millis::now_ms;
 use crate::protocol::TimeMs;
 use crate::rows::record::{Part, Row};
 use crate::rows::time;
@@ -59,8 +57,7 @@ impl TimeFormat {
 impl Look {
     /// A record in a line, its word in a column of this width.
     pub fn line(&self, row: &Row, word_width: usize, is_colored: bool) -> String {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let time = self.time.text(row.time_ms, millis(now));
+        let time = self.time.text(row.time_ms, now_ms());
         if let Some(template) = &self.template {
             return template.filled(row, time.as_deref().map_or("", str::trim_start));
         }

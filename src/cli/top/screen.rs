@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::model::{Input, Key, Model};
 use super::view;
-use super::watch::now_ms;
+use crate::client::millis::now_ms;
 
 /// How often it is drawn though nothing happens, as it says for how long: each second.
 const DRAWN_EVERY: Duration = Duration::from_secs(1);

@@ -1,6 +1,6 @@
 //! Looks at the scheduler, now and then, for as long as somebody wants to know.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::anyhow;
 use tokio::sync::mpsc;
@@ -12,9 +12,9 @@ use crate::cli::connect::{Connect, is_session_over};
 use crate::cli::report::one_line;
 use crate::client::Client;
 use crate::client::connection::ReadItem;
-use crate::client::millis::millis;
+use crate::client::millis::now_ms;
 use crate::protocol::message::{Position, Reads};
-use crate::protocol::{LogId, TaskEvent, TimeMs};
+use crate::protocol::{LogId, TaskEvent};
 
 /// How many records of the task log are looked back for tasks that were submitted last.
 const TASKS_BACK: u64 = 2_000;
@@ -24,11 +24,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long after a failure it is tried again: 1 s.
 const TRIED_AFTER: Duration = Duration::from_secs(1);
-
-/// Now, as the model has it.
-pub fn now_ms() -> TimeMs {
-    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
-}
 
 /// Looks each `every`, and tells what it sees. Ends only when nobody wants to know any more.
 ///

@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use crate::client::bound::CLOCKS_APART_MS_MAX;
+use crate::client::millis::now_ms;
 use crate::protocol::TimeMs;
+
+/// How far the clocks of a cluster may be apart: 1 s. So much later than its time a bound is taken to have come when
+/// nothing is read.
+pub const CLOCKS_APART_MS_MAX: u64 = 1_000;
 
 /// The scheduler dates all records. What is said in its time and waited for here has to be told by its clock.
 #[derive(Debug, Clone, Default)]
@@ -16,8 +20,8 @@ pub(crate) struct Clock {
 
 impl Clock {
     /// The scheduler's clock shows this now, or showed it a moment ago.
-    pub fn see(&self, now_ms: TimeMs) {
-        let ahead_ms = signed(here()) - signed(now_ms);
+    pub fn see(&self, shown_ms: TimeMs) {
+        let ahead_ms = signed(now_ms()) - signed(shown_ms);
         let before = self.ahead_ms.swap(ahead_ms, Ordering::Relaxed);
         let is_far = |ahead_ms: i64| ahead_ms.unsigned_abs() > CLOCKS_APART_MS_MAX;
         if is_far(ahead_ms) && is_far(ahead_ms - before) {
@@ -31,20 +35,14 @@ impl Clock {
 
     /// What it shows.
     pub fn now_ms(&self) -> TimeMs {
-        let now_ms = signed(here()).saturating_sub(self.ahead_ms.load(Ordering::Relaxed));
-        u64::try_from(now_ms).unwrap_or_default()
+        let shown_ms = signed(now_ms()).saturating_sub(self.ahead_ms.load(Ordering::Relaxed));
+        u64::try_from(shown_ms).unwrap_or_default()
     }
 
     /// How long it is until it has shown a time for so long that nothing more is dated before it.
     pub fn until(&self, time_ms: TimeMs) -> Duration {
         Duration::from_millis(time_ms.saturating_add(CLOCKS_APART_MS_MAX).saturating_sub(self.now_ms()))
     }
-}
-
-/// What this machine's clock shows.
-fn here() -> TimeMs {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn signed(time_ms: TimeMs) -> i64 {
@@ -58,19 +56,19 @@ mod tests {
     #[test]
     fn what_is_waited_for_is_by_the_schedulers_clock() {
         let clock = Clock::default();
-        assert!(here() - clock.now_ms() < 1_000, "the same until it is known");
+        assert!(now_ms() - clock.now_ms() < 1_000, "the same until it is known");
         for behind_ms in [3_600_000, 0] {
-            let now_ms = here() - behind_ms;
-            clock.see(now_ms);
-            assert!(clock.now_ms() - now_ms < 1_000);
-            let until = clock.until(now_ms + 5_000).as_millis() as u64;
+            let shown_ms = now_ms() - behind_ms;
+            clock.see(shown_ms);
+            assert!(clock.now_ms() - shown_ms < 1_000);
+            let until = clock.until(shown_ms + 5_000).as_millis() as u64;
             assert!((4_900..=5_000 + CLOCKS_APART_MS_MAX).contains(&until), "{until}");
         }
         // One that is ahead of this one.
-        let now_ms = here() + 3_600_000;
-        clock.see(now_ms);
-        assert!(clock.now_ms() >= now_ms);
-        assert_eq!(clock.until(now_ms - 2 * CLOCKS_APART_MS_MAX), Duration::ZERO);
+        let shown_ms = now_ms() + 3_600_000;
+        clock.see(shown_ms);
+        assert!(clock.now_ms() >= shown_ms);
+        assert_eq!(clock.until(shown_ms - 2 * CLOCKS_APART_MS_MAX), Duration::ZERO);
         // A time that no clock will show is never due.
         assert!(clock.until(u64::MAX) > Duration::from_secs(1 << 40));
     }

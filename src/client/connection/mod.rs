@@ -46,6 +46,7 @@ use uuid::Uuid;
 
 use self::actor::Actor;
 use self::call::Call;
+pub use self::clock::CLOCKS_APART_MS_MAX;
 pub(crate) use self::clock::Clock;
 use self::run::Runs;
 use self::trunks::Way;
