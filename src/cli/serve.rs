@@ -32,7 +32,7 @@ pub struct Serve {
     #[arg(long, value_name = "HOST:PORT", default_value = ADDRESS)]
     pub listen: String,
 
-    /// Where to listen for HTTP, for programs in any language and browsers; `none`: nowhere
+    /// Where to listen for HTTP, for the dashboard and programs in any language; `none`: nowhere
     ///
     /// Unless given: 127.0.0.1:8787, or any port that is free if that is not; which one is printed. The token holds there,
     /// too. GET /openapi.json says what can be asked.
