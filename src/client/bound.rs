@@ -30,7 +30,7 @@ pub enum Until {
     /// Before the record at this offset.
     Offset(u64),
     /// Before the first record of this time or later, by the scheduler's clock. When none comes, it ends once
-    /// that clock is [`CLOCKS_APART_MS_MAX`] past it and all that is there was read.
+    /// that clock is [`CLOCKS_APART_MS_MAX`](super::CLOCKS_APART_MS_MAX) past it and all that is there was read.
     Time(TimeMs),
 }
 
