@@ -25,7 +25,7 @@ fn parse(line: String) -> Result<f64, std::num::ParseFloatError> {
     line.trim().parse()
 }
 
-/// A task that is a client itself. It takes no slot of its worker, so those that it submits can run.
+/// A task that is a client itself. While it waits it takes no slot of its worker, so those that it submits can run.
 ///
 /// When its worker dies, another attempt begins. It asks the channel how far the last one got.
 #[task]

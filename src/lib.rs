@@ -124,7 +124,7 @@ pub use headwater_macros::task;
 pub use protocol::channel::{ChannelOptions, Durability, Retention};
 pub use protocol::terms::Backoff;
 pub use worker::context::{Context, local_client};
-pub use worker::slot::Slot;
+pub use worker::pause::KeptSlot;
 
 /// The same for code that is not async.
 pub mod blocking {

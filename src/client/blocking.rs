@@ -52,6 +52,7 @@ use serde::de::DeserializeOwned;
 use serde::{Serialize, Serializer};
 use tokio::runtime::{self, Runtime};
 
+use super::connection::pausing;
 use super::error::{Error, Result};
 use super::function::{Arguments, EncodeError, Encoded, IntoArgument, TaskFn, Value};
 use crate::protocol::command::{Answer, Query};
@@ -80,7 +81,9 @@ impl Shared {
     fn wait<F: Future>(&self, work: F) -> F::Output {
         match self.threads.as_ref().expect("they are there until the drop") {
             Threads::Own(runtime) => runtime.block_on(work),
-            Threads::Worker(runtime) => runtime.block_on(work),
+            Threads::Worker(runtime) => {
+                runtime.block_on(pausing(|| self.client.connection().attempt().cloned(), work))
+            }
         }
     }
 }

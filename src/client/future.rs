@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use super::connection::Reply;
+use super::connection::Watch;
 use super::error::{Error, Result, within};
 use super::handle::{Client, wrong_answer};
 use super::holds::Hold;
@@ -74,7 +74,7 @@ impl<T> TaskFuture<T> {
     }
 
     /// Watches the task, from when this is called.
-    pub(super) fn watch(&self) -> Reply<Outcome> {
+    pub(super) fn watch(&self) -> Watch {
         self.client.connection().watch(self.key.id)
     }
 

@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::connection::{Connection, Reply};
+use super::connection::{Connection, Watch};
 use super::error::{Error, Result};
 use super::fetch::FetchError;
 use crate::protocol::result::{Located, StoredResult};
-use crate::protocol::{AttemptNumber, Outcome, TaskKey};
+use crate::protocol::{AttemptNumber, Outcome, Payload, TaskKey};
 
 /// The first pause before the scheduler is asked again, and the longest: each is twice the one before.
 const PAUSE_MS_MIN: u64 = 50;
@@ -29,7 +30,7 @@ pub(super) fn settled(connection: Connection, key: TaskKey) -> impl Future<Outpu
 async fn with_result(
     connection: Connection,
     key: TaskKey,
-    mut watch: Reply<Outcome>,
+    mut watch: Watch,
     patience: Duration,
 ) -> Result<Outcome> {
     let mut failing = Failing::default();
@@ -39,7 +40,7 @@ async fn with_result(
             outcome => return Ok(outcome),
         };
         let began = Instant::now();
-        let error = match connection.fetch(&located).await {
+        let error = match fetch(&connection, &located).await {
             Ok(payload) => return Ok(Outcome::Finished(payload)),
             Err(error) => error,
         };
@@ -50,6 +51,25 @@ async fn with_result(
             return Err(given_up(key, error));
         }
         watch = connection.watch(key.id);
+    }
+}
+
+/// Fetches a result. A task that has paused does not go on with each piece of it, but once it is here.
+async fn fetch(connection: &Connection, located: &Located) -> Result<Payload, FetchError> {
+    if connection.attempt().is_none() {
+        return connection.fetch(located).await;
+    }
+    let (connection, located) = (connection.clone(), located.clone());
+    // It is aborted with this.
+    let mut fetching = JoinSet::new();
+    fetching.spawn(async move { connection.fetch(&located).await });
+    match fetching.join_next().await.expect("it was spawned") {
+        Ok(fetched) => fetched,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime shuts down.
+            Err(_) => std::future::pending().await,
+        },
     }
 }
 
@@ -89,7 +109,6 @@ fn given_up(task: TaskKey, mut error: FetchError) -> Error {
 mod tests {
     use super::*;
     use crate::client::fixture::{FakeServer, Holding, Peer, Script, assert_matches, soon};
-    use crate::protocol::Payload;
     use crate::protocol::message::{ClientMessage, ServerMessage};
 
     /// Answers the next watch of the task with a stored result.

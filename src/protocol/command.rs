@@ -273,14 +273,15 @@ pub enum Command {
         /// How far.
         advance: Advance,
     },
-    /// From a worker: an attempt that is a client takes a slot again, since it has something to compute, or no longer. Said
-    /// on each connection anew. Answer: [`Answer::Reported`].
+    /// From a worker: an attempt that is a client waits for others, and takes no slot and nothing of what it was granted; or it
+    /// goes on, or is about to, and takes both again. Until this is said it takes both, on each connection anew. Answer:
+    /// [`Answer::Reported`].
     Occupy {
         /// The task.
         task: TaskId,
         /// The attempt.
         attempt: AttemptNumber,
-        /// Whether it takes one.
+        /// Whether it takes them.
         occupies: bool,
     },
     /// Have so many workers keep this task's result, if workers keep it: others copy it until so many do, or all that are

@@ -101,7 +101,7 @@ pub enum Role {
     Client,
     /// A worker.
     Worker(WorkerOffer),
-    /// A task that is a client, for one attempt. While it is open, the attempt takes no slot.
+    /// A task that is a client, for one attempt.
     Attempt {
         /// The task.
         task: TaskId,
@@ -182,4 +182,6 @@ pub struct RunningAttempt {
     pub attempt: AttemptNumber,
     /// Whether it is a client itself: many of these run for ever.
     pub is_client: bool,
+    /// Whether it waits for others, and takes no slot and nothing of what it was granted.
+    pub has_paused: bool,
 }

@@ -34,6 +34,7 @@ struct RunLine {
     key: String,
     attempt: u32,
     is_client: bool,
+    has_paused: bool,
 }
 
 impl<'a> Listed<'a> {
@@ -43,6 +44,7 @@ impl<'a> Listed<'a> {
             key: run.key.to_string(),
             attempt: run.attempt.0,
             is_client: run.is_client,
+            has_paused: run.has_paused,
         });
         let Equipment { host, labels, resources } = &worker.equipment;
         let resources = resources.iter().zip(&worker.free).map(|(resource, free)| ResourceLine {

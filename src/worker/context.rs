@@ -1,13 +1,14 @@
 //! What a task can learn of the attempt that runs it, and how it becomes a client itself.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::OnceCell;
 
 use super::FOREVER;
 use super::exec::Programs;
 use super::lanes::Lanes;
-use crate::client::connection::Connection;
+use super::pause::Pace;
+use crate::client::connection::{Connection, Pausing, pausing};
 use crate::client::{Client, Error, Result, blocking};
 use crate::protocol::equipment::Grant;
 use crate::protocol::message::Assignment;
@@ -22,11 +23,12 @@ pub struct Context {
 }
 
 struct Shared {
-    /// Where is said that it has become a client.
     lanes: Arc<Lanes>,
     task: TaskKey,
     attempt: AttemptNumber,
     grants: Vec<Grant>,
+    /// How it pauses, once that matters: it is a client, or wants to keep its slot.
+    pace: OnceLock<Arc<Pace>>,
     client: OnceCell<Client>,
 }
 
@@ -35,11 +37,12 @@ tokio::task_local! {
 }
 
 impl Context {
-    /// For an attempt; the lanes hear of it once it is a client, and takes no slot any more.
+    /// For an attempt; the lanes hear of it where it pauses.
     pub(super) fn new(lanes: Arc<Lanes>, assignment: &Assignment) -> Self {
         let Assignment { key, attempt, grants, .. } = assignment;
         let (task, attempt, grants) = (key.clone(), *attempt, grants.clone());
-        Context { shared: Arc::new(Shared { lanes, task, attempt, grants, client: OnceCell::new() }) }
+        let (pace, client) = Default::default();
+        Context { shared: Arc::new(Shared { lanes, task, attempt, grants, pace, client }) }
     }
 
     /// Runs an attempt's code so that it finds its context.
@@ -72,7 +75,7 @@ impl Context {
     }
 
     /// What it has of its worker's resources, as it was submitted to need: which GPUs, say. They are its own until it is
-    /// over, also while it is a client and takes no slot.
+    /// over, but while it waits as a client: see [`keep_slot`](Self::keep_slot).
     ///
     /// ```
     /// use headwater::{Context, task};
@@ -109,11 +112,6 @@ impl Context {
     /// The attempt.
     pub(super) fn held(&self) -> HeldAttempt {
         HeldAttempt { task: self.shared.task.id, attempt: self.shared.attempt }
-    }
-
-    /// What runs it.
-    pub(super) fn lanes(&self) -> &Arc<Lanes> {
-        &self.shared.lanes
     }
 
     /// Where the scheduler listens.
@@ -158,13 +156,24 @@ impl Context {
         self.shared.lanes.lock().advance(self.held(), Advance::new(done, total, message));
     }
 
+    /// How it pauses. Asked for by its own code alone, which computes.
+    pub(super) fn pace(&self) -> &Arc<Pace> {
+        self.shared.pace.get_or_init(|| Arc::new(Pace::new(self.shared.lanes.clone(), self.held())))
+    }
+
+    /// Runs its async code so that it pauses where it waits for others.
+    pub(super) fn pausing<F: Future>(self, code: F) -> impl Future<Output = F::Output> {
+        let pace = move || self.shared.pace.get().map(|pace| pace.clone() as Arc<dyn Pausing>);
+        pausing(pace, code)
+    }
+
     async fn client(&self) -> Result<Client> {
         let Shared { lanes, task, attempt, client, .. } = &*self.shared;
         let open = async || {
             let role = Role::Attempt { task: task.id, attempt: *attempt };
             // As long as its worker waits for the scheduler, so does the attempt.
-            let connection = Connection::open_shared(lanes.trunks(), role, FOREVER).await?;
-            lanes.make_client(&HeldAttempt { task: task.id, attempt: *attempt });
+            let pace: Arc<dyn Pausing> = self.pace().clone();
+            let connection = Connection::open_shared(lanes.trunks(), role, FOREVER, Some(pace)).await?;
             Ok(Client::over(connection))
         };
         client.get_or_try_init(open).await.cloned()
@@ -173,8 +182,10 @@ impl Context {
 
 /// Makes the running task a client of the scheduler that runs it; the same client each time.
 ///
-/// From the first call to its end the attempt takes no slot of its worker, so that tasks which wait for
-/// others leave room for them. It has a session of its own, but no connection: all attempts of a worker share one, so that
+/// Where it waits for others on that client, for the end of a task or for what comes on a channel, it pauses, and so it does
+/// wherever else it waits for longer than 50 ms: it gives up its slot of its worker and the resources that it was granted, so
+/// that there is room for those for which it waits, and takes both again before it goes on ([`Context::keep_slot`] is for
+/// those that must not). It has a session of its own, but no connection: all attempts of a worker share one, so that
 /// thousands may wait at once. What the client holds is released when the attempt ends. When a newer
 /// attempt has begun, whatever this one still asks for is refused: it is fenced.
 ///

@@ -10,8 +10,8 @@
 //!      └──── large results, has ended ────┘
 //! ```
 //!
-//! A lane is not bound to a slot: it has one for each attempt anew. So one whose function blocks, was aborted, or has
-//! become a client holds up nothing; the session begins another lane for the slot that is free.
+//! A lane is not bound to a slot: it has one for each attempt anew. So one whose function was aborted, or has paused, holds
+//! up nothing; the session begins another lane for the slot that is free.
 //!
 //! Not here: async functions, arguments that have to be fetched, and what becomes of large results, since these wait
 //! for others. They are the session's.
@@ -186,7 +186,7 @@ impl Lanes {
         options: &Options,
     ) -> Arc<Self> {
         let (running, awaited, results, told, timeouts, advances) = Default::default();
-        let turns = Turns::new(options.slots.max(1));
+        let turns = Turns::new(options.slots.max(1), &options.equipment.resources);
         let shared = Mutex::new(Shared { turns, running, awaited, results, told, timeouts, advances });
         let (options, news) = (options.clone(), Notify::new());
         Arc::new(Lanes { connection, trunks, registry, options, shared, news })
@@ -217,27 +217,21 @@ impl Lanes {
         self.news.notified().await;
     }
 
-    /// An attempt has become a client: it takes no slot.
-    pub fn make_client(&self, attempt: &HeldAttempt) {
-        self.lock().turns.release(attempt);
+    /// An attempt waits for others: it takes no slot until it returns.
+    pub fn pause(&self, attempt: &HeldAttempt) {
+        self.lock().turns.pause(attempt);
         self.news.notify_one();
     }
 
-    /// An attempt that has become a client wants a slot again: a number for it, and where it hears that it has it. Nothing for
-    /// one that has its own still.
-    pub fn ask_to_return(&self, attempt: HeldAttempt) -> Option<(u64, oneshot::Receiver<()>)> {
+    /// An attempt that has paused wants to return: where it hears that it has. Nothing for one that has not paused, or is not
+    /// wanted any more.
+    pub fn ask_to_return(&self, attempt: HeldAttempt) -> Option<oneshot::Receiver<()>> {
         let mut shared = self.lock();
         let asked = shared.is_wanted(&attempt).then(|| shared.turns.ask_to_return(attempt)).flatten();
         drop(shared);
         // The scheduler is told.
         self.news.notify_one();
         asked
-    }
-
-    /// What was asked for under this number is wanted no longer.
-    pub fn give_up_slot(&self, number: u64) {
-        self.lock().turns.give_up(number);
-        self.news.notify_one();
     }
 
     /// The function of an assignment that can be called as it is, on a lane.
@@ -328,7 +322,7 @@ mod tests {
 
     #[test]
     fn what_is_aborted_is_here_no_more_wherever_it_was() {
-        let mut turns = Turns::new(2);
+        let mut turns = Turns::new(2, &[]);
         ["runs", "is large", "waits", "waits too"].iter().for_each(|name| turns.add(assignment(name)));
         let (running, awaited, results, told, timeouts, advances) = Default::default();
         let mut shared = Shared { turns, running, awaited, results, told, timeouts, advances };
@@ -354,7 +348,7 @@ mod tests {
 
     #[test]
     fn what_is_over_cannot_take_too_long() {
-        let mut turns = Turns::new(4);
+        let mut turns = Turns::new(4, &[]);
         let timed = |name| Assignment { timeout_ms: Some(0), ..assignment(name) };
         ["in time", "of the session", "aborted", "late"].iter().for_each(|name| turns.add(timed(name)));
         let (running, awaited, results, told, timeouts, advances) = Default::default();
@@ -376,15 +370,15 @@ mod tests {
 
     #[test]
     fn who_waits_for_a_slot_hears_that_the_session_is_over() {
-        let mut turns = Turns::new(1);
+        let mut turns = Turns::new(1, &[]);
         ["client", "other"].iter().for_each(|name| turns.add(assignment(name)));
         let (running, awaited, results, told, timeouts, advances) = Default::default();
         let mut shared = Shared { turns, running, awaited, results, told, timeouts, advances };
         let client = held(&shared.turns.next().unwrap());
         shared.running.insert(client);
-        shared.turns.release(&client);
+        shared.turns.pause(&client);
         shared.running.insert(held(&shared.turns.next().unwrap()));
-        let (_, mut told) = shared.turns.ask_to_return(client).expect("it is a client");
+        let mut told = shared.turns.ask_to_return(client).expect("it has paused");
         assert_eq!(told.try_recv(), Err(oneshot::error::TryRecvError::Empty));
         shared.abort_all();
         assert_eq!(told.try_recv(), Err(oneshot::error::TryRecvError::Closed));

@@ -32,12 +32,12 @@ pub mod exec;
 mod given;
 mod lanes;
 mod list;
+pub mod pause;
 pub mod registry;
 pub mod results;
 mod returns;
 pub mod run;
 mod session;
-pub mod slot;
 #[cfg(test)]
 mod tests;
 mod timeouts;

@@ -1,87 +1,98 @@
-//! Slots for attempts that have become clients: they take none, but while they have something to compute, if they ask.
+//! Attempts that have paused: while one waits as a client for what others do, it takes neither its slot nor what it was
+//! granted of the worker's resources. Before it goes on it returns: it takes both again, the very same parts.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use tokio::sync::oneshot;
 
+use crate::protocol::equipment::Grant;
 use crate::protocol::session::HeldAttempt;
 
-/// Who asked for a slot, and who has one.
+/// Who has paused, and who of those wants to return.
 #[derive(Debug, Default)]
 pub(super) struct Returns {
-    count: u64,
-    /// In the order in which they asked.
-    asked: BTreeMap<u64, Asked>,
-    /// Which attempts have one, as the scheduler was told.
+    paused: HashMap<HeldAttempt, Paused>,
+    /// Those that want to return, in the order in which they asked.
+    asked: VecDeque<HeldAttempt>,
+    /// Those that have paused and do not want to return, as the scheduler was told.
     told: HashSet<HeldAttempt>,
+    /// Of whom it may have to be told something else.
+    changed: HashSet<HeldAttempt>,
 }
 
 #[derive(Debug)]
-struct Asked {
-    attempt: HeldAttempt,
-    /// Whom to tell; nobody once it has its slot.
-    waits: Option<oneshot::Sender<()>>,
+struct Paused {
+    grants: Vec<Grant>,
+    /// Whom to tell that it has returned; nobody as long as it does not want to.
+    tell: Vec<oneshot::Sender<()>>,
 }
 
 impl Returns {
-    /// An attempt asks for a slot.
-    pub fn ask(&mut self, attempt: HeldAttempt) -> (u64, oneshot::Receiver<()>) {
-        let (waits, told) = oneshot::channel();
-        self.count += 1;
-        self.asked.insert(self.count, Asked { attempt, waits: Some(waits) });
-        (self.count, told)
+    /// An attempt has paused, and does not take this meanwhile.
+    pub fn pause(&mut self, attempt: HeldAttempt, grants: Vec<Grant>) {
+        self.paused.insert(attempt, Paused { grants, tell: Vec::new() });
+        self.changed.insert(attempt);
     }
 
-    /// Whether an attempt has a slot that it asked for.
-    pub fn has_returned(&self, attempt: &HeldAttempt) -> bool {
-        self.asked.values().any(|asked| asked.attempt == *attempt && asked.waits.is_none())
-    }
-
-    /// The next that gets a slot: the first if one is free, and whoever belongs to an attempt that has one already.
-    pub fn next(&mut self, is_free: bool) -> Option<HeldAttempt> {
-        let waiting = self.asked.iter().filter(|(_, asked)| asked.waits.is_some());
-        let mut able = waiting.filter(|(_, asked)| is_free || self.has_returned(&asked.attempt));
-        let number = *able.next()?.0;
-        let asked = self.asked.get_mut(&number)?;
-        // Whoever is gone gives it up by its number.
-        asked.waits.take().into_iter().for_each(|waits| _ = waits.send(()));
-        Some(asked.attempt)
-    }
-
-    /// What was asked for is wanted no longer. Answers the attempt, if it has no slot any more.
-    pub fn give_up(&mut self, number: u64) -> Option<HeldAttempt> {
-        let Asked { attempt, waits } = self.asked.remove(&number)?;
-        (waits.is_none() && !self.has_returned(&attempt)).then_some(attempt)
-    }
-
-    /// An attempt is over, or aborted. Answers whether it had a slot that it asked for.
-    pub fn end(&mut self, attempt: &HeldAttempt) -> bool {
-        let had_one = self.has_returned(attempt);
-        // Those that wait hear that nobody will tell them.
-        self.asked.retain(|_, asked| asked.attempt != *attempt);
-        self.told.remove(attempt);
-        had_one
-    }
-
-    /// Which attempts have one, and which no longer, since this was last asked.
-    pub fn news(&mut self) -> Vec<(HeldAttempt, bool)> {
-        if self.asked.is_empty() && self.told.is_empty() {
-            return Vec::new();
+    /// An attempt that has paused wants to return: where it hears that it has. Nothing for one that has not paused.
+    pub fn ask(&mut self, attempt: HeldAttempt) -> Option<oneshot::Receiver<()>> {
+        let paused = self.paused.get_mut(&attempt)?;
+        let (tell, told) = oneshot::channel();
+        if paused.tell.is_empty() {
+            self.asked.push_back(attempt);
+            self.changed.insert(attempt);
         }
-        let having = self.asked.values().filter(|asked| asked.waits.is_none());
-        let having: HashSet<HeldAttempt> = having.map(|asked| asked.attempt).collect();
-        let mut news: Vec<(HeldAttempt, bool)> =
-            self.told.difference(&having).map(|gone| (*gone, false)).collect();
-        news.extend(having.difference(&self.told).map(|new| (*new, true)));
-        self.told = having;
+        paused.tell.push(tell);
+        Some(told)
+    }
+
+    /// The next that returns, with what it takes: the first for whom that is free.
+    pub fn next(&mut self, is_free: impl Fn(&[Grant]) -> bool) -> Option<(HeldAttempt, Vec<Grant>)> {
+        let able = |attempt: &HeldAttempt| is_free(&self.paused[attempt].grants);
+        let attempt = self.asked.remove(self.asked.iter().position(able)?)?;
+        let Paused { grants, tell } = self.paused.remove(&attempt)?;
+        // Whoever is gone gives it up when the attempt is over.
+        tell.into_iter().for_each(|tell| _ = tell.send(()));
+        Some((attempt, grants))
+    }
+
+    /// An attempt is over, or aborted. Whoever waits for its return hears that nobody will tell it.
+    pub fn end(&mut self, attempt: &HeldAttempt) {
+        if self.paused.remove(attempt).is_some_and(|paused| !paused.tell.is_empty()) {
+            self.asked.retain(|asked| asked != attempt);
+        }
+        self.told.remove(attempt);
+        self.changed.remove(attempt);
+    }
+
+    /// Which attempts take a slot and what they were granted again, or are about to, and which no longer, since this was
+    /// last asked.
+    pub fn news(&mut self) -> Vec<(HeldAttempt, bool)> {
+        let changed = std::mem::take(&mut self.changed);
+        let mut news = Vec::new();
+        for attempt in changed {
+            match (self.is_away(&attempt), self.told.contains(&attempt)) {
+                (true, false) => self.told.insert(attempt),
+                (false, true) => self.told.remove(&attempt),
+                _ => continue,
+            };
+            news.push((attempt, !self.told.contains(&attempt)));
+        }
         news
     }
 
-    /// Who has one is to be told anew; and of those that were told of, who has none any more: that may come again behind
-    /// the hello.
+    /// Whether one has paused, and does not want to return.
+    fn is_away(&self, attempt: &HeldAttempt) -> bool {
+        self.paused.get(attempt).is_some_and(|paused| paused.tell.is_empty())
+    }
+
+    /// Who has paused is to be told anew; and of those that were told of, who has returned: that may come again behind the
+    /// hello.
     pub fn forget_told(&mut self) {
         let mut told = std::mem::take(&mut self.told);
-        told.retain(|attempt| !self.has_returned(attempt));
+        told.retain(|attempt| !self.is_away(attempt));
+        self.changed.extend(told.iter().copied());
+        self.changed.extend(self.paused.keys().copied());
         self.told = told;
     }
 }

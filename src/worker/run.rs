@@ -52,11 +52,14 @@ pub async fn run(registered: &Registered, arguments: Vec<Payload>) -> Result<Pay
         Run::Async(function) => {
             notice_panics();
             let mut running = function(arguments);
-            std::future::poll_fn(move |context| match caught(|| running.as_mut().poll(context)) {
+            let code = std::future::poll_fn(move |context| match caught(|| running.as_mut().poll(context)) {
                 Ok(poll) => poll,
                 Err(panicked) => std::task::Poll::Ready(Err(panicked)),
-            })
-            .await
+            });
+            match Context::current() {
+                Some(context) => context.pausing(code).await,
+                None => code.await,
+            }
         }
     }
 }

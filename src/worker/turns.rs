@@ -5,12 +5,14 @@
 //! is a commit and a way there and back. So it wants as many more as last for [`AHEAD`]. When what runs takes longer
 //! than it did, nothing waits for it here: what has not begun is given back, for others to run.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::returns::Returns;
+use crate::protocol::Stock;
+use crate::protocol::equipment::{Grant, Resource};
 use crate::protocol::limits::WINDOW_MAX;
 use crate::protocol::message::Assignment;
 use crate::protocol::session::HeldAttempt;
@@ -26,8 +28,10 @@ const NEWEST_PART: u32 = 8;
 #[derive(Debug)]
 pub(super) struct Turns {
     slots: u32,
+    /// The worker's resources, and how much of them is taken.
+    stock: Stock,
     /// What takes a slot.
-    taking: HashSet<HeldAttempt>,
+    taking: HashMap<HeldAttempt, Taken>,
     waiting: VecDeque<Assignment>,
     /// How long an attempt takes, as far as is known.
     typical: Option<Duration>,
@@ -35,14 +39,23 @@ pub(super) struct Turns {
     window: u32,
     /// Whether anything has begun since this was last asked.
     has_begun: bool,
-    /// What attempts that are clients want of slots.
+    /// Who has paused.
     returns: Returns,
 }
 
+/// What an attempt takes beside its slot.
+#[derive(Debug)]
+struct Taken {
+    grants: Vec<Grant>,
+    /// Whether it has paused: then how long it took says nothing of others.
+    has_paused: bool,
+}
+
 impl Turns {
-    pub fn new(slots: u32) -> Self {
+    pub fn new(slots: u32, resources: &[Resource]) -> Self {
         let (taking, waiting, typical, returns) = Default::default();
-        Turns { slots, taking, waiting, typical, window: slots, has_begun: false, returns }
+        let stock = Stock::new(resources);
+        Turns { slots, stock, taking, waiting, typical, window: slots, has_begun: false, returns }
     }
 
     /// It was given one more: behind those that wait.
@@ -50,7 +63,8 @@ impl Turns {
         self.waiting.push_back(assignment);
     }
 
-    /// The next to begin, if a slot is free for it. From now on it takes that.
+    /// The next to begin, if a slot is free for it, and what it was granted: those who return come first, and may have that
+    /// still. From now on it takes both.
     pub fn next(&mut self) -> Option<Assignment> {
         self.next_if(|_| true)
     }
@@ -61,17 +75,16 @@ impl Turns {
         if self.taking.len() >= self.slots as usize {
             return None;
         }
-        let assignment = self.waiting.pop_front_if(|assignment| is_such(assignment))?;
-        self.taking.insert(held(&assignment));
+        let is_free = |assignment: &mut Assignment| self.stock.has(&assignment.grants) && is_such(assignment);
+        let assignment = self.waiting.pop_front_if(is_free)?;
+        self.take(held(&assignment), assignment.grants.clone(), false);
         self.has_begun = true;
         Some(assignment)
     }
 
     /// One is over, after so long. Whatever it did, it takes no slot any more.
     pub fn end(&mut self, attempt: &HeldAttempt, took: Duration) {
-        // One that was a client took as long as it wanted to.
-        let had_returned = self.returns.end(attempt);
-        if self.taking.remove(attempt) && !had_returned {
+        if self.take_back(attempt).is_some_and(|taken| !taken.has_paused) {
             self.typical = Some(match self.typical {
                 Some(typical) => (typical * (NEWEST_PART - 1) + took) / NEWEST_PART,
                 None => took,
@@ -79,39 +92,48 @@ impl Turns {
         }
     }
 
-    /// One takes no slot any more, and says nothing about how long others take: it has become a client, or was aborted.
+    /// One takes nothing any more, and says nothing about how long others take: it was aborted.
     pub fn release(&mut self, attempt: &HeldAttempt) {
-        self.taking.remove(attempt);
-        self.returns.end(attempt);
+        self.take_back(attempt);
     }
 
-    /// An attempt that has become a client wants a slot again. It gets the next that is free, ahead of those that have not
-    /// begun: that is told on the channel. Nothing for one that has its own slot still.
-    pub fn ask_to_return(&mut self, attempt: HeldAttempt) -> Option<(u64, oneshot::Receiver<()>)> {
-        if self.taking.contains(&attempt) && !self.returns.has_returned(&attempt) {
-            return None;
+    fn take_back(&mut self, attempt: &HeldAttempt) -> Option<Taken> {
+        self.returns.end(attempt);
+        let taken = self.taking.remove(attempt)?;
+        self.stock.give_back(&taken.grants);
+        Some(taken)
+    }
+
+    /// One waits for others, and takes nothing until it returns.
+    pub fn pause(&mut self, attempt: &HeldAttempt) {
+        if let Some(taken) = self.take_back(attempt) {
+            self.returns.pause(*attempt, taken.grants);
         }
-        let asked = self.returns.ask(attempt);
+    }
+
+    /// An attempt that has paused wants to return. It gets the next slot that is free, as soon as what it was granted is free,
+    /// too, ahead of those that have not begun: that is told on the channel. Nothing for one that has not paused.
+    pub fn ask_to_return(&mut self, attempt: HeldAttempt) -> Option<oneshot::Receiver<()>> {
+        let asked = self.returns.ask(attempt)?;
         self.let_return();
         Some(asked)
     }
 
-    /// What was asked for under this number is wanted no longer.
-    pub fn give_up(&mut self, number: u64) {
-        if let Some(attempt) = self.returns.give_up(number) {
-            self.taking.remove(&attempt);
-        }
-    }
-
-    /// Which attempts take a slot again, or no longer, since this was last asked.
+    /// Which attempts take a slot again, or are about to, and which no longer, since this was last asked.
     pub fn new_occupations(&mut self) -> Vec<(HeldAttempt, bool)> {
         self.returns.news()
     }
 
     fn let_return(&mut self) {
-        while let Some(attempt) = self.returns.next(self.taking.len() < self.slots as usize) {
-            self.taking.insert(attempt);
+        while self.taking.len() < self.slots as usize {
+            let Some((attempt, grants)) = self.returns.next(|grants| self.stock.has(grants)) else { return };
+            self.take(attempt, grants, true);
         }
+    }
+
+    fn take(&mut self, attempt: HeldAttempt, grants: Vec<Grant>, has_paused: bool) {
+        self.stock.grant(&grants);
+        self.taking.insert(attempt, Taken { grants, has_paused });
     }
 
     /// One that waits is not wanted any more.
@@ -156,7 +178,7 @@ impl Turns {
     /// Nothing is wanted here any more: whoever waits for a slot hears that.
     pub fn end_all(&mut self) {
         self.waiting.clear();
-        self.taking.clear();
+        self.taking.drain().for_each(|(_, taken)| self.stock.give_back(&taken.grants));
         self.returns = Returns::default();
     }
 }
@@ -171,6 +193,7 @@ mod tests {
     use super::*;
     use crate::client::fixture;
     use crate::protocol::TaskKey;
+    use crate::protocol::equipment::Amount;
 
     fn assignment(name: &str) -> Assignment {
         fixture::assignment(TaskKey::named(name))
@@ -181,7 +204,7 @@ mod tests {
     }
 
     fn turns(names: &[&str]) -> Turns {
-        let mut turns = Turns::new(2);
+        let mut turns = Turns::new(2, &[]);
         names.iter().for_each(|name| turns.add(assignment(name)));
         turns
     }
@@ -250,80 +273,96 @@ mod tests {
     }
 
     #[test]
-    fn who_has_become_a_client_gets_a_slot_again_ahead_of_those_that_have_not_begun() {
+    fn who_has_paused_returns_ahead_of_those_that_have_not_begun() {
         let mut turns = turns(&["a", "b", "c", "d"]);
         begun(&mut turns);
         assert!(turns.ask_to_return(attempt("a")).is_none(), "it has its own still");
-        turns.release(&attempt("a"));
-        let (first, mut told) = turns.ask_to_return(attempt("a")).unwrap();
+        turns.pause(&attempt("a"));
+        assert_eq!(turns.new_occupations(), [(attempt("a"), false)]);
+        let mut told = turns.ask_to_return(attempt("a")).unwrap();
         assert_eq!((told.try_recv(), turns.new_occupations()), (Ok(()), vec![(attempt("a"), true)]));
         assert_eq!(begun(&mut turns), [], "it has the slot that it gave up");
-        // Two of one attempt take one slot.
-        let (second, mut told_again) = turns.ask_to_return(attempt("a")).unwrap();
-        assert_eq!(told_again.try_recv(), Ok(()));
-        turns.give_up(first);
-        assert_eq!((begun(&mut turns), turns.new_occupations()), (vec![], vec![]));
-        turns.give_up(second);
-        assert_eq!(turns.new_occupations(), [(attempt("a"), false)]);
+        turns.pause(&attempt("a"));
         assert_eq!(begun(&mut turns), [attempt("c")]);
-        // There is none free now: it waits, and goes first.
-        let (third, mut told) = turns.ask_to_return(attempt("a")).unwrap();
+        // There is none free now: it waits, and goes first. The scheduler hears of it at once, so that it gives no more.
+        let [mut told, mut told_too] = [(); 2].map(|()| turns.ask_to_return(attempt("a")).unwrap());
+        assert_eq!(turns.new_occupations(), [], "it has heard nothing else meanwhile");
         assert!(told.try_recv().is_err());
         turns.end(&attempt("b"), SHORT);
-        assert_eq!((begun(&mut turns), told.try_recv()), (vec![], Ok(())));
-        turns.begin_connection();
-        assert_eq!(turns.new_occupations(), [(attempt("a"), true)], "each connection is told");
+        assert_eq!((begun(&mut turns), told.try_recv(), told_too.try_recv()), (vec![], Ok(()), Ok(())));
         // How long it took says nothing of others, and it is no news that it has no slot any more.
         turns.end(&attempt("a"), Duration::from_secs(9));
         assert_eq!(turns.new_window(), Some(2 + 2 * 200));
         assert_eq!((begun(&mut turns), turns.new_occupations()), (vec![attempt("d")], vec![]));
-        turns.give_up(third);
-        assert_eq!(turns.taking.len(), 2);
     }
 
     #[test]
-    fn who_does_not_want_it_any_more_holds_nobody_up() {
-        let mut turns = turns(&["a", "b", "c"]);
+    fn who_is_aborted_holds_nobody_up() {
+        let mut turns = turns(&["a", "b", "c", "d", "e"]);
         begun(&mut turns);
+        ["a", "b"].iter().for_each(|name| turns.pause(&attempt(name)));
+        assert_eq!(begun(&mut turns), [attempt("c"), attempt("d")]);
+        let [_, mut told] = ["a", "b"].map(|name| turns.ask_to_return(attempt(name)).unwrap());
         turns.release(&attempt("a"));
-        assert_eq!(begun(&mut turns), [attempt("c")]);
-        let (first, _) = turns.ask_to_return(attempt("a")).unwrap();
+        turns.release(&attempt("c"));
+        assert_eq!((begun(&mut turns), told.try_recv()), (vec![], Ok(())));
         turns.release(&attempt("b"));
-        let (_, mut told) = turns.ask_to_return(attempt("b")).unwrap();
-        assert!(told.try_recv().is_err(), "the first has it, and is gone");
-        turns.give_up(first);
-        assert!(turns.next().is_none());
-        assert_eq!(told.try_recv(), Ok(()));
-        turns.release(&attempt("b"));
-        assert_eq!(turns.new_occupations(), []);
-        turns.add(assignment("d"));
-        assert_eq!(begun(&mut turns), [attempt("d")], "it was aborted");
+        assert_eq!((begun(&mut turns), turns.new_occupations()), (vec![attempt("e")], vec![]));
     }
 
     #[test]
-    fn a_slot_that_was_given_up_while_the_connection_was_away_is_told() {
-        let mut turns = turns(&["a"]);
+    fn who_has_paused_is_told_on_each_connection() {
+        let mut turns = turns(&["a", "b"]);
         begun(&mut turns);
-        turns.release(&attempt("a"));
-        let (number, _) = turns.ask_to_return(attempt("a")).unwrap();
+        ["a", "b"].iter().for_each(|name| turns.pause(&attempt(name)));
         // It is not answered, and comes again behind the hello.
-        assert_eq!(turns.new_occupations(), [(attempt("a"), true)]);
-        turns.give_up(number);
+        assert_eq!(turns.new_occupations().len(), 2);
+        turns.ask_to_return(attempt("a")).unwrap();
         turns.begin_connection();
-        assert_eq!(turns.new_occupations(), [(attempt("a"), false)]);
+        let mut news = turns.new_occupations();
+        news.sort_by_key(|(_, takes)| *takes);
+        assert_eq!(news, [(attempt("b"), false), (attempt("a"), true)]);
     }
 
     #[test]
     fn what_is_over_gets_no_slot() {
-        let mut turns = Turns::new(1);
+        let mut turns = Turns::new(1, &[]);
         ["a", "b", "c"].iter().for_each(|name| turns.add(assignment(name)));
         begun(&mut turns);
-        turns.release(&attempt("a"));
+        turns.pause(&attempt("a"));
         begun(&mut turns);
         // Somebody whom it has left behind asks.
         let _asked = turns.ask_to_return(attempt("a")).unwrap();
         turns.end(&attempt("a"), SHORT);
         turns.end(&attempt("b"), SHORT);
         assert_eq!(begun(&mut turns), [attempt("c")]);
+    }
+
+    #[test]
+    fn what_was_granted_is_free_while_it_is_paused_and_is_had_again_before_it_goes_on() {
+        let granted = |name: &str, grant: (&str, u64, &[&str])| {
+            let (resource, amount) = (grant.0.parse().unwrap(), Amount::whole(grant.1));
+            let parts = grant.2.iter().map(|part| ((*part).into(), Amount::ONE)).collect();
+            Assignment { grants: vec![Grant { resource, amount, parts }], ..assignment(name) }
+        };
+        let resources = ["cpus=4", "gpus=[x,y]"].map(|text| text.parse().unwrap());
+        let mut turns = Turns::new(4, &resources);
+        turns.add(granted("a", ("gpus", 1, &["x"])));
+        turns.add(granted("b", ("cpus", 3, &[])));
+        assert_eq!(begun(&mut turns), [attempt("a"), attempt("b")]);
+        ["a", "b"].iter().for_each(|name| turns.pause(&attempt(name)));
+        turns.add(granted("c", ("gpus", 1, &["x"])));
+        turns.add(granted("d", ("cpus", 2, &[])));
+        assert_eq!(begun(&mut turns), [attempt("c"), attempt("d")]);
+        let [mut a, mut b] = ["a", "b"].map(|name| turns.ask_to_return(attempt(name)).unwrap());
+        // What was given before the scheduler knew waits, though a slot is free.
+        turns.add(granted("e", ("cpus", 3, &[])));
+        assert_eq!((begun(&mut turns), a.try_recv().is_err(), b.try_recv().is_err()), (vec![], true, true));
+        turns.end(&attempt("d"), SHORT);
+        assert_eq!((begun(&mut turns), a.try_recv().is_err(), b.try_recv()), (vec![], true, Ok(())));
+        turns.end(&attempt("c"), SHORT);
+        assert_eq!((begun(&mut turns), a.try_recv()), (vec![], Ok(())));
+        turns.end(&attempt("b"), SHORT);
+        assert_eq!(begun(&mut turns), [attempt("e")]);
     }
 }

@@ -17,6 +17,7 @@ mod log_reader;
 mod mapping;
 mod memory;
 mod nested;
+mod pausing;
 mod placement;
 mod producers;
 mod reading;

@@ -1,4 +1,4 @@
-//! What tasks need of workers, where they run, and when they take a slot, from end to end.
+//! What tasks need of workers, and where they run, from end to end.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -93,61 +93,4 @@ fn the_same_goes_without_async() {
     let waits = client.submit(plain, ()).on("worker=nobody").send().unwrap();
     let why = client.explain(waits.key()).unwrap();
     assert!(why.because.contains("a worker that is worker=nobody"), "{why:?}");
-}
-
-/// How many of them compute at once, and how many did at most.
-static COMPUTING: AtomicU32 = AtomicU32::new(0);
-static COMPUTED: AtomicU32 = AtomicU32::new(0);
-
-#[task]
-fn part(n: u64) -> u64 {
-    compute();
-    n
-}
-
-fn compute() {
-    let now = COMPUTING.fetch_add(1, Ordering::SeqCst) + 1;
-    COMPUTED.fetch_max(now, Ordering::SeqCst);
-    std::thread::sleep(Duration::from_millis(5));
-    COMPUTING.fetch_sub(1, Ordering::SeqCst);
-}
-
-#[task]
-async fn whole(to: u64) -> headwater::Result<u64> {
-    let client = headwater::local_client().await?;
-    let mut parts = Vec::new();
-    for n in 0..to {
-        parts.push(client.submit(part, (n,)).await?);
-    }
-    let parts = gather(&parts).await?;
-    let _slot = Context::current().expect("it runs as a task").slot().await;
-    compute();
-    Ok(parts.into_iter().sum())
-}
-
-#[task]
-fn whole_blocking(to: u64) -> headwater::Result<u64> {
-    let client = blocking::local_client()?;
-    let parts = (0..to).map(|n| client.submit(part, (n,)).send()).collect::<headwater::Result<Vec<_>>>()?;
-    let parts = parts.iter().map(|part| part.wait()).collect::<headwater::Result<Vec<_>>>()?;
-    let _slot = Context::current().expect("it runs as a task").blocking_slot();
-    compute();
-    Ok(parts.into_iter().sum())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_waits_takes_no_slot_and_who_computes_again_takes_one() {
-    let options = Options { listen: "127.0.0.1:0".to_owned(), workers: 1, slots: 2, ..Options::default() };
-    let local = Local::start(options).await.unwrap();
-    let client = Client::connect(&local.address().to_string()).await.unwrap();
-    let mut futures = Vec::new();
-    for n in 0..5 {
-        // More of them than slots, and all of them wait for others.
-        futures.push(client.submit(whole, (n + 2,)).await.unwrap());
-        futures.push(client.submit(whole_blocking, (n + 2,)).await.unwrap());
-    }
-    let sums = timeout(SOON, gather(&futures)).await.expect("it ends").unwrap();
-    let expected: Vec<u64> = (2..7).map(|to| (0..to).sum()).collect();
-    assert!(sums.chunks(2).zip(&expected).all(|(both, sum)| both == [*sum, *sum]), "{sums:?}");
-    assert!(COMPUTED.load(Ordering::SeqCst) <= 2, "no more than there are slots");
 }

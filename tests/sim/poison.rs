@@ -1,6 +1,7 @@
 //! Scenarios of tasks whose workers die: each death is counted, and one too many ends the task.
 
 use headwater::protocol::AttemptNumber;
+use headwater::protocol::command::Command;
 use headwater::protocol::session::Role;
 use headwater::protocol::task::{ErrorKind, TaskError};
 use headwater::scheduler::core::{Phase, Settings};
@@ -117,11 +118,13 @@ fn a_lower_limit_than_before_holds_from_the_next_death_on() {
 fn everything_that_a_dead_worker_ran_counts_clients_too() {
     let mut scene = Scene::with(Settings { deaths_max: 1, ..Settings::default() });
     let client = scene.client(1);
-    scene.worker(2, "w", 1);
+    let worker = scene.worker(2, "w", 1);
     scene.ask(client, submit("outer"));
     scene.ask(client, submit("inner"));
     scene.ask(client, submit("waiting"));
-    scene.connect(3, false, Role::Attempt { task: id("outer"), attempt: AttemptNumber(1) });
+    let attempt = AttemptNumber(1);
+    scene.connect(3, false, Role::Attempt { task: id("outer"), attempt });
+    scene.ask(worker, Command::Occupy { task: id("outer"), attempt, occupies: false });
     scene.told();
     scene.worker(4, "w", 1);
     let told = scene.told();

@@ -1,7 +1,7 @@
 //! What tasks need of workers, and where they may run: what is granted is never more than there is, and who needs much is
 //! not passed over for ever.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
 use headwater::log::{Log, Memory};
@@ -12,7 +12,7 @@ use headwater::protocol::result::StoredResult;
 use headwater::protocol::session::{Role, SessionKind};
 use headwater::protocol::task::{Argument, Explanation};
 use headwater::protocol::terms::{Term, Terms};
-use headwater::protocol::{AttemptNumber, Codec, Digest, LogId, Producer, Seq, TaskEvent, TaskId};
+use headwater::protocol::{AttemptNumber, Codec, Digest, LogId, Producer, Seq, Stock, TaskEvent, TaskId};
 use headwater::scheduler::core::{Effect, Event, Output};
 use headwater::scheduler::{ConnectionId, Request};
 
@@ -389,8 +389,10 @@ fn an_explanation_says_how_one_stands_with_its_worker() {
     let words = why(&mut scene, client, "b");
     assert!(words.starts_with("attempt 1 is with worker one, where it waits for its turn;"), "{words}");
     scene.connect(4, false, Role::Attempt { task: id("a"), attempt: AttemptNumber(1) });
-    assert!(why(&mut scene, client, "a").contains("one, and takes no slot while it is a client;"));
-    scene.ask(one, Command::Occupy { task: id("a"), attempt: AttemptNumber(1), occupies: true });
+    let occupy = |occupies| Command::Occupy { task: id("a"), attempt: AttemptNumber(1), occupies };
+    scene.ask(one, occupy(false));
+    assert!(why(&mut scene, client, "a").contains("one, and waits for others: it has given up its slot"));
+    scene.ask(one, occupy(true));
     assert!(why(&mut scene, client, "a").starts_with("attempt 1 is with worker one;"));
     let result = StoredResult { codec: Codec::Raw, bytes: 100_000, digest: Digest(1) };
     scene.ask(one, Command::Store { task: id("a"), attempt: AttemptNumber(1), result });
@@ -402,7 +404,8 @@ fn an_explanation_says_how_one_stands_with_its_worker() {
     assert!(words.starts_with("attempt 1 is with worker one, which is away, and is waited for"), "{words}");
 }
 
-/// Random demands on random workers against the accounting: nothing is overbooked, and all of it is done in the end.
+/// Random demands on random workers against the accounting: nothing is overbooked, and all of it is done in the end. Now and
+/// then an attempt pauses, and goes on when what it was granted is free.
 #[test]
 fn random_demands_are_never_overbooked_and_all_are_met() {
     for seed in 0..20 {
@@ -417,6 +420,7 @@ fn random_demands_are_never_overbooked_and_all_are_met() {
             })
             .collect();
         let mut connections = Vec::new();
+        let mut paused = BTreeSet::new();
         for (n, resources) in supplies.iter().enumerate() {
             let name = format!("w{n}");
             let Role::Worker(mut offer) = worker(&name, rng.u32(1..6), vec![]) else { unreachable!() };
@@ -447,16 +451,29 @@ fn random_demands_are_never_overbooked_and_all_are_met() {
                     continue;
                 }
                 let (task, attempt, worker) = running[rng.usize(..running.len())];
-                let connection = connections[worker.0 as usize - 2];
-                let result = number(1);
-                scene.ask(connection, Command::Finish { task, attempt: AttemptNumber(attempt), result });
-                done += 1;
+                let (connection, attempt) = (connections[worker.0 as usize - 2], AttemptNumber(attempt));
+                let mut stock = Stock::new(&supplies[worker.0 as usize - 2]);
+                let beside = state.sessions[&worker].running.iter().filter(|id| !paused.contains(*id));
+                beside.for_each(|id| stock.grant(state.tasks[id].grants()));
+                let has_paused = paused.contains(&task);
+                if has_paused && !stock.has(state.tasks[&task].grants()) {
+                    continue;
+                }
+                if has_paused || rng.bool() {
+                    let occupies = has_paused;
+                    let _ = if occupies { paused.remove(&task) } else { paused.insert(task) };
+                    scene.ask(connection, Command::Occupy { task, attempt, occupies });
+                } else {
+                    scene.ask(connection, Command::Finish { task, attempt, result: number(1) });
+                    done += 1;
+                }
             }
             let state = scene.core.state();
             for (n, resources) in supplies.iter().enumerate() {
                 let totals = resources.iter().map(|of| (of.name.to_string(), of.supply.clone())).collect();
-                let running = &state.sessions[&Producer(n as u64 + 2)].running;
-                check(&totals, running.iter().flat_map(|id| state.tasks[id].grants()));
+                let running = state.sessions[&Producer(n as u64 + 2)].running.iter();
+                let taking = running.filter(|id| !paused.contains(*id));
+                check(&totals, taking.flat_map(|id| state.tasks[id].grants()));
             }
         }
     }

@@ -311,20 +311,18 @@ fn an_older_attempt_is_fenced() {
 }
 
 #[test]
-fn a_task_that_is_a_client_gives_up_its_slot() {
+fn a_task_that_waits_as_a_client_gives_up_its_slot() {
     let mut scene = Scene::new();
     let client = scene.client(1);
-    scene.worker(2, "w", 1);
+    let worker = scene.worker(2, "w", 1);
     scene.ask(client, submit("outer"));
     scene.ask(client, submit("inner"));
     scene.told();
-    scene.connect(3, false, Role::Attempt { task: id("outer"), attempt: AttemptNumber(1) });
-    scene.then(&[
-        "session 3 of attempt 1 at outer",
-        "started inner attempt 1 on 2",
-        "→ accept 3",
-        "→ to 2: run inner attempt 1 ()",
-    ]);
+    let attempt = AttemptNumber(1);
+    scene.connect(3, false, Role::Attempt { task: id("outer"), attempt });
+    scene.then(&["session 3 of attempt 1 at outer", "→ accept 3"]);
+    scene.ask(worker, Command::Occupy { task: id("outer"), attempt, occupies: false });
+    scene.then(&["started inner attempt 1 on 2", "→ to 2: reported", "→ to 2: run inner attempt 1 ()"]);
 }
 
 #[test]

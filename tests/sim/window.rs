@@ -128,39 +128,38 @@ fn a_client_takes_no_slot_and_may_be_to_blame() {
 }
 
 #[test]
-fn a_client_takes_a_slot_again_only_while_it_says_so() {
+fn a_client_takes_no_slot_only_while_its_worker_says_that_it_waits() {
     let occupy =
         |name: &str, occupies| Command::Occupy { task: id(name), attempt: AttemptNumber(1), occupies };
     let mut scene = Scene::new();
     let (client, one) = (scene.client(1), scene.worker(2, "one", 1));
-    submit_all(&mut scene, client, &["a", "b", "c", "d"]);
+    submit_all(&mut scene, client, &["a", "b", "c"]);
     assert_eq!(given(&mut scene), ["a on 2"]);
     let attempt = Role::Attempt { task: id("a"), attempt: AttemptNumber(1) };
     scene.connect(4, false, attempt);
-    assert_eq!(given(&mut scene), ["b on 2"], "it is a client now");
-    // The worker gave it the slot when `b` was over.
+    assert_eq!(given(&mut scene), Vec::<String>::new(), "it is a client now, and computes");
+    scene.ask(one, occupy("a", false));
+    scene.ask(one, occupy("a", false));
+    assert_eq!(given(&mut scene), ["b on 2"], "it waits now");
+    // The worker gives it the slot when `b` is over.
     scene.ask(one, occupy("a", true));
     scene.ask(one, occupy("a", true));
     scene.ask(one, finish("b", 1, 7));
     assert_eq!(given(&mut scene), Vec::<String>::new());
     scene.ask(one, occupy("a", false));
     assert_eq!(given(&mut scene), ["c on 2"]);
-    // What it takes ends with its attempt, and is said anew on each connection.
-    scene.ask(one, occupy("a", true));
+    // That it has paused ends with its attempt, and is said anew on each connection.
     scene.ask(one, finish("c", 1, 7));
     scene.drop_connection(one);
     let held = vec![headwater::protocol::session::HeldAttempt { task: id("a"), attempt: AttemptNumber(1) }];
     let one = scene.connect(2, true, worker("one", 1, held));
-    assert_eq!(given(&mut scene), ["d on 2"]);
-    scene.ask(one, finish("d", 1, 7));
-    scene.ask(one, occupy("a", true));
-    submit_all(&mut scene, client, &["e"]);
+    submit_all(&mut scene, client, &["d", "e"]);
     assert_eq!(given(&mut scene), Vec::<String>::new());
+    scene.ask(one, occupy("a", false));
+    assert_eq!(given(&mut scene), ["d on 2"]);
     scene.ask(one, finish("a", 1, 7));
+    assert_eq!(given(&mut scene), Vec::<String>::new(), "it took no slot");
+    scene.ask(one, occupy("a", false));
+    scene.ask(one, finish("d", 1, 7));
     assert_eq!(given(&mut scene), ["e on 2"]);
-    scene.ask(one, occupy("a", true));
-    scene.ask(one, occupy("e", true));
-    scene.ask(one, occupy("e", false));
-    submit_all(&mut scene, client, &["f"]);
-    assert_eq!(given(&mut scene), Vec::<String>::new(), "it is no client, and has its own");
 }

@@ -173,6 +173,11 @@ impl Worker {
             Run::Counter(counter) => counter.is_done() || counter.is_lost,
         };
         if !over {
+            // It waits, or goes on.
+            if rng.u8(..4) == 0 {
+                let HeldAttempt { task, attempt } = self.running[at].0;
+                self.ask(Command::Occupy { task, attempt, occupies: rng.bool() });
+            }
             return;
         }
         let (held, run) = self.running.remove(at);

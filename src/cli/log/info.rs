@@ -118,7 +118,7 @@ fn lines(overview: &Overview) -> Vec<String> {
     for (position, worker) in overview.workers.iter().enumerate() {
         let heading = if position == 0 { "workers" } else { "" };
         let state = match worker.connected {
-            // Tasks that are clients take no slot, so there may be more running than there are slots.
+            // Tasks that wait as clients take no slot, so there may be more running than there are slots.
             true => format!("{} running, {} slots", worker.running, worker.slots),
             false => format!("away, {} of its attempts are waited for", worker.running),
         };

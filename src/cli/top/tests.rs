@@ -37,7 +37,7 @@ fn task(name: &str, status: TaskStatus, submitted_at: u64) -> TaskInfo {
 fn worker(runs: &[&str]) -> WorkerStatus {
     let run = |name: &&str| {
         let (key, attempt) = (TaskKey::named(name), AttemptNumber(1));
-        RunningAttempt { key, attempt, is_client: false }
+        RunningAttempt { key, attempt, is_client: false, has_paused: false }
     };
     WorkerStatus {
         session: Producer(1),

@@ -162,6 +162,7 @@ mod tests {
             key: TaskKey::unique("add", [n; 16]),
             attempt: AttemptNumber(1),
             is_client,
+            has_paused: false,
         };
         WorkerStatus {
             session: Producer(3),

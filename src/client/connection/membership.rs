@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::pausing::waits;
 use super::{Call, Connection};
 use crate::client::error::{Error, Result};
 use crate::client::link::Link;
@@ -51,7 +52,9 @@ impl Membership {
 
     /// As [`Self::next`].
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<MemberItem>>> {
-        self.items.poll_recv(context).map(|item| item.or_else(|| self.connection.ended().map(Err)))
+        let received = self.items.poll_recv(context);
+        let item = waits(self.connection.attempt(), received);
+        item.map(|item| item.or_else(|| self.connection.ended().map(Err)))
     }
 
     /// Says with what it has not begun, when it leaves.

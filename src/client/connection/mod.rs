@@ -26,6 +26,7 @@ mod call;
 mod clock;
 mod flush;
 mod membership;
+mod pausing;
 mod room;
 mod run;
 mod subscription;
@@ -48,6 +49,7 @@ use self::actor::Actor;
 use self::call::Call;
 pub use self::clock::CLOCKS_APART_MS_MAX;
 pub(crate) use self::clock::Clock;
+use self::pausing::Wait;
 use self::run::Runs;
 use self::trunks::Way;
 use super::error::{Error, Result};
@@ -62,6 +64,7 @@ use crate::protocol::{
 };
 
 pub use self::membership::{MemberItem, Membership};
+pub(crate) use self::pausing::{Pausing, pausing};
 pub use self::room::UNANSWERED_BYTES_MAX;
 pub use self::run::Share;
 pub use self::subscription::{ReadItem, Subscription};
@@ -133,6 +136,8 @@ struct Shared {
     epoch: Arc<AtomicU64>,
     clock: Clock,
     token: Option<Secret>,
+    /// The attempt whose client this is, where that pauses as it waits.
+    attempt: Option<Arc<dyn Pausing>>,
 }
 
 /// A token that no log line shows.
@@ -164,16 +169,22 @@ impl Connection {
     /// As [`Self::open`].
     pub async fn open_as_worker(options: Options) -> Result<(Self, mpsc::UnboundedReceiver<WorkerMessage>)> {
         let Options { address, role, token, connect_timeout } = options;
-        Self::open_on(Way::Socket(address.into()), role, token, connect_timeout).await
+        Self::open_on(Way::Socket(address.into()), role, token, connect_timeout, None).await
     }
 
-    /// Opens a session that shares its connection with others. As [`Self::open`] otherwise.
+    /// Opens a session that shares its connection with others. As [`Self::open`] otherwise. Who waits on it for what others
+    /// do pauses the attempt.
     ///
     /// # Errors
     /// As there.
-    pub async fn open_shared(trunks: &Trunks, role: Role, connect_timeout: Duration) -> Result<Self> {
+    pub(crate) async fn open_shared(
+        trunks: &Trunks,
+        role: Role,
+        connect_timeout: Duration,
+        attempt: Option<Arc<dyn Pausing>>,
+    ) -> Result<Self> {
         let (way, token) = (Way::Trunk(trunks.clone()), trunks.token());
-        Ok(Self::open_on(way, role, token, connect_timeout).await?.0)
+        Ok(Self::open_on(way, role, token, connect_timeout, attempt).await?.0)
     }
 
     async fn open_on(
@@ -181,6 +192,7 @@ impl Connection {
         role: Role,
         token: Option<String>,
         connect_timeout: Duration,
+        attempt: Option<Arc<dyn Pausing>>,
     ) -> Result<(Self, mpsc::UnboundedReceiver<WorkerMessage>)> {
         bounds::check_role(&role)?;
         let session = SessionId(Uuid::now_v7().into_bytes());
@@ -195,7 +207,8 @@ impl Connection {
         tokio::spawn(actor.run(way, connect_timeout));
         let last_subscription = AtomicU64::new(0);
         let runs = Mutex::default();
-        let shared = Shared { calls, runs, ended, address, session, last_subscription, epoch, clock, token };
+        let shared =
+            Shared { calls, runs, ended, address, session, last_subscription, epoch, clock, token, attempt };
         is_ready.await.map_err(|_| Error::Stopped)??;
         Ok((Connection { shared: Arc::new(shared) }, messages))
     }
@@ -319,10 +332,15 @@ impl Connection {
     /// Asks how a task ends. All who wait for one task share one request.
     ///
     /// The reply may bring [`Rejection::UnknownTask`].
-    pub fn watch(&self, task: TaskId) -> Reply<Outcome> {
+    pub fn watch(&self, task: TaskId) -> Watch {
         let (sender, reply) = self.reply();
         self.call(Call::Watch(task, sender));
-        reply
+        Watch { reply, attempt: self.attempt().cloned(), wait: Wait::default() }
+    }
+
+    /// The attempt that pauses as it waits on this, if one does.
+    pub(crate) fn attempt(&self) -> Option<&Arc<dyn Pausing>> {
+        self.shared.attempt.as_ref()
     }
 
     /// Fetches a stored result from a worker that keeps it, once from each until one gives it; with the token of
@@ -374,11 +392,11 @@ impl Connection {
     pub(super) fn unconnected() -> Self {
         let (calls, _) = mpsc::unbounded_channel();
         let session = SessionId([0; 16]);
-        let (ended, last_subscription, epoch, clock) = Default::default();
+        let (ended, last_subscription, epoch, clock, token, attempt) = Default::default();
         let address = "".into();
         let runs = Mutex::default();
         let shared =
-            Shared { calls, runs, ended, address, session, last_subscription, epoch, clock, token: None };
+            Shared { calls, runs, ended, address, session, last_subscription, epoch, clock, token, attempt };
         Connection { shared: Arc::new(shared) }
     }
 
@@ -416,5 +434,23 @@ impl<T> Future for Reply<T> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
         let answer = ready!(Pin::new(&mut self.answer).poll(context));
         Poll::Ready(answer.unwrap_or_else(|_| Err(self.ended.get().cloned().unwrap_or(Error::Stopped))))
+    }
+}
+
+/// How a task ends, soon or late.
+#[derive(Debug)]
+#[must_use = "the task is watched, but how it ends is not known"]
+pub struct Watch {
+    reply: Reply<Outcome>,
+    attempt: Option<Arc<dyn Pausing>>,
+    wait: Wait,
+}
+
+impl Future for Watch {
+    type Output = Result<Outcome>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Outcome>> {
+        let Watch { reply, attempt, wait } = &mut *self;
+        wait.follow(attempt.as_ref(), Pin::new(reply).poll(context))
     }
 }

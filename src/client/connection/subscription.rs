@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 use futures_util::Stream;
 use tokio::sync::mpsc;
 
+use super::pausing::waits;
 use super::{Call, Connection};
 use crate::client::error::Result;
 use crate::client::link::CREDIT_BYTES;
@@ -81,7 +82,8 @@ impl Subscription {
             return Poll::Ready(None);
         }
         self.give_back();
-        let item = ready!(self.items.poll_recv(context));
+        let received = self.items.poll_recv(context);
+        let item = ready!(waits(self.connection.attempt(), received));
         match &item {
             Some(Ok(ReadItem::Records { batch, .. })) => self.taken_bytes = batch.bytes().len() as u64,
             Some(Ok(_)) => {}

@@ -51,7 +51,7 @@ export function showStream(main, { signal }) {
 
 async function followed(stream, said, signal) {
   const from = Math.max(0, (await heard()).tasks_head - LOOK_BACK_RECORDS);
-  const words = "Attempts as they begin and end. One that waits as a client has a row, and no slot.";
+  const words = "Attempts as they begin and end. One that waits for others as a client has a row, and no slot.";
   const state = (word) => say(said, word === "following" ? words : word);
   if (!signal.aborted) follow("$tasks", String(from), { signal, take: (rows) => stream.take(rows), state });
 }

@@ -8,10 +8,10 @@ import { poll } from "./vitals.js";
 
 const EVERY_MS = 1000;
 
-/** What it runs in its slots, of how many it has: one that waits as a client takes none. */
+/** What it runs in its slots, of how many it has: one that has paused takes none. */
 export function slots({ running, slots, runs }) {
-  const clients = runs.filter((run) => run.is_client).length;
-  return `${count(Math.max(0, running - clients))} / ${count(slots)}`;
+  const paused = runs.filter((run) => run.has_paused).length;
+  return `${count(Math.max(0, running - paused))} / ${count(slots)}`;
 }
 
 /** How much of a resource is free, of how much there is. */
@@ -71,7 +71,7 @@ function runs(name) {
     columns: [
       { title: "Task", mono: true, wide: true, cell: ({ key }) => task(key) },
       { title: "Attempt", number: true, cell: ({ attempt }) => count(attempt) },
-      { title: "As", cell: (run) => (run.is_client ? "client" : "in a slot") },
+      { title: "As", cell: (run) => (run.has_paused ? "waits for others" : "in a slot") },
     ],
   });
   const heading = el("h3");

@@ -147,7 +147,9 @@ fn running(
     };
     because.push_str(match is_there {
         false => ", which is away, and is waited for until its lease is over",
-        true if !presence.takes_slot(id) => ", and takes no slot while it is a client",
+        true if presence.has_paused(id) => {
+            ", and waits for others: it has given up its slot and its resources until it goes on"
+        }
         true if !may_run() => ", where it waits for its turn",
         true => "",
     });

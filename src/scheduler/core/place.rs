@@ -66,7 +66,7 @@ pub(super) fn best(state: &State, presence: &Presence, id: TaskId, reserved: &[R
 /// The worker that is kept for a ready task that fits nowhere now: of those that could run it the one that lacks least, and
 /// of these the oldest. What is free there grows while it is kept, and another one is kept only where more is free, or as
 /// much on an older one: so it cannot go back and forth for ever. What attempts have there that are clients is not counted
-/// on: they may wait for tasks that are to run beside them. Nothing where all of it is kept for others already.
+/// on: they may keep it while they wait for tasks that are to run beside them. Nothing where all of it is kept for others already.
 pub(super) fn reserve(
     state: &State,
     presence: &Presence,
@@ -99,10 +99,10 @@ pub(super) fn reserve(
     Some(Reserved { worker, by: id, turn: task.turn(), demand: demand.clone() })
 }
 
-/// How much of a worker's resource attempts have that are clients.
+/// How much of a worker's resource attempts take that are clients, and have not paused.
 fn held_by_clients(state: &State, presence: &Presence, worker: Producer, resource: &ResourceName) -> Amount {
     let running = state.sessions.get(&worker).into_iter().flat_map(|session| &session.running);
-    let clients = running.filter(|task| presence.is_client(**task));
+    let clients = running.filter(|task| presence.is_client(**task) && !presence.has_paused(**task));
     let grants = clients.filter_map(|task| state.tasks.get(task)).flat_map(|task| task.grants());
     grants.filter(|grant| grant.resource == *resource).fold(Amount(0), |sum, grant| sum.more(grant.amount))
 }

@@ -11,8 +11,6 @@ use super::effect;
 use super::slots::Slots;
 use super::small_set::SmallSet;
 use super::state::{Session, State};
-use super::stock::Stock;
-use super::task::Task;
 use super::{Event, Phase};
 use crate::protocol::command::Command;
 use crate::protocol::equipment::{Equipment, Grant};
@@ -21,7 +19,7 @@ use crate::protocol::result::{Holder, LossReason};
 use crate::protocol::session::{HeldAttempt, Retire, Role, SessionKind};
 use crate::protocol::task::Advance;
 use crate::protocol::task::Outcome;
-use crate::protocol::{Producer, TaskEvent, TaskId, TaskMap, TaskSet, TimeMs};
+use crate::protocol::{Producer, Stock, TaskEvent, TaskId, TaskMap, TaskSet, TimeMs};
 use crate::scheduler::handle::ConnectionId;
 
 /// Who is there.
@@ -30,10 +28,10 @@ pub struct Presence {
     sessions: HashMap<ConnectionId, Producer>,
     connections: BTreeMap<Producer, ConnectionId>,
     slots: Slots,
-    /// Tasks whose newest attempt is connected as a client: they take no slot.
-    yielded: TaskMap<Producer>,
-    /// Those of them that take one again, while they compute something.
-    occupying: TaskSet,
+    /// Tasks whose newest attempt is connected as a client.
+    clients: TaskMap<Producer>,
+    /// Tasks whose attempt waits for others, as its worker says: it takes no slot, and nothing of what it was granted.
+    paused: TaskSet,
     /// How far running attempts have come, as they have said.
     advances: TaskMap<Advance>,
     watchers: TaskMap<SmallSet<ConnectionId>>,
@@ -56,7 +54,7 @@ pub struct Presence {
 pub struct Equipped {
     /// As it says itself.
     pub equipment: Equipment,
-    /// How much of its resources is granted.
+    /// How much of its resources attempts take.
     pub stock: Stock,
 }
 
@@ -93,7 +91,7 @@ impl Presence {
 
     /// Whether the newest attempt at a task is connected as a client.
     pub fn is_client(&self, task: TaskId) -> bool {
-        self.yielded.contains_key(&task)
+        self.clients.contains_key(&task)
     }
 
     /// The workers that retire.
@@ -186,13 +184,13 @@ impl Presence {
         match role {
             Role::Client => {}
             Role::Worker(offer) => {
-                self.forget_occupations(state, producer);
+                self.forget_pauses(state, producer);
                 let functions = offer.functions.iter().cloned().collect();
                 let taken = self.taken_slots(state, producer);
                 self.slots.join(producer, offer.slots, functions, taken);
                 self.assigned.join(producer, offer.slots);
                 let mut stock = Stock::new(&offer.equipment.resources);
-                granted(state, producer).for_each(|grants| stock.grant(grants));
+                self.taken_grants(state, producer).for_each(|grants| stock.grant(grants));
                 self.equipped.insert(producer, Equipped { equipment: offer.equipment.clone(), stock });
                 if !offer.results_at.is_empty() {
                     self.results_at.insert(producer, offer.results_at.clone());
@@ -202,9 +200,7 @@ impl Presence {
                 }
             }
             Role::Attempt { task, .. } => {
-                let took = self.takes_slot(*task);
-                self.yielded.insert(*task, producer);
-                self.follow_slot(state, *task, took);
+                self.clients.insert(*task, producer);
             }
         }
         before
@@ -212,48 +208,60 @@ impl Presence {
 
     fn taken_slots(&self, state: &State, producer: Producer) -> u32 {
         let Some(session) = state.sessions.get(&producer) else { return 0 };
-        let taken = session.running.iter().filter(|task| self.takes_slot(**task)).count();
+        let taken = session.running.iter().filter(|task| !self.has_paused(**task)).count();
         u32::try_from(taken).unwrap_or(u32::MAX)
     }
 
-    /// Whether a running task takes a slot: as a client only while it says so.
-    pub(super) fn takes_slot(&self, task: TaskId) -> bool {
-        !self.yielded.contains_key(&task) || self.occupying.contains(&task)
+    /// What the attempts that are with a worker take of its resources.
+    fn taken_grants<'a>(&'a self, state: &'a State, worker: Producer) -> impl Iterator<Item = &'a [Grant]> {
+        let running = state.sessions.get(&worker).into_iter().flat_map(|session| &session.running);
+        let taking = running.filter(|task| !self.has_paused(**task));
+        taking.filter_map(|task| Some(state.tasks.get(task)?.grants()))
     }
 
-    /// A running task takes a slot from now on, or no longer, if that was different before.
-    fn follow_slot(&mut self, state: &State, task: TaskId, took: bool) {
-        let Some(worker) = state.worker_of(task) else { return };
-        match (took, self.takes_slot(task)) {
-            (false, true) => self.slots.take(worker),
-            (true, false) => self.slots.give_back(worker),
-            _ => {}
-        }
+    /// Whether a running task's attempt waits for others: it takes no slot then, and nothing of what it was granted.
+    pub fn has_paused(&self, task: TaskId) -> bool {
+        self.paused.contains(&task)
     }
 
-    /// An attempt of a worker takes a slot though it is a client, or no longer.
+    /// An attempt of a worker takes its slot and what it was granted, or no longer.
     fn occupy(&mut self, state: &State, worker: Producer, attempt: HeldAttempt, occupies: bool) {
         let HeldAttempt { task: id, attempt } = attempt;
-        let of_worker = |task: &Task| task.attempt == attempt && task.phase == Phase::Running { worker };
-        if !state.tasks.get(&id).is_some_and(of_worker) {
+        let Some(task) = state.tasks.get(&id) else { return };
+        if task.attempt != attempt || task.phase != (Phase::Running { worker }) {
             return;
         }
-        let took = self.takes_slot(id);
-        if occupies {
-            self.occupying.insert(id)
-        } else {
-            self.occupying.remove(&id)
-        };
-        self.follow_slot(state, id, took);
+        let is_news = if occupies { self.paused.remove(&id) } else { self.paused.insert(id) };
+        match occupies {
+            _ if !is_news => {}
+            true => self.take(worker, task.grants()),
+            false => self.give_back(worker, task.grants()),
+        }
     }
 
-    /// A worker says anew which of its attempts take a slot though they are clients.
-    fn forget_occupations(&mut self, state: &State, worker: Producer) {
+    /// A worker says anew which of its attempts have paused.
+    fn forget_pauses(&mut self, state: &State, worker: Producer) {
         let running = state.sessions.get(&worker).into_iter().flat_map(|session| &session.running);
-        for task in running {
-            let took = self.takes_slot(*task);
-            self.occupying.remove(task);
-            self.follow_slot(state, *task, took);
+        for id in running {
+            if self.paused.remove(id) {
+                self.take(worker, state.tasks.get(id).map_or(&[], |task| task.grants()));
+            }
+        }
+    }
+
+    /// An attempt takes a slot of a worker, and what it was granted.
+    fn take(&mut self, worker: Producer, grants: &[Grant]) {
+        self.slots.take(worker);
+        if let Some(equipped) = self.equipped.get_mut(&worker) {
+            equipped.stock.grant(grants);
+        }
+    }
+
+    /// An attempt takes no slot of a worker any more, and nothing of what it was granted.
+    fn give_back(&mut self, worker: Producer, grants: &[Grant]) {
+        self.slots.give_back(worker);
+        if let Some(equipped) = self.equipped.get_mut(&worker) {
+            equipped.stock.give_back(grants);
         }
     }
 
@@ -356,20 +364,13 @@ impl Presence {
                 self.retiring.remove(producer);
                 self.leave(*producer);
                 self.assigned.forget(*producer);
-                self.end_yield(state, *producer);
+                self.end_client(state, *producer);
                 if let Some(connection) = self.connections.remove(producer) {
                     self.sessions.remove(&connection);
                 }
             }
-            TaskEvent::Started { task, worker, .. } => {
-                self.begin_run(*task, *worker);
-            }
-            TaskEvent::StartedWith { task, worker, grants, .. } => {
-                self.begin_run(*task, *worker);
-                if let Some(equipped) = self.equipped.get_mut(worker) {
-                    equipped.stock.grant(grants);
-                }
-            }
+            TaskEvent::Started { task, worker, .. } => self.begin_run(*task, *worker, &[]),
+            TaskEvent::StartedWith { task, worker, grants, .. } => self.begin_run(*task, *worker, grants),
             TaskEvent::Advanced { task, advance, .. } => {
                 self.advances.insert(*task, advance.clone());
             }
@@ -402,42 +403,28 @@ impl Presence {
     }
 
     /// An attempt is with a worker.
-    fn begin_run(&mut self, task: TaskId, worker: Producer) {
-        self.slots.take(worker);
+    fn begin_run(&mut self, task: TaskId, worker: Producer, grants: &[Grant]) {
+        self.take(worker, grants);
         self.assigned.add(worker, task);
     }
 
-    /// An attempt is over; if it took a slot, that is free, and so is what it had of its worker's resources.
+    /// An attempt is over; what it took is free.
     fn end_run(&mut self, state: &State, id: TaskId) {
         self.advances.remove(&id);
         let Some(task) = state.tasks.get(&id) else { return };
         let Phase::Running { worker } = task.phase else { return };
         self.assigned.remove(worker, id);
-        if let Some(equipped) = self.equipped.get_mut(&worker) {
-            equipped.stock.give_back(task.grants());
-        }
-        if self.takes_slot(id) {
-            self.slots.give_back(worker);
-        }
-        self.occupying.remove(&id);
-    }
-
-    /// A session is over; if it was an attempt's that goes on, that takes a slot again.
-    fn end_yield(&mut self, state: &State, producer: Producer) {
-        let Some(Session { kind: SessionKind::Attempt { task, .. }, .. }) = state.sessions.get(&producer)
-        else {
-            return;
-        };
-        if self.yielded.get(task) == Some(&producer) {
-            let took = self.takes_slot(*task);
-            self.yielded.remove(task);
-            self.follow_slot(state, *task, took);
+        if !self.paused.remove(&id) {
+            self.give_back(worker, task.grants());
         }
     }
-}
 
-/// What the attempts that are with a worker have of its resources.
-fn granted(state: &State, worker: Producer) -> impl Iterator<Item = &[Grant]> {
-    let running = state.sessions.get(&worker).into_iter().flat_map(|session| &session.running);
-    running.filter_map(|task| Some(state.tasks.get(task)?.grants()))
+    /// A session is over; it may have been an attempt's.
+    fn end_client(&mut self, state: &State, producer: Producer) {
+        if let Some(Session { kind: SessionKind::Attempt { task, .. }, .. }) = state.sessions.get(&producer)
+            && self.clients.get(task) == Some(&producer)
+        {
+            self.clients.remove(task);
+        }
+    }
 }

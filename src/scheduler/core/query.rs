@@ -351,7 +351,8 @@ fn worker(state: &State, presence: &Presence, producer: Producer) -> Option<Work
     let runs = clients.into_iter().chain(others).take(RUNS_SHOWN_MAX);
     let runs = runs.filter_map(|task| {
         let (key, attempt) = (state.key_of(task)?, state.tasks.get(&task)?.attempt);
-        Some(RunningAttempt { key, attempt, is_client: presence.is_client(task) })
+        let (is_client, has_paused) = (presence.is_client(task), presence.has_paused(task));
+        Some(RunningAttempt { key, attempt, is_client, has_paused })
     });
     Some(WorkerStatus {
         session: producer,

@@ -5,8 +5,8 @@ use std::sync::{Condvar, Mutex};
 
 use super::*;
 use crate::blocking;
-use crate::protocol::TaskError;
 use crate::protocol::task::ErrorKind;
+use crate::protocol::{Outcome, TaskError};
 
 /// How long a function waits at a gate that is not opened.
 const HANG: Duration = Duration::from_secs(20);
@@ -71,10 +71,8 @@ fn fails(number: u64) {
 }
 
 #[task]
-fn ask_at(gate: u64) -> Result<()> {
-    let _client = blocking::local_client()?;
-    wait_at(gate);
-    Ok(())
+fn wait_for(_number: u64) -> Result<()> {
+    blocking::local_client()?.future::<()>(&TaskKey::named("other"))?.wait()
 }
 
 impl Run {
@@ -88,6 +86,13 @@ impl Run {
         let (number, command) = self.peer.command().await;
         let result = Payload::encode(&result).unwrap();
         assert_eq!(command, Command::Finish { task: key.id, attempt: AttemptNumber(1), result });
+        self.answer(number).await;
+    }
+
+    /// Next it says that this takes its slot, or no longer. It is answered.
+    async fn occupies(&mut self, key: &TaskKey, occupies: bool) {
+        let (number, command) = self.peer.command().await;
+        assert_eq!(command, Command::Occupy { task: key.id, attempt: AttemptNumber(1), occupies });
         self.answer(number).await;
     }
 
@@ -194,17 +199,29 @@ async fn a_function_that_blocks_holds_up_no_other_slot() {
 }
 
 #[tokio::test]
-async fn a_function_that_is_a_client_gives_up_its_slot() {
+async fn a_function_that_waits_as_a_client_gives_up_its_slot_and_has_it_again_before_it_goes_on() {
     let mut run = run_worker_with(1).await;
-    let asks = run.give("ask_at", 106).await;
+    let asks = run.give("wait_for", 106).await;
     let mut trunk = run.server.accept_trunk(10).await;
     let (mut as_client, hello) = trunk.accept().await;
     assert_eq!(hello.role, Role::Attempt { task: asks.id, attempt: AttemptNumber(1) });
     as_client.welcome().await;
-    GATES.awaited(106, Stage::Reached).await;
-    let next = run.give("same", 1).await;
-    run.finishes(&next, 1).await;
-    GATES.set(106, Stage::Open);
+    let task = TaskKey::named("other").id;
+    let (number, command) = as_client.command().await;
+    assert_eq!(command, Command::Hold { task, detach: false });
+    as_client.answer(number, Answer::Held(TaskKey::named("other"))).await;
+    let (number, message) = as_client.next().await;
+    assert_eq!(message, ClientMessage::Watch { tasks: vec![task] });
+    run.occupies(&asks, false).await;
+    let next = run.give("wait_at", 108).await;
+    GATES.awaited(108, Stage::Reached).await;
+    let outcome = Outcome::Finished(Payload::encode(&()).unwrap());
+    as_client.send(number, ServerMessage::Settled { task, outcome }).await;
+    run.occupies(&asks, true).await;
+    let stays = tokio::time::timeout(Duration::from_millis(30), run.peer.next()).await;
+    assert!(stays.is_err(), "the other one has the slot: {stays:?}");
+    GATES.set(108, Stage::Open);
+    run.finishes(&next, ()).await;
     run.finishes(&asks, ()).await;
 }
 

@@ -135,7 +135,7 @@ fn worker() -> WorkerStatus {
         retiring: false,
         results: 3,
         result_bytes: 300_000,
-        runs: vec![RunningAttempt { key: key(), attempt: ATTEMPT, is_client: true }],
+        runs: vec![RunningAttempt { key: key(), attempt: ATTEMPT, is_client: true, has_paused: false }],
         equipment: equipment(),
         free: vec![Amount(25_000), Amount::ONE],
     }

@@ -17,7 +17,7 @@ fn trunks(server: &FakeServer) -> Trunks {
 }
 
 async fn open(trunks: &Trunks, n: u8) -> Result<Connection> {
-    Connection::open_shared(trunks, attempt(n), Duration::from_secs(10)).await
+    Connection::open_shared(trunks, attempt(n), Duration::from_secs(10), None).await
 }
 
 /// So many sessions, asked for at once.
@@ -187,7 +187,7 @@ async fn why_there_is_no_trunk_reaches_all_who_wait() {
     }
     // It is tried anew by who comes later; and for as long as it was given.
     let role = attempt(1);
-    let impatient = Connection::open_shared(&trunks, role, 5 * A_WHILE);
+    let impatient = Connection::open_shared(&trunks, role, 5 * A_WHILE, None);
     let script = async {
         for _ in 0..3 {
             let (mut peer, _) = server.accept_wish().await;

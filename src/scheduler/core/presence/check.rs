@@ -1,8 +1,9 @@
 //! The invariants of who is there, checked after every step of the simulator and of the scenarios.
 
-use super::{Equipped, Presence, granted};
+use super::{Equipped, Presence};
+use crate::protocol::Stock;
 use crate::protocol::session::SessionKind;
-use crate::scheduler::core::{Phase, State, Stock};
+use crate::scheduler::core::{Phase, State};
 
 impl Presence {
     /// What must be true between steps.
@@ -41,7 +42,7 @@ impl Presence {
         }
         for (producer, Equipped { equipment, stock }) in &self.equipped {
             let mut expected = Stock::new(&equipment.resources);
-            granted(state, *producer).for_each(|grants| expected.grant(grants));
+            self.taken_grants(state, *producer).for_each(|grants| expected.grant(grants));
             assert_eq!(*stock, expected, "what is granted of {producer:?}");
         }
         assert!(self.equipped.keys().eq(self.slots.workers().keys()), "workers and what they have");
@@ -69,18 +70,18 @@ impl Presence {
                 "{task} is copied and not stored"
             );
         }
-        for task in &self.occupying {
-            assert!(state.worker_of(*task).is_some(), "{task} takes a slot and does not run");
+        for task in &self.paused {
+            assert!(state.worker_of(*task).is_some(), "{task} has paused and does not run");
         }
-        for (task, producer) in &self.yielded {
+        for (task, producer) in &self.clients {
             let session = state
                 .sessions
                 .get(producer)
-                .unwrap_or_else(|| panic!("{task} yielded to a session that is over"));
+                .unwrap_or_else(|| panic!("{task} is a client by a session that is over"));
             assert!(matches!(session.kind, SessionKind::Attempt { task: own, .. } if own == *task));
             assert!(
                 state.tasks.get(task).is_some_and(|task| matches!(task.phase, Phase::Running { .. })),
-                "{task} yielded and does not run"
+                "{task} is a client and does not run"
             );
         }
     }

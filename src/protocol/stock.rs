@@ -1,7 +1,8 @@
-//! The resources of a connected worker, and how much of each is granted. Never more than there is; a worker that comes
-//! back with less than attempts there have gets no more until they are over.
+//! The resources of a worker, and how much of each attempts have. Never more than there is is granted; more may be had
+//! where a worker comes back with less, or while one that has paused waits for what others have: then it is granted to nobody
+//! until there is enough again. The scheduler grants from it, and the worker sees by it who may begin and who may return.
 
-use crate::protocol::equipment::{Amount, Grant, Need, Resource, ResourceName, Supply};
+use super::equipment::{Amount, Grant, Need, Resource, ResourceName, Supply};
 
 /// What a worker has, in the order in which it says it, and how much of that is granted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,13 +64,19 @@ impl Stock {
         needs.iter().map(grant).collect()
     }
 
+    /// Whether these very parts are free.
+    pub fn has(&self, grants: &[Grant]) -> bool {
+        // What is not there binds nobody: an attempt may have it from before its worker came back without.
+        grants.iter().all(|grant| self.shelf(&grant.resource).is_none_or(|shelf| shelf.kind.has(grant)))
+    }
+
     /// This is granted.
-    pub(super) fn grant(&mut self, grants: &[Grant]) {
+    pub fn grant(&mut self, grants: &[Grant]) {
         self.change(grants, Amount::more);
     }
 
     /// This is free again.
-    pub(super) fn give_back(&mut self, grants: &[Grant]) {
+    pub fn give_back(&mut self, grants: &[Grant]) {
         self.change(grants, Amount::less);
     }
 
@@ -102,6 +109,15 @@ impl Kind {
                 ones.iter().fold(Amount(0), |free, (_, granted)| free.more(Amount::ONE.less(*granted)))
             }
         }
+    }
+
+    fn has(&self, grant: &Grant) -> bool {
+        let Kind::Each(ones) = self else { return self.free() >= grant.amount };
+        let is_free = |(name, amount): &(Box<str>, Amount)| {
+            let one = ones.iter().find(|(one, _)| one == name);
+            one.is_none_or(|(_, granted)| Amount::ONE.less(*granted) >= *amount)
+        };
+        grant.parts.iter().all(is_free)
     }
 
     /// Which ones, and how much of each, would be granted for so much. Whole ones of those that nobody has any of, the first
@@ -168,6 +184,22 @@ mod tests {
         assert_eq!(shown("gpus=1.5").unwrap(), "gpus=1.5 (c,b)");
         assert_eq!(shown("gpus=0.3"), None, "0.2 are left");
         assert_eq!(shown("gpus=0.2").unwrap(), "gpus=0.2 (b)");
+    }
+
+    #[test]
+    fn the_very_parts_are_free_or_not() {
+        let mut stock = stock(&["cpus=4", "gpus=[a,b]"]);
+        let (mine, _) = take(&mut stock, &["cpus=3", "gpus=0.5"]).unwrap();
+        stock.give_back(&mine);
+        assert!(stock.has(&mine) && stock.has(&[]));
+        let (_, shown) = take(&mut stock, &["gpus=0.4"]).unwrap();
+        assert_eq!((&*shown, stock.has(&mine)), ("gpus=0.4 (a)", true));
+        let (more, _) = take(&mut stock, &["gpus=0.2"]).unwrap();
+        assert!(!stock.has(&mine), "0.4 of it are left, and the other one is not it");
+        stock.give_back(&more);
+        assert!(stock.has(&mine));
+        take(&mut stock, &["cpus=2"]).unwrap();
+        assert!(!stock.has(&mine));
     }
 
     #[test]
