@@ -60,20 +60,21 @@ impl Live {
         // The heads are those of now, whenever the rest begins.
         let reading = Reading::at_heads(reader);
         let (stop, stopped) = watch::channel(false);
-        let export = Export {
-            collector: Collector::at(options.endpoint),
-            service: options.service,
-            meters,
-            stop: stopped,
-            trouble: None,
-        };
-        Live { stop, running: tokio::spawn(export.run(reading)) }
+        let Options { endpoint, service } = options;
+        let export = Export { collector: Collector::at(endpoint), service, meters, trouble: None };
+        Live { stop, running: tokio::spawn(export.run(reading, stopped)) }
     }
 
     /// Exports what has ended by now, if that is taken soon, and ends.
-    pub async fn close(self) {
+    pub async fn close(mut self) {
         self.stop.send_replace(true);
-        let _ = self.running.await;
+        let _ = timeout(FAREWELL_TIME_MAX, &mut self.running).await;
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.running.abort();
     }
 }
 
@@ -187,13 +188,12 @@ struct Export {
     collector: Collector,
     service: String,
     meters: Meters,
-    stop: watch::Receiver<bool>,
     /// Why spans are not taken, as it was said.
     trouble: Option<String>,
 }
 
 impl Export {
-    async fn run(mut self, reading: Reading) {
+    async fn run(mut self, reading: Reading, mut stop: watch::Receiver<bool>) {
         tracing::info!(collector = %self.collector.endpoint(), "traces are exported");
         let looked_back = spawn_blocking(move || {
             let mut reading = reading;
@@ -206,12 +206,10 @@ impl Export {
         }
         let mut every = interval(EVERY);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut stop = self.stop.clone();
         let mut seen = None;
         loop {
             tokio::select! {
                 _ = every.tick() => {}
-                // A sender that is dropped stops it, too.
                 () = async { drop(stop.wait_for(|stop| *stop).await) } => break,
             }
             let last = reading.reader.last().seq;
@@ -220,10 +218,10 @@ impl Export {
                 (reading, seen) = (read, Some(last));
             }
         }
-        let _ = timeout(FAREWELL_TIME_MAX, self.round(reading)).await;
+        self.round(reading).await;
     }
 
-    /// Exports all that has ended by now, unless it is to end before.
+    /// Exports all that has ended by now. Nothing comes of it when a thread breaks down.
     async fn round(&mut self, mut reading: Reading) -> Option<Reading> {
         reading.begin_round();
         loop {
@@ -237,7 +235,7 @@ impl Export {
             let spans = match spans {
                 Ok(spans) => spans,
                 Err(error) => {
-                    tracing::warn!(%error, "the log cannot be read for traces");
+                    self.is_in_trouble("cannot be read off the log", error.to_string());
                     return Some(read);
                 }
             };
@@ -252,7 +250,7 @@ impl Export {
         }
     }
 
-    /// Sends spans until they are taken, or refused for good, or it is to end.
+    /// Sends spans until they are taken, or refused for good.
     async fn deliver(&mut self, spans: &[Span], reading: &Reading) {
         let request = Bytes::from(otlp::request(&self.service, spans));
         let count = spans.len() as u64;
@@ -274,11 +272,7 @@ impl Export {
                 }
                 Err(SendError::Again { why, after }) => {
                     self.is_in_trouble("wait in the log until they are taken", why);
-                    let mut stop = self.stop.clone();
-                    tokio::select! {
-                        () = sleep(self.collector.pause(after)) => {}
-                        () = async { drop(stop.wait_for(|stop| *stop).await) } => return,
-                    }
+                    sleep(self.collector.pause(after)).await;
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Traces as a collector gets them: one that reads them by OpenTelemetry's own definitions.
 
 use std::collections::BTreeSet;
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
-use headwater::local::{Local, Options};
+use headwater::local::{Local, Options, Store};
 use headwater::{Client, Context, Error, Result, local_client, task, traces};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -28,6 +28,7 @@ struct Collector {
     spans: Arc<Mutex<Vec<Span>>>,
     not_taken: Arc<Mutex<Vec<Span>>>,
     status: Arc<AtomicU16>,
+    answer: Arc<Mutex<&'static str>>,
 }
 
 impl Collector {
@@ -38,6 +39,7 @@ impl Collector {
             spans: Arc::default(),
             not_taken: Arc::default(),
             status: Arc::new(AtomicU16::new(status.as_u16())),
+            answer: Arc::new(Mutex::new("{}")),
         };
         let here = collector.clone();
         let take = async move |headers: HeaderMap, body: Bytes| here.take(&headers, &body);
@@ -51,7 +53,7 @@ impl Collector {
         let status = StatusCode::from_u16(self.status.load(Ordering::SeqCst)).unwrap();
         let place = if status.is_success() { &self.spans } else { &self.not_taken };
         place.lock().unwrap().extend(spans_of(body));
-        (status, "{}")
+        (status, *self.answer.lock().unwrap())
     }
 
     fn options(&self) -> traces::Options {
@@ -139,21 +141,24 @@ async fn outer() -> Result<u64> {
 
 /// A scheduler with a worker, whose traces go there.
 async fn cluster(collector: &Collector) -> Local {
-    let options = Options {
-        listen: "127.0.0.1:0".to_owned(),
-        workers: 1,
-        slots: 2,
-        traces: Some(collector.options()),
-        ..Options::default()
-    };
-    Local::start(options).await.expect("it starts")
+    let traces = Some(collector.options());
+    Local::start(Options { traces, workers: 1, ..options() }).await.expect("it starts")
 }
 
-/// What `headwater trace export` makes of all that is in the log.
-async fn exported(address: &str) -> Vec<Span> {
+fn options() -> Options {
+    Options { listen: "127.0.0.1:0".to_owned(), slots: 2, ..Options::default() }
+}
+
+/// Runs `headwater trace export`.
+async fn export(address: &str, options: &[&str]) -> Output {
     let mut export = Command::new(env!("CARGO_BIN_EXE_headwater"));
-    export.args(["trace", "export", "--connect", address, "--otlp-service", "again"]).stdin(Stdio::null());
-    let output = timeout(SOON, export.output()).await.unwrap().unwrap();
+    export.args(["trace", "export", "--connect", address]).args(options).stdin(Stdio::null());
+    timeout(SOON, export.output()).await.unwrap().unwrap()
+}
+
+/// What it makes of all that is in the log.
+async fn exported(address: &str) -> Vec<Span> {
+    let output = export(address, &["--otlp-service", "again"]).await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     lines.flat_map(spans_of).collect()
@@ -246,6 +251,58 @@ async fn what_a_collector_refuses_for_good_is_not_sent_again() {
     let spans = collector.taken(|spans| !named(spans, "outer").is_empty()).await;
     // The one inside it; the first is gone.
     assert_eq!(named(&spans, "doubled").len(), 1);
+    client.close().await;
+    local.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_open_when_it_began_is_told_from_its_beginning() {
+    let (collector, dir) = (Collector::start(StatusCode::OK).await, tempfile::tempdir().unwrap());
+    let store = || Store::Directory(dir.path().to_owned());
+    let local = Local::start(Options { store: store(), ..options() }).await.unwrap();
+    let client = Client::connect(&local.address().to_string()).await.unwrap();
+    client.channel::<u64>("traced").await.unwrap();
+    let outer = client.submit(outer, ()).key("waits").detach().await.unwrap();
+    client.close().await;
+    local.stop().await;
+
+    let traces = Some(collector.options());
+    let local = Local::start(Options { store: store(), traces, workers: 1, ..options() }).await.unwrap();
+    let spans =
+        collector.taken(|spans| ["outer", "append traced"].iter().all(|name| !named(spans, name).is_empty()));
+    let spans = spans.await;
+    let all = exported(&local.address().to_string()).await;
+    let told = one(&spans, "outer");
+    assert_eq!((told, told.trace_id.clone()), (one(&all, "outer"), outer.key().id.0.to_vec()));
+    let wait = named(&spans, "wait").into_iter().find(|wait| wait.parent_span_id == told.span_id).unwrap();
+    assert_eq!(wait.start_time_unix_nano, told.start_time_unix_nano, "it waited for a worker all the while");
+    local.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_exported_by_hand_is_sent_and_what_is_refused_of_it_is_said() {
+    let collector = Collector::start(StatusCode::OK).await;
+    let local = Local::start(Options { workers: 1, ..options() }).await.unwrap();
+    let address = local.address().to_string();
+    let client = Client::connect(&address).await.unwrap();
+    assert_eq!(client.submit(outer, ()).await.unwrap().await.unwrap(), 40);
+    let sent = export(&address, &["--otlp", &collector.url]).await;
+    assert!(sent.status.success() && sent.stdout.is_empty(), "{}", String::from_utf8_lossy(&sent.stderr));
+    let all = exported(&address).await;
+    assert_eq!(*collector.spans.lock().unwrap(), all);
+
+    let refusal = |output: Output| {
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    *collector.answer.lock().unwrap() =
+        r#"{"partialSuccess":{"rejectedSpans":"3","errorMessage":"too old"}}"#;
+    let said = refusal(export(&address, &["--otlp", &collector.url]).await);
+    assert!(said.contains("refuses 3 spans: too old"), "{said}");
+    collector.status.store(400, Ordering::SeqCst);
+    *collector.answer.lock().unwrap() = "what is that?";
+    let said = refusal(export(&address, &["--otlp", &collector.url]).await);
+    assert!(said.contains("400 Bad Request: what is that?: is it one for OTLP over HTTP?"), "{said}");
     client.close().await;
     local.stop().await;
 }

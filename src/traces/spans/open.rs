@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::ids::{Context, SpanId, TRACEPARENT_TAG};
 use super::span::{Attribute, Kind, Span, Status};
+use crate::protocol::task::shortened;
 use crate::protocol::terms::Tag;
 use crate::protocol::{AttemptNumber, TaskError, TaskId, TaskKey, TimeMs};
 
@@ -167,8 +168,8 @@ impl Open {
         let (outcome, status) = match (ended, attempt.death) {
             (_, Some(why)) => ("died", Status::Error(why)),
             (Ended::Finished, None) => ("finished", Status::Unset),
-            (Ended::Failed(error), None) => ("failed", Status::Error(error.to_string())),
-            (Ended::Retried(error, _), None) => ("retried", Status::Error(error.to_string())),
+            (Ended::Failed(error), None) => ("failed", failed(error)),
+            (Ended::Retried(error, _), None) => ("retried", failed(error)),
             (Ended::Over(word, _), None) => (*word, Status::Unset),
         };
         let mut attributes: Vec<Attribute> = vec![
@@ -229,7 +230,7 @@ impl Open {
             end_ms: at.time_ms,
             attributes,
             links: links.clone(),
-            status: error.map_or(Status::Unset, |error| Status::Error(error.to_string())),
+            status: error.map_or(Status::Unset, failed),
         });
     }
 
@@ -263,6 +264,11 @@ impl Open {
             status: Status::Unset,
         })
     }
+}
+
+/// That it did not go well, in at most 2 KiB: hundreds of spans are one request.
+fn failed(error: &TaskError) -> Status {
+    Status::Error(shortened(&error.to_string()))
 }
 
 /// What kind of error it was, as OpenTelemetry has it: a word of few.

@@ -387,6 +387,23 @@ fn of_more_open_tasks_than_are_remembered_the_oldest_are_left_out_and_counted() 
 }
 
 #[test]
+fn why_a_task_failed_is_told_in_2_kib() {
+    let causes = (0..10).map(|_| "é".repeat(1_000)).collect();
+    let error = Box::new(TaskError::new(ErrorKind::Panicked, "long", causes));
+    let spans = spans(&[
+        worker(),
+        submitted(CLIENT, 1, &[]),
+        started(1, 1),
+        TaskEvent::Failed { task: id(1), error },
+    ]);
+    let [Status::Error(attempt), Status::Error(task)] = [&spans[1].status, &spans[2].status] else {
+        panic!()
+    };
+    assert_eq!(attempt, task);
+    assert!(task.starts_with("long: é") && (2_000..2_100).contains(&task.len()), "{}", task.len());
+}
+
+#[test]
 fn an_attempt_that_appends_for_months_has_no_endless_trace() {
     let mut fold = Fold::default();
     let attempt = SessionKind::Attempt { task: id(1), attempt: AttemptNumber(1) };
