@@ -75,6 +75,7 @@
 //! | feature | brings | on |
 //! |---|---|---|
 //! | `cli` | the `headwater` command, and `headwater::cli::main()`, which gives a program of one's own every subcommand with its own tasks linked in; needs `scheduler` | by default |
+//! | `otel` | [`traces`]: the export of traces to a collector of OpenTelemetry's; needs `scheduler` | with `cli` |
 //! | `scheduler` | [`log`], [`scheduler`], [`server`], [`local`] and [`Client::local`]; the engine on disk is sled | with `cli` |
 //!
 //! With `default-features = false` the crate is a client and a [`worker`], and has no engine in it.
@@ -101,6 +102,9 @@ pub mod server;
 
 pub mod client;
 pub mod worker;
+
+#[cfg(feature = "otel")]
+pub mod traces;
 
 #[cfg(feature = "scheduler")]
 pub mod local;

@@ -18,6 +18,8 @@ use crate::protocol::event::Receipt;
 use crate::scheduler::core::Settings;
 use crate::scheduler::{self, Handle, snapshots};
 use crate::server::{self, BindError, Server};
+#[cfg(feature = "otel")]
+use crate::traces;
 use crate::worker::{self, results::At};
 
 /// Where records are kept.
@@ -41,6 +43,9 @@ pub struct Options {
     /// Where it listens for HTTP, if it does.
     #[cfg(feature = "http")]
     pub http: Option<http::Options>,
+    /// Which collector gets traces, if one does.
+    #[cfg(feature = "otel")]
+    pub traces: Option<traces::Options>,
     /// What every client must show.
     pub token: Option<String>,
     /// Whether anyone who reaches the port may do anything, though it can be reached from elsewhere.
@@ -70,6 +75,8 @@ impl Default for Options {
             repair: true,
             #[cfg(feature = "http")]
             http: None,
+            #[cfg(feature = "otel")]
+            traces: None,
             token: None,
             insecure: false,
             settings: Settings::default(),
@@ -111,6 +118,8 @@ pub struct Local {
     server: (oneshot::Sender<()>, JoinHandle<()>),
     #[cfg(feature = "http")]
     http: Option<http::Open>,
+    #[cfg(feature = "otel")]
+    traces: Option<traces::Live>,
     workers: Vec<LocalWorker>,
 }
 
@@ -156,6 +165,8 @@ impl Local {
         tell(handle.clone());
         #[cfg(feature = "http")]
         let http = http.map(|http| http.open(handle.clone(), address, reader.clone()));
+        #[cfg(feature = "otel")]
+        let for_traces = reader.clone();
         let (stop, stopped) = oneshot::channel::<()>();
         // A sender that is dropped stops it, too.
         let server = (stop, tokio::spawn(server.run(handle.clone(), reader, async { drop(stopped.await) })));
@@ -168,6 +179,9 @@ impl Local {
         let driver = tokio::spawn(async move {
             failure.send_replace(failure_of(scheduler.driver.await));
         });
+        #[cfg(feature = "otel")]
+        let traces =
+            options.traces.clone().map(|to| traces::Live::start(to, for_traces, handle.meters().clone()));
         let workers = (1..=options.workers).map(|n| start_worker(&options, address, n)).collect();
         Ok(Local {
             address,
@@ -179,6 +193,8 @@ impl Local {
             server,
             #[cfg(feature = "http")]
             http,
+            #[cfg(feature = "otel")]
+            traces,
             workers,
         })
     }
@@ -248,6 +264,11 @@ impl Local {
         }
         self.handle.shutdown().await;
         let _ = self.driver.await;
+        // Behind all that was accepted.
+        #[cfg(feature = "otel")]
+        if let Some(traces) = self.traces {
+            traces.close().await;
+        }
         end(self.server).await;
     }
 

@@ -33,6 +33,7 @@ mod supervise;
 mod task;
 mod top;
 mod torture;
+mod trace;
 mod up;
 mod worker;
 
@@ -122,6 +123,8 @@ enum Command {
     Task(task::Command),
     #[command(subcommand)]
     Log(log::Command),
+    #[command(subcommand)]
+    Trace(trace::Command),
     Bench(bench::Bench),
     #[command(subcommand)]
     Config(config::Command),
@@ -144,6 +147,7 @@ impl Command {
             Command::Channel(command) => command.run().await,
             Command::Task(command) => command.run().await,
             Command::Log(command) => command.run().await,
+            Command::Trace(command) => command.run().await,
             Command::Bench(bench) => bench.run().await,
             Command::Config(command) => command.run(&layers),
             Command::Completions(completions) => completions.run(layers.root),

@@ -22,6 +22,10 @@ use crate::rows::time::duration;
 use crate::scheduler::core::{DISK_RESERVE_BYTES, Settings};
 use crate::scheduler::snapshots::{self, EVERY_RECORDS, History, TASK_LOG_RECORDS};
 use crate::server::reachable;
+use crate::traces::{self, Endpoint};
+
+/// The name of the service in traces, unless another one is given.
+pub const SERVICE: &str = "headwater";
 
 /// How often a terminal shows how far a recovery is: every 100 ms.
 const SHOWN_EVERY: Duration = Duration::from_millis(100);
@@ -38,6 +42,17 @@ pub struct Serve {
     /// too. GET /openapi.json says what can be asked.
     #[arg(long, value_name = "HOST:PORT")]
     pub http: Option<String>,
+
+    /// Where to send traces: a collector for OTLP over HTTP, like http://127.0.0.1:4318
+    ///
+    /// Of each task that ends: when it was submitted, waited and was tried, and what it appended. They are read off the log
+    /// beside the scheduler, which waits for no collector. `headwater trace export` exports what was before.
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub otlp: Option<Endpoint>,
+
+    /// The name of the service in traces
+    #[arg(long, value_name = "NAME", env = "OTEL_SERVICE_NAME", default_value = SERVICE)]
+    pub otlp_service: String,
 
     /// The directory that keeps the log; made when it is not there
     #[arg(long, value_name = "DIR", default_value = "./headwater-data")]
@@ -114,6 +129,10 @@ impl Serve {
                 Some("none") => None,
                 Some(address) => Some(http::Options::At(address.to_owned())),
             },
+            traces: self.otlp.clone().map(|endpoint| {
+                let service = self.otlp_service.clone();
+                traces::Options { endpoint, service }
+            }),
             store: Store::Directory(self.data.clone()),
             token: token(self.token_file.as_deref())?,
             insecure: self.insecure,

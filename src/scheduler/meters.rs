@@ -50,6 +50,8 @@ pub struct Meters {
     disk_free_bytes: Gauge,
     used: Family<Of, Gauge>,
     bounds: Family<Of, Gauge>,
+    spans: Family<Outcome, Counter>,
+    trace_lag: Gauge,
 }
 
 impl Default for Meters {
@@ -71,6 +73,8 @@ impl Default for Meters {
             disk_free_bytes: Gauge::default(),
             used: Family::default(),
             bounds: Family::default(),
+            spans: Family::default(),
+            trace_lag: Gauge::default(),
         }
     }
 }
@@ -116,6 +120,16 @@ impl Meters {
     pub fn uses(&self, of: &'static str, count: usize, bound: usize) {
         self.used.get_or_create(&Of { of }).set(signed(count as u64));
         self.bounds.get_or_create(&Of { of }).set(signed(bound as u64));
+    }
+
+    /// So many spans were exported, were refused, or were left out: what became of them, in a word.
+    pub fn spans(&self, outcome: &'static str, count: u64) {
+        self.spans.get_or_create(&Outcome { outcome }).inc_by(count);
+    }
+
+    /// So many records of the task log are still to be read for traces.
+    pub fn lags(&self, records: u64) {
+        self.trace_lag.set(signed(records));
     }
 
     /// Names them all.
@@ -166,6 +180,15 @@ impl Meters {
         );
         registry.register("used", "How much is taken of what has a bound", self.used.clone());
         registry.register("bound", "The most there may be of it", self.bounds.clone());
+        for outcome in ["exported", "refused", "left_out"] {
+            self.spans(outcome, 0);
+        }
+        registry.register("spans", "Spans for a collector of traces", self.spans.clone());
+        registry.register(
+            "trace_lag_records",
+            "Records of the task log that are still to be read for traces",
+            self.trace_lag.clone(),
+        );
     }
 }
 

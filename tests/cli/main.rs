@@ -37,4 +37,6 @@ mod tasks;
 mod terminal;
 #[cfg(target_os = "linux")]
 mod top;
+#[cfg(target_os = "linux")]
+mod traces;
 mod workers;

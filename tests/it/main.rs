@@ -32,6 +32,7 @@ mod sled_store;
 mod stops;
 mod terms;
 mod tidy;
+mod traces;
 mod transactions;
 mod trunks;
 mod verify;
