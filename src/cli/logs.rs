@@ -7,10 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use serde::Serialize;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 use super::progress;
+use super::task_logs::TaskLogs;
 use crate::client::millis::now_ms;
 use crate::rows::time;
 
@@ -39,16 +42,18 @@ pub fn start(format: LogFormat, level: LevelFilter) -> anyhow::Result<()> {
         .context("HEADWATER_LOG is no filter: give it a level, like `debug`")?
         // It tells of each frame of a trunk, which nobody means by `debug`.
         .add_directive("h2=info".parse().expect("it is a directive"));
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = fmt::layer()
         .with_writer(|| Stderr)
         .with_ansi(format == LogFormat::Text && io::stderr().is_terminal())
         // A line that cannot be written is left out: to say so on stderr, too, would panic.
         .log_internal_errors(false);
-    let started = match format {
-        LogFormat::Text => lines.try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).try_init(),
+    let lines = match format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
     };
+    // What tasks say is noted for their errors, whatever of it is written here.
+    let noted = TaskLogs.with_filter(LevelFilter::INFO);
+    let started = tracing_subscriber::registry().with(lines.with_filter(filter)).with(noted).try_init();
     started.map_err(|error| anyhow::anyhow!(error).context("the log lines have another reader already"))
 }
 

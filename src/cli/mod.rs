@@ -31,11 +31,14 @@ mod signals;
 mod submit;
 mod supervise;
 mod task;
+mod task_logs;
 mod top;
 mod torture;
 mod trace;
 mod up;
 mod worker;
+
+pub use task_logs::TaskLogs;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

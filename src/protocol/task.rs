@@ -225,6 +225,14 @@ impl TaskError {
         }
     }
 
+    /// The same with this as its last cause: the end of what the attempt has written, say.
+    #[must_use]
+    pub fn citing(mut self, lines: &str) -> TaskError {
+        self.causes.truncate(limits::ERROR_CAUSES_MAX - 1);
+        self.causes.push(shortened(lines));
+        self
+    }
+
     /// The error of a task whose dependency `key` failed with `self`.
     #[must_use]
     pub fn of_dependent(&self, key: &TaskKey) -> TaskError {

@@ -7,6 +7,7 @@ use tokio::sync::OnceCell;
 use super::FOREVER;
 use super::exec::Programs;
 use super::lanes::Lanes;
+use super::log::TaskLog;
 use super::pause::Pace;
 use crate::client::connection::{Connection, Pausing, pausing};
 use crate::client::{Client, Error, Result, blocking};
@@ -14,7 +15,7 @@ use crate::protocol::equipment::Grant;
 use crate::protocol::message::Assignment;
 use crate::protocol::session::{HeldAttempt, Role};
 use crate::protocol::task::Advance;
-use crate::protocol::{AttemptNumber, TaskKey};
+use crate::protocol::{AttemptNumber, TaskError, TaskKey};
 
 /// The attempt that the current code belongs to. Cheap to clone.
 #[derive(Clone)]
@@ -30,6 +31,7 @@ struct Shared {
     /// How it pauses, once that matters: it is a client, or wants to keep its slot.
     pace: OnceLock<Arc<Pace>>,
     client: OnceCell<Client>,
+    log: OnceLock<TaskLog>,
 }
 
 tokio::task_local! {
@@ -41,8 +43,8 @@ impl Context {
     pub(super) fn new(lanes: Arc<Lanes>, assignment: &Assignment) -> Self {
         let Assignment { key, attempt, grants, .. } = assignment;
         let (task, attempt, grants) = (key.clone(), *attempt, grants.clone());
-        let (pace, client) = Default::default();
-        Context { shared: Arc::new(Shared { lanes, task, attempt, grants, pace, client }) }
+        let (pace, client, log) = Default::default();
+        Context { shared: Arc::new(Shared { lanes, task, attempt, grants, pace, client, log }) }
     }
 
     /// Runs an attempt's code so that it finds its context.
@@ -165,6 +167,19 @@ impl Context {
     pub(super) fn pausing<F: Future>(self, code: F) -> impl Future<Output = F::Output> {
         let pace = move || self.shared.pace.get().map(|pace| pace.clone() as Arc<dyn Pausing>);
         pausing(pace, code)
+    }
+
+    /// What it has written into its log.
+    pub(super) fn task_log(&self) -> &TaskLog {
+        self.shared.log.get_or_init(TaskLog::default)
+    }
+
+    /// The error with which it fails, with what it has written into its log, if it has.
+    pub(super) fn failing(&self, error: TaskError) -> TaskError {
+        match self.shared.log.get() {
+            Some(log) => log.cited_by(error),
+            None => error,
+        }
     }
 
     async fn client(&self) -> Result<Client> {

@@ -111,6 +111,11 @@ impl Shared {
         self.timeouts.begin(assignment, Instant::now())
     }
 
+    /// An attempt that may take too long has this context, with its log.
+    pub fn keep_log(&mut self, attempt: &HeldAttempt, context: &Context) {
+        self.timeouts.keep_log(attempt, context.task_log().clone());
+    }
+
     /// When the next attempt has taken too long.
     pub fn next_timeout(&self) -> Option<Instant> {
         self.timeouts.next()
@@ -261,6 +266,9 @@ impl Lanes {
             let attempt = held(&assignment);
             let key = assignment.key.clone();
             let context = Context::new(self.clone(), &assignment);
+            if assignment.timeout_ms.is_some() {
+                self.lock().keep_log(&attempt, &context);
+            }
             tracing::debug!(task = %key, attempt = %attempt.attempt, "begins");
             let arguments = given::values(&assignment.function, assignment.arguments);
             let outcome = arguments.and_then(|arguments| run::call(function, arguments, Some(context)));

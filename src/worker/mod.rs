@@ -32,6 +32,8 @@ pub mod exec;
 mod given;
 mod lanes;
 mod list;
+mod log;
+mod newest;
 pub mod pause;
 pub mod registry;
 pub mod results;

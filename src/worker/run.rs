@@ -26,7 +26,16 @@ pub(super) fn call(
     context: Option<Context>,
 ) -> Result<Payload, TaskError> {
     notice_panics();
-    caught(|| Context::enter(context, || function(arguments))).flatten()
+    let outcome = caught(|| Context::enter(context.clone(), || function(arguments))).flatten();
+    outcome.map_err(|error| failing(context.as_ref(), error))
+}
+
+/// An attempt's error, with the end of its log.
+fn failing(context: Option<&Context>, error: TaskError) -> TaskError {
+    match context {
+        Some(context) => context.failing(error),
+        None => error,
+    }
 }
 
 /// Runs a function once. Async ones run where this is polled; the others on a thread of tokio's for
@@ -56,10 +65,9 @@ pub async fn run(registered: &Registered, arguments: Vec<Payload>) -> Result<Pay
                 Ok(poll) => poll,
                 Err(panicked) => std::task::Poll::Ready(Err(panicked)),
             });
-            match Context::current() {
-                Some(context) => context.pausing(code).await,
-                None => code.await,
-            }
+            let Some(context) = Context::current() else { return code.await };
+            let outcome = context.clone().pausing(code).await;
+            outcome.map_err(|error| context.failing(error))
         }
     }
 }

@@ -160,7 +160,12 @@ impl Session {
 
     fn begin(&mut self, assignment: Assignment) {
         let (held, context) = (held(&assignment), Context::new(self.lanes.clone(), &assignment));
-        self.lanes.lock().begin_timeout(&assignment);
+        {
+            let mut lanes = self.lanes.lock();
+            if lanes.begin_timeout(&assignment) {
+                lanes.keep_log(&held, &context);
+            }
+        }
         let attempt = attempt(self.connection.clone(), self.registry.clone(), self.held.clone(), assignment);
         self.run(held, Instant::now(), context.scope(attempt));
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
+use super::log::TaskLog;
 use crate::protocol::message::Assignment;
 use crate::protocol::session::HeldAttempt;
 use crate::protocol::task::{ErrorKind, TaskError};
@@ -10,8 +11,15 @@ use crate::protocol::task::{ErrorKind, TaskError};
 /// The attempts that may take no longer than their task's timeout, while they run.
 #[derive(Debug, Default)]
 pub(super) struct Timeouts {
-    of: HashMap<HeldAttempt, (Instant, Duration)>,
+    of: HashMap<HeldAttempt, Timed>,
     due: BTreeSet<(Instant, HeldAttempt)>,
+}
+
+#[derive(Debug)]
+struct Timed {
+    until: Instant,
+    timeout: Duration,
+    log: Option<TaskLog>,
 }
 
 impl Timeouts {
@@ -19,17 +27,28 @@ impl Timeouts {
     pub fn begin(&mut self, assignment: &Assignment, now: Instant) -> bool {
         let Some(ms) = assignment.timeout_ms else { return false };
         let (attempt, timeout) = (super::turns::held(assignment), Duration::from_millis(ms));
-        let at = now + timeout;
-        self.of.insert(attempt, (at, timeout));
-        self.due.insert((at, attempt));
+        let until = now + timeout;
+        self.of.insert(attempt, Timed { until, timeout, log: None });
+        self.due.insert((until, attempt));
         true
     }
 
+    /// Where the log of one is kept, for the error that tells of it.
+    pub fn keep_log(&mut self, attempt: &HeldAttempt, log: TaskLog) {
+        if let Some(timed) = self.of.get_mut(attempt) {
+            timed.log = Some(log);
+        }
+    }
+
     /// It is over.
-    pub fn end(&mut self, attempt: &HeldAttempt) -> Option<Duration> {
-        let (at, timeout) = self.of.remove(attempt)?;
-        self.due.remove(&(at, *attempt));
-        Some(timeout)
+    pub fn end(&mut self, attempt: &HeldAttempt) {
+        self.take(attempt);
+    }
+
+    fn take(&mut self, attempt: &HeldAttempt) -> Option<Timed> {
+        let timed = self.of.remove(attempt)?;
+        self.due.remove(&(timed.until, *attempt));
+        Some(timed)
     }
 
     /// None is of any interest.
@@ -45,9 +64,10 @@ impl Timeouts {
     /// Takes out the first that has, with what is to be told of it.
     pub fn pop(&mut self, now: Instant) -> Option<(HeldAttempt, TaskError)> {
         let (_, attempt) = *self.due.first().filter(|(at, _)| *at <= now)?;
-        let timeout = self.end(&attempt)?;
+        let Timed { timeout, log, .. } = self.take(&attempt)?;
         let message = format!("it took longer than its timeout of {} ms", timeout.as_millis());
-        Some((attempt, TaskError::new(ErrorKind::TimedOut, &message, Vec::new())))
+        let error = TaskError::new(ErrorKind::TimedOut, &message, Vec::new());
+        Some((attempt, log.unwrap_or_default().cited_by(error)))
     }
 }
 

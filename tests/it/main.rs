@@ -14,6 +14,7 @@ mod formats;
 mod groups;
 mod local;
 mod log_reader;
+mod logging;
 mod mapping;
 mod memory;
 mod nested;

@@ -103,7 +103,7 @@ fn outcome(Ended { end, took, newest }: Ended) -> Result<Payload, TaskError> {
         End::Refused(error) => format!("its output cannot be kept, so it was ended: {error}"),
         End::NotWanted => "it is not wanted any more".to_owned(),
     };
-    Err(failed(&message, newest.cited()))
+    Err(failed(&message, newest.cited("its stderr")))
 }
 
 fn failed(message: &str, cause: Option<String>) -> TaskError {

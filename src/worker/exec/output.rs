@@ -19,10 +19,11 @@ use tokio::process::{ChildStderr, ChildStdout};
 use tokio::sync::{OnceCell, oneshot, watch};
 use tokio::time::sleep;
 
-use super::lines::{Line, Lines, Newest};
+use super::lines::{Line, Lines};
 use crate::client::{Channel, Client, Error, Result};
 use crate::protocol::command::Rejection;
 use crate::protocol::limits::{APPEND_BYTES_MAX, ELEMENTS_PER_APPEND_MAX};
+use crate::worker::newest::Newest;
 
 /// Most bytes that wait to be appended, of one program: 256 KiB, a quarter of what an append may have.
 const PENDING_BYTES_MAX: usize = 256 * 1024;

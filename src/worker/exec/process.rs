@@ -14,9 +14,9 @@ use tokio::time::{sleep, timeout};
 use super::Programs;
 use super::command::Command;
 use super::group::Group;
-use super::lines::Newest;
 use super::output::{Orders, Output, Sink};
 use crate::client::Error;
+use crate::worker::newest::Newest;
 
 /// How long a program's pipes may stay open behind its end, because others whom it has started have them: 1 s. Then what is
 /// left of its group is ended, too.
