@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -14,6 +15,7 @@ use tokio::time::{interval, sleep, timeout};
 
 use super::metrics::Figures;
 use super::routes::router;
+use super::tries::{From, Tries};
 use crate::client::{Client, Result};
 use crate::log::Reader;
 use crate::scheduler::{Handle, Hindsight};
@@ -53,6 +55,7 @@ pub(super) struct Door {
     address: SocketAddr,
     pub(super) token: Option<String>,
     pub(super) insecure: bool,
+    pub(super) tries: Tries,
     client: Mutex<Option<Client>>,
     pub(super) figures: Figures,
     pub(super) hindsight: Arc<Hindsight>,
@@ -125,11 +128,13 @@ impl Http {
         let (address, client) = (server::reachable(scheduler_at), Mutex::default());
         let figures = Figures::new(scheduler.meters());
         let meters = scheduler.meters().clone();
+        let tries = Tries::new(token.as_deref());
         let door = Arc::new(Door {
             scheduler,
             address,
             token,
             insecure,
+            tries,
             client,
             figures,
             hindsight: Arc::new(hindsight),
@@ -147,7 +152,10 @@ impl Http {
                 Some(ended) = connections.join_next() => note_panic(ended),
                 _ = let_go.tick() => door.hindsight.let_go_of_old(),
                 accepted = self.listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
-                    Ok((socket, _)) => drop(connections.spawn(serve(socket, router.clone(), stop.clone()))),
+                    Ok((socket, peer)) => {
+                        let from = From::new(peer.ip());
+                        connections.spawn(serve(socket, from, router.clone(), stop.clone()));
+                    }
                     Err(error) => {
                         tracing::error!(%error, "an HTTP connection could not be accepted");
                         sleep(ACCEPT_PAUSE).await;
@@ -179,11 +187,15 @@ impl Open {
     }
 }
 
-async fn serve(socket: TcpStream, router: axum::Router, mut stop: watch::Receiver<bool>) {
+async fn serve(socket: TcpStream, from: From, router: axum::Router, mut stop: watch::Receiver<bool>) {
     if socket.set_nodelay(true).is_err() {
         return;
     }
-    let service = TowerToHyperService::new(router);
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(|mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(from);
+        router.call(request)
+    });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(socket), service));

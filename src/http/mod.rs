@@ -29,6 +29,7 @@ mod records;
 mod routes;
 mod submit;
 mod tasks;
+mod tries;
 mod workers;
 
 pub use door::{Http, LISTEN, Open, Options};
