@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -68,6 +69,8 @@ pub(crate) enum Call {
     },
     Requests {
         connection: ConnectionId,
+        /// When they were here.
+        arrived: Instant,
         requests: Vec<(u64, Request)>,
     },
     Disconnect {
@@ -154,7 +157,8 @@ impl Handle {
     /// # Errors
     /// When the scheduler is gone.
     pub async fn send(&self, connection: ConnectionId, requests: Vec<(u64, Request)>) -> Result<(), Stopped> {
-        self.calls.send(Call::Requests { connection, requests }).await.map_err(|_| Stopped)
+        let arrived = Instant::now();
+        self.calls.send(Call::Requests { connection, arrived, requests }).await.map_err(|_| Stopped)
     }
 
     /// Says that a connection is gone.

@@ -14,6 +14,8 @@ pub mod tally;
 pub mod verify;
 
 mod driver;
+mod histogram;
+mod latencies;
 mod start;
 mod writer;
 
