@@ -18,7 +18,7 @@ use super::routes::router;
 use super::tries::{From, Tries};
 use crate::client::{Client, Result};
 use crate::log::Reader;
-use crate::scheduler::{Handle, Hindsight};
+use crate::scheduler::{Handle, Hindsight, Receipts};
 use crate::server::{self, BindError};
 
 /// Where it listens unless told otherwise: loopback, and the port behind the scheduler's.
@@ -59,6 +59,7 @@ pub(super) struct Door {
     client: Mutex<Option<Client>>,
     pub(super) figures: Figures,
     pub(super) hindsight: Arc<Hindsight>,
+    pub(super) receipts: Arc<Receipts>,
     /// Whose turn it is to look back: one at a time.
     pub(super) looks_back: Arc<Semaphore>,
     /// Whether it is to end.
@@ -109,11 +110,8 @@ impl Http {
     pub fn open(self, scheduler: Handle, scheduler_at: SocketAddr, reader: Reader) -> Open {
         let address = self.address;
         let (stop, stopped) = watch::channel(false);
-        Open {
-            address,
-            stop,
-            running: tokio::spawn(self.run(scheduler, scheduler_at, Hindsight::new(reader), stopped)),
-        }
+        let past = (Hindsight::new(reader.clone()), Receipts::new(reader));
+        Open { address, stop, running: tokio::spawn(self.run(scheduler, scheduler_at, past, stopped)) }
     }
 
     /// Serves until `stop` is true: then it accepts no more, ends what is followed, and waits a little for the rest.
@@ -121,7 +119,7 @@ impl Http {
         self,
         scheduler: Handle,
         scheduler_at: SocketAddr,
-        hindsight: Hindsight,
+        (hindsight, receipts): (Hindsight, Receipts),
         mut stop: watch::Receiver<bool>,
     ) {
         let server::Options { token, insecure } = self.guard;
@@ -138,6 +136,7 @@ impl Http {
             client,
             figures,
             hindsight: Arc::new(hindsight),
+            receipts: Arc::new(receipts),
             looks_back: Arc::new(Semaphore::new(1)),
             stop: stop.clone(),
         });
