@@ -24,7 +24,7 @@ use super::{assets, login};
 use crate::protocol::secret;
 
 /// Paths that say nothing of the cluster: whether it is there, what can be asked, and how one comes in.
-const OPEN: [&str; 5] = ["/healthz", "/readyz", "/openapi.json", login::IN, login::OUT];
+pub(super) const OPEN: [&str; 5] = ["/healthz", "/readyz", "/openapi.json", login::IN, login::OUT];
 
 /// What a browser says of a request: how far the page that has it asked is from here, and for what. Who follows a link comes
 /// for a document.

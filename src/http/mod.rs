@@ -26,6 +26,7 @@ mod metrics;
 mod overview;
 mod problem;
 mod records;
+mod recovering;
 mod routes;
 mod submit;
 mod tasks;

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::client::Error;
 use crate::protocol::command::Rejection;
+use crate::protocol::start::RecoveryProgress;
 use crate::scheduler::NotTold;
 
 /// A refusal, or a failure.
@@ -76,6 +77,15 @@ impl Problem {
         let message = "too many wrong tokens were tried from this address";
         let hint = "wait as many seconds as Retry-After says; the right one is let in meanwhile if it has 24 letters or more";
         Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_tries", message, hint).after(wait)
+    }
+
+    /// The scheduler recovers, and has not got to it. `progress`: how far it is.
+    pub fn recovering(progress: Option<RecoveryProgress>, wait: Duration) -> Self {
+        let so_far = progress.map(|progress| format!(" ({progress})")).unwrap_or_default();
+        let message = format!("the scheduler recovers{so_far}: nothing was done");
+        let hint =
+            "ask again: GET /readyz says when it is there; GET /api/v1/channels/NAME/records reads meanwhile";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "recovering", message, hint).after(wait)
     }
 
     /// A page from elsewhere has a browser ask.

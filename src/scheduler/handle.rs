@@ -122,6 +122,13 @@ impl Handle {
         *self.recovery.progress.borrow()
     }
 
+    /// Waits until that is done; for ever, if it fails.
+    pub async fn recovered(&self) {
+        if self.recovery.progress.clone().wait_for(Option::is_none).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
     /// The log of this name, if that is known while the recovery is under way. Who is told none waits for more
     /// `names`, or for the state.
     pub fn log_of(&self, name: &ChannelName) -> Option<LogId> {

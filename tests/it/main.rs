@@ -18,6 +18,9 @@ mod mapping;
 mod memory;
 mod nested;
 mod placement;
+#[allow(dead_code)]
+#[path = "../cli/process.rs"]
+mod process;
 mod producers;
 mod reading;
 mod recovering;
@@ -29,10 +32,15 @@ mod salvage;
 mod scatter;
 mod sled_store;
 mod stops;
+#[cfg(unix)]
+#[allow(dead_code)]
+#[path = "../cli/terminal.rs"]
+mod terminal;
 mod terms;
 mod tidy;
 mod transactions;
 mod trunks;
 mod verify;
+mod waited;
 mod wal;
 mod windows;
