@@ -11,7 +11,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::metrics::Figures;
 use super::routes::router;
@@ -32,9 +32,6 @@ const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// How long responses may go on once it is to end.
 const FAREWELL_TIME_MAX: Duration = Duration::from_secs(1);
-
-/// How often it is looked whether what was told of another time is still wanted.
-const LET_GO_EVERY: Duration = Duration::from_secs(60);
 
 /// How long no connection is accepted after accepting has failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -142,14 +139,14 @@ impl Http {
         });
         let router = router(door.clone());
         let mut connections = JoinSet::new();
-        let mut let_go = interval(LET_GO_EVERY);
+        let mut lets_go = std::pin::pin!(door.hindsight.let_go_of_old());
         loop {
             meters.uses("http_connections", connections.len(), CONNECTIONS_MAX);
             tokio::select! {
                 // A sender that is dropped stops it, too.
                 () = async { drop(stop.wait_for(|stop| *stop).await) } => break,
                 Some(ended) = connections.join_next() => note_panic(ended),
-                _ = let_go.tick() => door.hindsight.let_go_of_old(),
+                never = lets_go.as_mut() => never,
                 accepted = self.listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
                     Ok((socket, peer)) => {
                         let from = From::new(peer.ip());
