@@ -4,14 +4,21 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
+use super::progress::Progress;
 use crate::client::{Client, Error};
 use crate::protocol::command::Rejection;
 use crate::protocol::message::Closing;
+use crate::protocol::start::RecoveryProgress;
 use crate::rows::time::duration;
 
 /// The address that a scheduler listens on, and clients connect to, when none is given.
 pub const ADDRESS: &str = "127.0.0.1:8786";
+
+/// How often it is looked how far a recovery is: 10 times a second, as a bar is drawn.
+const SHOWN_EVERY: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Connect {
@@ -33,10 +40,32 @@ impl Connect {
     pub async fn with<T>(&self, work: impl AsyncFnOnce(&Client) -> anyhow::Result<T>) -> anyhow::Result<T> {
         let token = token(self.token_file.as_deref())?;
         let client = client(&self.connect, token, self.connect_timeout).await?;
-        let result = work(&client).await;
+        let result = tokio::select! {
+            biased;
+            result = work(&client) => result,
+            never = show(client.connection().recovery()) => never,
+        };
         client.close().await;
         result
     }
+}
+
+/// Shows how far the recovery is that a session waits for, as often as there is one.
+async fn show(mut recovery: watch::Receiver<Option<RecoveryProgress>>) -> ! {
+    // When the session is over, so is the work, which says why.
+    while recovery.wait_for(Option::is_some).await.is_ok() {
+        let mut progress = Progress::begin("waiting for the scheduler, which recovers");
+        loop {
+            let is_at = *recovery.borrow_and_update();
+            let Some(is_at) = is_at else { break };
+            progress.update(0, None, is_at);
+            // It comes once a second, and a bar turns meanwhile.
+            if let Ok(Err(_)) = timeout(SHOWN_EVERY, recovery.changed()).await {
+                break;
+            }
+        }
+    }
+    std::future::pending().await
 }
 
 /// Connects.

@@ -89,6 +89,11 @@ pub fn mute_on_terminal() -> Muted {
     Muted(())
 }
 
+/// Whether something else has the terminal that stderr is.
+pub fn is_muted() -> bool {
+    MUTED.load(Ordering::Relaxed)
+}
+
 impl Drop for Muted {
     fn drop(&mut self) {
         MUTED.store(false, Ordering::Relaxed);

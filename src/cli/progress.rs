@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::logs;
 use super::output::note;
 
 /// How often there is a line where there is no terminal: 1 s.
@@ -75,7 +76,8 @@ impl Progress {
     /// Something has begun: in a word or two, what.
     pub fn begin(what: &'static str) -> Progress {
         let to = match () {
-            () if is_quiet() => To::Nobody,
+            // Neither is it shown where something else has the terminal.
+            () if is_quiet() || logs::is_muted() => To::Nobody,
             () if io::stderr().is_terminal() => To::Terminal,
             () => To::Lines,
         };
@@ -138,6 +140,22 @@ impl Progress {
         }
     }
 
+    /// Waits for what says nothing itself until it is done. Where there is no terminal a line says for how long now, once a
+    /// second.
+    pub async fn until<T>(mut self, done: impl Future<Output = T>) -> T {
+        let begun = tokio::time::Instant::now();
+        let mut done = std::pin::pin!(done);
+        loop {
+            match tokio::time::timeout(LINE_EVERY, done.as_mut()).await {
+                Ok(done) => return done,
+                Err(_) if self.to == To::Lines => {
+                    self.show(0, None, format_args!("for {} s by now", begun.elapsed().as_secs()));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
     fn bar(&mut self, of: Option<u64>) -> &ProgressBar {
         let what = self.what;
         let bar = self.bar.get_or_insert_with(|| {
@@ -191,5 +209,15 @@ mod tests {
         assert_eq!(beside(|| 7), 7);
         drop(progress);
         assert!(bar.is_finished());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_says_nothing_itself_is_waited_for_to_its_end() {
+        for to in [To::Nobody, To::Lines] {
+            let mut progress = Progress::begin("x");
+            progress.to = to;
+            let long = tokio::time::sleep(10 * LINE_EVERY);
+            assert_eq!(progress.until(async { (long.await, 7).1 }).await, 7);
+        }
     }
 }

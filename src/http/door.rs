@@ -5,18 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::metrics::Figures;
 use super::routes::router;
+use super::tries::{From, Tries};
 use crate::client::{Client, Result};
 use crate::log::Reader;
-use crate::scheduler::{Handle, Hindsight};
+use crate::scheduler::{Handle, Hindsight, Receipts};
 use crate::server::{self, BindError};
 
 /// Where it listens unless told otherwise: loopback, and the port behind the scheduler's.
@@ -30,9 +32,6 @@ const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// How long responses may go on once it is to end.
 const FAREWELL_TIME_MAX: Duration = Duration::from_secs(1);
-
-/// How often it is looked whether what was told of another time is still wanted.
-const LET_GO_EVERY: Duration = Duration::from_secs(60);
 
 /// How long no connection is accepted after accepting has failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -53,9 +52,11 @@ pub(super) struct Door {
     address: SocketAddr,
     pub(super) token: Option<String>,
     pub(super) insecure: bool,
+    pub(super) tries: Tries,
     client: Mutex<Option<Client>>,
     pub(super) figures: Figures,
     pub(super) hindsight: Arc<Hindsight>,
+    pub(super) receipts: Arc<Receipts>,
     /// Whose turn it is to look back: one at a time.
     pub(super) looks_back: Arc<Semaphore>,
     /// Whether it is to end.
@@ -106,11 +107,8 @@ impl Http {
     pub fn open(self, scheduler: Handle, scheduler_at: SocketAddr, reader: Reader) -> Open {
         let address = self.address;
         let (stop, stopped) = watch::channel(false);
-        Open {
-            address,
-            stop,
-            running: tokio::spawn(self.run(scheduler, scheduler_at, Hindsight::new(reader), stopped)),
-        }
+        let past = (Hindsight::new(reader.clone()), Receipts::new(reader));
+        Open { address, stop, running: tokio::spawn(self.run(scheduler, scheduler_at, past, stopped)) }
     }
 
     /// Serves until `stop` is true: then it accepts no more, ends what is followed, and waits a little for the rest.
@@ -118,36 +116,42 @@ impl Http {
         self,
         scheduler: Handle,
         scheduler_at: SocketAddr,
-        hindsight: Hindsight,
+        (hindsight, receipts): (Hindsight, Receipts),
         mut stop: watch::Receiver<bool>,
     ) {
         let server::Options { token, insecure } = self.guard;
         let (address, client) = (server::reachable(scheduler_at), Mutex::default());
         let figures = Figures::new(scheduler.meters());
         let meters = scheduler.meters().clone();
+        let tries = Tries::new(token.as_deref());
         let door = Arc::new(Door {
             scheduler,
             address,
             token,
             insecure,
+            tries,
             client,
             figures,
             hindsight: Arc::new(hindsight),
+            receipts: Arc::new(receipts),
             looks_back: Arc::new(Semaphore::new(1)),
             stop: stop.clone(),
         });
         let router = router(door.clone());
         let mut connections = JoinSet::new();
-        let mut let_go = interval(LET_GO_EVERY);
+        let mut lets_go = std::pin::pin!(door.hindsight.let_go_of_old());
         loop {
             meters.uses("http_connections", connections.len(), CONNECTIONS_MAX);
             tokio::select! {
                 // A sender that is dropped stops it, too.
                 () = async { drop(stop.wait_for(|stop| *stop).await) } => break,
                 Some(ended) = connections.join_next() => note_panic(ended),
-                _ = let_go.tick() => door.hindsight.let_go_of_old(),
+                never = lets_go.as_mut() => never,
                 accepted = self.listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
-                    Ok((socket, _)) => drop(connections.spawn(serve(socket, router.clone(), stop.clone()))),
+                    Ok((socket, peer)) => {
+                        let from = From::new(peer.ip());
+                        connections.spawn(serve(socket, from, router.clone(), stop.clone()));
+                    }
                     Err(error) => {
                         tracing::error!(%error, "an HTTP connection could not be accepted");
                         sleep(ACCEPT_PAUSE).await;
@@ -179,11 +183,15 @@ impl Open {
     }
 }
 
-async fn serve(socket: TcpStream, router: axum::Router, mut stop: watch::Receiver<bool>) {
+async fn serve(socket: TcpStream, from: From, router: axum::Router, mut stop: watch::Receiver<bool>) {
     if socket.set_nodelay(true).is_err() {
         return;
     }
-    let service = TowerToHyperService::new(router);
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(|mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(from);
+        router.call(request)
+    });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(socket), service));

@@ -5,10 +5,13 @@
 //! is not where it goes; and, when the page has its own name resolve to this address, its `Host`, which is that name. What a
 //! page only has loaded, as a picture, has no `Origin`; but browsers say that it is for another site, and though the page
 //! sees nothing of it, it costs: a fold of the log, a result that is computed again.
+//!
+//! Wrong tokens may be tried so often and no more: see `tries`.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
@@ -16,11 +19,12 @@ use axum::response::Response;
 
 use super::door::Door;
 use super::problem::Problem;
+use super::tries::{From, Verdict};
 use super::{assets, login};
 use crate::protocol::secret;
 
 /// Paths that say nothing of the cluster: whether it is there, what can be asked, and how one comes in.
-const OPEN: [&str; 5] = ["/healthz", "/readyz", "/openapi.json", login::IN, login::OUT];
+pub(super) const OPEN: [&str; 5] = ["/healthz", "/readyz", "/openapi.json", login::IN, login::OUT];
 
 /// What a browser says of a request: how far the page that has it asked is from here, and for what. Who follows a link comes
 /// for a document.
@@ -30,6 +34,7 @@ const SEC_FETCH_DEST: &str = "sec-fetch-dest";
 /// Lets a request pass, or refuses it.
 pub(super) async fn guard(
     State(door): State<Arc<Door>>,
+    Extension(from): Extension<From>,
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
@@ -52,8 +57,17 @@ pub(super) async fn guard(
     }
     let path = request.uri().path();
     let is_open = OPEN.contains(&path) || assets::has(path);
-    if !is_open && !is_admitted(door.token.as_deref(), headers) {
-        return Err(Problem::unauthorized());
+    if !is_open && let Some(token) = &door.token {
+        let (bearer, cookie) = (bearer(headers), login::shown(headers));
+        // Both are compared in any case: how long it takes tells nothing.
+        let is_bearer = secret::admits(Some(token), bearer);
+        let is_right = is_bearer | cookie.is_some_and(|cookie| login::admits(token, cookie));
+        let shown: Vec<&str> = bearer.into_iter().chain(cookie).collect();
+        match door.tries.judge(from, is_right, &shown) {
+            Verdict::Right => {}
+            Verdict::Wrong => return Err(Problem::unauthorized()),
+            Verdict::TooMany(wait) => return Err(Problem::too_many_tries(wait)),
+        }
     }
     Ok(next.run(request).await)
 }
@@ -62,13 +76,8 @@ fn text(headers: &HeaderMap, name: impl header::AsHeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// Whether the token is shown, where there is one: as it is, or by the cookie that was given for it.
-fn is_admitted(wanted: Option<&str>, headers: &HeaderMap) -> bool {
-    secret::admits(wanted, shown(headers)) || wanted.is_some_and(|wanted| login::admits(wanted, headers))
-}
-
-/// The token that is shown.
-fn shown(headers: &HeaderMap) -> Option<&str> {
+/// The token that is shown as it is.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
     text(headers, header::AUTHORIZATION)?.strip_prefix("Bearer ")
 }
 

@@ -5,18 +5,19 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::body;
 use super::door::Door;
 use super::problem::Problem;
+use super::tries::{From, Verdict};
 use crate::protocol::secret;
 
 /// What leads in and out: neither says anything of the cluster.
@@ -32,12 +33,17 @@ struct Shown {
 /// Gives the cookie to who shows the token.
 pub(super) async fn come_in(
     State(door): State<Arc<Door>>,
+    Extension(from): Extension<From>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let Shown { token } = body::json(&headers, &body?)?;
-    if !secret::admits(door.token.as_deref(), Some(token.trim())) {
-        return Err(Problem::wrong_token());
+    let token = token.trim();
+    let is_right = secret::admits(door.token.as_deref(), Some(token));
+    match door.tries.judge(from, is_right, &[token]) {
+        Verdict::Right => {}
+        Verdict::Wrong => return Err(Problem::wrong_token()),
+        Verdict::TooMany(wait) => return Err(Problem::too_many_tries(wait)),
     }
     let told = Json(json!({ "admitted": true }));
     Ok(match &door.token {
@@ -52,14 +58,20 @@ pub(super) async fn go_out(headers: HeaderMap) -> Response {
     ([(header::SET_COOKIE, ended)], Json(json!({ "admitted": false }))).into_response()
 }
 
-/// Whether the cookie that a browser sends is that of this token.
-pub(super) fn admits(wanted: &str, headers: &HeaderMap) -> bool {
+/// The cookie that a browser sends, if it does. Of several the first: each other one would be a guess more.
+pub(super) fn shown(headers: &HeaderMap) -> Option<&str> {
     let name = name(headers);
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|cookies| cookies.to_str().ok());
     cookies
         .flat_map(|cookies| cookies.split("; "))
         .filter_map(|cookie| cookie.split_once('='))
-        .any(|(cookie, shown)| cookie == name && secret::admits(Some(&letters(wanted)), Some(shown)))
+        .find(|(cookie, shown)| *cookie == name && !shown.is_empty())
+        .map(|(_, shown)| shown)
+}
+
+/// Whether it is that of this token.
+pub(super) fn admits(wanted: &str, shown: &str) -> bool {
+    secret::admits(Some(&letters(wanted)), Some(shown))
 }
 
 fn cookie(headers: &HeaderMap, value: &str) -> String {
@@ -91,7 +103,9 @@ mod tests {
 
     #[test]
     fn the_cookie_is_that_of_the_token_and_of_the_port() {
-        let admitted = |host: &str, cookies: &str| admits("a b", &headers(host, cookies));
+        let admitted = |host: &str, cookies: &str| {
+            shown(&headers(host, cookies)).is_some_and(|shown| admits("a b", shown))
+        };
         assert!(admitted("127.0.0.1:8787", "headwater-8787=612062"));
         assert!(admitted("[::1]:8787", "x=1; headwater-8787=612062; y=2"));
         assert!(admitted("cluster.example", "headwater-=612062"));
@@ -100,6 +114,8 @@ mod tests {
             ("127.0.0.1:8787", "headwater-8787=61206"),
             ("127.0.0.1:8787", "headwater-8787="),
             ("127.0.0.1:8787", "headwater-8787"),
+            // One guess in a request, and no more.
+            ("127.0.0.1:8787", "headwater-8787=00; headwater-8787=612062"),
             ("127.0.0.1:8787", "xheadwater-8787=612062"),
         ] {
             assert!(!admitted(host, cookies), "{host} {cookies}");

@@ -26,9 +26,11 @@ mod metrics;
 mod overview;
 mod problem;
 mod records;
+mod recovering;
 mod routes;
 mod submit;
 mod tasks;
+mod tries;
 mod workers;
 
 pub use door::{Http, LISTEN, Open, Options};

@@ -6,13 +6,19 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+use tokio::task::spawn_blocking;
 
 use super::as_of::{Asked, At};
 use super::door::Door;
 use super::problem::Problem;
 use crate::protocol::command::{self, Answer, Overview};
 use crate::rows::task_record::of_receipt;
+use crate::rows::time::rfc3339;
+use crate::scheduler::receipts::Found;
+
+/// Most starts that are told: 10.
+const STARTS_MAX: usize = 10;
 
 #[derive(Debug, Serialize)]
 struct Shown {
@@ -28,6 +34,8 @@ struct Shown {
     /// Unless it is as of another time: `$tasks` has them all.
     #[serde(skip_serializing_if = "Option::is_none")]
     receipt: Option<Map<String, Value>>,
+    /// The last ones, newest first.
+    starts: Vec<Map<String, Value>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -60,6 +68,9 @@ pub(super) async fn show(
         channels,
         workers,
     } = overview;
+    let receipts = door.receipts.clone();
+    let found = spawn_blocking(move || receipts.last(seq, STARTS_MAX));
+    let found = found.await.map_err(Problem::internal)?.map_err(Problem::internal)?;
     let shown = Shown {
         version: env!("CARGO_PKG_VERSION"),
         epoch: epoch.0,
@@ -71,7 +82,16 @@ pub(super) async fn show(
         workers: workers.len(),
         tasks: Tasks { pending, running, finished, failed },
         receipt: matches!(asked, Asked::Now(_)).then(|| of_receipt(&receipt)),
+        starts: found.iter().map(of_start).collect(),
     };
     let shown = serde_json::to_value(shown).map_err(Problem::internal)?;
     Ok(Json(asked.dated(shown)))
+}
+
+/// A start's receipt, with where it stands and when it was written.
+fn of_start(Found { offset, time_ms, receipt }: &Found) -> Map<String, Value> {
+    let mut fields = of_receipt(receipt);
+    fields.insert("offset".to_owned(), json!(offset));
+    fields.insert("time".to_owned(), json!(rfc3339(*time_ms)));
+    fields
 }

@@ -1,13 +1,16 @@
 //! What goes wrong, as who asked is told: a status, and JSON with a code, a message and a hint.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::client::Error;
 use crate::protocol::command::Rejection;
+use crate::protocol::start::RecoveryProgress;
 use crate::scheduler::NotTold;
 
 /// A refusal, or a failure.
@@ -17,6 +20,8 @@ pub struct Problem {
     code: &'static str,
     message: String,
     hint: &'static str,
+    /// After how many seconds to come again, if that helps.
+    retry_after_s: Option<u64>,
 }
 
 /// What to do next, where the message does not say it.
@@ -30,7 +35,12 @@ impl Problem {
         message: impl std::fmt::Display,
         hint: &'static str,
     ) -> Self {
-        Problem { status, code, message: message.to_string(), hint }
+        Problem { status, code, message: message.to_string(), hint, retry_after_s: None }
+    }
+
+    /// The same, with when to come again.
+    fn after(self, wait: Duration) -> Self {
+        Problem { retry_after_s: Some(wait.as_millis().div_ceil(1000) as u64), ..self }
     }
 
     /// The request makes no sense.
@@ -62,6 +72,22 @@ impl Problem {
         Problem::new(StatusCode::UNAUTHORIZED, "wrong_token", "this is not the cluster's token", hint)
     }
 
+    /// Too many wrong tokens were tried from this address.
+    pub fn too_many_tries(wait: Duration) -> Self {
+        let message = "too many wrong tokens were tried from this address";
+        let hint = "wait as many seconds as Retry-After says; the right one is let in meanwhile if it has 24 letters or more";
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_tries", message, hint).after(wait)
+    }
+
+    /// The scheduler recovers, and has not got to it. `progress`: how far it is.
+    pub fn recovering(progress: Option<RecoveryProgress>, wait: Duration) -> Self {
+        let so_far = progress.map(|progress| format!(" ({progress})")).unwrap_or_default();
+        let message = format!("the scheduler recovers{so_far}: nothing was done");
+        let hint =
+            "ask again: GET /readyz says when it is there; GET /api/v1/channels/NAME/records reads meanwhile";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "recovering", message, hint).after(wait)
+    }
+
     /// A page from elsewhere has a browser ask.
     pub fn foreign(what: &str, value: &str) -> Self {
         let message = format!("a request with the {what} `{value}` is not answered here");
@@ -70,7 +96,7 @@ impl Problem {
     }
 
     /// A body that has not come in the time that it has.
-    pub fn too_slow(max: std::time::Duration) -> Self {
+    pub fn too_slow(max: Duration) -> Self {
         let message = format!("the body has not come within {} s", max.as_secs());
         Problem::new(StatusCode::REQUEST_TIMEOUT, "too_slow", message, "send it at once, or in several parts")
     }
@@ -214,6 +240,10 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        (self.status, Json(self.to_json())).into_response()
+        let mut response = (self.status, Json(self.to_json())).into_response();
+        if let Some(seconds) = self.retry_after_s {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
     }
 }

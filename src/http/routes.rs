@@ -13,7 +13,8 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use super::door::Door;
 use super::problem::Problem;
 use super::{
-    append, assets, body, channels, guard, health, login, metrics, overview, records, submit, tasks, workers,
+    append, assets, body, channels, guard, health, login, metrics, overview, records, recovering, submit,
+    tasks, workers,
 };
 
 /// What it says of itself.
@@ -32,6 +33,7 @@ pub(super) fn router(door: Arc<Door>) -> Router {
         })
         .layer(map_request(body::whole))
         .layer(DefaultBodyLimit::max(body::BYTES_MAX))
+        .layer(from_fn_with_state(door.clone(), recovering::bounded))
         .layer(from_fn_with_state(door.clone(), guard::guard))
         .layer(from_fn_with_state(door.clone(), metrics::counted))
         .with_state(door)

@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Pipeline;
 use super::core::{Effect, Trim};
 use super::handle::{Call, Connected, ConnectionId, Departure, Outgoing, Request};
+use super::latencies::Latencies;
 use super::meters::Meters;
 use super::snapshots::Snapshots;
 use super::writer::{self, Done, Work, Written};
@@ -56,6 +57,7 @@ pub(super) struct Driver {
     snapshots: Snapshots,
     reader: Reader,
     meters: Meters,
+    latencies: Latencies,
     connections: u64,
     arriving: HashMap<ConnectionId, Arriving>,
     outboxes: HashMap<ConnectionId, mpsc::UnboundedSender<Outgoing>>,
@@ -78,6 +80,7 @@ impl Driver {
             written,
             snapshots,
             reader,
+            latencies: Latencies::new(meters.clone()),
             meters,
             connections: 0,
             arriving: HashMap::new(),
@@ -92,6 +95,7 @@ impl Driver {
                 self.reader.trim(*log, channel.kept.first.offset);
             }
         }
+        self.pipeline.note_moves();
         self.pipeline.recovered();
         // Before the first command: a start on a disk that is nearly full refuses, too.
         self.see(free);
@@ -165,10 +169,12 @@ impl Driver {
 
     /// Lets out what may leave, and hands over the open commit if the writer has nothing to do.
     fn release(&mut self) -> Result<(), Error> {
+        self.latencies.moved(self.pipeline.take_moves());
         loop {
             while let Some(effect) = self.pipeline.next_effect() {
                 self.carry_out(effect);
             }
+            self.latencies.left(self.pipeline.effects_left());
             if self.pipeline.is_writing() {
                 return Ok(());
             }
@@ -266,10 +272,13 @@ impl Driver {
                 self.arriving.insert(connection, (outbox, reply));
                 self.pipeline.connect(connection, &hello);
             }
-            Call::Requests { connection, requests } => {
+            Call::Requests { connection, arrived, requests } => {
+                let counts = Latencies::count(requests.iter().map(|(_, request)| request));
+                let before = self.pipeline.effects();
                 for (number, request) in requests {
                     self.pipeline.request(connection, number, request);
                 }
+                self.latencies.asked(arrived, counts, before, self.pipeline.effects());
             }
             Call::Disconnect { connection, departure } => {
                 self.outboxes.remove(&connection);
@@ -335,7 +344,7 @@ impl Driver {
         self.calls.close();
         while let Some(call) = self.calls.recv().await {
             match call {
-                Call::Requests { connection, requests } => {
+                Call::Requests { connection, requests, .. } => {
                     let asks = |request: &Request| matches!(request, Request::Command(_) | Request::Query(_));
                     for (number, _) in requests.into_iter().filter(|(_, request)| asks(request)) {
                         let message = ServerMessage::Answer(Err(why.clone()));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -68,6 +69,8 @@ pub(crate) enum Call {
     },
     Requests {
         connection: ConnectionId,
+        /// When they were here.
+        arrived: Instant,
         requests: Vec<(u64, Request)>,
     },
     Disconnect {
@@ -119,6 +122,13 @@ impl Handle {
         *self.recovery.progress.borrow()
     }
 
+    /// Waits until that is done; for ever, if it fails.
+    pub async fn recovered(&self) {
+        if self.recovery.progress.clone().wait_for(Option::is_none).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
     /// The log of this name, if that is known while the recovery is under way. Who is told none waits for more
     /// `names`, or for the state.
     pub fn log_of(&self, name: &ChannelName) -> Option<LogId> {
@@ -154,7 +164,8 @@ impl Handle {
     /// # Errors
     /// When the scheduler is gone.
     pub async fn send(&self, connection: ConnectionId, requests: Vec<(u64, Request)>) -> Result<(), Stopped> {
-        self.calls.send(Call::Requests { connection, requests }).await.map_err(|_| Stopped)
+        let arrived = Instant::now();
+        self.calls.send(Call::Requests { connection, arrived, requests }).await.map_err(|_| Stopped)
     }
 
     /// Says that a connection is gone.

@@ -5,7 +5,9 @@
 //! nobody is. What was trimmed since is not there either.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::{Instant, interval};
 
 use super::core::{Core, LogFacts, Settings};
 use super::recovery;
@@ -72,6 +74,9 @@ pub struct Hindsight {
 
 /// How long what was told last is kept: 5 min. It is as large as the scheduler's own state.
 const KEPT_FOR: Duration = Duration::from_secs(5 * 60);
+
+/// How often it is looked whether it is still wanted.
+const LET_GO_EVERY: Duration = Duration::from_secs(60);
 
 impl Hindsight {
     /// Of a store that is read by this.
@@ -145,14 +150,18 @@ impl Hindsight {
         Ok(as_of)
     }
 
-    /// Lets go of what was told last, if nobody has asked for long. To be called from time to time.
-    pub fn let_go_of_old(&self) {
-        let asked_at = *self.asked_at.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whoever holds it is folding, and needs it.
-        if asked_at.elapsed() >= KEPT_FOR
-            && let Ok(mut last) = self.last.try_lock()
-        {
-            last.take();
+    /// Lets go of what was told last whenever nobody has asked for 5 to 6 min. To be run for as long as somebody may ask.
+    pub async fn let_go_of_old(&self) -> ! {
+        let mut ticks = interval(LET_GO_EVERY);
+        loop {
+            ticks.tick().await;
+            let asked_at = *self.asked_at.lock().unwrap_or_else(PoisonError::into_inner);
+            // Whoever holds it is folding, and needs it.
+            if asked_at.elapsed() >= KEPT_FOR
+                && let Ok(mut last) = self.last.try_lock()
+            {
+                last.take();
+            }
         }
     }
 
@@ -163,6 +172,8 @@ impl Hindsight {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::sleep;
+
     use super::*;
     use crate::log::{Log, Memory};
     use crate::protocol::batch::{Commit, OpenBatch};
@@ -237,6 +248,30 @@ mod tests {
             let (offset, seq) = (offset / 2 * 2, Seq(offset / 2));
             *hindsight.last() = Some(Arc::new(AsOf { core, offset, seq, time_ms }));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_told_last_is_kept_for_a_while_and_no_longer() {
+        let (_, reader) = store(20);
+        let hindsight = Arc::new(Hindsight::new(reader));
+        let lets_go = tokio::spawn({
+            let hindsight = hindsight.clone();
+            async move { hindsight.let_go_of_old().await }
+        });
+        let weak = Arc::downgrade(&hindsight.before(10, GO_ON).unwrap());
+        sleep(KEPT_FOR - LET_GO_EVERY / 2).await;
+        assert!(weak.upgrade().is_some(), "it is not over yet");
+        // Whoever asks for the same has it, and it is kept as long again.
+        let again = hindsight.before(10, GO_ON).unwrap();
+        assert!(Arc::ptr_eq(&again, &weak.upgrade().unwrap()));
+        drop(again);
+        sleep(KEPT_FOR - LET_GO_EVERY / 2).await;
+        assert!(weak.upgrade().is_some(), "somebody has asked meanwhile");
+        sleep(2 * LET_GO_EVERY).await;
+        assert!(weak.upgrade().is_none() && hindsight.last().is_none(), "nobody asks any more");
+        // And told again it can be.
+        assert_eq!(hindsight.before(10, GO_ON).unwrap().seq, Seq(5));
+        lets_go.abort();
     }
 
     #[test]

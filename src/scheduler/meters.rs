@@ -12,6 +12,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use super::histogram;
+use super::latencies::Kind;
 use super::tally::Tally;
 
 /// Bounds of what takes about as long as a disk does: from 50 us, doubled 16 times, to 1.6 s.
@@ -19,10 +21,26 @@ fn seconds() -> Histogram {
     Histogram::new(exponential_buckets(50e-6, 2.0, 16))
 }
 
+/// Bounds of what waits for the driver and the disk: from 50 us, doubled 18 times, to 6.5 s.
+fn answer_seconds() -> histogram::Histogram {
+    histogram::Histogram::new(Duration::from_micros(50), 2, 18)
+}
+
+/// Bounds of what tasks take: from 1 ms, four times as much 13 times, to 4.7 hours.
+fn task_seconds() -> histogram::Histogram {
+    histogram::Histogram::new(Duration::from_millis(1), 4, 13)
+}
+
 /// How a task or an attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
     outcome: &'static str,
+}
+
+/// What was asked, by its kind.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Asked {
+    kind: &'static str,
 }
 
 /// A bound, and what it bounds.
@@ -44,6 +62,11 @@ pub struct Meters {
     tasks_ended: Family<Outcome, Counter>,
     attempts_ended: Family<Outcome, Counter>,
     results_lost: Counter,
+    answers: Family<Asked, histogram::Histogram>,
+    /// Those of each kind, in the order of [`Kind::ALL`].
+    pub(super) answer_seconds: [histogram::Histogram; Kind::ALL.len()],
+    pub(super) task_wait_seconds: histogram::Histogram,
+    pub(super) attempt_seconds: histogram::Histogram,
     is_ready: Gauge,
     recovery_seconds: Gauge<f64, std::sync::atomic::AtomicU64>,
     recovery_records: Gauge,
@@ -56,6 +79,8 @@ pub struct Meters {
 
 impl Default for Meters {
     fn default() -> Self {
+        let answers = Family::new_with_constructor(answer_seconds as fn() -> histogram::Histogram);
+        let answer_seconds = Kind::ALL.map(|(_, kind)| answers.get_or_create(&Asked { kind }).clone());
         Meters {
             commits: Counter::default(),
             commit_bytes: Counter::default(),
@@ -67,6 +92,10 @@ impl Default for Meters {
             tasks_ended: Family::default(),
             attempts_ended: Family::default(),
             results_lost: Counter::default(),
+            answers,
+            answer_seconds,
+            task_wait_seconds: task_seconds(),
+            attempt_seconds: task_seconds(),
             is_ready: Gauge::default(),
             recovery_seconds: Gauge::default(),
             recovery_records: Gauge::default(),
@@ -166,6 +195,24 @@ impl Meters {
             "results_lost",
             "Large results lost with all workers that kept them",
             self.results_lost.clone(),
+        );
+        registry.register_with_unit(
+            "answer",
+            "How long it took from when commands and questions had come until all that had come together was answered",
+            Unit::Seconds,
+            self.answers.clone(),
+        );
+        registry.register_with_unit(
+            "task_wait",
+            "How long tasks that could start waited until an attempt was given to a worker",
+            Unit::Seconds,
+            self.task_wait_seconds.clone(),
+        );
+        registry.register_with_unit(
+            "attempt",
+            "How long it took from when attempts were given to workers until they brought a result or an error",
+            Unit::Seconds,
+            self.attempt_seconds.clone(),
         );
         registry.register("ready", "1 once the scheduler has recovered", self.is_ready.clone());
         let (took, folded) = (self.recovery_seconds.clone(), self.recovery_records.clone());

@@ -8,12 +8,15 @@ pub mod hindsight;
 pub mod meters;
 pub mod names;
 pub mod pipeline;
+pub mod receipts;
 pub mod recovery;
 pub mod snapshots;
 pub mod tally;
 pub mod verify;
 
 mod driver;
+mod histogram;
+mod latencies;
 mod start;
 mod writer;
 
@@ -21,4 +24,5 @@ pub use handle::{Connected, ConnectionId, Departure, Handle, Outgoing, Request};
 pub use hindsight::{AsOf, Hindsight, NotTold};
 pub use meters::Meters;
 pub use pipeline::Pipeline;
+pub use receipts::Receipts;
 pub use start::{Scheduler, start};

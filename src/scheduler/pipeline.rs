@@ -16,7 +16,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use super::core::{Core, Effect, Event, Output, Placed, Trim};
+use super::core::{Core, Effect, Event, Move, Output, Placed, Trim};
 use super::handle::{ConnectionId, Request};
 use super::tally::Tally;
 use crate::protocol::batch::{Commit, OpenBatch};
@@ -24,7 +24,7 @@ use crate::protocol::channel::Durability;
 use crate::protocol::command::Answer;
 use crate::protocol::message::{Hello, ServerMessage};
 use crate::protocol::snapshot::SnapshotItem;
-use crate::protocol::{ChannelEvent, Epoch, LogId, Seq, TimeMs};
+use crate::protocol::{ChannelEvent, Epoch, LogId, Seq, TaskId, TimeMs};
 
 /// Most records of an open commit, and most bytes: while there are more, no further calls are to be
 /// taken. At about 150 bytes each, 65,536 records are 10 MB; 32 MiB are 550 of the largest. A disk takes
@@ -68,6 +68,8 @@ pub struct Pipeline {
     waiting: VecDeque<(Seq, Effect)>,
     /// How much all of them weigh.
     waiting_weight: usize,
+    /// How many effects have left so far.
+    effects_left: u64,
     /// What was trimmed with the commit that was handed out, and with those that are durable.
     trims: (Vec<Trim>, Vec<Trim>),
     /// What has happened: in the open commit, in those that were handed out, and in those that are durable.
@@ -93,6 +95,7 @@ impl Pipeline {
             told: HashMap::new(),
             waiting: VecDeque::new(),
             waiting_weight: 0,
+            effects_left: 0,
             trims: Default::default(),
             tallies: Default::default(),
         }
@@ -308,6 +311,26 @@ impl Pipeline {
         std::mem::take(&mut self.tallies[2])
     }
 
+    /// How many effects have come so far.
+    pub fn effects(&self) -> u64 {
+        self.effects_left + self.waiting.len() as u64
+    }
+
+    /// How many of them have left: those that came first.
+    pub fn effects_left(&self) -> u64 {
+        self.effects_left
+    }
+
+    /// See [`Core::note_moves`].
+    pub fn note_moves(&mut self) {
+        self.core.note_moves();
+    }
+
+    /// See [`Core::take_moves`].
+    pub fn take_moves(&mut self) -> Vec<(TaskId, Move)> {
+        self.core.take_moves()
+    }
+
     /// What was trimmed for good since this was asked last.
     pub fn next_trims(&mut self) -> Vec<Trim> {
         std::mem::take(&mut self.trims.1)
@@ -352,6 +375,7 @@ impl Pipeline {
     fn pop_effect(&mut self) -> Option<Effect> {
         let (_, effect) = self.waiting.pop_front()?;
         self.waiting_weight -= weight(&effect);
+        self.effects_left += 1;
         Some(effect)
     }
 }

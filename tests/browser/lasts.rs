@@ -109,3 +109,36 @@ async fn the_overview_of_a_demo_goes_on_behind_a_restart() {
     assert_eq!(page.value("window.loaded").await, "once");
     page.end().await;
 }
+
+/// The epochs of the starts that the overview lists.
+const EPOCHS: &str = "[...document.querySelectorAll('table[aria-label=Starts] tbody tr')].map((row) => row.cells[0].textContent).join()";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_starts_are_listed_and_of_another_time_those_until_then() {
+    let mut site = Site::up(&["--workers", "0"]).await;
+    let mut page = Page::open(&site.url).await;
+    page.requests_may_fail();
+    page.until(&format!("{EPOCHS} === '1'")).await;
+    for starts in 2..=12 {
+        site.kill().await;
+        site.start_again().await;
+        let newest_first: Vec<_> = (1..=starts).rev().take(10).map(|epoch| epoch.to_string()).collect();
+        page.until(&format!("{EPOCHS} === '{}'", newest_first.join(","))).await;
+    }
+    page.until_text("table[aria-label=Starts] td:nth-child(4)", "0 kept, 0 requeued, 0 running").await;
+    page.until_text("table[aria-label=Starts] td:nth-child(5)", "none").await;
+    // Just before the receipt of the fourth, and just behind that of the third.
+    let starts = page.value("fetch('/api/v1/overview').then((answer) => answer.json())").await;
+    let fourth = starts["starts"][8]["offset"].as_u64().unwrap();
+    page.value("document.querySelector('#travel-open').click()").await;
+    page.value(&format!(
+        "(() => {{ const slider = document.querySelector('#offset'); slider.value = {fourth};
+           slider.dispatchEvent(new Event('input')); }})()"
+    ))
+    .await;
+    page.until(&format!("{EPOCHS} === '3,2,1'")).await;
+    page.until("document.querySelector('[aria-label=\"What the last start found\"] dd').textContent === '3'")
+        .await;
+    page.until_text("[aria-label='What the last start found']", "0 kept, 0 requeued, 0 running").await;
+    page.end().await;
+}

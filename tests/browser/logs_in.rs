@@ -21,6 +21,15 @@ async fn who_has_the_token_comes_in_and_goes_out_again() {
     page.type_text("another").await;
     page.press("Enter").await;
     page.until_text("[role=alert]", "this is not the cluster's token").await;
+    // Who tries too many is told so, and the right one, which is long, is let in all the same.
+    let guess = "Promise.all([...Array(12).keys()].map((guess) => fetch('/login', { method: 'POST',
+        headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ token: `${guess}` }) })))
+        .then((answers) => answers.filter((answer) => answer.status === 429).length)";
+    assert!(page.value(guess).await.as_u64().unwrap() >= 3);
+    page.value("document.getElementById('token').select()").await;
+    page.type_text("yet another").await;
+    page.press("Enter").await;
+    page.until_text("[role=alert]", "too many wrong tokens were tried from this address").await;
     page.value("document.getElementById('token').select()").await;
     page.type_text("a secret, with <&> in it").await;
     page.press("Enter").await;

@@ -6,6 +6,7 @@ mod backup;
 mod bench;
 mod cluster;
 mod config;
+mod container;
 mod definitions;
 mod demo;
 #[cfg(target_os = "linux")]

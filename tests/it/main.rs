@@ -20,6 +20,9 @@ mod memory;
 mod nested;
 mod pausing;
 mod placement;
+#[allow(dead_code)]
+#[path = "../cli/process.rs"]
+mod process;
 mod producers;
 mod reading;
 mod recovering;
@@ -31,11 +34,16 @@ mod salvage;
 mod scatter;
 mod sled_store;
 mod stops;
+#[cfg(unix)]
+#[allow(dead_code)]
+#[path = "../cli/terminal.rs"]
+mod terminal;
 mod terms;
 mod tidy;
 mod traces;
 mod transactions;
 mod trunks;
 mod verify;
+mod waited;
 mod wal;
 mod windows;

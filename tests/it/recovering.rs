@@ -31,14 +31,14 @@ impl Gated {
 }
 
 /// Opens the gate in the end, whatever that is: a recovery that waits would not let the test end.
-struct Gate(Arc<Gated>);
+pub struct Gate(Arc<Gated>);
 
 impl Gate {
-    fn log(&self) -> Arc<dyn Log> {
+    pub fn log(&self) -> Arc<dyn Log> {
         self.0.clone()
     }
 
-    fn open(&self) {
+    pub fn open(&self) {
         self.0.open();
     }
 }
@@ -109,25 +109,26 @@ impl Log for Gated {
     }
 }
 
-struct Cluster {
-    scheduler: Scheduler,
+pub struct Cluster {
+    pub scheduler: Scheduler,
     server: (oneshot::Sender<()>, JoinHandle<()>),
-    address: String,
+    pub address: String,
+    pub reader: Reader,
 }
 
-async fn start(log: Arc<dyn Log>, listen: &str) -> Cluster {
+pub async fn start(log: Arc<dyn Log>, listen: &str) -> Cluster {
     let reader = Reader::new(log.clone());
     let server = Server::bind(listen, server::Options::default()).await.unwrap();
     let address = server.local_addr().to_string();
     let snapshots = snapshots::Options::default();
     let scheduler = scheduler::start(log, reader.clone(), Settings::default(), snapshots, None).unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
-    let running = server.run(scheduler.handle.clone(), reader, async { drop(stopped.await) });
-    Cluster { scheduler, server: (stop, tokio::spawn(running)), address }
+    let running = server.run(scheduler.handle.clone(), reader.clone(), async { drop(stopped.await) });
+    Cluster { scheduler, server: (stop, tokio::spawn(running)), address, reader }
 }
 
 impl Cluster {
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.scheduler.handle.shutdown().await;
         soon(self.scheduler.driver).await.unwrap().unwrap();
         drop(self.server.0);
@@ -135,13 +136,13 @@ impl Cluster {
     }
 }
 
-async fn soon<F: IntoFuture>(work: F) -> F::Output {
+pub async fn soon<F: IntoFuture>(work: F) -> F::Output {
     timeout(Duration::from_secs(30), work).await.expect("it hangs")
 }
 
 /// A log in which a client has appended three numbers before a snapshot, and a letter to another channel behind it;
 /// the first channel, and where the client was connected.
-async fn written() -> (Memory, Channel<i64>, String) {
+pub async fn written() -> (Memory, Channel<i64>, String) {
     let log = Memory::new();
     let cluster = start(Arc::new(log.clone()), "127.0.0.1:0").await;
     let client = Client::connect(&cluster.address).await.unwrap();
@@ -154,7 +155,7 @@ async fn written() -> (Memory, Channel<i64>, String) {
     (log, channel, address)
 }
 
-fn gated(log: &Memory) -> Gate {
+pub fn gated(log: &Memory) -> Gate {
     Gate(Arc::new(Gated { log: log.clone(), is_shut: Mutex::new(true), opened: Condvar::new() }))
 }
 

@@ -83,9 +83,8 @@ impl Repair {
             data.display()
         );
         let dir = data.clone();
-        let progress = Progress::spin("repairing");
-        let done = tokio::task::spawn_blocking(move || SledLog::repair(&dir, force)).await??;
-        drop(progress);
+        let repair = tokio::task::spawn_blocking(move || SledLog::repair(&dir, force));
+        let done = Progress::spin("repairing").until(repair).await??;
         let mut output = Output::new();
         match (&done, json) {
             (done, true) => output.json(&shown(done.as_ref()))?,

@@ -17,6 +17,7 @@ use super::call::Call;
 use super::clock::Clock;
 use super::flush::Flushes;
 use super::membership::{MemberItem, Memberships};
+use super::recovery::Recovery;
 use super::transport::{DialError, Progress, Wire};
 use super::trunks::Way;
 use super::waiting::Waiting;
@@ -36,9 +37,6 @@ const PAUSE_MS_MAX: u64 = 1_000;
 
 /// How long one try may take until the welcome: as long as the scheduler waits for a hello.
 const HANDSHAKE_MS_MAX: u64 = 10_000;
-
-/// After how long of waiting for a scheduler that recovers this is said, and how often then.
-const RECOVERY_TOLD_AFTER: Duration = Duration::from_secs(2);
 
 /// Shorter leases are taken for this, so that pings stay rare.
 const LEASE_MS_MIN: u64 = 150;
@@ -71,8 +69,7 @@ pub(super) struct Actor {
     is_welcomed: bool,
     /// Until when it has to come.
     welcome_by: Instant,
-    /// When the newest connection was first told to wait for the scheduler's recovery.
-    waits_since: Option<Instant>,
+    recovery: Recovery,
     /// Set when it leaves: then it takes no more calls.
     leave_by: Option<Instant>,
     closers: Vec<oneshot::Sender<()>>,
@@ -100,7 +97,7 @@ impl Actor {
         ready: oneshot::Sender<Result<()>>,
         ended: Ended,
         epoch: Arc<AtomicU64>,
-        clock: Clock,
+        (clock, recovery): (Clock, Recovery),
     ) -> Self {
         Actor {
             link,
@@ -113,7 +110,7 @@ impl Actor {
             lease: Duration::from_millis(LEASE_MS_MIN),
             is_welcomed: false,
             welcome_by: Instant::now(),
-            waits_since: None,
+            recovery,
             leave_by: None,
             closers: Vec::new(),
             releases: Vec::new(),
@@ -194,7 +191,8 @@ impl Actor {
     }
 
     async fn converse(&mut self, mut wire: Wire, welcome_by: Instant) -> End {
-        (self.is_welcomed, self.welcome_by, self.waits_since) = (false, welcome_by, None);
+        (self.is_welcomed, self.welcome_by) = (false, welcome_by);
+        self.recovery.over();
         self.link.connected();
         let end = self.exchange(&mut wire).await;
         self.link.disconnected();
@@ -298,6 +296,7 @@ impl Actor {
                 self.epoch.store(epoch.0, Ordering::Relaxed);
                 self.clock.see(now_ms);
                 self.memberships.welcomed(&mut self.link);
+                self.recovery.over();
                 let _ = self.inbox.send(WorkerMessage::Welcomed);
                 self.get_ready();
             }
@@ -305,14 +304,9 @@ impl Actor {
                 if !matches!(self.link.role(), Role::Worker(_)) {
                     self.get_ready();
                 }
-                let now = Instant::now();
                 // It comes once a second: whoever says so is there.
-                self.welcome_by = now + Duration::from_millis(HANDSHAKE_MS_MAX);
-                let since = *self.waits_since.get_or_insert(now);
-                if now - since >= RECOVERY_TOLD_AFTER {
-                    self.waits_since = Some(now);
-                    tracing::warn!("waiting for the scheduler, which recovers: {progress}");
-                }
+                self.welcome_by = Instant::now() + Duration::from_millis(HANDSHAKE_MS_MAX);
+                self.recovery.is_at(progress);
             }
             Delivery::Answer { number, answer } => {
                 self.memberships.answered(number, &answer);

@@ -27,6 +27,7 @@ mod clock;
 mod flush;
 mod membership;
 mod pausing;
+mod recovery;
 mod room;
 mod run;
 mod subscription;
@@ -42,7 +43,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use self::actor::Actor;
@@ -50,6 +51,7 @@ use self::call::Call;
 pub use self::clock::CLOCKS_APART_MS_MAX;
 pub(crate) use self::clock::Clock;
 use self::pausing::Wait;
+use self::recovery::Recovery;
 use self::run::Runs;
 use self::trunks::Way;
 use super::error::{Error, Result};
@@ -59,6 +61,7 @@ use crate::protocol::command::{Answer, AppendOptions, Command, Query, Rejection}
 use crate::protocol::message::{Assignment, Position, Reads};
 use crate::protocol::result::Located;
 use crate::protocol::session::{HeldAttempt, Retire, Role};
+use crate::protocol::start::RecoveryProgress;
 use crate::protocol::{
     AttemptNumber, ChannelName, Elements, Epoch, LogId, Outcome, Payload, SessionId, TaskId,
 };
@@ -135,6 +138,7 @@ struct Shared {
     last_subscription: AtomicU64,
     epoch: Arc<AtomicU64>,
     clock: Clock,
+    recovery: watch::Receiver<Option<RecoveryProgress>>,
     token: Option<Secret>,
     /// The attempt whose client this is, where that pauses as it waits.
     attempt: Option<Arc<dyn Pausing>>,
@@ -202,13 +206,26 @@ impl Connection {
         let (inbox, messages) = mpsc::unbounded_channel();
         let (ready, is_ready) = oneshot::channel();
         let (ended, epoch, clock) = (Ended::default(), Arc::new(AtomicU64::new(0)), Clock::default());
-        let actor = Actor::new(link, called, inbox, ready, ended.clone(), epoch.clone(), clock.clone());
+        let (shows, recovery) = Recovery::new();
+        let actor =
+            Actor::new(link, called, inbox, ready, ended.clone(), epoch.clone(), (clock.clone(), shows));
         let address = way.address().clone();
         tokio::spawn(actor.run(way, connect_timeout));
         let last_subscription = AtomicU64::new(0);
         let runs = Mutex::default();
-        let shared =
-            Shared { calls, runs, ended, address, session, last_subscription, epoch, clock, token, attempt };
+        let shared = Shared {
+            calls,
+            runs,
+            ended,
+            address,
+            session,
+            last_subscription,
+            epoch,
+            clock,
+            recovery,
+            token,
+            attempt,
+        };
         is_ready.await.map_err(|_| Error::Stopped)??;
         Ok((Connection { shared: Arc::new(shared) }, messages))
     }
@@ -231,6 +248,12 @@ impl Connection {
     /// The scheduler's epoch, as of the last welcome; 0 before the first.
     pub fn epoch(&self) -> Epoch {
         Epoch(self.shared.epoch.load(Ordering::Relaxed))
+    }
+
+    /// How far the recovery of the scheduler is that this session waits for, once a second; nothing while it waits for none.
+    /// Log lines say it as long as nobody has this.
+    pub fn recovery(&self) -> watch::Receiver<Option<RecoveryProgress>> {
+        self.shared.recovery.clone()
     }
 
     /// Why the session is over, if it is.
@@ -395,8 +418,20 @@ impl Connection {
         let (ended, last_subscription, epoch, clock, token, attempt) = Default::default();
         let address = "".into();
         let runs = Mutex::default();
-        let shared =
-            Shared { calls, runs, ended, address, session, last_subscription, epoch, clock, token, attempt };
+        let (_, recovery) = Recovery::new();
+        let shared = Shared {
+            calls,
+            runs,
+            ended,
+            address,
+            session,
+            last_subscription,
+            epoch,
+            clock,
+            recovery,
+            token,
+            attempt,
+        };
         Connection { shared: Arc::new(shared) }
     }
 

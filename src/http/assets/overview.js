@@ -2,7 +2,7 @@
 
 import { all, get } from "./api.js";
 import { el, facts, panel, problem } from "./dom.js";
-import { channel, count, rate, state } from "./format.js";
+import { channel, count, rate, state, moment as time } from "./format.js";
 import { moment } from "./moment.js";
 import { plot } from "./plots.js";
 import { Rates } from "./rates.js";
@@ -44,6 +44,18 @@ export function showOverview(main, { signal }) {
       { title: "Elements", number: true, minor: true, cell: ({ elements }) => count(elements) },
     ],
   });
+  const starts = table({
+    label: "Starts",
+    empty: "None is kept in the task log.",
+    key: ({ epoch }) => epoch,
+    columns: [
+      { title: "Epoch", number: true, cell: ({ epoch }) => count(epoch) },
+      { title: "Recovered", cell: ({ time: at, offset }) => ({ text: time(at), title: `offset ${count(offset)} of $tasks` }) },
+      { title: "Commit", number: true, cell: ({ seq }) => count(seq) },
+      { title: "Tasks", cell: (found) => tasksOf(found) },
+      { title: "Damage", wide: true, cell: ({ damage }) => damaged(damage) },
+    ],
+  });
   const receipt = facts("What the last start found");
   const refused = problem();
   main.append(
@@ -57,6 +69,7 @@ export function showOverview(main, { signal }) {
       panel("Channels by activity", channels.node),
       panel("Workers", workers.node),
       panel("Last start", receipt.node),
+      panel("Last starts", starts.node),
     ),
   );
   const work = async () => {
@@ -72,6 +85,7 @@ export function showOverview(main, { signal }) {
     rates.take(known);
     known.sort((one, other) => (rates.of(other.name) ?? 0) - (rates.of(one.name) ?? 0) || other.head - one.head);
     channels.update(known.slice(0, CHANNELS_MAX));
+    starts.update(overview.starts);
     showReceipt(receipt, overview);
   };
   poll(signal, EVERY_MS, work, refused.say);
@@ -126,18 +140,26 @@ function live(signal) {
   return node;
 }
 
-function showReceipt(receipt, { epoch, seq, store, version, receipt: found }) {
+/** What a start found of tasks. */
+function tasksOf({ tasks_kept: kept, tasks_requeued: again, tasks_running: running }) {
+  return `${count(kept)} kept, ${count(again)} requeued, ${count(running)} running`;
+}
+
+function damaged(damage) {
+  return damage ? { text: damage, class: "state failed" } : "none";
+}
+
+function showReceipt(receipt, { epoch, seq, store, version, receipt: newest, starts }) {
+  // As of another moment it is one of the last starts until then, if it is kept.
+  const found = newest ?? starts.find((start) => start.epoch === epoch);
   receipt.set("epoch", { text: count(epoch), title: "How often it was started" });
   receipt.set("commit now", count(seq));
-  // As of another moment it is not told.
   const of = (say) => (found ? say(found) : null);
-  const tasks = ({ tasks_kept: kept, tasks_requeued: again, tasks_running: running }) =>
-    `${count(kept)} kept, ${count(again)} requeued, ${count(running)} running`;
   receipt.set("durable at the start", of(({ seq, digest }) => `commit ${count(seq)}, digest ${digest}`));
   receipt.set("records then", of(({ records }) => count(records)));
   receipt.set("channels then", of(({ channels }) => count(channels)));
-  receipt.set("tasks then", of(tasks));
-  receipt.set("damage", of(({ damage }) => (damage ? { text: JSON.stringify(damage), class: "state failed" } : "none")));
+  receipt.set("tasks then", of(tasksOf));
+  receipt.set("damage", of(({ damage }) => damaged(damage)));
   receipt.set("store", store);
   receipt.set("version", version);
   receipt.set("task log", channel("$tasks"));

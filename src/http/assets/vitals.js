@@ -25,7 +25,7 @@ export async function run() {
       become("connected", "");
       pulse.dispatchEvent(new Event("beat"));
     } catch (error) {
-      if (error.status === 401) become("token", "");
+      if (error.status === 401 || error.code === "too_many_tries") become("token", "");
       else become("lost", error instanceof Away ? error.message : `${error.message}`);
     }
     await new Promise((done) => setTimeout(done, Math.max(200, EVERY_MS - (performance.now() - begun))));

@@ -35,6 +35,7 @@ impl State {
 
     /// An attempt at a task has failed.
     pub(super) fn count_failure(&mut self, id: TaskId) {
+        self.moves.failed(id);
         if let Some(call) = self.tasks.get_mut(&id).and_then(|task| task.call.as_mut()) {
             call.failures += 1;
         }
@@ -119,6 +120,7 @@ impl State {
     pub(super) fn set_phase(&mut self, id: TaskId, phase: Phase) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         let before = std::mem::replace(&mut task.phase, phase);
+        self.moves.went(id, &before, &task.phase);
         *self.counts.of(&before) -= 1;
         *self.counts.of(&task.phase) += 1;
         let (turn, demand) = (task.turn(), task.demand().cloned());

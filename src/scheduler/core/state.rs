@@ -7,6 +7,7 @@ use super::demand::Demand;
 use super::group::Group;
 use super::kept::Kept;
 use super::moments::Moments;
+use super::moves::Moves;
 use super::retired::Retired;
 use super::task::{Phase, Turn};
 use super::tasks::Tasks;
@@ -71,6 +72,8 @@ pub struct State {
     pub counts: Counts,
     /// When something is to happen to tasks.
     pub moments: Moments,
+    /// What became of tasks, for who wants to know.
+    pub moves: Moves,
 }
 
 /// How many tasks there are in each phase.

@@ -62,8 +62,23 @@ async fn what_was_told_then_is_told_of_then() {
         let again = told(&site, Some(*at)).await;
         // The store says where it is, and is where it was.
         assert_eq!(again[0]["store"], then[0]["store"]);
+        assert_eq!(again[0]["starts"].as_array().unwrap().len(), 1, "the second start came later");
         then[0]["version"] = again[0]["version"].clone();
         assert_eq!(again, then, "before {at}, behind a restart");
+    }
+    let (_, now) = site.ask(&[], "/api/v1/overview").await;
+    let epochs: Vec<_> = now["starts"].as_array().unwrap().iter().map(|start| &start["epoch"]).collect();
+    assert_eq!(epochs, [2, 1]);
+    // Each is where it says.
+    for start in now["starts"].as_array().unwrap() {
+        let place = format!("/api/v1/channels/$tasks/records?from={}&limit=1", start["offset"]);
+        let (_, page) = site.ask(&[], &place).await;
+        let record = &page["records"][0];
+        assert_eq!(
+            (&record["kind"], &record["epoch"], &record["time"]),
+            (&json!("recovered"), &start["epoch"], &start["time"]),
+            "{record}"
+        );
     }
 }
 

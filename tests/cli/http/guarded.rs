@@ -97,6 +97,40 @@ async fn who_comes_in_by_the_page_has_a_cookie_that_is_as_good_as_the_token() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_guesses_tokens_is_told_to_wait_and_nobody_else_is() {
+    for (token, there) in [("secret", 429), ("a secret that is long enough", 200)] {
+        let dir = crate::cluster::Dir::new();
+        std::fs::write(dir.path("token"), token).unwrap();
+        // Where several addresses of this machine reach it.
+        let site = Site::start_at("0.0.0.0:0", &["--token-file", &dir.text("token")]).await;
+        let right = format!("Authorization: Bearer {token}");
+        let overview = "/api/v1/overview";
+        // By any of the three ways.
+        for guess in 0..10 {
+            let shown = match guess % 3 {
+                0 => site.post(&format!(r#"{{"token": "{guess}"}}"#), "/login").await,
+                1 => site.ask(&["-H", &format!("Authorization: Bearer {guess}")], overview).await,
+                _ => {
+                    let port = site.url.rsplit(':').next().unwrap();
+                    site.ask(&["-H", &format!("Cookie: headwater-{port}={guess}")], overview).await
+                }
+            };
+            assert_eq!(shown.0, 401, "{guess}: {}", shown.1);
+        }
+        let (status, told) = site.ask_text(&["-i", "-H", "Authorization: Bearer x"], overview).await;
+        let wait = told.lines().find_map(|line| line.strip_prefix("retry-after: ")).expect("it says when");
+        assert!(status == 429 && (1..=6).contains(&wait.parse::<u64>().unwrap()), "{told}");
+        assert!(told.contains(r#""code":"too_many_tries""#) && told.contains("Retry-After"), "{told}");
+        assert_eq!(site.post(r#"{"token": "y"}"#, "/login").await.0, 429);
+        assert_eq!(site.ask(&["-H", &right], overview).await.0, there, "{token}");
+        // What was wrong before is no guess, and neither is none.
+        assert_eq!(site.ask(&["-H", "Authorization: Bearer 1"], overview).await.0, 401);
+        assert_eq!(site.ask(&[], overview).await.0, 401);
+        assert_eq!(site.ask(&["--interface", "127.0.0.2", "-H", &right], overview).await.0, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_page_may_load_nothing_from_elsewhere_and_is_sent_once() {
     let site = Site::start(&[]).await;
     let (_, told) = site.ask_text(&["-i"], "/").await;

@@ -52,6 +52,19 @@ async fn what_is_counted_is_what_has_happened() {
     ] {
         assert_eq!(figure(name), value, "{name}");
     }
+    // Each attempt had waited before, and has run; one of them for the second time.
+    for (name, value) in [
+        ("headwater_task_wait_seconds_count", 3.0),
+        ("headwater_attempt_seconds_count", 3.0),
+        ("headwater_answer_seconds_count{kind=\"append\"}", 5.0),
+        ("headwater_answer_seconds_count{kind=\"submit\"}", 2.0),
+        ("headwater_answer_seconds_count{kind=\"cancel\"}", 0.0),
+    ] {
+        assert_eq!(figure(name), value, "{name}: {text}");
+    }
+    for kind in ["append", "submit", "report", "query"] {
+        assert!(figure(&format!("headwater_answer_seconds_sum{{kind=\"{kind}\"}}")) > 0.0, "{kind}");
+    }
     let commits = figure("headwater_commits_total");
     assert!(commits > 5.0 && figure("headwater_commit_seconds_count") == commits);
     assert!(figure("headwater_commit_seconds_sum") > 0.0 && figure("headwater_commit_bytes_total") > 100.0);

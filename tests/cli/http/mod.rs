@@ -27,12 +27,17 @@ pub struct Site {
 
 impl Site {
     pub async fn start(options: &[&str]) -> Site {
+        Site::start_at("127.0.0.1:0", options).await
+    }
+
+    /// With its door at an address of this machine; it is asked at 127.0.0.1.
+    pub async fn start_at(http: &str, options: &[&str]) -> Site {
         let options = options.iter().map(|option| (*option).to_owned()).collect();
         let mut site = Site {
             dir: Dir::new(),
             options,
             up: None,
-            url: "http://127.0.0.1:0".to_owned(),
+            url: format!("http://{http}"),
             address: String::new(),
         };
         site.start_again().await;
