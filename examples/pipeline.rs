@@ -19,9 +19,11 @@ fn to_celsius(fahrenheit: f64) -> f64 {
     (fahrenheit - 32.0) * 5.0 / 9.0
 }
 
-/// A line that is no number fails its own task, and those that depend on it; all others go on.
+/// A line that is no number fails its own task, and those that depend on it; all others go on. What it says of itself comes
+/// with its error.
 #[task]
 fn parse(line: String) -> Result<f64, std::num::ParseFloatError> {
+    tracing::info!("reads {line:?}");
     line.trim().parse()
 }
 

@@ -52,7 +52,8 @@ async fn a_users_own_binary_is_scheduler_worker_and_client() {
     for _ in 0..2 {
         let lines: Vec<String> =
             run(&["start"]).await.lines().iter().map(|line| without_keys(line)).collect();
-        assert_eq!(lines, ["20", "22.5", "dependency parse-KEY failed: invalid float literal", "100"]);
+        let failed = "dependency parse-KEY failed: invalid float literal: its log ends with:";
+        assert_eq!(lines, ["20", "22.5", failed, "INFO pipeline: reads \"n/a\"", "100"]);
     }
     let records = run(&["channel", "tail", "celsius", "--json"]).await.json();
     let states = records.iter().filter_map(|record| record["state"].as_str());
@@ -61,17 +62,20 @@ async fn a_users_own_binary_is_scheduler_worker_and_client() {
     assert_eq!(states, ["finished", "finished", "failed", "finished"]);
     let failed = records.iter().find(|record| record["state"] == "failed").unwrap();
     let error = without_keys(failed["error"].as_str().unwrap());
-    assert_eq!(error, "dependency parse-KEY failed: invalid float literal");
+    let log = "its log ends with:\nINFO pipeline: reads \"n/a\"";
+    assert_eq!(error, format!("dependency parse-KEY failed: invalid float literal: {log}"));
 
     let key = failed["key"].as_str().unwrap();
     let shown: Vec<String> =
         run(&["task", "show", key]).await.lines().iter().map(|line| without_keys(line)).collect();
     assert_eq!(
-        shown[2..6].to_vec(),
+        shown[2..8].to_vec(),
         [
             "status     error",
             "kept by    channel celsius: 1 elements",
             "error      invalid float literal",
+            "           because its log ends with:",
+            "             INFO pipeline: reads \"n/a\"",
             "           through parse-KEY",
         ]
     );
