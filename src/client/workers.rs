@@ -22,6 +22,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// time between two such questions: a small one takes a few ms, a large one seconds.
 const COPIES_LOOK: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
+/// How often a copy of a result is tried that cannot be made. Each worker has tried for some seconds then.
+const COPY_TRIES: u32 = 3;
+
 /// Most names that the refusal of an unknown one lists.
 const NAMES_SHOWN_MAX: usize = 20;
 
@@ -70,8 +73,8 @@ impl Client {
     /// Has so many workers keep a result that is too large for the log, those included that keep it already: then it is
     /// lost, and computed anew, only when all of them are. Waits until so many do, or all that are there, and answers how many;
     /// a result that is in the log is as durable as the rest. It is of the moment: a copy that is lost later is not
-    /// made anew. The result must be there: await the future before. Where a copy cannot be made, it is tried again, for as long
-    /// as this is awaited.
+    /// made anew. The result must be there: await the future before. A copy that cannot be made is tried
+    /// three times.
     ///
     /// ```no_run
     /// # #[headwater::task] fn large() -> Vec<u8> { vec![0; 1_000_000] }
@@ -84,13 +87,27 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Rejected`] when the task has no result or is not known, with 0 copies or more than
-    /// [`REPLICAS_MAX`](crate::protocol::limits::REPLICAS_MAX), or when the session is over.
+    /// [`REPLICAS_MAX`](crate::protocol::limits::REPLICAS_MAX), or when the session is over; [`Error::Other`] when a copy could
+    /// not be made.
     pub async fn replicate<T>(&self, future: &TaskFuture<T>, copies: u32) -> Result<Replication> {
         let task = future.id();
         let (mut pause, pause_max) = COPIES_LOOK;
+        let (mut tries, mut most) = (0, 0);
         loop {
             match self.connection().command(Command::Replicate { task, copies }).await? {
                 Answer::Replicated(replication) if replication.is_done() => return Ok(replication),
+                // One more is made since, of these or of others.
+                Answer::Replicated(Replication::Kept { by, .. }) if by > most => (tries, most) = (1, by),
+                Answer::Replicated(Replication::Kept { by, wanted, under_way: false }) => {
+                    if tries == COPY_TRIES {
+                        return Err(Error::msg(format!(
+                            "no further copy of the result of {} can be made: {by} of {wanted} workers keep it; \
+                             look in the log lines of the others why, and whether they reach those (--results-at)",
+                            future.key()
+                        )));
+                    }
+                    tries += 1;
+                }
                 Answer::Replicated(_) => {}
                 _ => return Err(wrong_answer("the wish for more copies")),
             }

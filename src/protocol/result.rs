@@ -56,6 +56,8 @@ pub enum Replication {
         by: u32,
         /// How many are to: as many as was wished for, or all that are there.
         wanted: u32,
+        /// Whether another one copies it, or is to, since this was wished for before. Where it is not, and was, one could not.
+        under_way: bool,
     },
 }
 
@@ -64,7 +66,7 @@ impl Replication {
     pub fn is_done(self) -> bool {
         match self {
             Replication::InLog => true,
-            Replication::Kept { by, wanted } => by >= wanted,
+            Replication::Kept { by, wanted, .. } => by >= wanted,
         }
     }
 }

@@ -299,10 +299,11 @@ async fn what_several_keep_is_not_computed_anew_when_one_of_them_is_killed() -> 
     let future = client.submit(large, ("several".to_owned(), LARGE)).await?;
     soon(&future).await?;
     let alone = soon(client.replicate(&future, 2)).await?;
-    assert_eq!(alone, Replication::Kept { by: 1, wanted: 1 }, "there is no other");
+    assert!(matches!(alone, Replication::Kept { by: 1, wanted: 1, .. }), "there is no other: {alone:?}");
     workers.push(Worker::start(&local, "two", results::MEMORY_BYTES).await);
     workers.push(Worker::start(&local, "three", results::MEMORY_BYTES).await);
-    assert_eq!(soon(client.replicate(&future, 2)).await?, Replication::Kept { by: 2, wanted: 2 });
+    let both = soon(client.replicate(&future, 2)).await?;
+    assert!(matches!(both, Replication::Kept { by: 2, wanted: 2, .. }), "{both:?}");
     assert_eq!(located(&future).await.holders.len(), 2);
     workers.remove(0).kill();
     let gone = async {

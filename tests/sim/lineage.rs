@@ -414,7 +414,7 @@ fn as_many_workers_keep_a_result_as_a_client_wishes_or_as_there_are() {
     scene.ask(two, copied("c", 1));
     scene.then(&["copied c by 3", "→ to 3: reported", "→ to 4: copy 100000 bytes of c at one two"]);
     scene.ask(client, replicate("c", 2));
-    scene.then(&["→ to 1: kept by 2 of 2"]);
+    scene.then(&["→ to 1: kept by 2 of 2, under way"]);
     scene.ask(three, copied("c", 1));
     scene.then(&["copied c by 4", "→ to 4: reported"]);
     scene.ask(client, replicate("c", 9));
@@ -435,7 +435,7 @@ fn what_a_worker_keeps_that_retires_does_not_count() {
     scene.ask(one, Command::Retire);
     scene.told();
     scene.ask(client, replicate("c", 2));
-    scene.then(&["→ to 1: kept by 0 of 1"]);
+    scene.then(&["→ to 1: kept by 0 of 1, under way"]);
 }
 
 #[test]
@@ -443,6 +443,8 @@ fn who_could_not_copy_is_not_asked_again_until_the_client_is() {
     let (mut scene, client, _, two) = chain();
     scene.ask(client, replicate("c", 2));
     scene.told();
+    scene.ask(client, replicate("c", 2));
+    scene.then(&["→ to 1: kept by 1 of 2, under way"]);
     scene.ask(two, lack("c", 1));
     scene.then(&["→ to 3: reported"]);
     scene.ask(client, replicate("c", 2));

@@ -210,8 +210,8 @@ fn server_message(state: &State, message: &ServerMessage) -> String {
         ServerMessage::Answer(Ok(Answer::Transacted { appended, .. })) => transacted(appended),
         ServerMessage::Answer(Ok(Answer::Ended(status))) => format!("ended: {status}"),
         ServerMessage::Answer(Ok(Answer::Retried)) => "retried".to_owned(),
-        ServerMessage::Answer(Ok(Answer::Replicated(Replication::Kept { by, wanted }))) => {
-            format!("kept by {by} of {wanted}")
+        ServerMessage::Answer(Ok(Answer::Replicated(Replication::Kept { by, wanted, under_way }))) => {
+            format!("kept by {by} of {wanted}{}", if *under_way { ", under way" } else { "" })
         }
         ServerMessage::Answer(Ok(answer)) => {
             let text = format!("{answer:?}");

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::protocol::result::Replication;
 use crate::protocol::terms::{Tag, Term};
 
 #[tokio::test]
@@ -166,4 +167,23 @@ async fn a_future_is_found_by_its_key_and_held() {
     let (future, ()) = tokio::join!(client.future::<f64>(&named), script);
     assert_eq!(future.unwrap().key(), &key(1), "the scheduler knows its label");
     assert_eq!(peer.command().await.1, Command::Release { tasks: vec![named.id] });
+}
+
+#[tokio::test]
+async fn a_copy_that_cannot_be_made_is_an_error_after_some_tries() {
+    let server = FakeServer::new().await;
+    let (client, mut peer) = connect(&server).await;
+    let future = TaskFuture::<u64>::new(key(1), client.clone(), None);
+    let answers = [(1, false), (1, true), (1, false), (2, true), (2, false), (2, false), (2, false)];
+    let script = async {
+        for (by, under_way) in answers {
+            let (number, command) = peer.command().await;
+            assert_eq!(command, Command::Replicate { task: future.id(), copies: 3 });
+            let kept = Replication::Kept { by, wanted: 3, under_way };
+            peer.answer(number, Answer::Replicated(kept)).await;
+        }
+    };
+    let (replicated, ()) = tokio::join!(client.replicate(&future, 3), script);
+    let told = replicated.unwrap_err().to_string();
+    assert!(told.contains(&format!("result of {} can be made: 2 of 3 workers keep it", key(1))), "{told}");
 }

@@ -57,10 +57,11 @@ impl Replicas {
         let can = by + takers(presence, stored).count();
         let [by, can] = [by, can].map(|count| u32::try_from(count).unwrap_or(u32::MAX));
         let wanted = wish.copies.min(can);
+        let under_way = self.0.contains_key(&wish.task) || presence.copier(wish.task).is_some();
         if by < wanted {
             self.0.insert(wish.task, wish.copies);
         }
-        Replication::Kept { by, wanted }
+        Replication::Kept { by, wanted, under_way }
     }
 
     /// What is to be copied next, and by whom: by the worker that keeps the fewest results.

@@ -393,7 +393,7 @@ fn of_the_server(lines: &mut Lines) {
             points: vec![Point { of: "w1".to_owned(), words: "retires".to_owned() }],
             more: 300,
         })),
-        Replicated = Answer::Replicated(Replication::Kept { by: 2, wanted: 3 }),
+        Replicated = Answer::Replicated(Replication::Kept { by: 2, wanted: 3, under_way: true }),
     });
     variants!(lines, Outcome {
         Finished = Outcome::Finished(payload()),
