@@ -66,7 +66,7 @@ impl Returns {
     }
 
     /// Which attempts take a slot and what they were granted again, or are about to, and which no longer, since this was
-    /// last asked.
+    /// last asked. The former first: else the scheduler would see room between the two, and fill it.
     pub fn news(&mut self) -> Vec<(HeldAttempt, bool)> {
         let changed = std::mem::take(&mut self.changed);
         let mut news = Vec::new();
@@ -78,6 +78,7 @@ impl Returns {
             };
             news.push((attempt, !self.told.contains(&attempt)));
         }
+        news.sort_by_key(|(_, takes)| !takes);
         news
     }
 

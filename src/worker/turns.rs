@@ -319,9 +319,21 @@ mod tests {
         assert_eq!(turns.new_occupations().len(), 2);
         turns.ask_to_return(attempt("a")).unwrap();
         turns.begin_connection();
-        let mut news = turns.new_occupations();
-        news.sort_by_key(|(_, takes)| *takes);
-        assert_eq!(news, [(attempt("b"), false), (attempt("a"), true)]);
+        assert_eq!(turns.new_occupations(), [(attempt("a"), true), (attempt("b"), false)]);
+    }
+
+    #[test]
+    fn who_returns_is_told_of_before_those_that_make_room() {
+        let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+        let mut turns = Turns::new(8, &[]);
+        names.iter().for_each(|name| turns.add(assignment(name)));
+        begun(&mut turns);
+        names[..4].iter().for_each(|name| turns.pause(&attempt(name)));
+        turns.new_occupations();
+        let _told = names[..4].iter().map(|name| turns.ask_to_return(attempt(name))).collect::<Vec<_>>();
+        names[4..].iter().for_each(|name| turns.pause(&attempt(name)));
+        let takes: Vec<bool> = turns.new_occupations().iter().map(|(_, takes)| *takes).collect();
+        assert_eq!(takes, [[true; 4], [false; 4]].concat(), "else it is given what there is no room for");
     }
 
     #[test]
