@@ -49,7 +49,6 @@ use self::actor::Actor;
 use self::call::Call;
 pub use self::clock::CLOCKS_APART_MS_MAX;
 pub(crate) use self::clock::Clock;
-use self::pausing::Wait;
 use self::run::Runs;
 use self::trunks::Way;
 use super::error::{Error, Result};
@@ -64,7 +63,7 @@ use crate::protocol::{
 };
 
 pub use self::membership::{MemberItem, Membership};
-pub(crate) use self::pausing::{Pausing, pausing};
+pub(crate) use self::pausing::{Pausing, Wait, pausing};
 pub use self::room::UNANSWERED_BYTES_MAX;
 pub use self::run::Share;
 pub use self::subscription::{ReadItem, Subscription};

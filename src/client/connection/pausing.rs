@@ -75,7 +75,7 @@ pub(super) fn waits<T>(attempt: Option<&Arc<dyn Pausing>>, polled: Poll<T>) -> P
 
 /// Whether something waits, as the attempt hears it.
 #[derive(Debug, Default)]
-pub(super) struct Wait(Option<Arc<dyn Pausing>>);
+pub(crate) struct Wait(Option<Arc<dyn Pausing>>);
 
 impl Wait {
     /// Follows what a poll brought: whoever has nothing yet waits.
