@@ -189,13 +189,19 @@ pub fn main() -> ExitCode {
     report::exit_code(read.and_then(|(cli, layers)| start(cli, layers)))
 }
 
+/// Most threads for functions that are not async: 10,000. One that waits as a client keeps its thread, though it takes no slot,
+/// and those for which it waits need one, too: tokio's 512 are soon gone where tasks call each other. Each is there only while it
+/// is used, and for ten seconds.
+const BLOCKING_THREADS_MAX: usize = 10_000;
+
 fn start(cli: Cli, layers: Layers) -> anyhow::Result<()> {
     let command = cli.command;
     logs::start(cli.log_format, command.log_level())?;
     if cli.quiet {
         progress::be_quiet();
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(BLOCKING_THREADS_MAX).build()?;
     // On one of the runtime's threads, not on this one: what it waits for happens there, and to hear of it takes no
     // switch between threads.
     let result = runtime.block_on(runtime.spawn(command.run(layers)));

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use super::connection::Watch;
+use super::connection::{Pausing, Watch};
 use super::error::{Error, Result, within};
 use super::handle::{Client, wrong_answer};
 use super::holds::Hold;
 use super::settled::settled;
 use crate::protocol::command::{Answer, Command, Query};
 use crate::protocol::task::{TaskInfo, TaskStatus};
-use crate::protocol::{Outcome, TaskId, TaskKey};
+use crate::protocol::{Outcome, Payload, TaskId, TaskKey};
 
 /// A task's outcome, soon or late, of type `T`.
 ///
@@ -71,6 +71,17 @@ impl<T> TaskFuture<T> {
             Answer::Task(info) => Ok(*info),
             _ => Err(wrong_answer("a question for a task")),
         }
+    }
+
+    /// The attempt that pauses as it waits on this, if one does.
+    pub(super) fn attempt(&self) -> Option<Arc<dyn Pausing>> {
+        self.client.connection().attempt().cloned()
+    }
+
+    /// Waits for what the task brings, as [`Self::outcome`], from when this is called.
+    pub(super) fn payload(&self) -> impl Future<Output = Result<Payload>> + Send + use<T> {
+        let (settled, key) = (settled(self.client.connection().clone(), self.key.clone()), self.key.clone());
+        async move { finished(settled.await?, &key) }
     }
 
     /// Watches the task, from when this is called.
@@ -165,12 +176,20 @@ impl<T: DeserializeOwned + 'static> IntoFuture for &TaskFuture<T> {
 
 /// What an outcome means to one who wants the result.
 pub(super) fn result<T: DeserializeOwned>(outcome: Outcome, key: &TaskKey) -> Result<T> {
+    decoded(finished(outcome, key)?, key)
+}
+
+/// As [`result`], before it is decoded.
+pub(super) fn finished(outcome: Outcome, key: &TaskKey) -> Result<Payload> {
     match outcome {
-        Outcome::Finished(payload) => {
-            payload.decode().map_err(|why| Error::decode(format!("result of {key}"), why))
-        }
+        Outcome::Finished(payload) => Ok(payload),
         Outcome::Failed(error) => Err(Error::Task(error)),
         Outcome::Cancelled => Err(Error::Cancelled(key.clone())),
         Outcome::Stored(_) => Err(wrong_answer("a watch, behind which the result was fetched")),
     }
+}
+
+/// What [`finished`] has brought, decoded.
+pub(super) fn decoded<T: DeserializeOwned>(payload: Payload, key: &TaskKey) -> Result<T> {
+    payload.decode().map_err(|why| Error::decode(format!("result of {key}"), why))
 }

@@ -1,12 +1,14 @@
 //! Waiting for a task's end with its result in hand, wherever that is kept. All who wait for tasks go through
 //! here: nobody else sees [`Outcome::Stored`] come of a watch.
 
+use std::future::poll_fn;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::connection::{Connection, Watch};
+use super::connection::{Connection, Pausing, Wait, Watch};
 use super::error::{Error, Result};
 use super::fetch::FetchError;
 use crate::protocol::result::{Located, StoredResult};
@@ -60,11 +62,21 @@ async fn fetch(connection: &Connection, located: &Located) -> Result<Payload, Fe
         return connection.fetch(located).await;
     }
     let (connection, located) = (connection.clone(), located.clone());
+    apart(None, async move { connection.fetch(&located).await }).await
+}
+
+/// Does something of many steps in a task of its own, so that one that has paused returns once for all of them. An attempt
+/// that is named waits for it as for what others do.
+pub(super) async fn apart<R: Send + 'static>(
+    attempt: Option<Arc<dyn Pausing>>,
+    work: impl Future<Output = R> + Send + 'static,
+) -> R {
     // It is aborted with this.
-    let mut fetching = JoinSet::new();
-    fetching.spawn(async move { connection.fetch(&located).await });
-    match fetching.join_next().await.expect("it was spawned") {
-        Ok(fetched) => fetched,
+    let (mut working, mut wait) = (JoinSet::new(), Wait::default());
+    working.spawn(work);
+    let done = poll_fn(|context| wait.follow(attempt.as_ref(), working.poll_join_next(context)));
+    match done.await.expect("it was spawned") {
+        Ok(done) => done,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             // The runtime shuts down.

@@ -10,7 +10,9 @@ use futures_util::stream::{FuturesUnordered, Stream, StreamExt};
 use serde::de::DeserializeOwned;
 
 use super::error::Result;
-use super::future::TaskFuture;
+use super::future::{TaskFuture, decoded};
+use super::settled::apart;
+use crate::protocol::Payload;
 
 /// Waits for the results of all tasks, and brings them in the order of the futures. The first error is brought at once, and
 /// the others go on.
@@ -37,6 +39,25 @@ pub async fn gather<'a, T>(futures: impl IntoIterator<Item = &'a TaskFuture<T>>)
 where
     T: DeserializeOwned + 'static,
 {
+    let futures: Vec<&TaskFuture<T>> = futures.into_iter().collect();
+    if let Some(attempt) = futures.iter().find_map(|future| future.attempt()) {
+        // It is to return once, and not with each of them.
+        let payload = |(index, future): (usize, &&TaskFuture<T>)| {
+            let payload = future.payload();
+            async move { (index, payload.await) }
+        };
+        let mut ended: FuturesUnordered<_> = futures.iter().enumerate().map(payload).collect();
+        let gathered: Result<Vec<Option<Payload>>> = apart(Some(attempt), async move {
+            let mut payloads = vec![None; ended.len()];
+            while let Some((index, payload)) = ended.next().await {
+                payloads[index] = Some(payload?);
+            }
+            Ok(payloads)
+        })
+        .await;
+        let payloads = gathered?.into_iter().flatten().zip(futures);
+        return payloads.map(|(payload, future)| decoded(payload, future.key())).collect();
+    }
     let mut ended = as_completed(futures);
     let mut results: Vec<Option<T>> = Vec::new();
     results.resize_with(ended.len(), || None);
@@ -51,6 +72,12 @@ pub async fn gather_all<'a, T>(futures: impl IntoIterator<Item = &'a TaskFuture<
 where
     T: DeserializeOwned + 'static,
 {
+    let futures: Vec<&TaskFuture<T>> = futures.into_iter().collect();
+    if let Some(attempt) = futures.iter().find_map(|future| future.attempt()) {
+        let payloads: Vec<_> = futures.iter().map(|future| future.payload()).collect();
+        let payloads = apart(Some(attempt), join_all(payloads)).await.into_iter().zip(futures);
+        return payloads.map(|(payload, future)| decoded(payload?, future.key())).collect();
+    }
     join_all(futures.into_iter().map(IntoFuture::into_future)).await
 }
 
@@ -168,7 +195,8 @@ impl<T: 'static> IntoFuture for Wait<T> {
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
+        let attempt = self.futures.iter().find_map(TaskFuture::attempt);
+        let waited = async move {
             let Wait { futures, for_first, timeout } = self;
             let (mut ended, mut open) = (Vec::new(), vec![true; futures.len()]);
             let mut watches: FuturesUnordered<_> = futures.iter().enumerate().map(ends).collect();
@@ -195,7 +223,11 @@ impl<T: 'static> IntoFuture for Wait<T> {
             ended.iter().for_each(|index| open[*index] = false);
             let open = (0..open.len()).filter(|index| open[*index]).collect();
             Ok(Waited { ended, open })
-        })
+        };
+        match attempt {
+            Some(_) => Box::pin(apart(attempt, waited)),
+            None => Box::pin(waited),
+        }
     }
 }
 

@@ -198,7 +198,7 @@ impl Context {
 /// Makes the running task a client of the scheduler that runs it; the same client each time.
 ///
 /// Where it waits for others on that client, for the end of a task or for what comes on a channel, it pauses, and so it does
-/// wherever else it waits for longer than 50 ms: it gives up its slot of its worker and the resources that it was granted, so
+/// wherever else it has waited for longer than it has computed, and 50 ms: it gives up its slot of its worker and the resources that it was granted, so
 /// that there is room for those for which it waits, and takes both again before it goes on ([`Context::keep_slot`] is for
 /// those that must not). It has a session of its own, but no connection: all attempts of a worker share one, so that
 /// thousands may wait at once. What the client holds is released when the attempt ends. When a newer

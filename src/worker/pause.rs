@@ -1,4 +1,5 @@
-//! When an attempt pauses: where its code cannot go on, and something waits on its client for what others do, or it has idled.
+//! When an attempt pauses: where its code cannot go on, and something waits on its client for what others do, or it has idled for
+//! too long.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context as TaskContext, Poll, ready};
@@ -25,6 +26,8 @@ struct State {
     waiting: usize,
     /// Whether anything does since its code could not go on.
     waits: bool,
+    /// Whether anything waits for an answer since then.
+    asks: bool,
     /// How many want it to keep its slot.
     keepers: usize,
     /// How many wait for its return.
@@ -35,8 +38,8 @@ struct State {
 impl Pace {
     /// For an attempt that computes now.
     pub fn new(lanes: Arc<Lanes>, attempt: HeldAttempt) -> Self {
-        let (waiting, waits, keepers, returning, has_paused) = Default::default();
-        let state = Mutex::new(State { computing: 1, waiting, waits, keepers, returning, has_paused });
+        let (waiting, waits, asks, keepers, returning, has_paused) = Default::default();
+        let state = Mutex::new(State { computing: 1, waiting, waits, asks, keepers, returning, has_paused });
         Pace { lanes, attempt, state }
     }
 
@@ -47,7 +50,7 @@ impl Pace {
 
     /// It pauses, if it is time to.
     fn settle(&self, state: &mut State, has_idled: bool) {
-        let waits = state.waiting > 0 || state.waits || has_idled;
+        let waits = has_idled || ((state.waiting > 0 || state.waits) && !state.asks);
         let may_pause = state.computing <= 0 && state.keepers == 0 && state.returning == 0;
         if waits && may_pause && !std::mem::replace(&mut state.has_paused, true) {
             self.lanes.pause(&self.attempt);
@@ -78,6 +81,10 @@ impl Pausing for Pace {
         self.lock().waiting -= 1;
     }
 
+    fn ask(&self) {
+        self.lock().asks = true;
+    }
+
     fn poll_resume(
         &self,
         context: &mut TaskContext<'_>,
@@ -96,15 +103,19 @@ impl Pausing for Pace {
             state.returning -= 1;
         }
         state.computing += 1;
-        state.waits = false;
+        (state.waits, state.asks) = (false, false);
         Poll::Ready(())
     }
 
-    fn suspend(&self, has_idled: bool) -> bool {
+    fn suspend(&self) -> bool {
         let mut state = self.lock();
         state.computing -= 1;
-        self.settle(&mut state, has_idled);
-        state.has_paused
+        self.settle(&mut state, false);
+        !state.has_paused && !state.asks && state.keepers == 0
+    }
+
+    fn lose_patience(&self) {
+        self.settle(&mut self.lock(), true);
     }
 }
 
@@ -125,7 +136,7 @@ impl Context {
     /// Keeps the task's slot and what it was granted until this is dropped, also while it waits as a client.
     ///
     /// Without it a task that is a client pauses where it waits for others, that is for the end of a task, or for what comes on
-    /// a channel; and in async code wherever it waits for longer than 50 ms. It gives up its slot and its resources, so that
+    /// a channel; and in async code wherever it has waited for longer than it has computed, and 50 ms. It gives up its slot and its resources, so that
     /// there is room for those for which it waits, and takes both again before it goes on. It gets the next slot that is free, ahead of tasks that have not begun, and the very parts that it
     /// was granted: the same GPU, say. What it has put there others find meanwhile. Whoever cannot have that keeps it, and
     /// should be sure that those for which it waits find room elsewhere.

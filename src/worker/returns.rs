@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use tokio::sync::oneshot;
 
-use crate::protocol::equipment::Grant;
+use crate::protocol::equipment::{Grant, ResourceName};
 use crate::protocol::session::HeldAttempt;
 
 /// Who has paused, and who of those wants to return.
@@ -46,9 +46,19 @@ impl Returns {
         Some(told)
     }
 
-    /// The next that returns, with what it takes: the first for whom that is free.
+    /// The next that returns, with what it takes: the first for whom that is free, and who needs nothing for which one before it
+    /// waits. So whoever needs much is not passed over for ever by those that need little of the same.
     pub fn next(&mut self, is_free: impl Fn(&[Grant]) -> bool) -> Option<(HeldAttempt, Vec<Grant>)> {
-        let able = |attempt: &HeldAttempt| is_free(&self.paused[attempt].grants);
+        let mut awaited: Vec<&ResourceName> = Vec::new();
+        let able = |attempt: &HeldAttempt| {
+            let grants = &self.paused[attempt].grants;
+            let mut names = grants.iter().map(|grant| &grant.resource);
+            if names.all(|name| !awaited.contains(&name)) && is_free(grants) {
+                return true;
+            }
+            awaited.extend(grants.iter().map(|grant| &grant.resource));
+            false
+        };
         let attempt = self.asked.remove(self.asked.iter().position(able)?)?;
         let Paused { grants, tell } = self.paused.remove(&attempt)?;
         // Whoever is gone gives it up when the attempt is over.
@@ -66,7 +76,7 @@ impl Returns {
     }
 
     /// Which attempts take a slot and what they were granted again, or are about to, and which no longer, since this was
-    /// last asked.
+    /// last asked. The former first: else the scheduler would see room between the two, and fill it.
     pub fn news(&mut self) -> Vec<(HeldAttempt, bool)> {
         let changed = std::mem::take(&mut self.changed);
         let mut news = Vec::new();
@@ -78,6 +88,7 @@ impl Returns {
             };
             news.push((attempt, !self.told.contains(&attempt)));
         }
+        news.sort_by_key(|(_, takes)| !takes);
         news
     }
 

@@ -42,6 +42,9 @@ pub(super) struct Session {
     /// Attempts, and what waits for the scheduler: that it knows of what is kept here, say.
     tasks: JoinSet<Option<Report>>,
     told: Told,
+    /// What was said of who has paused and who returns. No more is said of that before it is answered: those that only tick
+    /// would add to it without end while the scheduler is away.
+    occupations: Told,
     is_retiring: bool,
 }
 
@@ -53,9 +56,9 @@ impl Session {
         options: &Options,
         held: Arc<Held>,
     ) -> Self {
-        let (begun, tasks, told) = Default::default();
+        let (begun, tasks, told, occupations) = Default::default();
         let lanes = Lanes::new(connection.clone(), trunks.clone(), registry.clone(), options);
-        Session { connection, registry, held, lanes, begun, tasks, told, is_retiring: false }
+        Session { connection, registry, held, lanes, begun, tasks, told, occupations, is_retiring: false }
     }
 
     pub(super) fn is_retiring(&self) -> bool {
@@ -64,7 +67,8 @@ impl Session {
 
     /// Whether nothing runs here, nothing is kept, and the scheduler knows of all of it.
     fn is_idle(&self) -> bool {
-        self.tasks.is_empty() && self.told.is_empty() && self.held.len() == 0 && self.lanes.lock().is_idle()
+        let is_known = self.told.is_empty() && self.occupations.is_empty();
+        self.tasks.is_empty() && is_known && self.held.len() == 0 && self.lanes.lock().is_idle()
     }
 
     /// Runs what comes. Answers why the session is over, or nothing when it left in order.
@@ -97,6 +101,7 @@ impl Session {
                 () = self.lanes.news() => {}
                 Some(ended) = self.tasks.join_next_with_id() => self.end(ended),
                 () = self.told.answered() => {}
+                () = self.occupations.answered() => {}
                 () = until(timeout) => self.time_out(),
                 _ = look.tick() => {
                     self.tell_advances();
@@ -236,11 +241,14 @@ impl Session {
         }
     }
 
-    /// Says which attempts take a slot though they are clients.
+    /// Says which attempts have paused, and which return.
     fn tell_occupations(&mut self) {
+        if !self.occupations.is_empty() {
+            return;
+        }
         let news = self.lanes.lock().turns.new_occupations();
         for (HeldAttempt { task, attempt }, occupies) in news {
-            self.told.push(self.connection.command(Command::Occupy { task, attempt, occupies }));
+            self.occupations.push(self.connection.command(Command::Occupy { task, attempt, occupies }));
         }
     }
 

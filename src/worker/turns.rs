@@ -319,9 +319,21 @@ mod tests {
         assert_eq!(turns.new_occupations().len(), 2);
         turns.ask_to_return(attempt("a")).unwrap();
         turns.begin_connection();
-        let mut news = turns.new_occupations();
-        news.sort_by_key(|(_, takes)| *takes);
-        assert_eq!(news, [(attempt("b"), false), (attempt("a"), true)]);
+        assert_eq!(turns.new_occupations(), [(attempt("a"), true), (attempt("b"), false)]);
+    }
+
+    #[test]
+    fn who_returns_is_told_of_before_those_that_make_room() {
+        let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+        let mut turns = Turns::new(8, &[]);
+        names.iter().for_each(|name| turns.add(assignment(name)));
+        begun(&mut turns);
+        names[..4].iter().for_each(|name| turns.pause(&attempt(name)));
+        turns.new_occupations();
+        let _told = names[..4].iter().map(|name| turns.ask_to_return(attempt(name))).collect::<Vec<_>>();
+        names[4..].iter().for_each(|name| turns.pause(&attempt(name)));
+        let takes: Vec<bool> = turns.new_occupations().iter().map(|(_, takes)| *takes).collect();
+        assert_eq!(takes, [[true; 4], [false; 4]].concat(), "else it is given what there is no room for");
     }
 
     #[test]
@@ -364,5 +376,29 @@ mod tests {
         assert_eq!((begun(&mut turns), a.try_recv()), (vec![], Ok(())));
         turns.end(&attempt("b"), SHORT);
         assert_eq!(begun(&mut turns), [attempt("e")]);
+    }
+
+    #[test]
+    fn who_returns_with_much_is_not_passed_over_for_those_with_little_of_the_same() {
+        let granted = |name: &str, resource: &str, amount| {
+            let (resource, amount) = (resource.parse().unwrap(), Amount::whole(amount));
+            Assignment { grants: vec![Grant { resource, amount, parts: vec![] }], ..assignment(name) }
+        };
+        let mut turns = Turns::new(4, &["cpus=2", "disks=2"].map(|text| text.parse().unwrap()));
+        turns.add(granted("much", "cpus", 2));
+        begun(&mut turns);
+        turns.pause(&attempt("much"));
+        ["one", "two"].iter().for_each(|name| turns.add(granted(name, "cpus", 1)));
+        turns.add(granted("other", "disks", 1));
+        assert_eq!(begun(&mut turns).len(), 3);
+        ["one", "other"].iter().for_each(|name| turns.pause(&attempt(name)));
+        let mut told = ["much", "one", "other"].map(|name| turns.ask_to_return(attempt(name)).unwrap());
+        assert_eq!(begun(&mut turns), []);
+        assert_eq!(told.each_mut().map(|told| told.try_recv().is_ok()), [false, false, true]);
+        turns.end(&attempt("two"), SHORT);
+        assert_eq!(begun(&mut turns), []);
+        assert_eq!((told[0].try_recv(), told[1].try_recv().is_err()), (Ok(()), true));
+        turns.end(&attempt("much"), SHORT);
+        assert!(begun(&mut turns).is_empty() && told[1].try_recv().is_ok());
     }
 }

@@ -9,8 +9,10 @@ use headwater::local::{Local, Options};
 use headwater::protocol::equipment::Equipment;
 use headwater::protocol::task::TaskStatus;
 use headwater::{
-    Client, Context, Error, Result, StreamExt, TaskFuture, as_completed, blocking, gather, local_client, task,
+    Client, Context, Error, Result, StreamExt, TaskFuture, as_completed, blocking, gather, gather_all,
+    local_client, task, wait,
 };
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -215,14 +217,30 @@ async fn appends(name: String) -> Result<()> {
 }
 
 #[task]
-async fn ticks(test: String) -> Result<u64> {
+async fn ticks(test: String, ms: u64) -> Result<u64> {
     let client = local_client().await?;
     let part = client.submit(part, (test, 3)).await?;
     // As what goes on for ever and does something now and then: it never waits for the other one.
     while part.status().await? != TaskStatus::Finished {
-        sleep(Duration::from_millis(100)).await;
+        sleep(Duration::from_millis(ms)).await;
     }
     part.await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_only_ticks_leaves_room_however_many_and_however_fast() {
+    let (_local, client) = cluster(1, &[]).await;
+    for (count, ms) in [(1, 20), (1, 200), (4, 100), (8, 40)] {
+        let mut ticking = Vec::new();
+        for _ in 0..count {
+            ticking.push(client.submit(ticks, ("ticks", ms)).await.unwrap());
+        }
+        let ended = timeout(SOON, gather(&ticking)).await;
+        assert_eq!(
+            ended.unwrap_or_else(|_| panic!("{count} that tick every {ms} ms")).unwrap(),
+            vec![3; count]
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -230,8 +248,78 @@ async fn wherever_and_for_whatever_others_do_a_task_waits_it_takes_no_slot() {
     let (_local, client) = cluster(1, &[]).await;
     let spawned = client.submit(waits_in_what_it_spawned, ("spawned",)).await.unwrap();
     assert_eq!(timeout(SOON, spawned).await.expect("it ends").unwrap(), 7);
-    let ticking = client.submit(ticks, ("ticks",)).await.unwrap();
-    assert_eq!(timeout(SOON, ticking).await.expect("it ends").unwrap(), 3);
     let reader = client.submit(waits_for_the_first_record, ("records",)).await.unwrap();
     assert_eq!(timeout(SOON, reader).await.expect("it ends").unwrap(), 9);
+}
+
+/// A permit for each that was told that the last of its row has run.
+static LAST_HAS_RUN: Semaphore = Semaphore::const_new(0);
+
+#[task]
+async fn runs_beside_the_last() -> Result<()> {
+    LAST_HAS_RUN.acquire().await.map_err(Error::other)?.forget();
+    Ok(())
+}
+
+#[task]
+fn runs_in_turn(is_last: bool) {
+    if is_last {
+        LAST_HAS_RUN.add_permits(1);
+    }
+}
+
+#[task]
+async fn waits_for_a_row(how: u32) -> Result<()> {
+    let client = local_client().await?;
+    let kept = Context::current().expect("it runs as a task").keep_slot();
+    let mut row = vec![client.submit(runs_beside_the_last, ()).needs("cpus=1").await?];
+    for n in 0..40 {
+        row.push(client.submit(runs_in_turn, (n == 39,)).needs("cpus=1").await?);
+    }
+    drop(kept);
+    match how {
+        0 => drop(gather(&row).await?),
+        1 => drop(gather_all(&row).await),
+        _ => drop(wait(&row).timeout(SOON).await?),
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_many_returns_for_all_of_them_at_once() {
+    let (_local, client) = cluster(8, &["cpus=2"]).await;
+    for how in 0..3 {
+        // If it wanted all of them with each that ends, the others would not begin before the first is over.
+        let future = client.submit(waits_for_a_row, (how,)).needs("cpus=2").await.unwrap();
+        timeout(SOON, future).await.expect("it ends").unwrap();
+    }
+}
+
+#[task]
+fn is_refused(_n: u64) -> Result<u64> {
+    Err(Error::msg("no"))
+}
+
+#[task]
+async fn gathers_a_failure() -> Result<String> {
+    let client = local_client().await?;
+    let never = client.submit(stays, ()).await?;
+    let fails = client.submit(is_refused, (1,)).await?;
+    let error = gather(&[never.clone(), fails.clone()]).await.expect_err("it brings the first at once");
+    never.cancel().await?;
+    let all = gather_all(&[never, fails]).await;
+    Ok(format!("{error} {}", all.iter().filter(|one| one.is_err()).count()))
+}
+
+#[task]
+async fn stays() -> u64 {
+    std::future::pending().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_gathers_in_a_task_hears_the_first_error_at_once() {
+    let (_local, client) = cluster(2, &[]).await;
+    let future = client.submit(gathers_a_failure, ()).await.unwrap();
+    let told = timeout(SOON, future).await.expect("it ends").unwrap();
+    assert!(told.ends_with("no 2"), "{told}");
 }

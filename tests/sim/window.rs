@@ -128,6 +128,21 @@ fn a_client_takes_no_slot_and_may_be_to_blame() {
 }
 
 #[test]
+fn who_has_paused_leaves_its_slot_to_one_that_may_be_to_blame() {
+    let mut scene = Scene::new();
+    let (client, one) = (scene.client(1), scene.worker(2, "one", 1));
+    submit_all(&mut scene, client, &["a", "b"]);
+    // It kept its slot for a while, or its session is over: it is no client.
+    scene.ask(one, Command::Occupy { task: id("a"), attempt: AttemptNumber(1), occupies: false });
+    assert_eq!(given(&mut scene), ["a on 2", "b on 2"]);
+    scene.drop_connection(one);
+    scene.pass(10_000);
+    let told = scene.told();
+    let died: Vec<_> = told.iter().filter(|line| line.starts_with("died")).collect();
+    assert_eq!(died.len(), 2, "{told:?}");
+}
+
+#[test]
 fn a_client_takes_no_slot_only_while_its_worker_says_that_it_waits() {
     let occupy =
         |name: &str, occupies| Command::Occupy { task: id(name), attempt: AttemptNumber(1), occupies };

@@ -50,7 +50,6 @@ use self::actor::Actor;
 use self::call::Call;
 pub use self::clock::CLOCKS_APART_MS_MAX;
 pub(crate) use self::clock::Clock;
-use self::pausing::Wait;
 use self::recovery::Recovery;
 use self::run::Runs;
 use self::trunks::Way;
@@ -67,7 +66,7 @@ use crate::protocol::{
 };
 
 pub use self::membership::{MemberItem, Membership};
-pub(crate) use self::pausing::{Pausing, pausing};
+pub(crate) use self::pausing::{Pausing, Wait, pausing};
 pub use self::room::UNANSWERED_BYTES_MAX;
 pub use self::run::Share;
 pub use self::subscription::{ReadItem, Subscription};
@@ -358,7 +357,9 @@ impl Connection {
     pub fn watch(&self, task: TaskId) -> Watch {
         let (sender, reply) = self.reply();
         self.call(Call::Watch(task, sender));
-        Watch { reply, attempt: self.attempt().cloned(), wait: Wait::default() }
+        // It is not for an answer that whoever has this waits.
+        let (reply, attempt) = (Reply { attempt: None, ..reply }, self.attempt().cloned());
+        Watch { reply, attempt, wait: Wait::default() }
     }
 
     /// The attempt that pauses as it waits on this, if one does.
@@ -437,7 +438,8 @@ impl Connection {
 
     fn reply<T>(&self) -> (oneshot::Sender<Result<T>>, Reply<T>) {
         let (sender, answer) = oneshot::channel();
-        (sender, Reply { answer, ended: self.shared.ended.clone() })
+        let (ended, attempt) = (self.shared.ended.clone(), self.attempt().cloned());
+        (sender, Reply { answer, ended, attempt })
     }
 
     fn call(&self, call: Call) {
@@ -461,13 +463,15 @@ impl Connection {
 pub struct Reply<T> {
     answer: oneshot::Receiver<Result<T>>,
     ended: Ended,
+    attempt: Option<Arc<dyn Pausing>>,
 }
 
 impl<T> Future for Reply<T> {
     type Output = Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
-        let answer = ready!(Pin::new(&mut self.answer).poll(context));
+        let polled = Pin::new(&mut self.answer).poll(context);
+        let answer = ready!(pausing::asks(self.attempt.as_ref(), polled));
         Poll::Ready(answer.unwrap_or_else(|_| Err(self.ended.get().cloned().unwrap_or(Error::Stopped))))
     }
 }

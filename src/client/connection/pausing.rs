@@ -1,20 +1,23 @@
 //! Waiting inside a task that is a client: meanwhile the attempt takes neither its slot nor what it was granted.
 //!
 //! It gives them up at once where it waits on its client for what others do: for the end of a task, for records, for
-//! elements of a group. Whatever else it waits for may be over in a moment, like the answer to a command or a piece of a file:
-//! then it does so once that has lasted for [`IDLE`].
+//! elements of a group. The answer to a command comes by itself: before it they are kept. Whatever else it waits for may be over in
+//! a moment, like a piece of a file: for that it has its *patience*, which is [`PATIENCE`] at first, is used up by idling, and
+//! grows again as it computes. So what only ticks hardly takes a slot, and whoever has one computes for half of the time at least.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 
+use futures_util::task::AtomicWaker;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
-/// How long it waits for something else before it gives up its slot: 50 ms. An answer of the scheduler has come by then, as a
-/// rule; and who pauses between two pieces of work for longer than that leaves room for others.
-const IDLE: Duration = Duration::from_millis(50);
+/// How long an attempt may idle in its slot beside what it computes: 50 ms, so that one which reads a file or asks a server now
+/// and then does not have to ask for a slot each time.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Hears from an attempt's client when it waits, and gives the attempt its slot back before its code goes on.
 pub(crate) trait Pausing: Send + Sync + std::fmt::Debug {
@@ -27,41 +30,124 @@ pub(crate) trait Pausing: Send + Sync + std::fmt::Debug {
     /// It waits no longer.
     fn end_wait(&self);
 
+    /// Something waits for an answer of the scheduler, until the attempt's code goes on.
+    fn ask(&self);
+
     /// The attempt's code is about to go on: ready once it may. The second argument is where it keeps, until then, that it
     /// asked.
     fn poll_resume(&self, context: &mut Context<'_>, asked: &mut Option<oneshot::Receiver<()>>) -> Poll<()>;
 
-    /// The attempt's code cannot go on now, or since so long that it has idled. Answers whether it has paused.
-    fn suspend(&self, has_idled: bool) -> bool;
+    /// The attempt's code cannot go on now. Answers whether it idles: it has its slot, and waits for nothing that is known.
+    fn suspend(&self) -> bool;
+
+    /// It has idled for too long.
+    fn lose_patience(&self);
 }
 
 /// Does an attempt's work, or a part of it, so that it pauses where it waits.
 pub(crate) async fn pausing<F: Future>(attempt: impl Fn() -> Option<Arc<dyn Pausing>>, work: F) -> F::Output {
-    let (mut work, mut is_suspended, mut asked, mut idle) = (pin!(work), false, None, None);
+    let (mut work, mut is_suspended, mut asked) = (pin!(work), false, None);
+    let woken = Arc::new(Woken { is: AtomicBool::new(true), outer: AtomicWaker::new() });
+    let (inner, mut is_due, mut patience) = (Waker::from(woken.clone()), false, Patience::new());
     std::future::poll_fn(|context| {
-        let has_idled =
-            idle.as_mut().is_some_and(|idle: &mut Pin<Box<Sleep>>| idle.as_mut().poll(context).is_ready());
+        woken.outer.register(context.waker());
+        is_due |= woken.is.swap(false, Ordering::AcqRel);
+        if !is_due {
+            // It is not the work that is woken.
+            if patience.poll_end(context).is_ready()
+                && let Some(attempt) = attempt()
+            {
+                attempt.lose_patience();
+            }
+            return Poll::Pending;
+        }
         if is_suspended && let Some(attempt) = attempt() {
+            patience.stops();
             ready!(attempt.poll_resume(context, &mut asked));
             is_suspended = false;
         }
-        let polled = work.as_mut().poll(context);
+        is_due = false;
+        let began = Instant::now();
+        let polled = work.as_mut().poll(&mut Context::from_waker(&inner));
         if polled.is_pending()
             && let Some(attempt) = attempt()
         {
+            patience.grows(began.elapsed());
             is_suspended = true;
-            if attempt.suspend(has_idled) {
-                idle = None;
-            } else {
-                let idle = idle.get_or_insert_with(|| Box::pin(sleep(IDLE)));
-                idle.as_mut().reset(Instant::now() + IDLE);
-                // It wakes this.
-                let _ = idle.as_mut().poll(context);
+            if attempt.suspend() && patience.begins(context).is_ready() {
+                attempt.lose_patience();
             }
         }
         polled
     })
     .await
+}
+
+/// Whether the work was woken, apart from what wakes those who wait for it.
+struct Woken {
+    is: AtomicBool,
+    outer: AtomicWaker,
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.is.store(true, Ordering::Release);
+        self.outer.wake();
+    }
+}
+
+/// How long an attempt may idle still, and since when it does.
+struct Patience {
+    left: Duration,
+    idles: Option<(Instant, Pin<Box<Sleep>>)>,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Patience { left: PATIENCE, idles: None }
+    }
+
+    /// The attempt has computed for so long.
+    fn grows(&mut self, computed: Duration) {
+        self.left = (self.left + computed).min(PATIENCE);
+    }
+
+    /// The attempt idles from now on. Ready when it must not.
+    fn begins(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.left.is_zero() {
+            return Poll::Ready(());
+        }
+        let now = Instant::now();
+        self.idles = Some((now, Box::pin(sleep_until(now + self.left))));
+        self.poll_end(context)
+    }
+
+    /// Ready when the attempt has idled for as long as it may.
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some((_, end)) = &mut self.idles else { return Poll::Pending };
+        ready!(end.as_mut().poll(context));
+        self.stops();
+        Poll::Ready(())
+    }
+
+    /// It idles no more.
+    fn stops(&mut self) {
+        if let Some((since, _)) = self.idles.take() {
+            self.left = self.left.saturating_sub(since.elapsed());
+        }
+    }
+}
+
+/// Tells an attempt that something waits for an answer, if it does.
+pub(super) fn asks<T>(attempt: Option<&Arc<dyn Pausing>>, polled: Poll<T>) -> Poll<T> {
+    if let (Poll::Pending, Some(attempt)) = (&polled, attempt) {
+        attempt.ask();
+    }
+    polled
 }
 
 /// Tells an attempt that a stream waits, if it does. Nobody says when it is polled no more: so it waits until the attempt's
@@ -75,7 +161,7 @@ pub(super) fn waits<T>(attempt: Option<&Arc<dyn Pausing>>, polled: Poll<T>) -> P
 
 /// Whether something waits, as the attempt hears it.
 #[derive(Debug, Default)]
-pub(super) struct Wait(Option<Arc<dyn Pausing>>);
+pub(crate) struct Wait(Option<Arc<dyn Pausing>>);
 
 impl Wait {
     /// Follows what a poll brought: whoever has nothing yet waits.

@@ -132,10 +132,10 @@ impl Presence {
         }
     }
 
-    /// The attempts of a worker that may have killed it: those that are clients, and of the others as many as it has
-    /// slots, the ones that it was given first. All of them when a scheduler that is gone has given them.
+    /// The attempts of a worker that may have killed it: those that are clients or have paused, and of the others as many as it
+    /// has slots, the ones that it was given first. All of them when a scheduler that is gone has given them.
     pub(super) fn suspects(&self, worker: Producer, running: &BTreeSet<TaskId>) -> BTreeSet<TaskId> {
-        self.assigned.suspects(worker, running, |task| self.is_client(task))
+        self.assigned.suspects(worker, running, |task| self.is_client(task) || self.has_paused(task))
     }
 
     /// The worker that is told to copy a task's result.

@@ -75,6 +75,15 @@ fn wait_for(_number: u64) -> Result<()> {
     blocking::local_client()?.future::<()>(&TaskKey::named("other"))?.wait()
 }
 
+#[task]
+async fn tick(times: u64) -> Result<()> {
+    let _client = crate::local_client().await?;
+    for _ in 0..times {
+        tokio::time::sleep(Duration::from_millis(120)).await;
+    }
+    Ok(())
+}
+
 impl Run {
     async fn give(&mut self, function: &str, number: u64) -> TaskKey {
         let arguments = vec![Given::Value(Payload::encode(&number).unwrap())];
@@ -223,6 +232,22 @@ async fn a_function_that_waits_as_a_client_gives_up_its_slot_and_has_it_again_be
     GATES.set(108, Stage::Open);
     run.finishes(&next, ()).await;
     run.finishes(&asks, ()).await;
+}
+
+#[tokio::test]
+async fn no_more_is_said_of_pauses_before_what_was_said_is_answered() {
+    let mut run = run_worker_with(1).await;
+    let ticks = run.give("tick", 4).await;
+    let mut trunk = run.server.accept_trunk(10).await;
+    let _as_client = trunk.welcome().await;
+    let (first, command) = run.peer.command().await;
+    assert_eq!(command, Command::Occupy { task: ticks.id, attempt: AttemptNumber(1), occupies: false });
+    // Else they would be without number while the scheduler is away.
+    run.finishes(&ticks, ()).await;
+    run.answer(first).await;
+    let next = run.give("tick", 1).await;
+    let _as_client = trunk.welcome().await;
+    run.occupies(&next, false).await;
 }
 
 #[tokio::test]
