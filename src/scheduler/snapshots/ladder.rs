@@ -325,13 +325,43 @@ mod tests {
                 less += 1;
                 state.check();
                 assert_eq!((state.tasks_head, ids(state)), (then.tasks_head, ids(then)));
-                let known = match kept.header().seq <= as_of.seq {
-                    true => then.head_of(CHANNEL),
-                    false => told.states[&from].head_of(CHANNEL),
-                };
+                let is_left = kept.header().seq <= as_of.seq;
+                let known = if is_left { then } else { &told.states[&from] }.head_of(CHANNEL);
                 assert_eq!(state.head_of(CHANNEL), known, "seed {seed}, offset {offset}");
+                if !is_left && let Some(channel) = state.channels.get(&CHANNEL) {
+                    assert_eq!(channel.kept.first.offset, channel.head, "seed {seed}, offset {offset}");
+                }
             }
         }
         assert!(exact > 100 && less > 100, "{exact}, {less}");
+    }
+
+    #[test]
+    fn a_channel_that_was_stopped_is_not_where_elements_came_behind_a_gap() {
+        let mut rig = Rig::new(1);
+        let (name, options) = (ChannelName::new("a").unwrap(), Retention::ALL.into());
+        rig.ask(Command::CreateChannel { name, options });
+        rig.commit(true);
+        rig.finish();
+        let values = |count| vec![Element::Value(Payload::raw(vec![7])); count].into();
+        rig.ask(Command::append(CHANNEL, values(20)));
+        rig.ask(Command::Stop { log: CHANNEL });
+        rig.commit(true);
+        rig.finish();
+        rig.snapshots.hold(true);
+        rig.ask(Command::Resume { log: CHANNEL });
+        rig.commit(true);
+        // The record of the trim is left, and no element.
+        for command in [Command::append(CHANNEL, values(1)), Command::Trim { log: CHANNEL, before: None }] {
+            rig.ask(command);
+            rig.submit(1);
+            rig.commit(true);
+        }
+        rig.log.trim(CHANNEL, 23).unwrap();
+        let hindsight = Hindsight::new(Reader::new(Arc::new(rig.log.clone())));
+        let as_of = hindsight.before(rig.log.bounds(LogId::TASKS).head, &|| Ok(())).unwrap();
+        assert_eq!(rig.log.snapshots().unwrap()[0], Seq(2));
+        let channel = &as_of.state().channels[&CHANNEL];
+        assert_eq!((channel.head, channel.elements, channel.stopped), (24, 21, false));
     }
 }
