@@ -112,7 +112,7 @@ pub fn copy(store: &Path, to: &Path) -> Result<(), CopyError> {
         directory::await_unlock(store, &data)?;
     }
     let mut parts = directory::PARTS.into_iter();
-    let needed = parts.clone().try_fold(0, |sum, part| Ok(sum + bytes_of(&store.join(part))?));
+    let needed = parts.clone().try_fold(0, |sum, part| Ok(sum + directory::bytes_of(&store.join(part))?));
     let needed = needed.map_err(|why| refused(store, 0, why))?;
     let copied = parts.try_for_each(|part| directory::copy_entry(&store.join(part), &to.join(part)));
     copied.map_err(|why| refused(store, needed, why))
@@ -124,16 +124,6 @@ fn refused(store: &Path, bytes: u64, why: io::Error) -> CopyError {
         true => CopyError::Full { dir, bytes },
         false => CopyError::Io { dir, why },
     }
-}
-
-fn bytes_of(path: &Path) -> io::Result<u64> {
-    if !path.exists() {
-        return Ok(0);
-    }
-    if !path.is_dir() {
-        return Ok(path.metadata()?.len());
-    }
-    fs::read_dir(path)?.try_fold(0, |sum, entry| Ok(sum + bytes_of(&entry?.path())?))
 }
 
 #[cfg(test)]

@@ -65,6 +65,20 @@ pub(super) fn copy_entry(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// The bytes of a file, or of all files in a directory. What is not there has none, nor what goes meanwhile.
+pub(super) fn bytes_of(path: &Path) -> io::Result<u64> {
+    let bytes = |path: &Path| -> io::Result<u64> {
+        match fs::metadata(path)? {
+            found if !found.is_dir() => Ok(found.len()),
+            _ => fs::read_dir(path)?.try_fold(0, |sum, entry| Ok(sum + bytes_of(&entry?.path())?)),
+        }
+    };
+    match bytes(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        found => found,
+    }
+}
+
 /// How often a removal is tried: an engine's threads may still put a file there while they end.
 const REMOVE_TRIES_MAX: u32 = 20;
 

@@ -189,6 +189,10 @@ impl<L: Log> Log for Faulty<L> {
         set.map_or_else(|| self.inner.free_bytes(), |free| Ok(Some(free)))
     }
 
+    fn logs_bytes(&self) -> Result<Option<u64>, Error> {
+        self.inner.logs_bytes()
+    }
+
     fn last(&self) -> Last {
         self.inner.last()
     }
@@ -231,6 +235,10 @@ impl<L: Log> Log for Faulty<L> {
 
     fn open_snapshot(&self, at: Seq) -> Result<SnapshotPieces, Error> {
         self.inner.open_snapshot(at)
+    }
+
+    fn snapshot_bytes(&self, at: Seq) -> Result<u64, Error> {
+        self.inner.snapshot_bytes(at)
     }
 
     fn drop_snapshot(&self, at: Seq) -> Result<(), Error> {

@@ -153,6 +153,11 @@ impl Log for Memory {
         Ok(())
     }
 
+    fn logs_bytes(&self) -> Result<Option<u64>, Error> {
+        let bytes = |batch: &Batch| batch.bytes().len() as u64;
+        Ok(Some(self.inner().logs.values().flatten().map(bytes).sum()))
+    }
+
     fn last(&self) -> Last {
         self.inner().heads.last()
     }

@@ -162,6 +162,14 @@ pub trait Log: Send + Sync + 'static {
         Ok(None)
     }
 
+    /// How many bytes the logs take where the store lies, snapshots not counted. `None` when it is not known, as here.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    fn logs_bytes(&self) -> Result<Option<u64>, Error> {
+        Ok(None)
+    }
+
     /// Where a log begins and ends; all zero for one that holds nothing.
     fn bounds(&self, log: LogId) -> Bounds;
 
@@ -226,6 +234,14 @@ pub trait Log: Send + Sync + 'static {
     /// [`Error::BadSnapshot`] when it is damaged or not there: what was shown is not all of it then.
     fn read_snapshot(&self, at: Seq, see: &mut dyn FnMut(&[u8])) -> Result<(), Error> {
         self.open_snapshot(at)?.try_for_each(|piece| piece.map(|piece| see(&piece)))
+    }
+
+    /// How many bytes a snapshot takes, about. As it stands here all of it is read for that.
+    ///
+    /// # Errors
+    /// As [`Log::open_snapshot`].
+    fn snapshot_bytes(&self, at: Seq) -> Result<u64, Error> {
+        self.open_snapshot(at)?.try_fold(0, |bytes, piece| Ok(bytes + piece?.len() as u64))
     }
 
     /// Removes a snapshot if it is there.

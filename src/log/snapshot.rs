@@ -218,6 +218,11 @@ fn damaged(what: String) -> BadSnapshot {
     BadSnapshot::Damaged(what)
 }
 
+/// How many bytes the file of a snapshot has.
+pub(super) fn bytes(dir: &Path, seq: Seq) -> io::Result<u64> {
+    Ok(fs::metadata(path(dir, seq))?.len())
+}
+
 /// Removes a snapshot if it is there.
 pub(super) fn remove(dir: &Path, seq: Seq) -> io::Result<()> {
     match fs::remove_file(path(dir, seq)) {

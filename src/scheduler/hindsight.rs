@@ -37,6 +37,11 @@ impl AsOf {
         // Nobody's session: what is asked of workers' own is no question of those who look back.
         self.core.ask(Producer(0), query)
     }
+
+    #[cfg(test)]
+    pub(super) fn state(&self) -> &super::core::State {
+        self.core.state()
+    }
 }
 
 /// Why it cannot be told.
@@ -111,8 +116,14 @@ impl Hindsight {
             return Ok(as_of.clone());
         }
         let watch = &mut |_| goes_on();
-        let is_earlier = |as_of: &Arc<AsOf>| as_of.seq < seq && as_of.offset >= bounds.first;
-        let (state, from) = match last.take().filter(is_earlier).and_then(Arc::into_inner) {
+        let snapshots = self.reader.snapshots()?;
+        let goes_further = |as_of: &Arc<AsOf>| {
+            let is_earlier = as_of.seq < seq && as_of.offset >= bounds.first;
+            // A snapshot takes about as long to read as so many records to fold as it has tasks.
+            let is_near = offset.saturating_sub(as_of.offset) <= as_of.core.state().tasks.len() as u64;
+            is_earlier && (is_near || !snapshots.iter().any(|at| *at > as_of.seq && *at <= seq))
+        };
+        let (state, from) = match last.take().filter(goes_further).and_then(Arc::into_inner) {
             // Nobody has it in hand any more: it is taken further.
             Some(as_of) => {
                 let (mut state, from) = (as_of.core.into_state(), as_of.offset);
@@ -272,6 +283,24 @@ mod tests {
         // And told again it can be.
         assert_eq!(hindsight.before(10, GO_ON).unwrap().seq, Seq(5));
         lets_go.abort();
+    }
+
+    #[test]
+    fn what_was_told_last_is_taken_further_unless_a_snapshot_is_nearer() {
+        let (log, reader) = store(20);
+        let hindsight = Hindsight::new(reader);
+        // One that does not tell the truth, so that it is seen when it is used.
+        let mut state = recovery::recover_to(log.as_ref(), Seq(10), &mut |_| Ok(())).unwrap().state;
+        state.last_producer = Producer(99);
+        let pieces = state.into_items().map(|item| postcard::to_stdvec(&item).unwrap());
+        log.write_snapshot(Seq(10), &mut pieces.collect::<Vec<_>>().into_iter()).unwrap();
+        let mut is_used =
+            |offset| hindsight.before(offset, GO_ON).unwrap().state().last_producer == Producer(99);
+        // As many records away as there are tasks, and more.
+        assert_eq!(
+            [18, 36, 8, 18, 0, 20, 21].map(&mut is_used),
+            [false, false, false, false, false, true, true]
+        );
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub fn find(log: &dyn Log, found: &mut dyn FnMut(Names) -> More) {
             None
         }
     });
-    let (names, tasks_head) = beginning.unwrap_or_default();
+    let Beginning { names, tasks_head, .. } = beginning.unwrap_or_default();
     if found(names) == More::Unwanted {
         return;
     }
@@ -63,10 +63,24 @@ pub fn find(log: &dyn Log, found: &mut dyn FnMut(Names) -> More) {
     }
 }
 
-/// The names in a snapshot, and how far it knows the task log.
-fn of_snapshot(log: &dyn Log, at: Seq) -> Result<(Names, u64), Error> {
+/// What a snapshot says before it comes to the tasks.
+#[derive(Debug, Default)]
+pub(super) struct Beginning {
+    /// The names of its channels.
+    pub names: Names,
+    /// How far it knows the task log.
+    pub tasks_head: u64,
+    /// How many records of all logs it knows.
+    pub records: u64,
+}
+
+/// Reads the beginning of a snapshot.
+///
+/// # Errors
+/// When it cannot be read so far.
+pub(super) fn of_snapshot(log: &dyn Log, at: Seq) -> Result<Beginning, Error> {
     let bad = |why: String| Error::BadSnapshot { at, why };
-    let (mut names, mut tasks_head) = (Names::new(), None);
+    let (mut names, mut tasks_head, mut records) = (Names::new(), None, 0u64);
     for piece in log.open_snapshot(at)? {
         let piece = piece?;
         let mut rest = &piece[..];
@@ -90,7 +104,10 @@ fn of_snapshot(log: &dyn Log, at: Seq) -> Result<(Names, u64), Error> {
                 | SnapshotItem::Waiting(..)
                 | SnapshotItem::Producers { .. }
                 | SnapshotItem::Durability(..) => {}
-                SnapshotItem::Channel { log, name, .. } => drop(names.insert(name, log)),
+                SnapshotItem::Channel { log, name, head, .. } => {
+                    names.insert(name, log);
+                    records = records.saturating_add(head);
+                }
                 SnapshotItem::Function(_)
                 | SnapshotItem::Task(_)
                 | SnapshotItem::Conditions { .. }
@@ -99,7 +116,7 @@ fn of_snapshot(log: &dyn Log, at: Seq) -> Result<(Names, u64), Error> {
                 | SnapshotItem::Retired(_)
                 | SnapshotItem::End { .. } => {
                     let tasks_head = tasks_head.ok_or_else(|| bad("it has no beginning".to_owned()))?;
-                    return Ok((names, tasks_head));
+                    return Ok(Beginning { names, tasks_head, records: records.saturating_add(tasks_head) });
                 }
             }
         }

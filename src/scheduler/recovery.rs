@@ -81,17 +81,38 @@ pub type Watch<'a> = &'a mut dyn FnMut(RecoveryProgress) -> Result<(), Error>;
 /// # Errors
 /// When the store cannot be read, or a batch is damaged; or what `watch` says.
 pub fn recover(log: &dyn Log, watch: Watch<'_>) -> Result<Recovered, Error> {
-    recover_to(log, log.last().seq, watch)
+    // The two newest are kept for starts, and trims wait for them. Of the others one is as good only if nothing is trimmed
+    // that is behind it.
+    let is_trusted = |place: usize, state: &State| place < 2 || meets_all(log, state);
+    recover_from(log, log.last().seq, &is_trusted, watch)
 }
 
-/// The state after a durable commit.
+/// The state after a durable commit, for those who look back: from any snapshot. Where channels were trimmed behind it,
+/// what was there is not in the state.
 ///
 /// # Errors
 /// As [`recover`].
 pub(super) fn recover_to(log: &dyn Log, at: Seq, watch: Watch<'_>) -> Result<Recovered, Error> {
+    recover_from(log, at, &|_, _| true, watch)
+}
+
+/// Whether of each log all is there that is behind what the state knows.
+fn meets_all(log: &dyn Log, state: &State) -> bool {
+    log.logs().into_iter().all(|id| state.head_of(id).0 >= log.bounds(id).first)
+}
+
+/// The state after a durable commit, from the newest snapshot that is as old, can be read, and is trusted by its place among
+/// all of them and by what it gives.
+fn recover_from(
+    log: &dyn Log,
+    at: Seq,
+    is_trusted: &dyn Fn(usize, &State) -> bool,
+    watch: Watch<'_>,
+) -> Result<Recovered, Error> {
     let (mut state, mut snapshot, mut bad_snapshots) = (State::default(), Seq(0), Vec::new());
-    for seq in log.snapshots()?.into_iter().filter(|seq| *seq <= at) {
+    for (place, seq) in log.snapshots()?.into_iter().enumerate().filter(|(_, seq)| *seq <= at) {
         match restore(log, seq, watch) {
+            Ok((restored, _)) if !is_trusted(place, &restored) => {}
             Ok((restored, without_kept)) => {
                 (state, snapshot) = (restored, seq);
                 recount_kept(log, &mut state, &without_kept, watch)?;
@@ -246,7 +267,7 @@ impl Fold<'_> {
     /// Where to begin in a log: behind what the state knows, or where it begins when that was trimmed.
     fn begin(&mut self, id: LogId) -> Result<u64, Error> {
         let first = self.log.bounds(id).first;
-        let (known, _) = self.state.head_of(id);
+        let (known, elements) = self.state.head_of(id);
         if known >= first {
             return Ok(known);
         }
@@ -261,8 +282,12 @@ impl Fold<'_> {
             self.state.skip_lost(id, &Header { base_offset, count, ..*header });
         } else if header.seq <= self.at {
             self.state.begin_channel_at(id, header.base_offset, header.base_index);
+        } else if known > 0 {
+            // What was kept then is trimmed since.
+            self.state.begin_channel_at(id, known, elements);
         }
-        // What is kept may all have come behind the commit that is folded to. Then nothing is known of how far it was.
+        // What is kept may all have come behind the commit that is folded to. Then nothing is known of how far it was, but
+        // what a snapshot says.
         Ok(first)
     }
 

@@ -46,17 +46,21 @@ impl Records {
         if log.bounds(LogId::TASKS).first == 0 {
             return;
         }
+        let first = log.bounds(LogId::TASKS).first;
         let names = |at| {
-            let mut names = HashMap::new();
+            let (mut names, mut knows_all) = (HashMap::new(), false);
             let mut take = |mut piece: &[u8]| {
                 while let Ok((item, rest)) = postcard::take_from_bytes::<SnapshotItem>(piece) {
-                    if let SnapshotItem::Channel { log, name, .. } = item {
-                        names.insert(log, name);
+                    match item {
+                        // Others were kept for those who look back.
+                        SnapshotItem::Head { tasks_head, .. } => knows_all = tasks_head >= first,
+                        SnapshotItem::Channel { log, name, .. } => drop(names.insert(log, name)),
+                        _ => {}
                     }
                     piece = rest;
                 }
             };
-            log.read_snapshot(at, &mut take).ok().map(|()| names)
+            log.read_snapshot(at, &mut take).ok().and_then(|()| knows_all.then_some(names))
         };
         let newest = log.snapshots().unwrap_or_default().into_iter().find_map(names);
         self.has_nameless = newest.is_none();
@@ -315,6 +319,9 @@ mod tests {
         };
         assert_eq!(found(&log), (Some(name), vec![], None));
         log.drop_snapshot(Seq(1)).unwrap();
+        // One from which nothing can be folded any more.
+        let pieces = State::default().into_items().map(|item| postcard::to_stdvec(&item).unwrap());
+        log.write_snapshot(Seq(0), &mut pieces.collect::<Vec<_>>().into_iter()).unwrap();
         let (unnamed, records, state) = found(&log);
         assert_eq!((unnamed, records), (None, vec![]), "who has no name is not to blame");
         let what = state.expect("nothing knows what was before").what;

@@ -478,6 +478,10 @@ fn snapshots_are_there_whole_after_a_crash_until_they_are_dropped(mut engine: im
     assert_eq!(read(&log, 3).unwrap(), [pieces[0].clone(), pieces[2].clone()], "no empty pieces");
     assert_eq!(read(&log, 2).unwrap(), Vec::<Vec<u8>>::new());
     assert!(matches!(read(&log, 4), Err(Error::BadSnapshot { at: Seq(4), .. })));
+    let sizes = [3, 2].map(|at| log.snapshot_bytes(Seq(at)).unwrap());
+    assert!(sizes[0] > 100_000 && sizes[1] < 1000, "{sizes:?}");
+    assert!(matches!(log.snapshot_bytes(Seq(4)), Err(Error::BadSnapshot { at: Seq(4), .. })));
+    assert!(log.logs_bytes().unwrap().is_none_or(|bytes| bytes > 0));
     for _ in 0..2 {
         log.drop_snapshot(Seq(2)).unwrap();
         assert_eq!(log.snapshots().unwrap(), [Seq(3), Seq(1)]);

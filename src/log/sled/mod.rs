@@ -73,7 +73,7 @@ use super::failure::{Failure, guarded};
 use super::head::HeadFile;
 use super::heads::Heads;
 use super::snapshot::{self, BadSnapshot};
-use super::{Bounds, Error, Last, Log, SnapshotPieces, space};
+use super::{Bounds, Error, Last, Log, SnapshotPieces, directory, space};
 use crate::protocol::batch::{BadBatch, Batch, Commit};
 use crate::protocol::start::Starts;
 use crate::protocol::{Epoch, LogId, Seq};
@@ -317,6 +317,10 @@ impl Log for SledLog {
         space::free_bytes(&self.dir).map_err(|error| Failure::from(error).of(&self.dir))
     }
 
+    fn logs_bytes(&self) -> Result<Option<u64>, Error> {
+        self.call(|| directory::bytes_of(&self.dir.join("store")).map(Some))
+    }
+
     fn last(&self) -> Last {
         self.heads().last()
     }
@@ -352,6 +356,10 @@ impl Log for SledLog {
         Ok(Box::new(pieces.map(move |piece| piece.map_err(bad))))
     }
 
+    fn snapshot_bytes(&self, at: Seq) -> Result<u64, Error> {
+        snapshot::bytes(&self.dir, at).map_err(|why| Error::BadSnapshot { at, why: why.to_string() })
+    }
+
     fn drop_snapshot(&self, at: Seq) -> Result<(), Error> {
         snapshot::remove(&self.dir, at).map_err(|error| Failure::from(error).of(&self.dir))
     }
@@ -376,7 +384,6 @@ fn decode(log: LogId, offset: u64, value: Bytes) -> Result<Batch, BadBatch> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::directory;
     use crate::protocol::batch::OpenBatch;
     use crate::protocol::version::STORE_VERSION;
 

@@ -34,6 +34,9 @@ impl State {
     /// Says that a channel's log now begins at this place, since what was before it is trimmed, or lost.
     pub fn begin_channel_at(&mut self, log: LogId, offset: u64, index: u64) {
         if let Some(channel) = self.channels.get_mut(&log) {
+            if index > channel.elements {
+                channel.reopen();
+            }
             (channel.head, channel.elements, channel.written_to) = (offset, index, offset);
             self.trim_channel(log, offset, index);
         }

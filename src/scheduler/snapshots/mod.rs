@@ -5,12 +5,18 @@
 //! still for it, there is no second state, and no record is folded twice. A thread of its own writes the items, and
 //! they become a snapshot only once the commit is durable. [`Schedule`] says how often.
 //!
-//! Two are kept, the newest and the one before that a start could use: when the newest cannot be used, a start goes on
-//! from that. What the task log has before that one is history; [`History`] says how much of it is kept.
+//! Two are kept for starts, the newest and the one before that a start could use: when the newest cannot be used, a start
+//! goes on from that. What the task log has before that one is history; [`History`] says how much of it is kept. Of the
+//! snapshots before it some stay for those who look back, see `ladder.rs`.
 
+mod ladder;
+#[cfg(test)]
+mod rig;
 mod schedule;
 mod taking;
 
+use ladder::Ladder;
+pub use ladder::RUNGS_MAX;
 pub use schedule::Schedule;
 pub(super) use taking::Snapshots;
 
@@ -107,11 +113,18 @@ pub fn write(
     goes_on: &dyn Fn() -> Result<(), Error>,
 ) -> Result<Written, Error> {
     let at = log.last().seq;
-    let recovered = recovery::recover_to(log, at, &mut |_| goes_on())?;
+    let recovered = recovery::recover(log, &mut |_| goes_on())?;
     let records = recovered.records;
     let items = write_items(log, at, recovered.state.into_items(), goes_on)?;
     let before = Usable { at: recovered.snapshot, tasks_head: recovered.tasks_from, firsts: Vec::new() };
-    tidy(log, at, &before, history, now, goes_on)?;
+    tidy(
+        log,
+        at,
+        &before,
+        Keeping { history, ladder: &mut Ladder::default(), has_room: true },
+        now,
+        goes_on,
+    )?;
     Ok(Written { at, items, records })
 }
 
@@ -133,23 +146,33 @@ fn write_items(
     }
 }
 
-/// Lets go of what nobody needs once there is a snapshot of `at`: all snapshots but that and the usable one before it,
-/// and of the logs what that one knows: of the task log, what is not kept as history; of channels, what is trimmed.
+/// What is kept for readers, although no start needs it.
+struct Keeping<'a> {
+    history: History,
+    ladder: &'a mut Ladder,
+    /// Whether the disk has room for rungs.
+    has_room: bool,
+}
+
+/// Lets go of what nobody needs once there is a snapshot of `at`: of those that could not be used between that and the
+/// usable one before it, of the rungs of the ladder that do not stay, and of the logs of what that one knows: of the task
+/// log, what is not kept as history; of channels, what is trimmed.
 fn tidy(
     log: &dyn Log,
     at: Seq,
     before: &Usable,
-    history: History,
+    keeping: Keeping<'_>,
     now: TimeMs,
     goes_on: &dyn Fn() -> Result<(), Error>,
 ) -> Result<(), Error> {
-    for old in log.snapshots()?.into_iter().filter(|seq| *seq != at && *seq != before.at) {
-        log.drop_snapshot(old)?;
+    for bad in log.snapshots()?.into_iter().filter(|seq| *seq != at && *seq > before.at) {
+        log.drop_snapshot(bad)?;
     }
-    for (channel, first) in &before.firsts {
-        trim_to(log, *channel, *first, goes_on)?;
-    }
-    trim(log, history, before.tasks_head, now, goes_on)
+    let mut firsts = before.firsts.iter();
+    let trimmed = firsts.try_for_each(|(channel, first)| trim_to(log, *channel, *first, goes_on));
+    let trimmed = trimmed.and_then(|()| trim(log, keeping.history, before.tasks_head, now, goes_on));
+    // Behind the trims, which may leave rungs of no use; and though they are broken off.
+    keeping.ladder.thin(log, before, keeping.has_room).and(trimmed)
 }
 
 /// Trims the task log, up to `needed_from` at most, by what is to be kept.
@@ -346,6 +369,36 @@ mod tests {
         take(&log, History::All);
         assert_eq!(log.snapshots().unwrap(), [Seq(60), Seq(20)], "and the one that can be used");
         assert_eq!((recovered_to(&log, 60).snapshot, recovered_to(&log, 60).state), (Seq(60), state(60)));
+    }
+
+    #[test]
+    fn a_start_trusts_an_older_one_only_if_nothing_is_trimmed_behind_it() {
+        let log = |older: &[u64]| {
+            let log = log(60);
+            older.iter().for_each(|at| take_at(&log, *at, usize::MAX));
+            [50, 55].into_iter().for_each(|at| take_at(&log, at, 1));
+            log
+        };
+        let recovered = |log: &Memory| recovery::recover(log, &mut |_| Ok(())).unwrap();
+        let whole = log(&[10, 20]);
+        assert_eq!((recovered(&whole).snapshot, recovered(&whole).state), (Seq(20), state(60)));
+        for id in [LogId::TASKS, CHANNEL] {
+            let (with, without) = (log(&[10, 20]), log(&[]));
+            let first = recovered_to(&with, 30).state.head_of(id).0;
+            [&with, &without].into_iter().for_each(|log| log.trim(id, first).unwrap());
+            let found = recovered(&with);
+            assert_eq!(found.snapshot, Seq(0), "without log {id}");
+            assert_eq!(found.state, recovered(&without).state, "without log {id}, as ever");
+            with.trim(id, 0).unwrap();
+            take_at(&with, 31, usize::MAX);
+            assert_eq!(recovered(&with).snapshot, Seq(31), "it knows what is trimmed of log {id}");
+        }
+        // One of the two newest is trusted as it is.
+        let newest = log(&[]);
+        [50, 55].into_iter().for_each(|at| newest.drop_snapshot(Seq(at)).unwrap());
+        [10, 20].into_iter().for_each(|at| take_at(&newest, at, usize::MAX));
+        newest.trim(LogId::TASKS, recovered_to(&newest, 30).state.tasks_head).unwrap();
+        assert_eq!(recovered(&newest).snapshot, Seq(20));
     }
 
     #[test]

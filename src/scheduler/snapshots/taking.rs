@@ -1,13 +1,14 @@
 //! Takes snapshots while the scheduler runs: the driver turns the crank, and a thread for each writes it.
 
 use std::mem;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::{Options, Schedule, Usable, Written, tidy, write_items};
+use super::ladder::{self, Ladder};
+use super::{Keeping, Options, Schedule, Usable, Written, tidy, write_items};
 use crate::log::{Error, Log};
 use crate::protocol::batch::Commit;
 use crate::protocol::snapshot::SnapshotItem;
@@ -35,6 +36,10 @@ pub(in crate::scheduler) struct Snapshots {
     /// The newest commit, and its time.
     last: Option<(Seq, TimeMs)>,
     taking: Option<Taking>,
+    /// For the thread that takes one; there is one at a time.
+    ladder: Arc<Mutex<Ladder>>,
+    /// The thread that lets go of the rungs of the ladder for want of room.
+    giving_up: Option<JoinHandle<()>>,
 }
 
 /// A snapshot that is being taken.
@@ -57,16 +62,45 @@ impl Snapshots {
         let schedule = Schedule::new(options.every_records, items, recovered.records);
         let (at, tasks_head) = (recovered.snapshot, recovered.tasks_from);
         let newest = Usable { at, tasks_head, firsts: Vec::new() };
-        Snapshots { log, options, schedule, newest, is_held: false, last: None, taking: None }
+        let (ladder, giving_up) = Default::default();
+        Snapshots {
+            log,
+            options,
+            schedule,
+            newest,
+            is_held: false,
+            last: None,
+            taking: None,
+            ladder,
+            giving_up,
+        }
     }
 
     /// Holds them back while there is too little room, or no longer, but for those that make room. One that is being taken
-    /// is broken off, and what there is of it removed.
+    /// is broken off, and what there is of it removed; and no start needs the rungs of the ladder, so they go.
     pub fn hold(&mut self, is_held: bool) {
+        if is_held && !self.is_held {
+            self.give_up_rungs();
+        }
         self.is_held = is_held;
         if let Some(taking) = self.taking.as_mut().filter(|_| is_held) {
             taking.break_off();
         }
+    }
+
+    fn give_up_rungs(&mut self) {
+        // One that is still at it has not seen what came since: that goes with the next snapshot.
+        if self.giving_up.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            return;
+        }
+        let (log, newest) = (self.log.clone(), self.newest.at);
+        let give_up = move || {
+            if let Err(error) = ladder::give_up(log.as_ref(), newest) {
+                tracing::warn!(%error, "the disk is nearly full, and snapshots that no start needs are left");
+            }
+        };
+        let thread = std::thread::Builder::new().name("snapshot".to_owned());
+        self.giving_up = Some(thread.spawn(give_up).expect("a thread can be started"));
     }
 
     /// Whether one is being taken, or what is behind it trimmed: that may hold up who writes to the log.
@@ -102,7 +136,7 @@ impl Snapshots {
     fn begin(&mut self, at: Seq, now: TimeMs, state: &State) {
         let of = Usable::of(at, state);
         let (log, before, history) = (self.log.clone(), self.newest.clone(), self.options.history);
-        let records = self.schedule.begun();
+        let (records, has_room, ladder) = (self.schedule.begun(), !self.is_held, self.ladder.clone());
         let (sender, given) = mpsc::sync_channel::<Vec<SnapshotItem>>(STEPS_WAITING_MAX);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
@@ -110,7 +144,8 @@ impl Snapshots {
             let goes_on = || if stopped.load(Ordering::Relaxed) { Err(broken_off()) } else { Ok(()) };
             let written =
                 write_items(log.as_ref(), at, given.into_iter().flatten(), &goes_on).and_then(|items| {
-                    tidy(log.as_ref(), at, &before, history, now, &goes_on)?;
+                    let ladder = &mut ladder.lock().unwrap_or_else(PoisonError::into_inner);
+                    tidy(log.as_ref(), at, &before, Keeping { history, ladder, has_room }, now, &goes_on)?;
                     Ok(Written { at, items, records })
                 });
             match &written {
@@ -202,6 +237,10 @@ impl Drop for Snapshots {
             // It says that it was broken off.
             let _ = taking.thread.join();
         }
+        if let Some(thread) = self.giving_up.take() {
+            // It has said what it could not remove.
+            let _ = thread.join();
+        }
     }
 }
 
@@ -211,80 +250,12 @@ fn broken_off() -> Error {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rig::Rig;
     use super::*;
-    use crate::log::Memory;
     use crate::protocol::channel::Retention;
     use crate::protocol::command::Command;
-    use crate::protocol::message::Hello;
-    use crate::protocol::session::Role;
-    use crate::protocol::task::{Argument, TaskOptions};
-    use crate::protocol::{ChannelName, Element, LogId, Payload, SessionId, Submission, TaskKey};
-    use crate::scheduler::core::{Core, LogFacts, Settings};
-    use crate::scheduler::{ConnectionId, Request, recovery};
-
-    const CLIENT: ConnectionId = ConnectionId(1);
-
-    /// A scheduler without a driver.
-    struct Rig {
-        log: Memory,
-        pipeline: Pipeline,
-        snapshots: Snapshots,
-        commands: u64,
-    }
-
-    impl Rig {
-        fn new(every_records: u64) -> Rig {
-            let log = Memory::new();
-            let epoch = log.begin_epoch().unwrap();
-            let recovered = recovery::recover(&log, &mut |_| Ok(())).unwrap();
-            let options = Options { every_records, ..Options::default() };
-            let snapshots = Snapshots::new(Arc::new(log.clone()), options, &recovered);
-            let core = Core::new(recovered.state, Settings::default(), LogFacts::default(), 0);
-            let mut pipeline = Pipeline::new(core, epoch, Seq(0));
-            let (session, resume) = (SessionId([1; 16]), false);
-            pipeline.connect(CLIENT, &Hello { token: None, session, resume, role: Role::Client, seen: None });
-            Rig { log, pipeline, snapshots, commands: 0 }
-        }
-
-        fn ask(&mut self, command: Command) {
-            self.commands += 1;
-            self.pipeline.request(CLIENT, self.commands, Request::Command(command));
-        }
-
-        /// Submits so many tasks.
-        fn submit(&mut self, tasks: u64) {
-            for _ in 0..tasks {
-                let (key, function, version) = (TaskKey::named(&self.commands.to_string()), "f".into(), 1);
-                let arguments = vec![Argument::Value(Payload::raw(vec![7; 200]))];
-                let options = TaskOptions::default();
-                self.ask(Command::Submit(Submission { key, function, version, arguments, options }));
-            }
-        }
-
-        /// Hands out a commit, and makes it durable when that is wanted.
-        fn commit(&mut self, is_written: bool) {
-            let commit = self.pipeline.next_commit(0).unwrap();
-            self.snapshots.committing(&commit, &mut self.pipeline);
-            self.log.append(&commit).unwrap();
-            self.log.flush().unwrap();
-            if is_written {
-                self.pipeline.committed(commit.seq);
-            }
-        }
-
-        /// Steps until the snapshot is written, or broken off.
-        fn finish(&mut self) {
-            while self.snapshots.is_taking() {
-                self.snapshots.step(&mut self.pipeline);
-                std::thread::yield_now();
-            }
-        }
-
-        /// What a start finds.
-        fn recover(&self) -> Recovered {
-            recovery::recover(&self.log, &mut |_| Ok(())).unwrap()
-        }
-    }
+    use crate::protocol::{ChannelName, Element, LogId, Payload, TaskKey};
+    use crate::scheduler::recovery;
 
     #[test]
     fn one_is_taken_when_the_tail_has_grown_and_is_of_the_moment_when_it_began() {
@@ -375,18 +346,27 @@ mod tests {
     }
 
     #[test]
-    fn the_one_before_is_kept_and_no_other() {
+    fn the_one_before_is_kept_and_older_ones_only_while_the_disk_has_room() {
         let mut rig = Rig::new(10);
-        for tasks in [10, 20, 40, 80] {
-            rig.submit(tasks);
+        for _ in 0..4 {
+            rig.come_and_go(100);
             rig.commit(true);
             rig.finish();
         }
-        assert_eq!(rig.log.snapshots().unwrap(), [Seq(4), Seq(3)]);
+        assert_eq!(rig.log.snapshots().unwrap(), [4, 3, 2, 1].map(Seq));
+        rig.submit(200);
+        rig.commit(true);
+        // It is broken off, and so is what is behind it.
+        rig.snapshots.hold(true);
+        rig.finish();
+        rig.snapshots.giving_up.take().unwrap().join().unwrap();
+        assert_eq!(rig.log.snapshots().unwrap(), [Seq(4), Seq(3)], "those that a start goes on from");
+        rig.log.drop_snapshot(Seq(4)).unwrap();
+        assert!(rig.recover().state == *rig.pipeline.core().state());
         rig.submit(200);
         rig.commit(true);
         drop(rig.snapshots);
-        assert_eq!(rig.log.snapshots().unwrap(), [Seq(4), Seq(3)], "the scheduler stops");
+        assert_eq!(rig.log.snapshots().unwrap(), [Seq(3)], "the scheduler stops");
     }
 
     #[test]
