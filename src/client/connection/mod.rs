@@ -211,7 +211,7 @@ impl Connection {
         let address = way.address().clone();
         tokio::spawn(actor.run(way, connect_timeout));
         let last_subscription = AtomicU64::new(0);
-        let runs = Mutex::default();
+        let runs = Mutex::new(Runs::of(attempt.clone()));
         let shared = Shared {
             calls,
             runs,

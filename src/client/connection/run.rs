@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use super::Ended;
+use super::pausing::{Pausing, asks};
 use super::room::{APPEND_BYTES, Room};
 use crate::client::ack::{Ack, Produced};
 use crate::client::error::{Error, Result};
@@ -31,6 +32,8 @@ pub(super) struct Runs {
     /// Runs that were taken, or are full, still stand there: when there are so many, they are let go.
     sweep_at: usize,
     pub room: Arc<Room>,
+    /// The attempt that appends, where it pauses as it waits.
+    attempt: Option<Arc<dyn Pausing>>,
 }
 
 /// How many runs there may be at least before it is looked which of them are taken.
@@ -43,6 +46,7 @@ struct Run {
     answer: OnceLock<Option<Result<Produced>>>,
     ended: Ended,
     room: Arc<Room>,
+    attempt: Option<Arc<dyn Pausing>>,
 }
 
 #[derive(Debug, Default)]
@@ -56,6 +60,11 @@ struct Filling {
 }
 
 impl Runs {
+    /// Of an attempt's client, or of another one.
+    pub fn of(attempt: Option<Arc<dyn Pausing>>) -> Runs {
+        Runs { attempt, ..Runs::default() }
+    }
+
     /// Lets nothing join the runs that there are.
     pub fn end(&mut self) {
         self.newest.clear();
@@ -79,8 +88,9 @@ impl Runs {
         }
         let room_bytes = elements.encoded_bytes() + APPEND_BYTES;
         let filling = Mutex::new(Filling { elements: elements.clone(), room_bytes, ..Filling::default() });
-        let (answer, ended, room) = (OnceLock::new(), ended.clone(), self.room.clone());
-        let run = Arc::new(Run { filling, answer, ended, room });
+        let (answer, ended) = (OnceLock::new(), ended.clone());
+        let (room, attempt) = (self.room.clone(), self.attempt.clone());
+        let run = Arc::new(Run { filling, answer, ended, room, attempt });
         // Who is alone has all of the answer, whatever was asked.
         let part = (!alone).then_some((0, count));
         if alone {
@@ -208,7 +218,8 @@ impl Share {
                 filling.waiting.push(context.waker().clone());
             }
         }
-        Poll::Pending
+        drop(filling);
+        asks(self.run.attempt.as_ref(), Poll::Pending)
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::io::AsyncWriteExt;
 
 mod appends;
 mod trunks;
+mod waits;
 
 const LOG: LogId = LogId(1);
 
