@@ -96,8 +96,9 @@ struct Asked {
     counts: Counts,
 }
 
-/// Most tasks that are measured while they wait, and while they run: 262,144 each, 10 MB. Further ones are not measured.
-const TASKS_MAX: usize = 262_144;
+/// Most tasks that are measured while they wait, and while they run: 57,344 each, as many as a table of 65,536 places takes, in
+/// 2 MB. Further ones are not measured: where so many wait, those that are tell enough.
+const TASKS_MAX: usize = 57_344;
 
 /// What is under way.
 #[derive(Debug)]
