@@ -13,6 +13,7 @@ use super::as_of::{Asked, At};
 use super::door::Door;
 use super::problem::Problem;
 use crate::protocol::command::{self, Answer, Overview};
+use crate::rows::task::Counts;
 use crate::rows::task_record::of_receipt;
 use crate::rows::time::rfc3339;
 use crate::scheduler::receipts::Found;
@@ -30,20 +31,12 @@ struct Shown {
     tasks_head: u64,
     channels: u64,
     workers: usize,
-    tasks: Tasks,
+    tasks: Counts,
     /// Unless it is as of another time: `$tasks` has them all.
     #[serde(skip_serializing_if = "Option::is_none")]
     receipt: Option<Map<String, Value>>,
     /// The last ones, newest first.
     starts: Vec<Map<String, Value>>,
-}
-
-#[derive(Debug, Serialize)]
-struct Tasks {
-    pending: u64,
-    running: u64,
-    finished: u64,
-    failed: u64,
 }
 
 pub(super) async fn show(
@@ -54,20 +47,8 @@ pub(super) async fn show(
     let Answer::Overview(overview) = asked.query(command::Query::Overview).await? else {
         return Err(Problem::unanswered());
     };
-    let Overview {
-        epoch,
-        seq,
-        receipt,
-        store,
-        tasks_head,
-        records,
-        pending,
-        running,
-        finished,
-        failed,
-        channels,
-        workers,
-    } = overview;
+    let tasks = Counts::of(&overview);
+    let Overview { epoch, seq, receipt, store, tasks_head, records, channels, workers, .. } = overview;
     let receipts = door.receipts.clone();
     let found = spawn_blocking(move || receipts.last(seq, STARTS_MAX));
     let found = found.await.map_err(Problem::internal)?.map_err(Problem::internal)?;
@@ -80,7 +61,7 @@ pub(super) async fn show(
         tasks_head,
         channels,
         workers: workers.len(),
-        tasks: Tasks { pending, running, finished, failed },
+        tasks,
         receipt: matches!(asked, Asked::Now(_)).then(|| of_receipt(&receipt)),
         starts: found.iter().map(of_start).collect(),
     };

@@ -7,8 +7,26 @@ use super::history::History;
 use super::record::{Row, Stored, of_advance};
 use super::time;
 use crate::protocol::Outcome;
+use crate::protocol::command::Overview;
 use crate::protocol::task::{Explanation, TaskInfo};
 use crate::protocol::terms::Tag;
+
+/// How many there are of them.
+#[derive(Debug, Serialize)]
+pub struct Counts {
+    pending: u64,
+    running: u64,
+    finished: u64,
+    failed: u64,
+}
+
+impl Counts {
+    /// Of all that are known.
+    pub fn of(overview: &Overview) -> Counts {
+        let Overview { pending, running, finished, failed, .. } = *overview;
+        Counts { pending, running, finished, failed }
+    }
+}
 
 /// A task among others.
 #[derive(Debug, Serialize)]

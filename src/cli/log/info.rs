@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use crate::cli::connect::Connect;
 use crate::cli::output::Output;
 use crate::protocol::command::Overview;
+use crate::rows::task::Counts;
 use crate::rows::task_record::of_receipt;
 
 /// Show the log and the cluster at a glance.
@@ -31,17 +32,9 @@ struct Shown<'a> {
     records: u64,
     tasks_head: u64,
     channels: u64,
-    tasks: Tasks,
+    tasks: Counts,
     workers: Vec<Worker<'a>>,
     receipt: Map<String, Value>,
-}
-
-#[derive(Debug, Serialize)]
-struct Tasks {
-    pending: u64,
-    running: u64,
-    finished: u64,
-    failed: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -79,12 +72,7 @@ fn shown(overview: &Overview) -> Shown<'_> {
         records: overview.records,
         tasks_head: overview.tasks_head,
         channels: overview.channels,
-        tasks: Tasks {
-            pending: overview.pending,
-            running: overview.running,
-            finished: overview.finished,
-            failed: overview.failed,
-        },
+        tasks: Counts::of(overview),
         workers: workers.collect(),
         receipt: of_receipt(&overview.receipt),
     }
