@@ -183,7 +183,7 @@ async fn a_copy_that_cannot_be_made_is_an_error_after_some_tries() {
             peer.answer(number, Answer::Replicated(kept)).await;
         }
     };
-    let (replicated, ()) = tokio::join!(client.replicate(&future, 3), script);
+    let (replicated, ()) = soon(async { tokio::join!(client.replicate(&future, 3), script) }).await;
     let told = replicated.unwrap_err().to_string();
     assert!(told.contains(&format!("result of {} can be made: 2 of 3 workers keep it", key(1))), "{told}");
 }
