@@ -54,9 +54,9 @@ use crate::worker::exec::command::{Command, own_channel};
   headwater submit --needs cpus=4 --needs memory=8GiB --on label=zone:eu -- ./simulate
   headwater submit --stdin data.json --env RUST_LOG=info --cwd /srv -- ./import
 
-Each task's key is a line on stdout. With --json, each is an object: {\"key\",\"channel\"?,\"index\"?,\"line\"?}; and with
---wait the lines of output, {\"key\",\"index\"?,\"stream\",\"line\"}, and the ends,
-{\"key\",\"index\"?,\"status\",\"code\"?,\"error\"?}.
+Each task's key is a line on stdout; with --json, an object: {\"key\",\"channel\"?,\"index\"?,\"line\"?}. Not where they are waited
+for: then --json prints the lines of output with --wait, {\"key\",\"index\"?,\"stream\",\"line\"}, and with --wait or --progress the
+ends, {\"key\",\"index\"?,\"status\",\"code\"?,\"error\"?}, whose status is finished, error or cancelled.
 
 Exit codes:
   0  submitted; with --wait or --progress: all have finished
