@@ -63,6 +63,18 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "give a number with its unit, like 200ms, 1s or 2m".to_owned())
 }
 
+/// As [`duration`], of at least a millisecond: how long something may take at most.
+///
+/// # Errors
+/// As there.
+pub fn limit(text: &str) -> Result<Duration, String> {
+    let limit = duration(text)?;
+    if limit < Duration::from_millis(1) {
+        return Err("nothing is done in no time: give at least 1ms".to_owned());
+    }
+    Ok(limit)
+}
+
 /// Reads a moment from the command line: as in RFC 3339, as [`local`] prints it, or how long ago it was, `-10m`.
 ///
 /// # Errors
@@ -130,6 +142,15 @@ mod tests {
         for bad in ["", "1", "-1s", "soon", "1mo", "1y", "99999999999d"] {
             assert!(duration(bad).unwrap_err().contains("200ms"), "{bad}");
         }
+    }
+
+    #[test]
+    fn limits_are_some_time() {
+        assert_eq!(limit("1ms"), Ok(Duration::from_millis(1)));
+        for none in ["0", "0s", "0.5ms"] {
+            assert!(limit(none).unwrap_err().contains("at least 1ms"), "{none}");
+        }
+        assert_eq!(limit("soon"), duration("soon"));
     }
 
     #[test]

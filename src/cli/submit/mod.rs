@@ -24,7 +24,7 @@ use super::signals::Signals;
 use crate::client::Client;
 use crate::client::millis::millis;
 use crate::protocol::ChannelName;
-use crate::rows::time::duration;
+use crate::rows::time::{duration, limit};
 use crate::worker::exec::command::{Command, own_channel};
 
 /// Run any program on a worker: once, for each of many numbers, or for each line of a file.
@@ -106,7 +106,7 @@ pub struct Submit {
     priority: i32,
 
     /// How long it may run, each time
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = limit)]
     time_limit: Option<Duration>,
 
     /// How long it has between SIGTERM and SIGKILL; its slot is another's meanwhile, and where it is tried again, so is it
