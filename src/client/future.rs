@@ -129,7 +129,8 @@ impl<T> TaskFuture<T> {
 }
 
 impl<T: DeserializeOwned + 'static> TaskFuture<T> {
-    /// Waits for the result, and no longer than this. The task goes on.
+    /// Waits for the result, and no longer than this. The task goes on. Inside a task it may take longer: it goes on once it has
+    /// its slot again, see [`local_client`](crate::local_client).
     ///
     /// # Errors
     /// [`Error::TimedOut`] when it has not ended by then; else as awaiting it.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
+use jiff::{Span, SpanRelativeTo, Timestamp};
 
 use crate::protocol::TimeMs;
 
@@ -48,7 +48,7 @@ pub fn ago(ms: u64) -> String {
     }
 }
 
-/// Reads a duration from the command line: `0`, `200ms`, `1.5s`, `2m`.
+/// Reads a duration from the command line: `0`, `200ms`, `1.5s`, `2m`, `3d04h`. A day is 24 hours.
 ///
 /// # Errors
 /// What is wrong, for the one who typed it.
@@ -56,10 +56,23 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     if text == "0" {
         return Ok(Duration::ZERO);
     }
-    let parsed: Option<SignedDuration> = text.parse().ok();
+    let parsed: Option<Span> = text.parse().ok();
     parsed
+        .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok())
         .and_then(|duration| Duration::try_from(duration).ok())
         .ok_or_else(|| "give a number with its unit, like 200ms, 1s or 2m".to_owned())
+}
+
+/// As [`duration`], of at least a millisecond: how long something may take at most.
+///
+/// # Errors
+/// As there.
+pub fn limit(text: &str) -> Result<Duration, String> {
+    let limit = duration(text)?;
+    if limit < Duration::from_millis(1) {
+        return Err("nothing is done in no time: give at least 1ms".to_owned());
+    }
+    Ok(limit)
 }
 
 /// Reads a moment from the command line: as in RFC 3339, as [`local`] prints it, or how long ago it was, `-10m`.
@@ -112,7 +125,9 @@ mod tests {
         let shown = [0, 599, 192_000, 7_500_000, 273_600_000].map(ago);
         assert_eq!(shown, ["-0.0s", "-0.5s", "-3m12s", "-2h05m", "-3d04h"]);
         // As it can be typed, too.
-        assert!(moment("-3m12s").is_ok());
+        for shown in shown {
+            assert!(moment(&shown).is_ok(), "{shown}");
+        }
     }
 
     #[test]
@@ -122,9 +137,20 @@ mod tests {
         assert_eq!(duration("200ms"), Ok(Duration::from_millis(200)));
         assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        for bad in ["", "1", "-1s", "soon"] {
+        assert_eq!(duration("10d"), Ok(Duration::from_hours(240)));
+        assert_eq!(duration("3d04h"), Ok(Duration::from_hours(76)));
+        for bad in ["", "1", "-1s", "soon", "1mo", "1y", "99999999999d"] {
             assert!(duration(bad).unwrap_err().contains("200ms"), "{bad}");
         }
+    }
+
+    #[test]
+    fn limits_are_some_time() {
+        assert_eq!(limit("1ms"), Ok(Duration::from_millis(1)));
+        for none in ["0", "0s", "0.5ms"] {
+            assert!(limit(none).unwrap_err().contains("at least 1ms"), "{none}");
+        }
+        assert_eq!(limit("soon"), duration("soon"));
     }
 
     #[test]

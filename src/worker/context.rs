@@ -204,6 +204,10 @@ impl Context {
 /// thousands may wait at once. What the client holds is released when the attempt ends. When a newer
 /// attempt has begun, whatever this one still asks for is refused: it is fenced.
 ///
+/// As it goes on with its slot alone, a wait with a timeout inside a task may take longer than that says: by as long as it takes
+/// until a slot is free. Threads that it has started may wait with its client, too. Where one goes on while others wait still, the task has
+/// its slot for 50 ms, which is time enough to begin the next wait, and beyond that only where no other waits.
+///
 /// # Errors
 /// Outside a task, and when the attempt is over.
 pub async fn local_client() -> Result<Client> {

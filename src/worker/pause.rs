@@ -89,7 +89,7 @@ impl Pausing for Pace {
         &self,
         context: &mut TaskContext<'_>,
         asked: &mut Option<oneshot::Receiver<()>>,
-    ) -> Poll<()> {
+    ) -> Poll<bool> {
         let mut state = self.lock();
         if asked.is_none() && (state.has_paused || state.returning > 0) {
             state.has_paused = false;
@@ -104,7 +104,7 @@ impl Pausing for Pace {
         }
         state.computing += 1;
         (state.waits, state.asks) = (false, false);
-        Poll::Ready(())
+        Poll::Ready(state.computing <= 0)
     }
 
     fn suspend(&self) -> bool {

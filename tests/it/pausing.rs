@@ -252,6 +252,38 @@ async fn wherever_and_for_whatever_others_do_a_task_waits_it_takes_no_slot() {
     assert_eq!(timeout(SOON, reader).await.expect("it ends").unwrap(), 9);
 }
 
+/// Its threads wait for the first and the last of a chain: the one goes on, and ends, long before the other is woken.
+#[task]
+fn waits_in_threads(test: String) -> Result<u64> {
+    let client = blocking::local_client()?;
+    let first = client.submit(part, (&test, 1)).send()?;
+    let mut last = first.clone();
+    for _ in 0..20 {
+        last = client.submit(part_behind, (&test, &last)).send()?;
+    }
+    let threads = [first, last].map(|future| std::thread::spawn(move || future.wait()));
+    let ended = threads.map(|thread| thread.join().map_err(|_| Error::msg("it panicked"))?);
+    ended.into_iter().sum()
+}
+
+#[task]
+fn part_behind(test: String, n: u64) -> u64 {
+    part(test, n)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thread_that_ends_keeps_no_slot_from_what_another_waits_for() {
+    let (_local, client) = cluster(1, &["gpu=[0]"]).await;
+    for need in [None, Some("gpu=0.5")] {
+        let waits = client.submit(waits_in_threads, ("threads",));
+        let future = match need {
+            Some(need) => waits.needs(need).await.unwrap(),
+            None => waits.await.unwrap(),
+        };
+        assert_eq!(timeout(SOON, future).await.expect("it ends").unwrap(), 2);
+    }
+}
+
 /// A permit for each that was told that the last of its row has run.
 static LAST_HAS_RUN: Semaphore = Semaphore::const_new(0);
 

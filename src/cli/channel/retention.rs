@@ -52,12 +52,7 @@ fn elements(text: &str) -> Result<u64, String> {
 }
 
 fn age(text: &str) -> Result<u64, String> {
-    // The parser of durations knows of no days that are always 24 hours.
-    let days = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok());
-    match days.and_then(|days| days.checked_mul(24 * 60 * 60 * 1000)) {
-        Some(ms) => Ok(ms),
-        None => time::duration(text).map(millis),
-    }
+    time::duration(text).map(millis)
 }
 
 fn bytes(text: &str) -> Result<u64, String> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::client::millis::millis;
 use crate::protocol::equipment::{Need, Target};
 use crate::protocol::terms::{Backoff, Tag, Term, Terms};
-use crate::rows::time::duration;
+use crate::rows::time::{duration, limit};
 
 #[derive(Debug, clap::Args)]
 pub struct Conditions {
@@ -15,7 +15,7 @@ pub struct Conditions {
     backoff: Option<Duration>,
 
     /// How long it may take in all, waiting and retries included; then it has failed
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = limit)]
     deadline: Option<Duration>,
 
     /// A word by which the tasks are found: `headwater task list --tag`; given several times, several words

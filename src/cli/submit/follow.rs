@@ -271,7 +271,7 @@ impl Follow {
             };
             let code = code.map(|code| ("code", code.into()));
             let error = error.map(|error| ("error", error.into()));
-            let fields = [Some(("status", stands.word().into())), code, error];
+            let fields = [Some(("status", stands.status().into())), code, error];
             return output.json(&described(task, &fields.into_iter().flatten().collect::<Vec<_>>()));
         }
         if let (Some(index), true) = (task.index, stands != Stands::Finished) {

@@ -24,7 +24,7 @@ use super::signals::Signals;
 use crate::client::Client;
 use crate::client::millis::millis;
 use crate::protocol::ChannelName;
-use crate::rows::time::duration;
+use crate::rows::time::{duration, limit};
 use crate::worker::exec::command::{Command, own_channel};
 
 /// Run any program on a worker: once, for each of many numbers, or for each line of a file.
@@ -54,9 +54,9 @@ use crate::worker::exec::command::{Command, own_channel};
   headwater submit --needs cpus=4 --needs memory=8GiB --on label=zone:eu -- ./simulate
   headwater submit --stdin data.json --env RUST_LOG=info --cwd /srv -- ./import
 
-Each task's key is a line on stdout. With --json, each is an object: {\"key\",\"channel\"?,\"index\"?,\"line\"?}; and with
---wait the lines of output, {\"key\",\"index\"?,\"stream\",\"line\"}, and the ends,
-{\"key\",\"index\"?,\"status\",\"code\"?,\"error\"?}.
+Each task's key is a line on stdout; with --json, an object: {\"key\",\"channel\"?,\"index\"?,\"line\"?}. Not where they are waited
+for: then --json prints the lines of output with --wait, {\"key\",\"index\"?,\"stream\",\"line\"}, and with --wait or --progress the
+ends, {\"key\",\"index\"?,\"status\",\"code\"?,\"error\"?}, whose status is finished, error or cancelled.
 
 Exit codes:
   0  submitted; with --wait or --progress: all have finished
@@ -106,7 +106,7 @@ pub struct Submit {
     priority: i32,
 
     /// How long it may run, each time
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = limit)]
     time_limit: Option<Duration>,
 
     /// How long it has between SIGTERM and SIGKILL; its slot is another's meanwhile, and where it is tried again, so is it

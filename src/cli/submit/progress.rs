@@ -6,6 +6,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::cli::output::note;
 use crate::cli::progress::{LINE_EVERY, Progress, is_quiet};
+use crate::protocol::task::TaskStatus;
 
 /// What a wait shows.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +34,19 @@ impl Stands {
         !matches!(self, Stands::Waiting | Stands::Running)
     }
 
-    /// The word for it.
+    /// The word for it among those of `task list` and `task wait`, for programs.
+    pub fn status(self) -> &'static str {
+        let status = match self {
+            Stands::Waiting => TaskStatus::Pending,
+            Stands::Running => TaskStatus::Running,
+            Stands::Finished => TaskStatus::Finished,
+            Stands::Failed => TaskStatus::Error,
+            Stands::Cancelled => TaskStatus::Cancelled,
+        };
+        status.word()
+    }
+
+    /// The word for it, for people.
     pub fn word(self) -> &'static str {
         match self {
             Stands::Waiting => "waiting",

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 /// How long an attempt may idle in its slot beside what it computes: 50 ms, so that one which reads a file or asks a server now
 /// and then does not have to ask for a slot each time.
@@ -34,8 +34,9 @@ pub(crate) trait Pausing: Send + Sync + std::fmt::Debug {
     fn ask(&self);
 
     /// The attempt's code is about to go on: ready once it may. The second argument is where it keeps, until then, that it
-    /// asked.
-    fn poll_resume(&self, context: &mut Context<'_>, asked: &mut Option<oneshot::Receiver<()>>) -> Poll<()>;
+    /// asked. Answers whether other threads of the attempt wait still, for all that is known.
+    fn poll_resume(&self, context: &mut Context<'_>, asked: &mut Option<oneshot::Receiver<()>>)
+    -> Poll<bool>;
 
     /// The attempt's code cannot go on now. Answers whether it idles: it has its slot, and waits for nothing that is known.
     fn suspend(&self) -> bool;
@@ -63,8 +64,11 @@ pub(crate) async fn pausing<F: Future>(attempt: impl Fn() -> Option<Arc<dyn Paus
         }
         if is_suspended && let Some(attempt) = attempt() {
             patience.stops();
-            ready!(attempt.poll_resume(context, &mut asked));
+            let others_wait = ready!(attempt.poll_resume(context, &mut asked));
             is_suspended = false;
+            if others_wait {
+                lose_patience_later(attempt);
+            }
         }
         is_due = false;
         let began = Instant::now();
@@ -81,6 +85,15 @@ pub(crate) async fn pausing<F: Future>(attempt: impl Fn() -> Option<Arc<dyn Paus
         polled
     })
     .await
+}
+
+/// A thread of the attempt goes on while others wait, and may end before any of them is woken: nobody hears of that, so its
+/// slot, for which those may wait that the others wait for, is kept no longer than for the patience of one that idles.
+fn lose_patience_later(attempt: Arc<dyn Pausing>) {
+    tokio::spawn(async move {
+        sleep(PATIENCE).await;
+        attempt.lose_patience();
+    });
 }
 
 /// Whether the work was woken, apart from what wakes those who wait for it.

@@ -63,6 +63,21 @@ async fn each_line_of_a_file_is_a_task() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn programs_read_of_an_end_the_word_that_task_wait_has_for_it() {
+    let cluster = Cluster::start().await;
+    let _worker = cluster.worker("w").await;
+    for waits in ["--wait", "--progress"] {
+        let ended = submit(&cluster, &[waits, "--json"], &["sh", "-c", "exit 3"]).await;
+        let [end] = &ended.stdout[..] else { panic!("{ended:?}") };
+        let end = json(end);
+        assert_eq!((&end["status"], &end["code"]), (&json!("error"), &json!(3)));
+        let key = end["key"].as_str().unwrap();
+        let waited = cluster.run(&["task", "wait", key, "--json"]).await;
+        assert_eq!(json(&waited.stdout[0])["status"], end["status"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_tasks_are_submitted_and_followed() {
     let cluster = Cluster::start().await;
     let _worker = cluster.worker("w").await;

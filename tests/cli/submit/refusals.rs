@@ -18,6 +18,8 @@ async fn command_lines_that_make_no_sense() {
         (&["submit", "--no-output", "--output-channel", "c", "--", "true"], "cannot be used with"),
         (&["submit", "--env", "A", "--", "true"], "a variable is NAME=VALUE, as in --env LANG=C"),
         (&["submit", "--time-limit", "5", "--", "true"], "give a number with its unit, like 200ms, 1s or 2m"),
+        (&["submit", "--time-limit", "0s", "--", "true"], "nothing is done in no time: give at least 1ms"),
+        (&["submit", "--deadline", "0", "--", "true"], "nothing is done in no time: give at least 1ms"),
         (&["submit", "--name", "", "--", "true"], "a value is required"),
         (
             &["submit", "--tag", "two words", "--", "true"],
@@ -70,7 +72,6 @@ async fn what_cannot_be_submitted() {
         ),
         (&["--needs", "cpus=0"], &["true"], "0 of `cpus` is nothing: give more, or leave it out"),
         (&["--needs", "cpus=1", "--needs", "cpus=2"], &["true"], "`cpus` is needed twice: say once how much"),
-        (&["--deadline", "0"], &["true"], "the deadline of a task, in ms, is 0: give one from 1 to "),
         (&["--output-channel", "$tasks"], &["true"], "channel `$tasks` is the scheduler's own"),
     ] {
         let refused = submit(&cluster, options, command).await.refusal();

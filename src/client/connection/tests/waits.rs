@@ -45,8 +45,8 @@ impl Pausing for Hears {
         &self,
         _: &mut Context<'_>,
         _: &mut Option<tokio::sync::oneshot::Receiver<()>>,
-    ) -> Poll<()> {
-        Poll::Ready(())
+    ) -> Poll<bool> {
+        Poll::Ready(false)
     }
 
     fn suspend(&self) -> bool {
