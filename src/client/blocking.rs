@@ -55,12 +55,13 @@ use tokio::runtime::{self, Runtime};
 use super::connection::pausing;
 use super::error::{Error, Result};
 use super::function::{Arguments, EncodeError, Encoded, IntoArgument, TaskFn, Value};
-use crate::protocol::command::{Answer, Query};
+use super::reading::{Item, Offset};
+use crate::protocol::command::{Answer, Overview, Query};
 use crate::protocol::result::Replication;
 use crate::protocol::session::{EndReason, Retire, WorkerStatus};
 use crate::protocol::task::{Explanation, TaskInfo, TaskStatus};
 use crate::protocol::terms::Backoff;
-use crate::protocol::{Outcome, TaskKey};
+use crate::protocol::{Outcome, TaskEvent, TaskKey};
 
 /// The client and the threads that it runs on.
 struct Shared {
@@ -226,6 +227,20 @@ impl Client {
     /// As there.
     pub fn replicate<T>(&self, future: &TaskFuture<T>, copies: u32) -> Result<Replication> {
         self.shared.wait(self.shared.client.replicate(&future.future, copies))
+    }
+
+    /// As [`super::Client::overview`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn overview(&self) -> Result<Overview> {
+        self.shared.wait(self.shared.client.overview())
+    }
+
+    /// As [`super::Client::task_log`]; at its head it waits for what comes.
+    pub fn task_log(&self, from: Offset) -> impl Iterator<Item = Result<Item<TaskEvent>>> + use<> {
+        let (mut records, shared) = (self.shared.client.task_log(from), self.shared.clone());
+        std::iter::from_fn(move || shared.wait(records.next()))
     }
 
     /// As [`super::Client::query`].

@@ -272,7 +272,19 @@ async fn what_makes_no_sense_is_told_before_it_is_sent_and_the_same_goes_without
         let client = blocking::Client::connect(&address)?;
         let submit =
             client.submit(fails_until, (1,)).retries(1).backoff(Backoff::fixed(Duration::from_millis(5)));
-        submit.timeout(SOON).deadline(SOON).tag("blocking").send()?.wait()
+        let ended = submit.timeout(SOON).deadline(SOON).tag("blocking").send()?.wait();
+        let mut log = client.task_log(Offset::Start);
+        let is_tagged = |item: Item<TaskEvent>| match item {
+            Item::Record(record) => match record.event {
+                TaskEvent::SubmittedUnder { terms, .. } => terms.tags().any(|tag| tag.as_str() == "blocking"),
+                _ => false,
+            },
+            Item::CaughtUp { .. } => panic!("it is behind what was submitted"),
+            _ => false,
+        };
+        assert!(log.any(|item| item.is_ok_and(is_tagged)));
+        assert_eq!(client.overview()?.workers.len(), 1);
+        ended
     });
     assert_eq!(timeout(SOON, done).await.expect("it ends").expect("no panic")?, 2);
     client.close().await;
