@@ -80,6 +80,16 @@ pub struct Holder {
     pub address: Box<str>,
 }
 
+impl Holder {
+    /// Where it gives results, in words.
+    pub fn place(&self) -> String {
+        match self.address.strip_prefix(':') {
+            Some(port) => format!("port {port} of the scheduler's host"),
+            None => self.address.to_string(),
+        }
+    }
+}
+
 /// Why a stored result is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LossReason {

@@ -10,7 +10,7 @@ use headwater::protocol::equipment::{Amount, Equipment, Grant, Label, Need, Reso
 use headwater::protocol::message::ServerMessage;
 use headwater::protocol::result::StoredResult;
 use headwater::protocol::session::{Role, SessionKind};
-use headwater::protocol::task::{Argument, Explanation};
+use headwater::protocol::task::{Argument, Explanation, Submission};
 use headwater::protocol::terms::{Term, Terms};
 use headwater::protocol::{AttemptNumber, Codec, Digest, LogId, Producer, Seq, Stock, TaskEvent, TaskId};
 use headwater::scheduler::core::{Effect, Event, Output};
@@ -295,6 +295,10 @@ fn what_no_worker_has_is_said() {
         because(&mut scene, "both"),
         "it waits for disks=1, gpus=1: no connected worker that could run it offers all of that"
     );
+    let newer = Submission { version: 2, ..submission("newer", vec![]) };
+    scene.ask(client, Command::Submit(newer));
+    let words = why(&mut scene, client, "newer");
+    assert!(words.contains("one: has `rust:m::f` version 1, and not 2"), "{words}");
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn lines(info: &TaskInfo, history: &[Row]) -> Vec<String> {
         Some(Outcome::Stored(located)) => {
             field("result", &Stored::of(&located.result).to_string());
             let holders = located.holders.iter();
-            holders.for_each(|holder| field("", &format!("with {} at {}", holder.worker, holder.address)));
+            holders.for_each(|holder| field("", &format!("with {} at {}", holder.worker, holder.place())));
             if located.holders.is_empty() {
                 field("", "none of the workers that keep it is connected");
             }

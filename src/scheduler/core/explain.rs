@@ -8,6 +8,8 @@ use super::state::State;
 use super::task::{Phase, Task};
 use super::{LogFacts, query, upkeep};
 use crate::protocol::limits::POINTS_MAX;
+use crate::protocol::result::Holder;
+use crate::protocol::session::FunctionOffer;
 use crate::protocol::size::Bytes;
 use crate::protocol::task::{Explanation, Point};
 use crate::protocol::{Producer, TaskId};
@@ -97,7 +99,11 @@ fn verdict(
         return "retires".to_owned();
     }
     if !slots.has(worker, &task.function) {
-        return format!("does not have `{}` version {}", task.function.name, task.function.version);
+        let FunctionOffer { name, version } = &*task.function;
+        return match slots.version_of(worker, name) {
+            Some(other) => format!("has `{name}` version {other}, and not {version}"),
+            None => format!("does not have `{name}` version {version}"),
+        };
     }
     if let Some(demand) = task.demand() {
         if !place::may_run(state, presence, worker, demand) {
@@ -183,9 +189,10 @@ fn stored(state: &State, presence: &Presence, id: TaskId) -> (String, Vec<Said>)
     let (bytes, holders) = located.map_or((0, Vec::new()), |located| (located.result.bytes, located.holders));
     let away = if holders.is_empty() { " that are away" } else { "" };
     let because = format!("it has finished: its result, {}, is kept by workers{away}", Bytes(bytes));
-    let words = |address: &str| {
-        if address.is_empty() { "keeps it".to_owned() } else { format!("keeps it, at {address}") }
+    let words = |holder: &Holder| match holder.address.is_empty() {
+        true => "keeps it".to_owned(),
+        false => format!("keeps it, at {}", holder.place()),
     };
-    let said = holders.iter().map(|holder| (holder.worker.to_string(), words(&holder.address))).collect();
+    let said = holders.iter().map(|holder| (holder.worker.to_string(), words(holder))).collect();
     (because, said)
 }

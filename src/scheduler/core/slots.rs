@@ -105,6 +105,12 @@ impl Slots {
         kind.is_some_and(|kind| kind.functions.contains(function))
     }
 
+    /// The version of a function that a worker has, if any: the newest.
+    pub fn version_of(&self, worker: Producer, name: &str) -> Option<u32> {
+        let kind = self.kinds.get(&self.workers.get(&worker)?.kind)?;
+        kind.functions.iter().filter(|offer| &*offer.name == name).map(|offer| offer.version).max()
+    }
+
     fn kinds_with(&self, function: &FunctionOffer) -> impl Iterator<Item = &Kind> {
         self.kinds.values().filter(|kind| kind.functions.contains(function))
     }
