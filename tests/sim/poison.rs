@@ -35,7 +35,7 @@ fn a_task_that_takes_three_workers_with_it_is_poison() {
     scene.worker(5, "two", 1);
     let told = scene.told();
     assert_eq!(told[0], "session 4 ended: another worker joined under its name");
-    let error = "it ran on workers that died 3 times in a row, and may at most 3 times (--deaths-max): find out why in \
+    let error = "it ran on workers that died 3 times in a row, and 3 are too many (--deaths-max): find out why in \
                  their logs before it is submitted again: \
                  attempt 1 was lost with worker one: it was not heard of for its lease: \
                  attempt 2 was lost with worker two: another worker joined under its name: \

@@ -45,7 +45,7 @@ impl Deaths {
     pub(super) fn poison(&self, max: u32) -> Option<TaskError> {
         let last = self.newest.last().filter(|_| max > 0 && self.count >= max)?;
         let message = format!(
-            "it ran on workers that died {} times in a row, and may at most {max} times (--deaths-max): find out why in their logs before it is submitted again",
+            "it ran on workers that died {} times in a row, and {max} are too many (--deaths-max): find out why in their logs before it is submitted again",
             self.count
         );
         let cause = |death: &Death| {
