@@ -11,7 +11,7 @@ use crate::rows::time::{duration, limit};
 pub struct Conditions {
     /// How long to wait before it is run again; twice as long each time, up to 5m or this if that is more, and less by up to a
     /// half at random
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "retries")]
     backoff: Option<Duration>,
 
     /// How long it may take in all, waiting and retries included; then it has failed

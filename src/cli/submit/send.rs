@@ -1,5 +1,6 @@
 //! Sends the tasks of a submission, many on their way at a time, and puts their futures on the channel.
 
+use anyhow::bail;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
@@ -10,7 +11,7 @@ use super::members::{self, Member};
 use crate::cli::output::{Output, note};
 use crate::client::{Channel, Client, Error};
 use crate::protocol::channel::Retention;
-use crate::protocol::command::{AppendOptions, Command, Query, Rejection};
+use crate::protocol::command::{Answer, AppendOptions, Command, Query, Rejection};
 use crate::protocol::limits::IN_FLIGHT_MAX;
 use crate::protocol::task::{Argument, Submission, TaskOptions};
 use crate::protocol::{ChannelName, Element, Elements, Payload, TaskKey};
@@ -176,12 +177,15 @@ async fn send_some(
     Ok(keys)
 }
 
-/// Says so if a task of this name is there: it stays what it is.
+/// Says so if a task of this name is there: it stays what it is. What is no program is refused before anything is sent.
 async fn note_if_there(client: &Client, name: &str) -> anyhow::Result<()> {
     match client.query(Query::Task { task: TaskKey::named(name).id }).await {
-        Ok(_) => {
-            note(format_args!("there is a task `{name}` already: it stays as it is, and is not run again"))
+        Ok(Answer::Task(info)) if *info.function != *FUNCTION => {
+            bail!("the task `{name}` is a call of `{}`, and no program: give another --name", info.function)
         }
+        Ok(_) => note(format_args!(
+            "there is a task `{name}` already: it stays as it is, and is not run again (`headwater task show {name}`)"
+        )),
         Err(Error::Rejected(Rejection::UnknownTask(_))) => {}
         Err(error) => return Err(error.into()),
     }

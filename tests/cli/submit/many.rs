@@ -97,7 +97,7 @@ async fn a_name_stands_for_one_task() {
     assert_eq!(cluster.run(&["task", "wait", "build-7", "build-8"]).await.code, Some(0));
     let again = submit(&cluster, &options, &["echo", "built"]).await;
     assert_eq!((again.code, again.stdout.len()), (Some(0), 0), "{again:?}");
-    let told = "there is a task `build-7` already: it stays as it is, and is not run again";
+    let told = "there is a task `build-7` already: it stays as it is, and is not run again (`headwater task show build-7`)";
     assert!(again.stderr.contains(&told.to_owned()), "{:?}", again.stderr);
     let lines = records(&cluster, "builds").await;
     assert_eq!(super::lines(&lines, "stdout"), ["built", "built"], "each once");

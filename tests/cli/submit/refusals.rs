@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use headwater::{Client, task};
+
 use super::submit;
 use crate::cluster::{Cluster, Dir};
 use crate::process::run;
@@ -26,6 +28,7 @@ async fn command_lines_that_make_no_sense() {
             "`two words` cannot name a tag: it has other characters",
         ),
         (&["submit", "--backoff", "5", "--", "true"], "give a number with its unit, like 200ms, 1s or 2m"),
+        (&["submit", "--backoff", "5s", "--", "true"], "--retries <"),
         (&["submit", "--needs", "gpus", "--", "true"], "`gpus`: give a resource and how much of it: cpus=2"),
         (
             &["submit", "--needs", "gpus=x", "--", "true"],
@@ -38,6 +41,7 @@ async fn command_lines_that_make_no_sense() {
         ),
         (&["submit", "--prefer", "label=a b", "--", "true"], "`a b` cannot name a label"),
         (&["worker", "--resource", "gpus=[0", "--name", "w"], "`[0` is no amount"),
+        (&["bench", "tasks", "--tasks", "5,0"], "0 is not in 1.."),
     ] {
         let ended = run(arguments).await;
         assert_eq!(ended.code, Some(2), "{arguments:?}");
@@ -81,4 +85,24 @@ async fn what_cannot_be_submitted() {
     assert!(tasks.is_empty(), "{tasks:?}");
     let channels = cluster.run(&["channel", "list", "--json"]).await.lines();
     assert!(channels.is_empty(), "what is refused makes no channel: {channels:?}");
+}
+
+#[task]
+fn square(n: u64) -> u64 {
+    n * n
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_a_call_has_stands_for_no_program() {
+    let cluster = Cluster::start().await;
+    let client = Client::connect(&cluster.address).await.unwrap();
+    let call = client.submit(square, (3,)).key("nightly").await.unwrap();
+    let refused =
+        submit(&cluster, &["--name", "nightly", "--output-channel", "out"], &["true"]).await.refusal();
+    let told =
+        "the task `nightly` is a call of `rust:cli::submit::refusals::square`, and no program: give another";
+    assert!(refused.contains(told), "{refused}");
+    let info = client.channel::<u64>("out").await.unwrap().info().await.unwrap();
+    assert_eq!(info.head, 0, "its future is not there");
+    drop(call);
 }
