@@ -71,7 +71,8 @@ impl Context {
         &self.shared.task
     }
 
-    /// Which attempt at it this is, from 1.
+    /// Which attempt at it this is, from 1. Not how often it was run: one that was given to a worker and taken from it before
+    /// it began, as another had a slot free, counts, too.
     pub fn attempt(&self) -> AttemptNumber {
         self.shared.attempt
     }

@@ -44,7 +44,8 @@ const RECORDS_LOOKED_AT: u64 = 1_000;
   headwater bench tasks --shape fan --width 10000 --tasks 100000")]
 pub struct Tasks {
     /// Tasks; several numbers are measured one after the other
-    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "100000,1000000")]
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "100000,1000000",
+        value_parser = clap::value_parser!(u64).range(1..))]
     tasks: Vec<u64>,
 
     /// Which tasks need the results of which
