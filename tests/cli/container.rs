@@ -1,7 +1,7 @@
 //! `ops/Containerfile`, as far as that can be tried without an engine: what the image runs is run here, and what it asks whether
-//! that is healthy, as they stand there. Only places and ports are others.
+//! that is healthy, as they stand there. Only places and ports are others. docs/operations.md says which engines have built it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::cluster::Dir;
 use crate::process::{Process, command, headwater};
@@ -14,6 +14,24 @@ fn words(instruction: &str) -> Vec<Vec<String>> {
     let read =
         |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{instruction}{line}: {error}"));
     lines.map(read).collect()
+}
+
+/// The sources below `folder`, and what they include that is elsewhere.
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let included = text.split("include_").skip(1).filter_map(|rest| {
+                let rest = rest.strip_prefix("str!(\"").or_else(|| rest.strip_prefix("bytes!(\""))?;
+                Some(folder.join(rest.split_once('"')?.0).canonicalize().unwrap())
+            });
+            found.extend(included);
+            found.push(path);
+        }
+    }
 }
 
 async fn is_healthy(port: &str) -> bool {
@@ -53,4 +71,31 @@ fn it_is_built_with_the_toolchain_that_the_package_asks_for() {
     // One Debian for both, whose libc it needs.
     let images = FILE.lines().filter(|line| line.starts_with("FROM "));
     assert!(images.clone().count() == 2 && images.clone().all(|line| line.contains("bookworm")), "{FILE}");
+}
+
+#[test]
+fn what_it_is_built_from_is_what_dockerignore_lets_through() {
+    let ignore = include_str!("../../.dockerignore");
+    let root = &Path::new(env!("CARGO_MANIFEST_DIR")).canonicalize().unwrap();
+    // Nothing but what is named: neither `target` nor what else a clone has.
+    assert!(ignore.lines().any(|line| line == "*"), "{ignore}");
+    let through = ignore.lines().filter_map(|line| line.strip_prefix('!'));
+    let through: Vec<PathBuf> = through.map(|path| root.join(path)).collect();
+    for path in &through {
+        assert!(path.exists(), "{path:?}");
+    }
+    // Cargo wants what the manifest names to be there, also what is not built.
+    let named = ["Cargo.toml", "Cargo.lock", "macros/Cargo.toml", "benches/loops.rs", "examples/first.rs"];
+    let mut needed: Vec<PathBuf> = named.iter().map(|path| root.join(path)).collect();
+    let manifest = include_str!("../../Cargo.toml").lines();
+    let paths = manifest.filter_map(|line| line.strip_prefix("path = \"")?.strip_suffix('"'));
+    needed.extend(paths.map(|path| root.join(path)));
+    // And the compiler what the sources include.
+    for folder in ["src", "macros/src"] {
+        sources(&root.join(folder), &mut needed);
+    }
+    assert!(needed.contains(&root.join("docs/openapi.json")), "routes.rs includes it");
+    for path in needed {
+        assert!(through.iter().any(|let_through| path.starts_with(let_through)), "{path:?}: {ignore}");
+    }
 }
