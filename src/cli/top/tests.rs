@@ -194,6 +194,21 @@ fn all_is_drawn_on_one_screen() {
 }
 
 #[test]
+fn where_there_is_not_room_for_all_what_is_long_gives_way_and_says_so() {
+    let mut seen = seen(1_000, 10, Vec::new());
+    seen.tasks = vec![task(&"long-".repeat(30), TaskStatus::Running, 2)];
+    seen.tasks[0].function = "rust:a_crate_of_a_long_name::with_modules::that_are_deep::work".into();
+    let lines = drawn(&model(vec![seen]), 1_000);
+    let words: Vec<&str> = lines[7].split_whitespace().collect();
+    assert!(words[0].ends_with('…') && words[3].ends_with('…'), "{lines:?}");
+    assert_eq!([words[1], words[2], words[4]], ["running", "1", "one"], "what is short is whole");
+    assert!(
+        words[0].chars().count() > 30 && words[3].chars().count() > 30,
+        "and there is no room left: {lines:?}"
+    );
+}
+
+#[test]
 fn that_it_is_away_is_said_in_place_of_where_it_is_and_what_was_seen_stays() {
     let mut model = model(Vec::new());
     assert_eq!(drawn(&model, 0)[0], "connecting to host:1");
