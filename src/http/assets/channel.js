@@ -25,13 +25,27 @@ export function showChannel(main, { signal, what: name, query }) {
   const shown = { channel: null };
   const reading = reader(name, elements, signal, refused);
   main.append(el("h1", {}, "Channel ", el("code", { text: name })), refused.node);
-  if (name !== TASKS) main.append(about(name, shown, signal, refused));
-  main.append(panel(name === TASKS ? "Records" : "Elements", controls(reading, elements), reading.said, elements.node));
-  reading.start(query.get("from"));
+  const records = panel(name === TASKS ? "Records" : "Elements", controls(reading, elements), reading.said, elements.node);
+  const begin = () => reading.start(query.get("from"));
+  if (name === TASKS) {
+    main.append(records);
+    return begin();
+  }
+  // Of one that is not there nothing is to be seen; it is read from when it is there.
+  const parts = el("div", { hidden: true });
+  let isRead = false;
+  const told = (error) => {
+    refused.say(error);
+    parts.hidden = error?.status === 404 || !shown.channel;
+    if (error?.status === 404 && moment.at === null) isRead = reading.stop();
+    else if (shown.channel && !isRead) [isRead] = [true, begin()];
+  };
+  parts.append(about(name, shown, signal, told), records);
+  main.append(parts);
 }
 
 /** What it has, and what may be done to it. */
-function about(name, shown, signal, refused) {
+function about(name, shown, signal, told) {
   const path = `/api/v1/channels/${encodeURIComponent(name)}`;
   const [has, rates] = [facts("The channel"), new Rates()];
   const readers = table({
@@ -58,7 +72,7 @@ function about(name, shown, signal, refused) {
   const done = async (place, body) => (await post(`${path}/${place}`, body), show(await get(path)));
   const turn = el("button", { type: "button", text: "Stop…", disabled: true, onclick: () => askToTurn(shown.channel, done) });
   const trim = el("button", { type: "button", text: "Trim…", disabled: true, onclick: () => askToTrim(shown.channel, done) });
-  poll(signal, EVERY_MS, async () => show(await get(path, { signal })), refused.say);
+  poll(signal, EVERY_MS, async () => show(await get(path, { signal })), told);
   const parts = el("div", { class: "columns" }, panel("Readers", readers.node));
   return el("div", {}, el("div", { class: "controls" }, turn, trim), has.node, parts);
 }
@@ -89,7 +103,7 @@ function describe(has, channel, perSecond) {
   has.set("state", state(stopped ? "stopped" : "open"));
   has.set("offsets", `${count(first)} to ${count(head)}`);
   has.set("elements", count(elements));
-  has.set("size", bytes(size));
+  has.set("bytes of values", bytes(size));
   has.set("records/s", rate(perSecond));
   has.set("subscribers", subscribers === undefined ? null : count(subscribers));
   has.set("appends", durability ?? null);
@@ -159,6 +173,8 @@ function reader(name, elements, signal, refused) {
     said,
     live,
     from,
+    /** Reads no more. */
+    stop: () => (stop?.abort(), false),
     earlier: () => from(Math.max(0, (page?.first ?? 0) - PAGE)),
     later: () => (page ? from(page.next) : undefined),
     start: (place) => {
