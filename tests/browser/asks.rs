@@ -74,6 +74,15 @@ async fn what_is_refused_is_told_where_it_was_asked() {
     )
     .await;
     page.until_text("table[aria-label=Elements] td", "7").await;
+    // A place that is not there is told for as long as nobody asks for another, and what was shown stays.
+    page.click("#place").await;
+    page.type_text("99").await;
+    page.press("Enter").await;
+    page.until_text("[role=alert]", "offset 99 is past the head").await;
+    page.value("new Promise((done) => setTimeout(done, 2500))").await;
+    page.until_text("[role=alert]", "offset 99 is past the head").await;
+    page.until_text("table[aria-label=Elements] td", "7").await;
+    page.until_text("#following", "Following").await;
     page.value("location.hash = '#/somewhere'").await;
     page.until_text("h1", "There is no page at #/somewhere").await;
     page.value("location.hash = '#/constructor'").await;

@@ -23,9 +23,10 @@ export const TASKS = "$tasks";
 export function showChannel(main, { signal, what: name, query }) {
   const [elements, refused] = [new Elements(), problem()];
   const shown = { channel: null };
-  const reading = reader(name, elements, signal, refused);
+  const reading = reader(name, elements, signal);
   main.append(el("h1", {}, "Channel ", el("code", { text: name })), refused.node);
-  const records = panel(name === TASKS ? "Records" : "Elements", controls(reading, elements), reading.said, elements.node);
+  const title = name === TASKS ? "Records" : "Elements";
+  const records = panel(title, controls(reading, elements), reading.refused.node, reading.said, elements.node);
   const begin = () => reading.start(query.get("from"));
   if (name === TASKS) {
     main.append(records);
@@ -122,7 +123,9 @@ function kept({ max_elements: most, max_age_ms: age, max_bytes: size }) {
 }
 
 /** Reads: what comes, or a page from a place on. */
-function reader(name, elements, signal, refused) {
+function reader(name, elements, signal) {
+  // Its own: what the channel answers each second does not take it away.
+  const refused = problem();
   const said = el("p", { class: "quiet", id: "following" });
   let [stop, page] = [null, null];
   const channel = `/api/v1/channels/${encodeURIComponent(name)}`;
@@ -148,9 +151,10 @@ function reader(name, elements, signal, refused) {
     if (!mine.aborted) follow(name, from, { signal: mine, take: (entries) => elements.take(entries), state });
   };
   const from = async (place) => {
-    begin();
     try {
       const answer = await get(path(place), { signal });
+      // What is refused leaves what was shown, and what is followed, as it is.
+      begin();
       elements.take(answer.records);
       const first = answer.records.find((record) => record.offset !== undefined && !record.marker)?.offset;
       page = { first: first ?? answer.next, next: answer.next };
@@ -171,6 +175,7 @@ function reader(name, elements, signal, refused) {
   };
   return {
     said,
+    refused,
     live,
     from,
     /** Reads no more. */
