@@ -142,7 +142,9 @@ class Stream {
     attempt.worker ??= this.#names.get(attempt.session);
     const lane = this.#lane(attempt);
     lane.until = attempt;
-    const node = el("a", { class: "attempt", href: `#/task/${encodeURIComponent(attempt.key)}`, tabindex: "-1" });
+    // Hidden until it is drawn, and has words.
+    const href = `#/task/${encodeURIComponent(attempt.key)}`;
+    const node = el("a", { class: "attempt", href, tabindex: "-1", hidden: true });
     const bar = { attempt, node, lane };
     this.#bars.push(bar);
     lane.bars.append(node);

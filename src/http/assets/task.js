@@ -21,7 +21,7 @@ const SHOWN = new Set(["offset", "time", "kind", "key", "error", "worker"]);
 export function showTask(main, { signal, what: key }) {
   const path = `/api/v1/tasks/${encodeURIComponent(key)}`;
   const [refused, has, graph] = [problem(), facts("The task"), new Graph()];
-  const result = el("pre", { tabindex: "0", "aria-label": "Result" });
+  const result = el("pre", { tabindex: "0", role: "group", "aria-label": "Result" });
   const [runs, events] = [attemptsTable(), eventsTable()];
   const timeline = bars();
   const end = el("button", { type: "button", text: "Cancel…", hidden: true, onclick: () => askToEnd(key, path) });
