@@ -96,11 +96,15 @@ async fn print_once(mut model: Model, mut seen: mpsc::Receiver<model::Input>) ->
         model.fold(input);
     }
     let mut output = Output::new();
-    model.head().iter().try_for_each(|line| output.line(line))?;
+    model.head().iter().try_for_each(|parts| output.line(parts.join(", ")))?;
     for pane in Pane::ALL {
         output.line("")?;
         let table = model.table(pane);
+        let is_empty = table.rows.is_empty();
         output.rows(&table.header, table.rows)?;
+        if is_empty {
+            output.line(table.none)?;
+        }
     }
     output.flush()
 }

@@ -21,11 +21,24 @@ pub fn draw(frame: &mut Frame<'_>, model: &Model, now_ms: TimeMs) {
 }
 
 fn draw_head(frame: &mut Frame<'_>, area: Rect, model: &Model, now_ms: TimeMs) {
-    let mut lines = model.head().map(Line::from);
+    let width = area.width.into();
+    let mut lines = model.head().map(|parts| Line::from(fitted(&parts, width)));
     if let Some(away) = model.away(now_ms) {
-        lines[0] = Line::styled(away, Style::new().fg(Color::Red).add_modifier(Modifier::BOLD));
+        lines[0] = Line::styled(cut(away, width), Style::new().fg(Color::Red).add_modifier(Modifier::BOLD));
     }
     frame.render_widget(Paragraph::new(lines.to_vec()), area);
+}
+
+/// As many parts as there is room for: one that gives way does so as a whole, so that no number loses its last digits.
+fn fitted(parts: &[String], width: usize) -> String {
+    let is_fit = |line: &String| line.chars().count() <= width;
+    let whole = parts.join(", ");
+    if is_fit(&whole) {
+        return whole;
+    }
+    let lines = (1..parts.len()).rev().map(|count| format!("{}, …", parts[..count].join(", ")));
+    let first = || parts.first().and_then(|part| part.split(' ').next()).unwrap_or_default();
+    lines.into_iter().find(is_fit).unwrap_or_else(|| cut(format!("{} …", first()), width))
 }
 
 fn tabs_line(model: &Model) -> Line<'static> {
@@ -41,6 +54,7 @@ fn tabs_line(model: &Model) -> Line<'static> {
 
 fn draw_table(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     let table = model.table(model.pane());
+    let none = table.rows.is_empty().then(|| Line::from(cut(table.none.clone(), area.width.into())));
     let widths = widths(&table, area.width.into());
     let rows = table.rows.into_iter().skip(model.scrolled()).map(|row| {
         let style = style_of(row.get(1).map_or("", String::as_str));
@@ -50,6 +64,10 @@ fn draw_table(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     let header = Row::new(titles).style(Style::new().add_modifier(Modifier::BOLD));
     let widths = widths.iter().map(|width| Constraint::Length(u16::try_from(*width).unwrap_or(u16::MAX)));
     frame.render_widget(Table::new(rows, widths).header(header).column_spacing(SPACING), area);
+    if let Some(none) = none {
+        let [_, below] = Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(area);
+        frame.render_widget(none, below);
+    }
 }
 
 /// Columns between columns.
