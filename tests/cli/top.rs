@@ -1,5 +1,7 @@
 //! `headwater top`, on a terminal and without one.
 
+use serde_json::json;
+
 use crate::cluster::Cluster;
 use crate::process::run;
 use crate::submit::{Tail, submit, submitted};
@@ -48,6 +50,16 @@ async fn one_view_is_printed_where_there_is_no_terminal() {
         assert_eq!(row("one ")[..4], ["one", "connected", "2", "0"]);
         assert_eq!(row("notes ")[..4], ["notes", "0.0", "1", "1"]);
     }
+    let shown = cluster.run(&["top", "--interval", "100ms", "--once", "--json"]).await.json().remove(0);
+    assert_eq!((&shown["address"], &shown["epoch"]), (&json!(cluster.address), &json!(1)));
+    assert_eq!(shown["tasks"], json!({"pending": 0, "running": 0, "finished": 1, "failed": 0}));
+    let still = json!({"submitted": 0.0, "started": 0.0, "finished": 0.0, "failed": 0.0, "cancelled": 0.0});
+    assert_eq!(shown["per_second"], still);
+    let [workers, channels] = ["worker", "channel"].map(|what| [what, "list", "--json"]);
+    assert_eq!(shown["workers"], json!(cluster.run(&workers).await.json()));
+    let mut listed = cluster.run(&channels).await.json();
+    listed.iter_mut().for_each(|channel| channel["records_per_second"] = json!(0.0));
+    assert_eq!((shown["channels"].as_array().unwrap().len(), &shown["channels"]), (2, &json!(listed)));
     let refused = run(&["top", "--once", "--connect", "127.0.0.1:1", "--connect-timeout", "0"]).await;
     assert_eq!((refused.code, refused.stdout.len()), (Some(1), 0), "{refused:?}");
 }

@@ -2,6 +2,9 @@
 
 use std::collections::HashMap;
 
+use serde::Serialize;
+
+use super::json::Shown;
 use super::table::{self, Table};
 use crate::protocol::channel::ChannelInfo;
 use crate::protocol::command::Overview;
@@ -49,7 +52,7 @@ pub struct Counted {
 }
 
 /// How many of each come per second.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Rates {
     pub submitted: f64,
     pub started: f64,
@@ -263,6 +266,13 @@ impl Model {
             table.none = format!("nothing here has `{}` in it: Escape ends the filter", self.filter);
         }
         table
+    }
+
+    /// What is known, once rates are.
+    pub fn shown(&self) -> Option<Shown<'_>> {
+        let (seen, rates) = (self.seen.as_deref()?, self.rates?);
+        let channels = table::busiest(seen, &self.channel_rates);
+        Some(Shown::of(&self.address, seen, rates, channels.into_iter()))
     }
 
     /// What is said above all panes: lines, each in parts that are worth less the later they come.

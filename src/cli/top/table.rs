@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use super::model::Seen;
 use crate::cli::worker::free;
 use crate::protocol::ChannelName;
+use crate::protocol::channel::ChannelInfo;
 use crate::protocol::command::Overview;
 use crate::protocol::size::Bytes;
 use crate::protocol::task::{TaskInfo, TaskStatus};
@@ -78,17 +79,28 @@ pub fn of_workers(seen: &Seen) -> Table {
     Table { header, rows: rows.collect(), none: "no workers: `headwater worker` starts one".to_owned() }
 }
 
+/// The channels with their records a second, the busiest first.
+pub fn busiest<'a>(seen: &'a Seen, rates: &HashMap<ChannelName, f64>) -> Vec<(&'a ChannelInfo, f64)> {
+    let rate = |info: &ChannelInfo| rates.get(&info.name).copied().unwrap_or_default();
+    let mut channels: Vec<_> = seen.channels.iter().map(|info| (info, rate(info))).collect();
+    channels.sort_by(|(a, one), (b, other)| other.total_cmp(one).then_with(|| a.name.cmp(&b.name)));
+    channels
+}
+
 /// The channels, the busiest first.
 pub fn of_channels(seen: &Seen, rates: &HashMap<ChannelName, f64>) -> Table {
     let header = vec!["CHANNEL", "RECORDS/S", "HEAD", "ELEMENTS", "BYTES", "STATE"];
-    let rate = |name: &ChannelName| rates.get(name).copied().unwrap_or_default();
-    let mut channels: Vec<_> = seen.channels.iter().collect();
-    channels.sort_by(|a, b| rate(&b.name).total_cmp(&rate(&a.name)).then_with(|| a.name.cmp(&b.name)));
-    let rows = channels.into_iter().map(|info| {
+    let rows = busiest(seen, rates).into_iter().map(|(info, rate)| {
         let state = if info.stopped { "stopped" } else { "open" };
         let [head, elements] = [info.head, info.elements].map(|number| number.to_string());
-        let rate = format!("{:.1}", rate(&info.name));
-        vec![info.name.to_string(), rate, head, elements, Bytes(info.bytes).to_string(), state.to_owned()]
+        vec![
+            info.name.to_string(),
+            format!("{rate:.1}"),
+            head,
+            elements,
+            Bytes(info.bytes).to_string(),
+            state.to_owned(),
+        ]
     });
     let none = "no channels: `headwater channel append NAME VALUE` makes one".to_owned();
     Table { header, rows: rows.collect(), none }
