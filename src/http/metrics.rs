@@ -1,12 +1,13 @@
-//! `/metrics`: the figures of the scheduler, of its process and of the door, in the text format of OpenMetrics, which
-//! Prometheus reads. `docs/metrics.md` has the names.
+//! `/metrics`: the figures of the scheduler, of its process and of the door, in the text format of Prometheus, or that of
+//! OpenMetrics for who asks for it. `docs/metrics.md` has the names.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{Method, header};
+use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -27,6 +28,9 @@ use crate::scheduler::meters::signed;
 
 /// How OpenMetrics is called on the wire.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// How the format of Prometheus is called there.
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// A request, by which path it asked (what is in braces stays so) and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -132,7 +136,7 @@ impl Figures {
 }
 
 /// All figures as they are now. While the scheduler recovers, what it would have to be asked is left as it was.
-pub(super) async fn metrics(State(door): State<Arc<Door>>) -> Result<Response, Problem> {
+pub(super) async fn metrics(State(door): State<Arc<Door>>, headers: HeaderMap) -> Result<Response, Problem> {
     if door.scheduler.recovering().is_none() {
         let overview = door.client().await?.overview().await?;
         door.figures.stands(&overview);
@@ -145,7 +149,32 @@ pub(super) async fn metrics(State(door): State<Arc<Door>>) -> Result<Response, P
     door.figures.sees_process();
     let mut text = String::new();
     encode(&mut text, &door.figures.registry).map_err(Problem::internal)?;
-    Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response())
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
+    let is_open = accepted.into_iter().any(|accept| accept.contains("application/openmetrics-text"));
+    let (format, text) = if is_open { (OPENMETRICS, text) } else { (PROMETHEUS, prometheus(&text)) };
+    Ok(([(header::CONTENT_TYPE, format)], text).into_response())
+}
+
+/// The same in the format of Prometheus, in which counters are called what their samples are, and units and the end are not
+/// said.
+fn prometheus(open: &str) -> String {
+    let type_of = |line: &str| {
+        line.strip_prefix("# TYPE ").and_then(|rest| rest.strip_suffix(" counter")).map(str::to_owned)
+    };
+    let counters: BTreeSet<String> = open.lines().filter_map(type_of).collect();
+    let mut text = String::with_capacity(open.len());
+    for line in open.lines() {
+        let about =
+            ["# HELP ", "# TYPE "].into_iter().find_map(|word| Some((word, line.strip_prefix(word)?)));
+        match about.and_then(|(word, rest)| Some((word, rest.split_once(' ')?))) {
+            Some((word, (name, rest))) if counters.contains(name) => {
+                text.extend([word, name, "_total ", rest, "\n"]);
+            }
+            _ if line.starts_with("# UNIT ") || line == "# EOF" => {}
+            _ => text.extend([line, "\n"]),
+        }
+    }
+    text
 }
 
 /// Counts each request.

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, interval};
 
-use super::core::{Core, LogFacts, Settings};
+use super::core::{Core, LogFacts, Phase, Settings};
 use super::recovery;
 use crate::log::{self, Reader};
 use crate::protocol::batch::Batch;
 use crate::protocol::command::{Answer, Query, Rejection};
+use crate::protocol::task::TaskInfo;
 use crate::protocol::{LogId, Producer, Seq, TimeMs};
 
 /// The state behind a commit.
@@ -29,13 +30,26 @@ pub struct AsOf {
 }
 
 impl AsOf {
-    /// Answers a question, as the scheduler would have.
+    /// Answers a question, as the scheduler would have, but for what it knew of workers: that is in no log.
     ///
     /// # Errors
     /// As there.
     pub fn ask(&self, query: Query) -> Result<Answer, Rejection> {
         // Nobody's session: what is asked of workers' own is no question of those who look back.
-        self.core.ask(Producer(0), query)
+        let mut answer = self.core.ask(Producer(0), query)?;
+        match &mut answer {
+            Answer::Tasks(tasks) => tasks.iter_mut().for_each(|info| self.forgive(info)),
+            Answer::Task(info) => self.forgive(info),
+            _ => {}
+        }
+        Ok(answer)
+    }
+
+    /// Of a task that could have started it is not told that no worker was connected: here none ever is.
+    fn forgive(&self, info: &mut TaskInfo) {
+        if self.core.state().tasks.get(&info.key.id).is_some_and(|task| task.phase == Phase::Ready) {
+            info.waits_for = Some("a worker: which there were is in no log".to_owned());
+        }
     }
 
     #[cfg(test)]
@@ -258,6 +272,17 @@ mod tests {
             let core = Core::new(state, Settings::default(), facts, 0);
             let (offset, seq) = (offset / 2 * 2, Seq(offset / 2));
             *hindsight.last() = Some(Arc::new(AsOf { core, offset, seq, time_ms }));
+        }
+    }
+
+    #[test]
+    fn of_workers_that_nobody_knows_any_more_nothing_is_said() {
+        let (_, reader) = store(2);
+        let as_of = Hindsight::new(reader).before(2, GO_ON).unwrap();
+        let Answer::Tasks(tasks) = as_of.ask(Query::Tasks { from: 0 }).unwrap() else { panic!() };
+        let Answer::Task(one) = as_of.ask(Query::Task { task: tasks[0].key.id }).unwrap() else { panic!() };
+        for info in tasks.iter().chain([&*one]) {
+            assert_eq!(info.waits_for.as_deref(), Some("a worker: which there were is in no log"));
         }
     }
 

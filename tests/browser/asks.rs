@@ -58,6 +58,31 @@ async fn what_is_refused_is_told_where_it_was_asked() {
     // The browser itself notes that something was not found.
     page.requests_may_fail();
     page.until_text("[role=alert]", "nobody").await;
+    // Of what is not there nothing else is said: nobody waits for it, and nothing can be done to it.
+    let rest = "[...document.querySelectorAll('main :is(section, button, table, .quiet)')]
+        .filter((node) => node.checkVisibility()).length";
+    page.until(&format!("{rest} === 0")).await;
+    page.value("location.hash = '#/task/nobody'").await;
+    page.until_text("[role=alert]", "is not known").await;
+    page.until(&format!("{rest} === 0")).await;
+    page.value("location.hash = '#/channel/nobody'").await;
+    page.until_text("[role=alert]", "nobody").await;
+    // It is there when somebody makes it, without being loaded again.
+    page.value(
+        "fetch('/api/v1/channels/nobody/values', { method: 'POST', body: '7',
+               headers: { 'Content-Type': 'application/json' } }).then((answer) => answer.status)",
+    )
+    .await;
+    page.until_text("table[aria-label=Elements] td", "7").await;
+    // A place that is not there is told for as long as nobody asks for another, and what was shown stays.
+    page.click("#place").await;
+    page.type_text("99").await;
+    page.press("Enter").await;
+    page.until_text("[role=alert]", "offset 99 is past the head").await;
+    page.value("new Promise((done) => setTimeout(done, 2500))").await;
+    page.until_text("[role=alert]", "offset 99 is past the head").await;
+    page.until_text("table[aria-label=Elements] td", "7").await;
+    page.until_text("#following", "Following").await;
     page.value("location.hash = '#/somewhere'").await;
     page.until_text("h1", "There is no page at #/somewhere").await;
     page.value("location.hash = '#/constructor'").await;

@@ -189,6 +189,7 @@ impl Page {
 
     /// A picture of what is seen, as a PNG.
     pub async fn picture(&mut self) -> Vec<u8> {
+        self.send("Emulation.setScrollbarsHidden", json!({ "hidden": true })).await;
         let picture = self.send("Page.captureScreenshot", json!({ "format": "png" })).await;
         base64(picture["data"].as_str().expect("it has data"))
     }

@@ -10,7 +10,7 @@ async fn pictures_of_a_running_demo() {
     std::fs::create_dir_all(&folder).unwrap();
     let mut page = Page::open(&site.url).await;
     for (name, place, width, height, scheme, seconds) in [
-        ("overview", "#/", 1280, 720, "light", 45),
+        ("overview", "#/", 1280, 930, "light", 45),
         ("stream", "#/stream", 1280, 400, "dark", 20),
         ("channel", "#/channel/adds", 1280, 620, "light", 3),
         ("phone", "#/", 390, 844, "dark", 3),

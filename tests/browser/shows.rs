@@ -149,3 +149,55 @@ async fn the_task_log(page: &mut Page) {
     page.until_text("h1", "Channel $tasks").await;
     page.until_text("tbody .state", "submitted").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_newest_of_many_tasks_are_found_without_reading_all() {
+    let site = Site::up(&["--workers", "0"]).await;
+    let mut page = Page::open(&site.url).await;
+    page.requests_may_fail();
+    // A burst, and behind it as many records of other things.
+    page.value(
+        "(async () => {
+            const options = { method: 'POST', headers: { 'Content-Type': 'application/json' } };
+            // The browser drops what is under way when the network of its machine changes, and the same may be sent again.
+            const send = (path, body) => fetch(path, { ...options, body }).catch(() => send(path, body));
+            const submit = (n) => send('/api/v1/tasks', JSON.stringify({ command: ['true'], name: `n${n}`, no_output: true }));
+            const cancel = (n) => send(`/api/v1/tasks/n${n}/cancel`);
+            for (const [work, most] of [[submit, 1500], [cancel, 600]]) for (let n = 0; n < most; n += 50)
+                await Promise.all(Array.from({ length: 50 }, (_, at) => work(n + at)));
+        })()",
+    )
+    .await;
+    page.value(
+        "(() => {
+            const ask = window.fetch;
+            window.most = 0;
+            window.asked = 0;
+            window.fetch = async (path, options) => {
+                const answer = await ask(path, options);
+                if (String(path).startsWith('/api/v1/tasks')) {
+                    window.most = Math.max(window.most, (await answer.clone().json()).tasks.length);
+                    window.asked += 1;
+                }
+                return answer;
+            };
+        })()",
+    )
+    .await;
+    page.value("location.hash = '#/tasks'").await;
+    page.until_text(".quiet", "The newest 100.").await;
+    page.until("document.querySelectorAll('tbody tr').length === 100").await;
+    let first = page.value("document.querySelector('tbody td').textContent").await;
+    // Those of the last fifty are sent at once.
+    let number: u32 = first.as_str().unwrap()[1..5].parse().expect("it has a number");
+    assert!((1450..1500).contains(&number), "{first}");
+    assert!(page.value("window.most").await.as_u64().unwrap() <= 400, "no more than four times as many");
+    // Once it knows where they begin it asks once, and for these.
+    let asked = page.value("window.asked").await;
+    page.value("window.most = 0").await;
+    page.until(&format!("window.asked >= {asked} + 2")).await;
+    assert_eq!(page.value("window.most").await, 100);
+    page.click("main > button").await;
+    page.until("document.querySelectorAll('tbody tr').length === 200").await;
+    page.end().await;
+}

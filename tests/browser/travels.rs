@@ -41,12 +41,18 @@ async fn what_is_shown_as_of_then_is_not_to_be_taken_for_now() {
     page.until_text("#following", "as they were then").await;
     page.value("location.hash = '#/workers'").await;
     page.until_text("[aria-label='Workers'] .state", "joined").await;
+    // What they had and who had paused is in no log, and is not made up.
+    let columns = "[...document.querySelectorAll('table[aria-label=Workers] tbody tr')].map((row) => row.cells[2].textContent)";
+    page.until(&format!("{columns}.join() === '–,–'")).await;
+    page.until_text("table[aria-label='What demo-1 runs'] td", "–").await;
+    page.until("document.title.startsWith('offset ') && document.title.includes('not live')").await;
     page.value("location.hash = '#/stream'").await;
     page.until_text("main .quiet", "Attempts until then").await;
     page.value("location.hash = '#/'").await;
     page.value("[...document.querySelectorAll('#travel button')].find((button) => button.textContent === 'Back to live').click()")
         .await;
     page.until("!document.body.classList.contains('past')").await;
+    page.until("document.title === 'Overview · Headwater'").await;
     page.until(&format!("{finished} > {}", then["tasks"]["finished"])).await;
     page.until_text("[aria-label='Workers'] .state", "connected").await;
     page.end().await;

@@ -1,8 +1,10 @@
 //! `headwater top`, on a terminal and without one.
 
+use serde_json::json;
+
 use crate::cluster::Cluster;
 use crate::process::run;
-use crate::submit::submit;
+use crate::submit::{Tail, submit, submitted};
 use crate::terminal::Terminal;
 
 /// What a full-screen program takes the terminal with, and gives it back with: the alternate screen.
@@ -48,8 +50,39 @@ async fn one_view_is_printed_where_there_is_no_terminal() {
         assert_eq!(row("one ")[..4], ["one", "connected", "2", "0"]);
         assert_eq!(row("notes ")[..4], ["notes", "0.0", "1", "1"]);
     }
+    let shown = cluster.run(&["top", "--interval", "100ms", "--once", "--json"]).await.json().remove(0);
+    assert_eq!((&shown["address"], &shown["epoch"]), (&json!(cluster.address), &json!(1)));
+    assert_eq!(shown["tasks"], json!({"pending": 0, "running": 0, "finished": 1, "failed": 0}));
+    let still = json!({"submitted": 0.0, "started": 0.0, "finished": 0.0, "failed": 0.0, "cancelled": 0.0});
+    assert_eq!(shown["per_second"], still);
+    let [workers, channels] = ["worker", "channel"].map(|what| [what, "list", "--json"]);
+    assert_eq!(shown["workers"], json!(cluster.run(&workers).await.json()));
+    let mut listed = cluster.run(&channels).await.json();
+    listed.iter_mut().for_each(|channel| channel["records_per_second"] = json!(0.0));
+    assert_eq!((shown["channels"].as_array().unwrap().len(), &shown["channels"]), (2, &json!(listed)));
     let refused = run(&["top", "--once", "--connect", "127.0.0.1:1", "--connect-timeout", "0"]).await;
     assert_eq!((refused.code, refused.stdout.len()), (Some(1), 0), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_submitted_long_ago_and_still_runs_has_its_function() {
+    let cluster = Cluster::start().await;
+    let once = ["top", "--interval", "100ms", "--once"];
+    let empty = cluster.run(&once).await.lines().join("\n");
+    for none in ["no tasks: `headwater submit", "no workers: `headwater worker", "no channels: `headwater"] {
+        assert!(empty.contains(none), "{empty}");
+    }
+    let mut worker = cluster.spawn(&["worker", "--name", "one", "--slots", "1"]);
+    worker.said("joined").await;
+    submitted(&cluster, &["--name", "old"], "lines", "echo runs; sleep 600").await;
+    let mut tail = Tail::start(&cluster, "lines");
+    tail.until(|record| record["value"] == "runs").await;
+    // More than are looked back for.
+    let later = submit(&cluster, &["--array", "1-2100"], &["true"]).await;
+    assert_eq!(later.code, Some(0), "{later:?}");
+    let lines = cluster.run(&once).await.lines();
+    let old = lines.iter().find(|line| line.starts_with("old-")).unwrap_or_else(|| panic!("{lines:?}"));
+    assert_eq!(old.split_whitespace().collect::<Vec<_>>()[1..], ["running", "1", "exec", "one"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

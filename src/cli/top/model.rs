@@ -2,12 +2,15 @@
 
 use std::collections::HashMap;
 
+use serde::Serialize;
+
+use super::json::Shown;
 use super::table::{self, Table};
 use crate::protocol::channel::ChannelInfo;
 use crate::protocol::command::Overview;
 use crate::protocol::session::WorkerStatus;
 use crate::protocol::task::TaskInfo;
-use crate::protocol::{ChannelName, TimeMs};
+use crate::protocol::{ChannelName, TaskId, TimeMs};
 use crate::rows::{counted, time};
 
 /// How many rows a page is when one scrolls.
@@ -33,6 +36,8 @@ pub struct Seen {
     pub channels: Vec<ChannelInfo>,
     /// Those that were submitted last.
     pub tasks: Vec<TaskInfo>,
+    /// Of those that run and were submitted before.
+    pub functions: HashMap<TaskId, Box<str>>,
     pub counted: Counted,
 }
 
@@ -47,7 +52,7 @@ pub struct Counted {
 }
 
 /// How many of each come per second.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Rates {
     pub submitted: f64,
     pub started: f64,
@@ -255,30 +260,47 @@ impl Model {
             (Some(seen), Pane::Channels) => table::of_channels(seen, &self.channel_rates),
         };
         let wanted = self.filter.to_lowercase();
+        let is_empty = table.rows.is_empty();
         table.rows.retain(|row| row.iter().any(|cell| cell.to_lowercase().contains(&wanted)));
+        if table.rows.is_empty() && !is_empty {
+            table.none = format!("nothing here has `{}` in it: Escape ends the filter", self.filter);
+        }
         table
     }
 
-    /// What is said above all panes, in lines.
-    pub fn head(&self) -> [String; 3] {
-        let Some(seen) = &self.seen else { return [self.address.clone(), String::new(), String::new()] };
+    /// What is known, once rates are.
+    pub fn shown(&self) -> Option<Shown<'_>> {
+        let (seen, rates) = (self.seen.as_deref()?, self.rates?);
+        let channels = table::busiest(seen, &self.channel_rates);
+        Some(Shown::of(&self.address, seen, rates, channels.into_iter()))
+    }
+
+    /// What is said above all panes: lines, each in parts that are worth less the later they come.
+    pub fn head(&self) -> [Vec<String>; 3] {
+        let Some(seen) = &self.seen else { return [vec![self.address.clone()], Vec::new(), Vec::new()] };
         let Overview { epoch, records, channels, pending, running, finished, failed, .. } = &seen.overview;
         let slots: u32 = seen.workers.iter().map(|worker| worker.slots).sum();
         let [records, channels] = [counted(*records, "record"), counted(*channels, "channel")];
         let workers = counted(seen.workers.len() as u64, "worker");
         let slots = counted(slots.into(), "slot");
-        let first = format!("{}: epoch {epoch}, {records}, {channels}, {workers} with {slots}", self.address);
-        let tasks = format!(
-            "tasks: {pending} pending, {running} running, {finished} finished, {failed} failed or cancelled"
-        );
+        let address = format!("{}: epoch {epoch}", self.address);
+        let first = vec![address, records, channels, format!("{workers} with {slots}")];
+        let tasks = vec![
+            format!("tasks: {pending} pending"),
+            format!("{running} running"),
+            format!("{finished} finished"),
+            format!("{failed} failed or cancelled"),
+        ];
         let rates = self.rates.map_or_else(
-            || "per second: …".to_owned(),
-            |rates| {
-                let Rates { submitted, started, finished, failed, cancelled } = rates;
-                format!(
-                    "per second: {submitted:.1} submitted, {started:.1} started, {finished:.1} finished, {failed:.1} failed, \
-                     {cancelled:.1} cancelled"
-                )
+            || vec!["per second: …".to_owned()],
+            |Rates { submitted, started, finished, failed, cancelled }| {
+                vec![
+                    format!("per second: {submitted:.1} submitted"),
+                    format!("{started:.1} started"),
+                    format!("{finished:.1} finished"),
+                    format!("{failed:.1} failed"),
+                    format!("{cancelled:.1} cancelled"),
+                ]
             },
         );
         [first, tasks, rates]

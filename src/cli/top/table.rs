@@ -6,6 +6,8 @@ use std::collections::{HashMap, HashSet};
 use super::model::Seen;
 use crate::cli::worker::free;
 use crate::protocol::ChannelName;
+use crate::protocol::channel::ChannelInfo;
+use crate::protocol::command::Overview;
 use crate::protocol::size::Bytes;
 use crate::protocol::task::{TaskInfo, TaskStatus};
 use crate::rows::worker::state;
@@ -18,6 +20,8 @@ const RUNS_NAMED_MAX: usize = 4;
 pub struct Table {
     pub header: Vec<&'static str>,
     pub rows: Vec<Vec<String>>,
+    /// What is said where there are no rows.
+    pub none: String,
 }
 
 /// The tasks: those that run, then those that wait, then the others, each the newest first.
@@ -30,7 +34,7 @@ pub fn of_tasks(seen: &Seen) -> Table {
     let runs = seen.workers.iter().flat_map(|worker| worker.runs.iter().map(move |run| (worker, run)));
     let older = runs.filter(|(_, run)| !known.contains(&run.key.id)).map(|(worker, run)| {
         let [key, attempt] = [run.key.to_string(), run.attempt.to_string()];
-        let function = String::new();
+        let function = seen.functions.get(&run.key.id).map(ToString::to_string).unwrap_or_default();
         vec![key, TaskStatus::Running.word().to_owned(), attempt, function, worker.name.to_string()]
     });
     let mut rows: Vec<Vec<String>> = older.collect();
@@ -39,7 +43,16 @@ pub fn of_tasks(seen: &Seen) -> Table {
         let [key, attempt] = [info.key.to_string(), info.attempt.to_string()];
         vec![key, info.status.to_string(), attempt, info.function.to_string(), last]
     }));
-    Table { header, rows }
+    Table { header, rows, none: no_tasks(&seen.overview) }
+}
+
+fn no_tasks(overview: &Overview) -> String {
+    let Overview { pending, running, finished, failed, .. } = overview;
+    match pending + running + finished + failed {
+        0 => "no tasks: `headwater submit -- COMMAND` submits one".to_owned(),
+        1 => "the one task was submitted long ago: `headwater task list` shows it".to_owned(),
+        all => format!("the {all} tasks were submitted long ago: `headwater task list` shows them"),
+    }
 }
 
 fn order(status: TaskStatus) -> u8 {
@@ -63,20 +76,32 @@ pub fn of_workers(seen: &Seen) -> Table {
         let [slots, running] = [worker.slots, worker.running].map(|number| number.to_string());
         vec![worker.name.to_string(), state(worker).to_owned(), slots, running, free(worker), runs]
     });
-    Table { header, rows: rows.collect() }
+    Table { header, rows: rows.collect(), none: "no workers: `headwater worker` starts one".to_owned() }
+}
+
+/// The channels with their records a second, the busiest first.
+pub fn busiest<'a>(seen: &'a Seen, rates: &HashMap<ChannelName, f64>) -> Vec<(&'a ChannelInfo, f64)> {
+    let rate = |info: &ChannelInfo| rates.get(&info.name).copied().unwrap_or_default();
+    let mut channels: Vec<_> = seen.channels.iter().map(|info| (info, rate(info))).collect();
+    channels.sort_by(|(a, one), (b, other)| other.total_cmp(one).then_with(|| a.name.cmp(&b.name)));
+    channels
 }
 
 /// The channels, the busiest first.
 pub fn of_channels(seen: &Seen, rates: &HashMap<ChannelName, f64>) -> Table {
     let header = vec!["CHANNEL", "RECORDS/S", "HEAD", "ELEMENTS", "BYTES", "STATE"];
-    let rate = |name: &ChannelName| rates.get(name).copied().unwrap_or_default();
-    let mut channels: Vec<_> = seen.channels.iter().collect();
-    channels.sort_by(|a, b| rate(&b.name).total_cmp(&rate(&a.name)).then_with(|| a.name.cmp(&b.name)));
-    let rows = channels.into_iter().map(|info| {
+    let rows = busiest(seen, rates).into_iter().map(|(info, rate)| {
         let state = if info.stopped { "stopped" } else { "open" };
         let [head, elements] = [info.head, info.elements].map(|number| number.to_string());
-        let rate = format!("{:.1}", rate(&info.name));
-        vec![info.name.to_string(), rate, head, elements, Bytes(info.bytes).to_string(), state.to_owned()]
+        vec![
+            info.name.to_string(),
+            format!("{rate:.1}"),
+            head,
+            elements,
+            Bytes(info.bytes).to_string(),
+            state.to_owned(),
+        ]
     });
-    Table { header, rows: rows.collect() }
+    let none = "no channels: `headwater channel append NAME VALUE` makes one".to_owned();
+    Table { header, rows: rows.collect(), none }
 }

@@ -77,7 +77,9 @@ fn seen(at_ms: u64, finished: u64, channels: Vec<ChannelInfo>) -> Seen {
         task("broke", TaskStatus::Error, 4),
     ];
     let counted = Counted { finished, ..Counted::default() };
-    Seen { at_ms, overview, workers: vec![worker(&["old", "runs"])], channels, tasks, counted }
+    let functions = [(TaskKey::named("old").id, "rust:x::before".into())].into();
+    let workers = vec![worker(&["old", "runs"])];
+    Seen { at_ms, overview, workers, channels, tasks, functions, counted }
 }
 
 fn model(inputs: Vec<Seen>) -> Model {
@@ -96,10 +98,15 @@ fn lost(why: &str, at_ms: u64) -> Input {
 
 /// What a terminal of 100 columns shows, line by line.
 fn drawn(model: &Model, now_ms: u64) -> Vec<String> {
-    let mut terminal = Terminal::new(TestBackend::new(100, 12)).unwrap();
+    drawn_on(100, model, now_ms)
+}
+
+fn drawn_on(columns: u16, model: &Model, now_ms: u64) -> Vec<String> {
+    let mut terminal = Terminal::new(TestBackend::new(columns, 12)).unwrap();
     terminal.draw(|frame| view::draw(frame, model, now_ms)).unwrap();
     let buffer = terminal.backend().buffer();
-    let line = |y: u16| (0..100).map(|x| buffer[(x, y)].symbol()).collect::<String>().trim_end().to_owned();
+    let line =
+        |y: u16| (0..columns).map(|x| buffer[(x, y)].symbol()).collect::<String>().trim_end().to_owned();
     (0..12).map(line).collect()
 }
 
@@ -190,7 +197,68 @@ fn all_is_drawn_on_one_screen() {
     press(&mut model, &[Key::Tab, Key::Tab, Key::Letter('/'), Key::Letter('x')]);
     let lines = drawn(&model, 2_000);
     assert_eq!(lines[4], "CHANNEL  RECORDS/S  HEAD  ELEMENTS  BYTES  STATE");
-    assert_eq!((lines[5].as_str(), lines[11].starts_with("/x")), ("", true), "nothing has an x: {lines:?}");
+    assert_eq!(lines[5], "nothing here has `x` in it: Escape ends the filter");
+    assert!(lines[11].starts_with("/x"), "{lines:?}");
+}
+
+#[test]
+fn a_task_that_runs_and_is_not_listed_has_its_function() {
+    let rows = model(vec![seen(1_000, 0, Vec::new())]).table(Pane::Tasks).rows;
+    assert!(rows[0][0].starts_with("old-"), "{rows:?}");
+    assert_eq!(rows[0][1..], ["running", "1", "rust:x::before", "one"]);
+}
+
+#[test]
+fn what_is_empty_says_so_and_how_to_fill_it() {
+    let mut empty = seen(1_000, 0, Vec::new());
+    (empty.workers, empty.tasks) = (Vec::new(), Vec::new());
+    let shown = |empty: &Seen, turned: usize| {
+        let mut model = model(vec![empty.clone()]);
+        press(&mut model, &vec![Key::Tab; turned]);
+        drawn(&model, 1_000)[5].clone()
+    };
+    let long_ago = "the 4 tasks were submitted long ago: `headwater task list` shows them";
+    assert_eq!(shown(&empty, 0), long_ago, "there are some that were not looked at");
+    (empty.overview.pending, empty.overview.running, empty.overview.failed) = (0, 0, 0);
+    assert_eq!(shown(&empty, 0), "no tasks: `headwater submit -- COMMAND` submits one");
+    assert_eq!(shown(&empty, 1), "no workers: `headwater worker` starts one");
+    assert_eq!(shown(&empty, 2), "no channels: `headwater channel append NAME VALUE` makes one");
+}
+
+#[test]
+fn what_is_said_above_gives_way_in_whole_parts() {
+    let mut many = seen(2_000, 123_456, Vec::new());
+    many.overview.records = 1_234_567;
+    let model = model(vec![seen(1_000, 0, Vec::new()), many]);
+    let head = |columns: u16| drawn_on(columns, &model, 2_000)[..3].to_vec();
+    let narrow = [
+        "host:1: epoch 3, 1234567 records, …",
+        "tasks: 1 pending, 2 running, …",
+        "per second: 0.0 submitted, …",
+    ];
+    assert_eq!(head(39), narrow);
+    let wider = [
+        "host:1: epoch 3, 1234567 records, 0 channels, …",
+        "tasks: 1 pending, 2 running, 123456 finished, …",
+        "per second: 0.0 submitted, 0.0 started, …",
+    ];
+    assert_eq!(head(49), wider);
+    assert_eq!(head(12), ["host:1: …", "tasks: …", "per …"]);
+}
+
+#[test]
+fn where_there_is_not_room_for_all_what_is_long_gives_way_and_says_so() {
+    let mut seen = seen(1_000, 10, Vec::new());
+    seen.tasks = vec![task(&"long-".repeat(30), TaskStatus::Running, 2)];
+    seen.tasks[0].function = "rust:a_crate_of_a_long_name::with_modules::that_are_deep::work".into();
+    let lines = drawn(&model(vec![seen]), 1_000);
+    let words: Vec<&str> = lines[7].split_whitespace().collect();
+    assert!(words[0].ends_with('…') && words[3].ends_with('…'), "{lines:?}");
+    assert_eq!([words[1], words[2], words[4]], ["running", "1", "one"], "what is short is whole");
+    assert!(
+        words[0].chars().count() > 30 && words[3].chars().count() > 30,
+        "and there is no room left: {lines:?}"
+    );
 }
 
 #[test]

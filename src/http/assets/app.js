@@ -3,7 +3,9 @@
 import { showChannel } from "./channel.js";
 import { showChannels } from "./channels.js";
 import { say } from "./dom.js";
+import { count } from "./format.js";
 import { askToken, offerLogout } from "./login.js";
+import { moment } from "./moment.js";
 import { showOverview } from "./overview.js";
 import { showStream } from "./stream.js";
 import { showTask } from "./task.js";
@@ -25,6 +27,13 @@ const PAGES = {
 
 const main = document.getElementById("main");
 let shown = null;
+let named = "";
+
+/** The name of the page, and of when it is if that is not now: a tab says it, too. */
+function entitle() {
+  const then = moment.at === null ? "" : `offset ${count(moment.at)}, not live: `;
+  document.title = `${then}${named} · Headwater`;
+}
 
 function open(event) {
   const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
@@ -33,7 +42,8 @@ function open(event) {
   shown?.abort();
   shown = new AbortController();
   const what = rest.length ? decode(rest.join("/")) : null;
-  document.title = `${what ?? title} · Headwater`;
+  named = what ?? title;
+  entitle();
   for (const link of document.querySelectorAll("#pages a")) {
     if (link.getAttribute("href") === `#/${place}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
@@ -59,7 +69,9 @@ function decode(text) {
 function notFound(place) {
   const heading = document.createElement("h1");
   heading.textContent = `There is no page at ${location.hash}`;
-  place.append(heading);
+  const link = document.createElement("a");
+  Object.assign(link, { href: "#/", textContent: "To the overview" });
+  place.append(heading, link);
 }
 
 function showConnection() {
@@ -74,6 +86,7 @@ function showConnection() {
 }
 
 pulse.addEventListener("change", showConnection);
+moment.addEventListener("change", entitle);
 addEventListener("hashchange", open);
 document.getElementById("skip").addEventListener("click", (event) => {
   event.preventDefault();

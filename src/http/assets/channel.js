@@ -23,15 +23,30 @@ export const TASKS = "$tasks";
 export function showChannel(main, { signal, what: name, query }) {
   const [elements, refused] = [new Elements(), problem()];
   const shown = { channel: null };
-  const reading = reader(name, elements, signal, refused);
+  const reading = reader(name, elements, signal);
   main.append(el("h1", {}, "Channel ", el("code", { text: name })), refused.node);
-  if (name !== TASKS) main.append(about(name, shown, signal, refused));
-  main.append(panel(name === TASKS ? "Records" : "Elements", controls(reading, elements), reading.said, elements.node));
-  reading.start(query.get("from"));
+  const title = name === TASKS ? "Records" : "Elements";
+  const records = panel(title, controls(reading, elements), reading.refused.node, reading.said, elements.node);
+  const begin = () => reading.start(query.get("from"));
+  if (name === TASKS) {
+    main.append(records);
+    return begin();
+  }
+  // Of one that is not there nothing is to be seen; it is read from when it is there.
+  const parts = el("div", { hidden: true });
+  let isRead = false;
+  const told = (error) => {
+    refused.say(error);
+    parts.hidden = error?.status === 404 || !shown.channel;
+    if (error?.status === 404 && moment.at === null) isRead = reading.stop();
+    else if (shown.channel && !isRead) [isRead] = [true, begin()];
+  };
+  parts.append(about(name, shown, signal, told), records);
+  main.append(parts);
 }
 
 /** What it has, and what may be done to it. */
-function about(name, shown, signal, refused) {
+function about(name, shown, signal, told) {
   const path = `/api/v1/channels/${encodeURIComponent(name)}`;
   const [has, rates] = [facts("The channel"), new Rates()];
   const readers = table({
@@ -58,7 +73,7 @@ function about(name, shown, signal, refused) {
   const done = async (place, body) => (await post(`${path}/${place}`, body), show(await get(path)));
   const turn = el("button", { type: "button", text: "Stop…", disabled: true, onclick: () => askToTurn(shown.channel, done) });
   const trim = el("button", { type: "button", text: "Trim…", disabled: true, onclick: () => askToTrim(shown.channel, done) });
-  poll(signal, EVERY_MS, async () => show(await get(path, { signal })), refused.say);
+  poll(signal, EVERY_MS, async () => show(await get(path, { signal })), told);
   const parts = el("div", { class: "columns" }, panel("Readers", readers.node));
   return el("div", {}, el("div", { class: "controls" }, turn, trim), has.node, parts);
 }
@@ -89,7 +104,7 @@ function describe(has, channel, perSecond) {
   has.set("state", state(stopped ? "stopped" : "open"));
   has.set("offsets", `${count(first)} to ${count(head)}`);
   has.set("elements", count(elements));
-  has.set("size", bytes(size));
+  has.set("bytes of values", bytes(size));
   has.set("records/s", rate(perSecond));
   has.set("subscribers", subscribers === undefined ? null : count(subscribers));
   has.set("appends", durability ?? null);
@@ -108,7 +123,9 @@ function kept({ max_elements: most, max_age_ms: age, max_bytes: size }) {
 }
 
 /** Reads: what comes, or a page from a place on. */
-function reader(name, elements, signal, refused) {
+function reader(name, elements, signal) {
+  // Its own: what the channel answers each second does not take it away.
+  const refused = problem();
   const said = el("p", { class: "quiet", id: "following" });
   let [stop, page] = [null, null];
   const channel = `/api/v1/channels/${encodeURIComponent(name)}`;
@@ -134,9 +151,10 @@ function reader(name, elements, signal, refused) {
     if (!mine.aborted) follow(name, from, { signal: mine, take: (entries) => elements.take(entries), state });
   };
   const from = async (place) => {
-    begin();
     try {
       const answer = await get(path(place), { signal });
+      // What is refused leaves what was shown, and what is followed, as it is.
+      begin();
       elements.take(answer.records);
       const first = answer.records.find((record) => record.offset !== undefined && !record.marker)?.offset;
       page = { first: first ?? answer.next, next: answer.next };
@@ -157,8 +175,11 @@ function reader(name, elements, signal, refused) {
   };
   return {
     said,
+    refused,
     live,
     from,
+    /** Reads no more. */
+    stop: () => (stop?.abort(), false),
     earlier: () => from(Math.max(0, (page?.first ?? 0) - PAGE)),
     later: () => (page ? from(page.next) : undefined),
     start: (place) => {

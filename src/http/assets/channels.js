@@ -1,7 +1,7 @@
 // The channels: how far each has come, how fast, and who reads.
 
 import { all, get } from "./api.js";
-import { el, problem } from "./dom.js";
+import { el, problem, say } from "./dom.js";
 import { bytes, channel, count, rate, state } from "./format.js";
 import { moment } from "./moment.js";
 import { Rates } from "./rates.js";
@@ -9,6 +9,9 @@ import { table } from "./table.js";
 import { poll } from "./vitals.js";
 
 const EVERY_MS = 1000;
+
+/** Most rows: a browser takes seconds for 20,000, and nobody reads them. */
+const ROWS_MAX = 1000;
 
 /** Who reads is asked channel by channel: of so many, so often, so many at a time. */
 const ASKED_MAX = 40;
@@ -19,25 +22,31 @@ export function showChannels(main, { signal }) {
   const [rates, readers, refused] = [new Rates(), new Map(), problem()];
   const channels = table({
     label: "Channels",
-    empty: "There is no such channel.",
+    empty: "There is no channel yet. One is made by who appends to it: headwater channel append NAME VALUE",
     key: ({ name }) => name,
     columns: [
-      { title: "Channel", mono: true, cell: ({ name }) => channel(name) },
+      { title: "Channel", mono: true, name: true, cell: ({ name }) => channel(name) },
       { title: "Head", number: true, cell: ({ head }) => count(head) },
       { title: "Records/s", number: true, cell: ({ name }) => rate(rates.of(name)) },
-      { title: "State", cell: ({ stopped }) => state(stopped ? "stopped" : "open") },
+      { title: "State", bare: true, cell: ({ stopped }) => state(stopped ? "stopped" : "open") },
       { title: "First", number: true, cell: ({ first }) => count(first) },
       { title: "Elements", number: true, cell: ({ elements }) => count(elements) },
-      { title: "Size", number: true, cell: ({ bytes: size }) => bytes(size) },
+      { title: "Bytes of values", number: true, cell: ({ bytes: size }) => bytes(size) },
       { title: "Subscribers", number: true, cell: ({ name }) => count(readers.get(name)?.subscribers) },
-      { title: "Cursors, and most lag", number: true, cell: ({ name }) => cursors(readers.get(name)) },
+      { title: "Cursors and groups", number: true, cell: ({ name }) => cursors(readers.get(name)) },
     ],
   });
-  let [known, isAsking] = [[], false];
+  const said = el("p", { class: "quiet", role: "status", hidden: true });
+  let [known, shown, isAsking] = [[], [], false];
   const filter = el("input", { type: "search", id: "filter", autocomplete: "off", spellcheck: "false" });
   const show = () => {
     const words = filter.value.toLowerCase();
-    channels.update(known.filter(({ name }) => name.toLowerCase().includes(words)));
+    const found = known.filter(({ name }) => name.toLowerCase().includes(words));
+    const more = found.length > ROWS_MAX;
+    say(said, more ? `The first ${count(ROWS_MAX)} of ${count(found.length)}: the filter finds the others.` : "");
+    said.hidden = !more;
+    shown = found.slice(0, ROWS_MAX);
+    channels.update(shown, known.length ? "No channel has this in its name." : undefined);
   };
   filter.addEventListener("input", show);
   main.append(
@@ -50,6 +59,7 @@ export function showChannels(main, { signal }) {
       filter,
       el("a", { href: "#/channel/%24tasks", text: "the task log" }),
     ),
+    said,
     channels.node,
   );
   const list = async () => {
@@ -61,7 +71,7 @@ export function showChannels(main, { signal }) {
   };
   const ask = async () => {
     if (moment.at !== null) return readers.clear();
-    const waiting = known.slice(0, ASKED_MAX).map(({ name }) => name);
+    const waiting = shown.slice(0, ASKED_MAX).map(({ name }) => name);
     const some = async () => {
       for (let name = waiting.pop(); name !== undefined; name = waiting.pop()) {
         const found = await get(`/api/v1/channels/${encodeURIComponent(name)}`, { signal }).catch(() => null);
@@ -77,5 +87,5 @@ export function showChannels(main, { signal }) {
 function cursors(found) {
   if (!found) return "–";
   const all = [...found.cursors, ...found.groups];
-  return all.length ? `${count(all.length)}, ${count(Math.max(...all.map(({ lag }) => lag)))}` : "0";
+  return all.length ? `${count(all.length)}, ${count(Math.max(...all.map(({ lag }) => lag)))} behind` : "none";
 }

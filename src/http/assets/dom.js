@@ -43,6 +43,9 @@ export function panel(title, ...children) {
   return el("section", { class: "panel", "aria-labelledby": id }, el("h2", { id, text: title }), ...children);
 }
 
+/** What is longer than so many characters gets two columns. */
+const LONG_CHARACTERS = 60;
+
 /** Names with what they are: a list that is brought up to date by name. */
 export function facts(label) {
   const node = el("dl", { class: "facts", "aria-label": label });
@@ -60,7 +63,9 @@ export function facts(label) {
         node.append(el("div", {}, el("dt", { text: name }), said));
         known.set(name, said);
       }
-      fill(known.get(name), content);
+      const said = known.get(name);
+      fill(said, content);
+      said.parentNode.classList.toggle("long", said.textContent.length > LONG_CHARACTERS);
     },
   };
 }

@@ -24,11 +24,11 @@ export class Elements {
     columns: [
       { title: "Offset", number: true, cell: ({ offset }) => count(offset) },
       { title: "Time", mono: true, cell: ({ time }) => ({ text: moment(time), title: time }) },
-      { title: "Element", mono: true, cell: element },
-      { title: "State", cell: (row) => (row.word ? state(row.word) : "") },
-      { title: "Value", mono: true, wide: true, cell: said },
+      { title: "Element", mono: true, name: true, cell: element },
+      { title: "State", bare: true, cell: (row) => (row.word ? state(row.word) : "") },
+      { title: "Value", mono: true, wide: true, bare: true, cell: said },
       { title: "Took", number: true, cell: (row) => (row.took === undefined ? "" : duration(row.took)) },
-      { title: "Worker", minor: true, mono: true, cell: ({ worker }) => worker ?? "" },
+      { title: "Worker", mono: true, cell: ({ worker }) => worker ?? "" },
     ],
     mark: (row, { offset, marker }) => {
       if (!marker) row.dataset.offset = offset;

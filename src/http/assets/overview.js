@@ -26,8 +26,8 @@ export function showOverview(main, { signal }) {
     empty: "No worker has joined: headwater worker starts one.",
     key: ({ session }) => session,
     columns: [
-      { title: "Worker", mono: true, cell: ({ name }) => name },
-      { title: "State", cell: (worker) => state(worker.state) },
+      { title: "Worker", mono: true, name: true, cell: ({ name }) => name },
+      { title: "State", bare: true, cell: (worker) => state(worker.state) },
       { title: "Slots used", number: true, cell: slots },
       { title: "Memory free", number: true, cell: (worker) => free(worker, "memory") },
     ],
@@ -38,10 +38,10 @@ export function showOverview(main, { signal }) {
     empty: "There is no channel yet.",
     key: ({ name }) => name,
     columns: [
-      { title: "Channel", mono: true, cell: ({ name }) => channel(name) },
+      { title: "Channel", mono: true, name: true, cell: ({ name }) => channel(name) },
       { title: "Records/s", number: true, cell: ({ name }) => rate(rates.of(name)) },
       { title: "Head", number: true, cell: ({ head }) => count(head) },
-      { title: "Elements", number: true, minor: true, cell: ({ elements }) => count(elements) },
+      { title: "Elements", number: true, cell: ({ elements }) => count(elements) },
     ],
   });
   const starts = table({
@@ -69,8 +69,8 @@ export function showOverview(main, { signal }) {
       panel("Channels by activity", channels.node),
       panel("Workers", workers.node),
       panel("Last start", receipt.node),
-      panel("Last starts", starts.node),
     ),
+    panel("Last starts", starts.node),
   );
   const work = async () => {
     const [overview, listed, known] = await Promise.all([

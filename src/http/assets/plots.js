@@ -10,6 +10,9 @@ const HEIGHT = 130;
 /** A plot that has just begun is not all empty. */
 const SECONDS_MIN = 30;
 
+/** There is not room for all digits beside a plot, and who sees the last ones only sees another number. */
+const SHORT = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 2 });
+
 /** Samples are a second apart. */
 const GAP_SECONDS = 3;
 
@@ -78,7 +81,7 @@ function options(lines, width) {
     scales: { x: { auto: false }, y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] } },
     axes: [
       { ...axis, size: 26, space: 60, values: (_, all) => all.map((time) => clock(time)) },
-      { ...axis, size: 44, space: 30 },
+      { ...axis, size: 44, space: 30, values: (_, all) => all.map((number) => SHORT.format(number)) },
     ],
     series: [
       {},

@@ -36,6 +36,7 @@ export function showStream(main, { signal }) {
     el("div", { class: "controls" }, el("label", { for: "span", text: "Window" }), span, stream.legend),
     said,
     stream.node,
+    stream.nothing,
   );
   const names = async () => {
     const { workers } = await get("/api/v1/workers", { signal });
@@ -58,16 +59,21 @@ async function followed(stream, said, signal) {
 
 /** What there was until a moment. */
 async function past(stream, said, signal) {
+  const { workers } = await get("/api/v1/workers", { signal });
   const from = Math.max(0, moment.at - LOOK_BACK_RECORDS);
   const path = `/api/v1/channels/%24tasks/records?from=${from}&until=${moment.at}&limit=${LOOK_BACK_RECORDS}`;
   const { records } = await get(path, { signal });
   stream.clear(Date.parse(records.findLast((row) => row.time)?.time ?? new Date()));
-  stream.take(records);
+  // With what began before that part of the log, and ran then.
+  stream.learn(workers);
+  stream.take([...records, { marker: "caught_up" }]);
+  await stream.name(signal);
   say(said, "Attempts until then.");
 }
 
 class Stream {
   node = el("div", { class: "stream", role: "region", "aria-label": "Attempts by worker and slot" });
+  nothing = el("p", { class: "quiet", text: "Nothing ran in this time.", hidden: true });
   legend = el("span", { class: "functions", "aria-label": "Functions" });
   #attempts = new Attempts();
   #bars = [];
@@ -76,6 +82,7 @@ class Stream {
   #functions = new Set();
   #end = null;
   #isCaughtUp = false;
+  #workers = [];
 
   /** Forgets all; the window ends at this time. */
   clear(end) {
@@ -89,8 +96,9 @@ class Stream {
 
   /** Takes what workers say: their names, and what began before the part of the log that was read. */
   learn(workers) {
+    this.#workers = workers;
     for (const { session, name } of workers) this.#names.set(session, name);
-    for (const lane of this.#lanes.values()) say(lane.name, this.#name(lane));
+    for (const lane of this.#lanes.values()) this.#say(lane);
     if (!this.#isCaughtUp) return;
     const running = workers.flatMap(({ session, runs }) => runs.map((run) => ({ ...run, session })));
     const known = new Set(this.#bars.map(({ attempt }) => attempt.key));
@@ -122,6 +130,7 @@ class Stream {
       if (row.marker === "caught_up") this.#isCaughtUp = true;
       this.#attempts.take(row, (attempt) => this.#begin(attempt));
     }
+    if (rows.some(({ marker }) => marker === "caught_up")) this.learn(this.#workers);
     const excess = this.#bars.filter(({ attempt }) => attempt.to !== null).slice(0, Math.max(0, this.#bars.length - BARS_MAX));
     if (excess.length === 0) return;
     for (const { node } of excess) node.remove();
@@ -133,7 +142,9 @@ class Stream {
     attempt.worker ??= this.#names.get(attempt.session);
     const lane = this.#lane(attempt);
     lane.until = attempt;
-    const node = el("a", { class: "attempt", href: `#/task/${encodeURIComponent(attempt.key)}`, tabindex: "-1" });
+    // Hidden until it is drawn, and has words.
+    const href = `#/task/${encodeURIComponent(attempt.key)}`;
+    const node = el("a", { class: "attempt", href, tabindex: "-1", hidden: true });
     const bar = { attempt, node, lane };
     this.#bars.push(bar);
     lane.bars.append(node);
@@ -163,7 +174,8 @@ class Stream {
   #add(session, number) {
     const [name, bars] = [el("span", { class: "name" }), el("span", { class: "track" })];
     const lane = { session, number, name, bars, until: null, node: el("div", { class: "lane" }, name, bars) };
-    say(name, this.#name(lane));
+    name.append(el("span"), el("span", { text: `· ${number}` }));
+    this.#say(lane);
     this.#lanes.set(`${session} ${number}`, lane);
     const sorted = [...this.#lanes.values()].sort((one, other) => one.session - other.session || one.number - other.number);
     const place = sorted.indexOf(lane);
@@ -171,8 +183,11 @@ class Stream {
     return lane;
   }
 
-  #name({ session, number }) {
-    return `${this.#names.get(session) ?? `worker ${session}`} · ${number}`;
+  /** Its worker's name, of which there may be less than all to be seen, and beside it the number. */
+  #say({ session, name }) {
+    const worker = this.#names.get(session) ?? `worker ${session}`;
+    say(name.firstChild, worker);
+    name.title = worker;
   }
 
   draw(seconds) {
@@ -193,5 +208,6 @@ class Stream {
       }
     }
     for (const lane of this.#lanes.values()) lane.node.hidden = !lane.bars.querySelector(":not([hidden])");
+    this.nothing.hidden = !this.#isCaughtUp || [...this.#lanes.values()].some(({ node }) => !node.hidden);
   }
 }

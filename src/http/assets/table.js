@@ -1,27 +1,33 @@
 // Tables whose rows stay what they are while their cells change: focus and selection are not lost.
 
-import { el, fill } from "./dom.js";
+import { el, fill, say } from "./dom.js";
 
 /**
- * A table. `columns` are `{ title, cell, number, minor, mono }`, where `cell` makes a row's content for `fill`; `key` names
- * a row; `empty` is said where there is none.
+ * A table. `columns` are `{ title, cell, number, mono, wide, name, bare }`, where `cell` makes a row's content for `fill`;
+ * `key` names a row; `empty` is said where there is none. On a phone a row is a card, in which each cell says its title, unless it is a
+ * `name` or `bare`: the roles are there since what is no table to the eye is none to a screen reader, either.
  */
 export function table({ label, columns, key, empty, mark }) {
-  const heads = columns.map((column) => el("th", { scope: "col", class: of(column), text: column.title }));
-  const body = el("tbody");
+  const heads = columns.map((column) => el("th", { scope: "col", role: "columnheader", class: of(column), text: column.title }));
+  const body = el("tbody", { role: "rowgroup" });
   const nothing = el("p", { class: "quiet", text: empty, hidden: true });
-  const grid = el("table", { "aria-label": label }, el("thead", {}, el("tr", {}, ...heads)), body);
+  const grid = el(
+    "table",
+    { role: "table", "aria-label": label },
+    el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, ...heads)),
+    body,
+  );
   const node = el(
     "div",
     {},
-    el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, grid),
+    el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${label}, a table` }, grid),
     nothing,
   );
   const rows = new Map();
   return {
     node,
-    /** Shows these, in this order, and no others. */
-    update(items) {
+    /** Shows these, in this order, and no others; `none` is said in place of `empty`. */
+    update(items, none = empty) {
       const gone = new Set(rows.keys());
       let place = body.firstChild;
       for (const item of items) {
@@ -29,7 +35,8 @@ export function table({ label, columns, key, empty, mark }) {
         gone.delete(name);
         let row = rows.get(name);
         if (!row) {
-          row = el("tr", {}, ...columns.map((column) => el("td", { class: of(column) })));
+          const cells = columns.map((column) => el("td", { role: "cell", class: of(column), "data-title": column.title }));
+          row = el("tr", { role: "row" }, ...cells);
           rows.set(name, row);
         }
         columns.forEach((column, at) => fill(row.children[at], column.cell(item)));
@@ -41,13 +48,16 @@ export function table({ label, columns, key, empty, mark }) {
         rows.get(name).remove();
         rows.delete(name);
       }
+      say(nothing, none);
       nothing.hidden = items.length > 0;
       grid.parentNode.hidden = items.length === 0;
     },
   };
 }
 
-function of({ number, minor, mono, wide }) {
-  const classes = [number && "number", minor && "minor", mono && "mono", wide && "wide"].filter(Boolean);
+const CLASSES = ["number", "mono", "wide", "name", "bare"];
+
+function of(column) {
+  const classes = CLASSES.filter((word) => column[word]);
   return classes.length ? classes.join(" ") : null;
 }

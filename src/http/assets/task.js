@@ -21,13 +21,13 @@ const SHOWN = new Set(["offset", "time", "kind", "key", "error", "worker"]);
 export function showTask(main, { signal, what: key }) {
   const path = `/api/v1/tasks/${encodeURIComponent(key)}`;
   const [refused, has, graph] = [problem(), facts("The task"), new Graph()];
-  const result = el("pre", { tabindex: "0", "aria-label": "Result" });
+  const result = el("pre", { tabindex: "0", role: "group", "aria-label": "Result" });
   const [runs, events] = [attemptsTable(), eventsTable()];
   const timeline = bars();
-  const end = el("button", { type: "button", text: "Cancel…", onclick: () => askToEnd(key, path) });
-  main.append(
-    el("h1", {}, "Task ", el("code", { text: key })),
-    refused.node,
+  const end = el("button", { type: "button", text: "Cancel…", hidden: true, onclick: () => askToEnd(key, path) });
+  const parts = el(
+    "div",
+    {},
     el("div", { class: "controls" }, end),
     has.node,
     panel("Needs, and is needed by", graph.node),
@@ -35,6 +35,7 @@ export function showTask(main, { signal, what: key }) {
     panel("Result", result),
     panel("Events", events.node),
   );
+  main.append(el("h1", {}, "Task ", el("code", { text: key })), refused.node, parts);
   const work = async () => {
     const task = await get(path, { signal });
     // Why it stands so is known of now only.
@@ -49,7 +50,11 @@ export function showTask(main, { signal, what: key }) {
     end.hidden = moment.at !== null || !["pending", "running", "lost"].includes(task.status);
     await graph.update(task, signal);
   };
-  poll(signal, EVERY_MS, work, refused.say);
+  poll(signal, EVERY_MS, work, (error) => {
+    refused.say(error);
+    // Of one that is not there nothing is to be seen.
+    parts.hidden = error?.status === 404;
+  });
 }
 
 function askToEnd(key, path) {
@@ -71,8 +76,8 @@ function attemptsTable() {
       { title: "Worker", mono: true, cell: ({ worker }) => worker ?? "" },
       { title: "Started", mono: true, cell: ({ begun }) => ({ text: at(begun), title: begun }) },
       { title: "Took", number: true, cell: ({ took }) => duration(took) },
-      { title: "Ended", cell: ({ ended }) => state(ended) },
-      { title: "Why", wide: true, cell: ({ why }) => (why ? { text: why, class: "failed" } : "") },
+      { title: "Ended", bare: true, cell: ({ ended }) => state(ended) },
+      { title: "Why", wide: true, bare: true, cell: ({ why }) => (why ? { text: why, class: "failed" } : "") },
     ],
   });
 }
@@ -85,9 +90,9 @@ function eventsTable() {
     columns: [
       { title: "Offset", number: true, cell: ({ offset }) => count(offset) },
       { title: "Time", mono: true, cell: ({ time }) => ({ text: at(time), title: time }) },
-      { title: "Event", cell: ({ kind }) => kind.replaceAll("_", " ") },
+      { title: "Event", bare: true, cell: ({ kind }) => kind.replaceAll("_", " ") },
       { title: "Worker", mono: true, cell: ({ worker }) => worker ?? "" },
-      { title: "What it says", mono: true, wide: true, cell: said },
+      { title: "What it says", mono: true, wide: true, bare: true, cell: said },
     ],
   });
 }

@@ -54,15 +54,19 @@ function take(overview, latency) {
   vitals.overview = overview;
 }
 
+/** What takes long is asked for less often: of the scheduler's time no page takes more than one part in so many. */
+const SHARE = 5;
+
 /** Asks again and again while a page is shown; what is refused is told to `refused`. As of a moment, once for each. */
 export function poll(signal, every, work, refused) {
   (async () => {
     while (!signal.aborted) {
-      const asked = moment.at;
+      const [asked, begun] = [moment.at, performance.now()];
       let pause = every;
       try {
         await work();
         refused?.(null);
+        pause = Math.max(every, (SHARE - 1) * (performance.now() - begun));
         if (moment.at !== null && moment.at === asked) pause = null;
       } catch (error) {
         if (signal.aborted) return;

@@ -3,13 +3,15 @@
 import { get } from "./api.js";
 import { el, fill, problem } from "./dom.js";
 import { bytes, count, state, task } from "./format.js";
+import { moment } from "./moment.js";
 import { table } from "./table.js";
 import { poll } from "./vitals.js";
 
 const EVERY_MS = 1000;
 
-/** What it runs in its slots, of how many it has: one that has paused takes none. */
+/** What it runs in its slots, of how many it has: one that has paused takes none. As of another moment neither is known. */
 export function slots({ running, slots, runs }) {
+  if (moment.at !== null) return "–";
   const paused = runs.filter((run) => run.has_paused).length;
   return `${count(Math.max(0, running - paused))} / ${count(slots)}`;
 }
@@ -27,23 +29,25 @@ export function showWorkers(main, { signal }) {
     empty: "No worker has joined: headwater worker starts one.",
     key: ({ session }) => session,
     columns: [
-      { title: "Worker", mono: true, cell: ({ name }) => name },
-      { title: "State", cell: (worker) => state(worker.state) },
+      { title: "Worker", mono: true, name: true, cell: ({ name }) => name },
+      { title: "State", bare: true, cell: (worker) => state(worker.state) },
       { title: "Slots used", number: true, cell: slots },
       { title: "Runs", number: true, cell: ({ running }) => count(running) },
       { title: "Resources free", wide: true, cell: resources },
-      { title: "Results", number: true, cell: ({ results }) => count(results) },
-      { title: "Size", number: true, cell: ({ result_bytes: size }) => bytes(size) },
-      { title: "Host", minor: true, mono: true, cell: ({ host }) => host },
-      { title: "Labels", minor: true, cell: ({ labels }) => labels.join(", ") },
+      { title: "Results", number: true, cell: ({ results }) => count(moment.at === null ? results : null) },
+      { title: "Size", number: true, cell: ({ result_bytes: size }) => (moment.at === null ? bytes(size) : "–") },
+      { title: "Host", mono: true, cell: ({ host }) => host },
+      { title: "Labels", cell: ({ labels }) => labels.join(", ") },
     ],
   });
   const running = el("div", { class: "columns" });
-  main.append(el("h1", { text: "Workers" }), refused.node, workers.node, el("h2", { text: "What they run" }), running);
+  const heading = el("h2", { text: "What they run", hidden: true });
+  main.append(el("h1", { text: "Workers" }), refused.node, workers.node, heading, running);
   const lists = new Map();
   const work = async () => {
     const listed = (await get("/api/v1/workers", { signal })).workers;
     workers.update(listed);
+    heading.hidden = listed.length === 0;
     const gone = new Set(lists.keys());
     for (const worker of listed) {
       gone.delete(worker.session);
@@ -69,9 +73,10 @@ function runs(name) {
     empty: "Nothing now.",
     key: ({ key }) => key,
     columns: [
-      { title: "Task", mono: true, wide: true, cell: ({ key }) => task(key) },
+      { title: "Task", mono: true, wide: true, bare: true, cell: ({ key }) => task(key) },
       { title: "Attempt", number: true, cell: ({ attempt }) => count(attempt) },
-      { title: "As", cell: (run) => (run.has_paused ? "waits for others" : "in a slot") },
+      // Who has paused is in no log.
+      { title: "As", cell: (run) => (moment.at !== null ? "–" : run.has_paused ? "waits for others" : "in a slot") },
     ],
   });
   const heading = el("h3");
