@@ -1,6 +1,7 @@
 //! Traces at the command line: turned on, exported by hand, and what is said when that cannot be done.
 
 use std::collections::BTreeSet;
+use std::net::TcpListener;
 
 use serde_json::Value;
 
@@ -84,6 +85,19 @@ async fn a_collector_that_is_down_is_said_once_and_holds_up_nobody() {
     assert_eq!(ended.code, Some(0), "{:?}", ended.stderr);
     let told = ended.stderr.iter().filter(|line| line.contains("traces wait")).collect::<Vec<_>>();
     assert_eq!(told.len(), 1, "{:?}", ended.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_that_never_answers_holds_up_no_end() {
+    // What connects to it is never taken on.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", silent.local_addr().unwrap());
+    let mut cluster = Cluster::start_on(Dir::new(), &["--http", "none", "--otlp", &address]).await;
+    let worker = cluster.worker("one").await;
+    submit(&cluster, &[], &["true"]).await;
+    assert_eq!(worker.interrupt().await.code, Some(0));
+    let ended = cluster.take_scheduler().interrupt().await;
+    assert_eq!(ended.code, Some(0), "{:?}", ended.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
