@@ -18,6 +18,7 @@ use super::routes::router;
 use super::tries::{From, Tries};
 use crate::client::{Client, Result};
 use crate::log::Reader;
+use crate::protocol::start::RecoveryProgress;
 use crate::scheduler::{Handle, Hindsight, Receipts};
 use crate::server::{self, BindError};
 
@@ -53,7 +54,7 @@ pub(super) struct Door {
     pub(super) token: Option<String>,
     pub(super) insecure: bool,
     pub(super) tries: Tries,
-    client: Mutex<Option<Client>>,
+    client: Mutex<Option<Asker>>,
     pub(super) figures: Figures,
     pub(super) hindsight: Arc<Hindsight>,
     pub(super) receipts: Arc<Receipts>,
@@ -61,6 +62,14 @@ pub(super) struct Door {
     pub(super) looks_back: Arc<Semaphore>,
     /// Whether it is to end.
     pub(super) stop: watch::Receiver<bool>,
+}
+
+/// The client by which it asks.
+struct Asker {
+    client: Client,
+    /// That somebody has this keeps the recovery out of the client's log lines: the scheduler, whose lines they would be
+    /// among, says it itself.
+    _recovery: watch::Receiver<Option<RecoveryProgress>>,
 }
 
 /// A door that has its port, and lets nobody in before it runs.
@@ -164,8 +173,8 @@ impl Http {
         let _ = timeout(FAREWELL_TIME_MAX, all).await;
         // One of them may be about to connect the client, and nobody else gets at it before that.
         connections.shutdown().await;
-        if let Some(client) = door.client.lock().await.take() {
-            let _ = timeout(FAREWELL_TIME_MAX, client.close()).await;
+        if let Some(asker) = door.client.lock().await.take() {
+            let _ = timeout(FAREWELL_TIME_MAX, asker.client.close()).await;
         }
     }
 }
@@ -210,15 +219,19 @@ async fn serve(socket: TcpStream, from: From, router: axum::Router, mut stop: wa
 impl Door {
     /// The client by which it asks: the same for all, and a new one when its session is over.
     pub(super) async fn client(&self) -> Result<Client> {
-        let mut client = self.client.lock().await;
-        if let Some(client) = client.as_ref().filter(|client| client.connection().ended().is_none()) {
+        let mut asker = self.client.lock().await;
+        if let Some(Asker { client, .. }) =
+            asker.as_ref().filter(|asker| asker.client.connection().ended().is_none())
+        {
             return Ok(client.clone());
         }
         let mut builder = Client::builder();
         if let Some(token) = &self.token {
             builder = builder.token(token.clone());
         }
-        Ok(client.insert(builder.connect(self.address.to_string()).await?).clone())
+        let client = builder.connect(self.address.to_string()).await?;
+        let _recovery = client.connection().recovery();
+        Ok(asker.insert(Asker { client, _recovery }).client.clone())
     }
 }
 

@@ -151,6 +151,36 @@ async fn the_task_log(page: &mut Page) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn that_not_all_channels_are_looked_at_is_said() {
+    let site = Site::up(&["--workers", "0"]).await;
+    let mut page = Page::open(&site.url).await;
+    page.requests_may_fail();
+    // Twelve channels, of which a page has one: as if there were as many as no page has.
+    page.value(
+        "(async () => {
+            const ask = window.fetch;
+            const options = { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: '1' };
+            const append = (n) => ask(`/api/v1/channels/c${10 + n}/values`, options).catch(() => append(n));
+            for (let n = 0; n < 12; n += 1) await append(n);
+            window.fetch = async (path, options) => {
+                const answer = await ask(path, options);
+                if (!/^\\/api\\/v1\\/channels(\\?|$)/.test(path)) return answer;
+                const channels = (await answer.json()).channels.slice(0, 1);
+                return new Response(JSON.stringify({ channels, next: channels.at(-1)?.name ?? null }));
+            };
+        })()",
+    )
+    .await;
+    let said = "Only the first 10 of 12 channels, by name, are looked at.";
+    page.until_text("main .quiet:not([hidden])", said).await;
+    page.value("location.hash = '#/channels'").await;
+    page.until_text("h1", "Channels").await;
+    page.until_text("main .quiet:not([hidden])", said).await;
+    page.until("document.querySelectorAll('table[aria-label=Channels] tbody tr').length === 10").await;
+    page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_newest_of_many_tasks_are_found_without_reading_all() {
     let site = Site::up(&["--workers", "0"]).await;
     let mut page = Page::open(&site.url).await;

@@ -1,9 +1,12 @@
 //! A start that takes long: what those are told who wait for it, at the command line and over HTTP.
 
+use std::sync::{Arc, Mutex};
+
 use headwater::http::{self, Http};
-use headwater::server;
+use headwater::{Client, server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tracing_subscriber::fmt::MakeWriter;
 
 use crate::process::headwater;
 use crate::recovering::{gated, soon, start, written};
@@ -99,6 +102,68 @@ async fn over_http_records_are_read_meanwhile_and_what_waits_is_told_so_and_not_
     assert!(appended.starts_with("HTTP/1.1 201 ") && appended.contains("\"offset\":3"), "{appended}");
     let tasks = ask(&http, "GET", "/api/v1/tasks", "").await;
     assert!(tasks.starts_with("HTTP/1.1 200 "), "{tasks}");
+    soon(door.close()).await;
+    cluster.stop().await;
+}
+
+/// Log lines, for who looks at them.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        std::io::Write::write(&mut *self.0.lock().unwrap(), bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Lines {
+    type Writer = Lines;
+
+    fn make_writer(&self) -> Lines {
+        self.clone()
+    }
+}
+
+/// On one thread, which has a log of its own.
+#[tokio::test]
+async fn what_is_asked_over_http_says_nothing_of_the_recovery_in_the_schedulers_log() {
+    let lines = Lines::default();
+    // As there is more than one, what another test's thread does not want is not taken for what nobody wants.
+    let _another = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
+    let to_lines = tracing_subscriber::fmt().with_ansi(false).with_writer(lines.clone()).finish();
+    let _logged = tracing::subscriber::set_default(to_lines);
+    // At another address: the client that has written would wait there, too, and say so.
+    let (log, _, _) = written().await;
+    let gate = gated(&log);
+    let cluster = start(gate.log(), "127.0.0.1:0").await;
+    let at = http::Options::At("127.0.0.1:0".to_owned());
+    let door = Http::bind(&at, server::Options::default()).await.unwrap();
+    let door =
+        door.open(cluster.scheduler.handle.clone(), cluster.address.parse().unwrap(), cluster.reader.clone());
+    // Longer than log lines of a client take to come.
+    let refused = ask(&door.local_addr().to_string(), "GET", "/api/v1/tasks", "").await;
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    assert!(!lines.text().contains("waiting for the scheduler"), "{}", lines.text());
+    // Those of any other client do come.
+    let client = Client::connect(&cluster.address).await.unwrap();
+    let other = async {
+        while !lines.text().contains(WAITS) {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(other).await;
+    gate.open();
+    soon(client.close()).await;
     soon(door.close()).await;
     cluster.stop().await;
 }

@@ -29,13 +29,14 @@ export function post(path, body) {
   return ask(path, { method: "POST", headers, body: body === undefined ? undefined : JSON.stringify(body) });
 }
 
-/** All rows of what comes in pages. */
+/** The rows of what comes in pages, of so many pages at most, and whether there may be more. */
 export async function all(path, rows, next, pagesMax) {
   const found = [];
   let answer = await get(path);
   for (let pages = 1; ; pages += 1) {
     found.push(...answer[rows]);
-    if (answer.next === null || answer[rows].length === 0 || pages === pagesMax) return found;
+    const isAll = answer.next === null || answer[rows].length === 0;
+    if (isAll || pages === pagesMax) return { found, isAll };
     answer = await get(joined(path, `${next}=${encodeURIComponent(answer.next)}`));
   }
 }

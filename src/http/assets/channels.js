@@ -18,6 +18,17 @@ const ASKED_MAX = 40;
 const ASKED_EVERY_MS = 3000;
 const ASKED_AT_A_TIME = 3;
 
+/** Pages of channels that are looked at: 100,000 channels. */
+const PAGES_MAX = 10;
+
+/** The channels by name, and what is to be said where they are not all. */
+export async function look(signal) {
+  const { found, isAll } = await all("/api/v1/channels", "channels", "after", PAGES_MAX);
+  const there = isAll ? found.length : (await get("/api/v1/overview", { signal })).channels;
+  const less = `Only the first ${count(found.length)} of ${count(there)} channels, by name, are looked at.`;
+  return { found, less: there > found.length ? less : "" };
+}
+
 export function showChannels(main, { signal }) {
   const [rates, readers, refused] = [new Rates(), new Map(), problem()];
   const channels = table({
@@ -37,14 +48,15 @@ export function showChannels(main, { signal }) {
     ],
   });
   const said = el("p", { class: "quiet", role: "status", hidden: true });
-  let [known, shown, isAsking] = [[], [], false];
+  let [known, less, shown, isAsking] = [[], "", [], false];
   const filter = el("input", { type: "search", id: "filter", autocomplete: "off", spellcheck: "false" });
   const show = () => {
     const words = filter.value.toLowerCase();
     const found = known.filter(({ name }) => name.toLowerCase().includes(words));
     const more = found.length > ROWS_MAX;
-    say(said, more ? `The first ${count(ROWS_MAX)} of ${count(found.length)}: the filter finds the others.` : "");
-    said.hidden = !more;
+    const first = more ? `The first ${count(ROWS_MAX)} of ${count(found.length)}: the filter finds the others.` : "";
+    say(said, [first, less].filter(Boolean).join(" "));
+    said.hidden = said.textContent === "";
     shown = found.slice(0, ROWS_MAX);
     channels.update(shown, known.length ? "No channel has this in its name." : undefined);
   };
@@ -63,7 +75,7 @@ export function showChannels(main, { signal }) {
     channels.node,
   );
   const list = async () => {
-    known = await all("/api/v1/channels", "channels", "after", 10);
+    ({ found: known, less } = await look(signal));
     rates.take(known);
     show();
     if (!isAsking) poll(signal, ASKED_EVERY_MS, ask);

@@ -1,7 +1,8 @@
 // The overview: how the log and the cluster stand.
 
-import { all, get } from "./api.js";
-import { el, facts, panel, problem } from "./dom.js";
+import { get } from "./api.js";
+import { look } from "./channels.js";
+import { el, facts, panel, problem, say } from "./dom.js";
 import { channel, count, rate, state, moment as time } from "./format.js";
 import { moment } from "./moment.js";
 import { plot } from "./plots.js";
@@ -44,6 +45,7 @@ export function showOverview(main, { signal }) {
       { title: "Elements", number: true, cell: ({ elements }) => count(elements) },
     ],
   });
+  const less = el("p", { class: "quiet", role: "status", hidden: true });
   const starts = table({
     label: "Starts",
     empty: "None is kept in the task log.",
@@ -66,19 +68,22 @@ export function showOverview(main, { signal }) {
     el(
       "div",
       { class: "columns" },
-      panel("Channels by activity", channels.node),
+      panel("Channels by activity", channels.node, less),
       panel("Workers", workers.node),
       panel("Last start", receipt.node),
     ),
     panel("Last starts", starts.node),
   );
   const work = async () => {
-    const [overview, listed, known] = await Promise.all([
+    const [overview, listed, looked] = await Promise.all([
       get("/api/v1/overview", { signal }),
       get("/api/v1/workers", { signal }),
-      all("/api/v1/channels", "channels", "after", 10),
+      look(signal),
     ]);
     if (signal.aborted) return;
+    const known = looked.found;
+    say(less, looked.less);
+    less.hidden = looked.less === "";
     tasks.forEach(({ set, word }) => set(overview.tasks[word]));
     others.forEach(({ set, word }) => set(overview[word]));
     workers.update(listed.workers);
