@@ -61,10 +61,15 @@ pub async fn task(client: &Client, key: &TaskKey) -> anyhow::Result<TaskInfo> {
     match client.query(Query::Task { task: key.id }).await {
         Ok(Answer::Task(info)) => Ok(*info),
         Ok(other) => Err(unexpected(&other)),
-        Err(Error::Rejected(Rejection::UnknownTask(_))) => Err(anyhow!(
-            "there is no task {key}: it never was, or nobody keeps it any more; `headwater task list` shows \
-             those there are"
-        )),
+        Err(Error::Rejected(Rejection::UnknownTask(_))) => {
+            // By its name, where that was asked for.
+            let name =
+                if *key == TaskKey::named(&key.label) { key.label.to_string() } else { key.to_string() };
+            Err(anyhow!(
+                "there is no task `{name}`: it never was, or nobody keeps it any more; `headwater task list` shows \
+                 those there are"
+            ))
+        }
         Err(error) => Err(error.into()),
     }
 }

@@ -18,6 +18,7 @@ use crate::local::{Local, Options, StartError, Store};
 use crate::log;
 use crate::protocol::event::Receipt;
 use crate::protocol::size::Bytes;
+use crate::rows::counted;
 use crate::rows::time::duration;
 use crate::scheduler::core::{DISK_RESERVE_BYTES, Settings};
 use crate::scheduler::snapshots::{self, EVERY_RECORDS, History, TASK_LOG_RECORDS};
@@ -258,12 +259,12 @@ async fn end(error: log::Error, supervised: Supervised, local: Local) -> anyhow:
 
 fn in_words(receipt: &Receipt) -> String {
     let mut words = format!(
-        "epoch {}, last durable commit {}, {} records, {} channels, {} tasks kept, {} requeued, {} running",
+        "epoch {}, last durable commit {}, {}, {}, {} kept, {} requeued, {} running",
         receipt.epoch,
         receipt.seq,
-        receipt.records,
-        receipt.channels,
-        receipt.tasks_kept,
+        counted(receipt.records, "record"),
+        counted(receipt.channels, "channel"),
+        counted(receipt.tasks_kept, "task"),
         receipt.tasks_requeued,
         receipt.tasks_running
     );

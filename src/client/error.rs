@@ -7,6 +7,7 @@ use super::function::EncodeError;
 use super::link::ProtocolError;
 use super::millis::millis;
 use crate::protocol::command::Rejection;
+use crate::protocol::counted::counted;
 use crate::protocol::equipment::BadEquipment;
 use crate::protocol::ids::BadKey;
 use crate::protocol::limits::TooLarge;
@@ -132,7 +133,7 @@ pub enum Error {
         timeout_ms: u64,
     },
     /// A channel was stopped before it had so many elements.
-    #[error("channel `{channel}` was stopped at {count} elements: element {index} will never come")]
+    #[error("channel `{channel}` was stopped at {}: element {index} will never come", counted(*.count, "element"))]
     NoElement {
         /// The channel.
         channel: ChannelName,

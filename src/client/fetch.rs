@@ -259,7 +259,7 @@ mod tests {
             (Script::CutAfter(0), "closed the connection too early"),
             (Script::CutAfter(1), "closed the connection too early"),
             (Script::Damage, "what it gave has digest"),
-            (Script::Other, "it has 1 bytes with digest"),
+            (Script::Other, "it has 1 byte with digest"),
             (Script::Long, "a piece of 262144 bytes with 5 to come"),
             (Script::Version, "wire protocol version"),
             (Script::Stranger, "is no Headwater worker (it begins with"),

@@ -26,6 +26,7 @@ pub struct Problem {
 
 /// What to do next, where the message does not say it.
 const READ_THE_API: &str = "GET /openapi.json says what there is";
+const UNKNOWN_TASK: &str = "unknown_task";
 const ASK_AGAIN: &str = "ask again in a moment: what was acknowledged is kept";
 
 impl Problem {
@@ -107,6 +108,15 @@ impl Problem {
         Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", message, READ_THE_API)
     }
 
+    /// The same; a task that is not known is named as it was asked for, by its key or its name.
+    pub fn of_task(self, asked: &str) -> Self {
+        if self.code != UNKNOWN_TASK {
+            return self;
+        }
+        let message = format!("there is no task `{asked}`: it never was, or nobody keeps it any more");
+        Problem { message, ..self }
+    }
+
     /// The task has not ended in the time that was given.
     pub fn too_early(status: &str) -> Self {
         let message = format!("the task is {status}");
@@ -161,7 +171,7 @@ fn of_rejection(rejection: &Rejection) -> (StatusCode, &'static str, &'static st
             (StatusCode::NOT_FOUND, "unknown_channel", "GET /api/v1/channels lists those there are")
         }
         Rejection::UnknownTask(_) => {
-            (StatusCode::NOT_FOUND, "unknown_task", "GET /api/v1/tasks lists those that are kept")
+            (StatusCode::NOT_FOUND, UNKNOWN_TASK, "GET /api/v1/tasks lists those that are kept")
         }
         Rejection::UnknownWorker(_) => {
             (StatusCode::NOT_FOUND, "unknown_worker", "GET /api/v1/workers lists those there are")

@@ -105,8 +105,10 @@ async fn info(client: &Client, key: Key) -> Result<TaskInfo, Problem> {
 }
 
 async fn info_of(asked: &Asked, key: Key) -> Result<TaskInfo, Problem> {
-    let key = TaskKey::from_str(&key?.0).map_err(Error::from)?;
-    match asked.query(command::Query::Task { task: key.id }).await? {
+    let Path(name) = key?;
+    let key = TaskKey::from_str(&name).map_err(Error::from)?;
+    let answer = asked.query(command::Query::Task { task: key.id }).await;
+    match answer.map_err(|problem| problem.of_task(&name))? {
         Answer::Task(info) => Ok(*info),
         _ => Err(Problem::unanswered()),
     }

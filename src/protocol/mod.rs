@@ -13,6 +13,7 @@
 pub mod batch;
 pub mod channel;
 pub mod command;
+pub(crate) mod counted;
 pub mod cursor;
 pub mod digest;
 pub mod elements;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::channel::ChannelName;
+use super::counted::counted;
 use super::cursor::CursorName;
 use super::group::{GroupId, GroupName};
 use super::ids::{AttemptNumber, TaskId};
@@ -29,7 +30,8 @@ pub enum Rejection {
     },
     /// The channel takes no more elements.
     #[error(
-        "channel `{0}` is stopped at {1} elements: append to another one, or let it go on with `headwater channel resume`"
+        "channel `{0}` is stopped at {elements}: append to another one, or let it go on with `headwater channel resume`",
+        elements = counted(*.1, "element")
     )]
     ChannelStopped(ChannelName, u64),
     /// There is no such channel.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::counted::counted;
+
 /// The units, largest first.
 const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
 
@@ -14,7 +16,7 @@ pub struct Bytes(pub u64);
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some((name, unit)) = UNITS.into_iter().find(|(_, unit)| self.0 >= *unit) else {
-            return write!(f, "{} bytes", self.0);
+            return f.write_str(&counted(self.0, "byte"));
         };
         let (whole, tenths) = (self.0 / unit, self.0 % unit * 10 / unit);
         match tenths {

@@ -66,7 +66,10 @@ impl fmt::Display for RecoveryProgress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RecoveryProgress::Snapshot(bytes) => write!(f, "{} MiB of its snapshot are read", bytes >> 20),
-            RecoveryProgress::Records(records) => write!(f, "{records} records are folded"),
+            RecoveryProgress::Records(records) => match records {
+                1 => f.write_str("1 record is folded"),
+                _ => write!(f, "{records} records are folded"),
+            },
         }
     }
 }

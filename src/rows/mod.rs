@@ -12,7 +12,4 @@ pub mod task_record;
 pub mod time;
 pub mod worker;
 
-/// So many of something.
-pub fn counted(count: u64, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
-}
+pub(crate) use crate::protocol::counted::counted;

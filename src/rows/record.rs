@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::counted;
 use super::time;
 use crate::protocol::channel::{Durability, Progress, Retention, TrimCause};
 use crate::protocol::result::StoredResult;
@@ -126,10 +127,12 @@ impl Row {
                 row.set_progress(progress);
             }
             ChannelEvent::Stopped { count, digest, .. } => {
-                (row.kind, row.note) = ("stopped", Some(format!("at {count} elements, digest {digest}")));
+                (row.kind, row.note) =
+                    ("stopped", Some(format!("at {}, digest {digest}", counted(count, "element"))));
             }
             ChannelEvent::Deleted { count, digest, .. } => {
-                (row.kind, row.note) = ("deleted", Some(format!("at {count} elements, digest {digest}")));
+                (row.kind, row.note) =
+                    ("deleted", Some(format!("at {}, digest {digest}", counted(count, "element"))));
             }
             ChannelEvent::Resumed { .. } => row.kind = "resumed",
             ChannelEvent::Trimmed { cause, before, index } => {

@@ -13,6 +13,7 @@ use super::recovery;
 use crate::log::verify::Finding;
 use crate::log::{Error, Log};
 use crate::protocol::batch::{BadBatch, Batch};
+use crate::protocol::counted::counted;
 use crate::protocol::snapshot::SnapshotItem;
 use crate::protocol::{ChannelEvent, ChannelName, Digest, LogId, TaskEvent};
 
@@ -81,7 +82,11 @@ impl Records {
         let header = batch.header();
         match elements {
             Ok(elements) if elements != header.elements => {
-                let what = format!("the batch holds {elements} elements, and says {}", header.elements);
+                let what = format!(
+                    "the batch holds {}, and says {}",
+                    counted(u64::from(elements), "element"),
+                    header.elements
+                );
                 found(Finding::at("elements", header.log, header.base_offset, what));
             }
             Ok(_) => {}
@@ -141,7 +146,8 @@ fn found_at_end(reading: &Reading, offset: u64, count: u64, digest: Digest) -> O
     let at = |what: String| Finding::at("stopped", reading.log, offset, what);
     if count != reading.elements {
         return Some(at(format!(
-            "the channel's end says {count} elements, and there are {}",
+            "the channel's end says {}, and there are {}",
+            counted(count, "element"),
             reading.elements
         )));
     }

@@ -63,7 +63,9 @@ async fn what_is_refused_is_told_where_it_was_asked() {
         .filter((node) => node.checkVisibility()).length";
     page.until(&format!("{rest} === 0")).await;
     page.value("location.hash = '#/task/nobody'").await;
-    page.until_text("[role=alert]", "is not known").await;
+    page.until_text("[role=alert]", "there is no task `nobody`: it never was").await;
+    page.until_text("[role=alert]", "(Tasks lists those that are kept)").await;
+    page.until("!/GET|POST|api/.test(document.querySelector('[role=alert]').textContent)").await;
     page.until(&format!("{rest} === 0")).await;
     page.value("location.hash = '#/channel/nobody'").await;
     page.until_text("[role=alert]", "nobody").await;

@@ -80,8 +80,8 @@ async fn an_end_in_the_middle_names_what_was_appended() {
     assert_eq!((raced.code, &raced.stdout[..]), (Some(1), &["2".to_owned()][..]));
     let last = raced.stderr.last().expect("an error");
     assert!(last.starts_with("error: channel `broken` was written to at offset 3 or behind it"), "{last}");
-    let end = "; 1 lines were appended before, the last at offset 2, lines 2 to 3 were not appended";
-    let one = "; 1 lines were appended before, the last at offset 2, lines 2 to 2 were not appended";
+    let end = "; 1 line was appended before, the last at offset 2, lines 2 to 3 were not appended";
+    let one = "; 1 line was appended before, the last at offset 2, lines 2 to 2 were not appended";
     assert!(last.ends_with(end) || last.ends_with(one), "{last}");
 }
 

@@ -102,10 +102,10 @@ async fn people_see_it_in_words() {
     assert!(receipt.contains(" records, 4 channels, ") && receipt.contains(" tasks kept, "), "{receipt}");
     assert!(receipt.contains(" requeued, ") && receipt.ends_with(" running"), "{receipt}");
     for name in
-        ["  a         head ", "  adds      head ", "  b         head ", "  interval  head 1, 1 elements"]
+        ["  a         head ", "  adds      head ", "  b         head ", "  interval  head 1, 1 element"]
     {
         let line = second.line().await;
-        assert!(line.starts_with(name) && line.ends_with(" elements"), "{line}");
+        assert!(line.starts_with(name) && line.trim_end_matches('s').ends_with(" element"), "{line}");
     }
     for line in &shown.stdout {
         assert_eq!(&second.line().await, line, "history is what it was");

@@ -72,7 +72,7 @@ async fn a_users_own_binary_is_scheduler_worker_and_client() {
         shown[2..8].to_vec(),
         [
             "status     error",
-            "kept by    channel celsius: 1 elements",
+            "kept by    channel celsius: 1 element",
             "error      invalid float literal",
             "           because its log ends with:",
             "             INFO pipeline: reads \"n/a\"",

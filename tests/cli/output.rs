@@ -18,14 +18,14 @@ async fn channels_are_written_listed_read_and_stopped() {
     assert_eq!(cluster.run(&values).await.lines(), ["0", "1", "2", "3"]);
     assert_eq!(append(&["channel", "append", "x:y/z", "7"]).await.lines(), ["0"]);
     let stopped = cluster.run(&["channel", "stop", "x:y/z"]).await.only_line();
-    let digest = stopped.strip_prefix("x:y/z stopped at 1 elements, digest ").expect(&stopped).to_owned();
+    let digest = stopped.strip_prefix("x:y/z stopped at 1 element, digest ").expect(&stopped).to_owned();
     assert_eq!(cluster.run(&["channel", "stop", "x:y/z"]).await.only_line(), stopped, "nothing changes");
 
     let listed = cluster.run(&["channel", "list"]).await.lines();
     let words = |line: &String| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(words(&listed[0]), ["CHANNEL", "FIRST", "HEAD", "ELEMENTS", "BYTES", "STATE"]);
     assert_eq!(words(&listed[1])[..4], ["notes", "0", "4", "4"]);
-    assert_eq!(words(&listed[2]), ["x:y/z", "0", "2", "1", "1", "bytes", "stopped"]);
+    assert_eq!(words(&listed[2]), ["x:y/z", "0", "2", "1", "1", "byte", "stopped"]);
     let listed = cluster.run(&["channel", "list", "--json"]).await.json();
     assert_eq!(fields(&listed[0]), ["bytes", "digest", "elements", "first", "head", "name", "stopped"]);
     let expected = json!({
@@ -54,7 +54,7 @@ async fn channels_are_written_listed_read_and_stopped() {
     let read = cluster.run(&["channel", "tail", "x:y/z", "--follow"]).await.lines();
     let [value, end, mark] = &read[..] else { panic!("{read:?}") };
     assert!(value.starts_with("       0  20") && value.ends_with("  appended   7"), "{value}");
-    let words = format!("  stopped    at 1 elements, digest {digest}");
+    let words = format!("  stopped    at 1 element, digest {digest}");
     assert!(end.starts_with("       1  20") && end.contains(&format!("{words}  session=")), "{end}");
     assert_eq!(mark, "-- caught up at offset 2");
     let read = cluster.run(&["channel", "tail", "x:y/z", "--json"]).await.json();
@@ -162,7 +162,7 @@ async fn tasks_are_listed_and_shown() {
     let (emit, add) = (of("emit-a"), of("add"));
     assert_eq!(fields(add), ["attempt", "function", "kept_by", "key", "status", "submitted_at"]);
     assert_eq!((&add["status"], &add["attempt"]), (&json!("finished"), &json!(1)));
-    assert_eq!(add["kept_by"], "channel adds: 1 elements");
+    assert_eq!(add["kept_by"], "channel adds: 1 element");
     assert_eq!(emit["function"], "rust:headwater::cli::demo::tasks::emit");
     assert_eq!((&emit["status"], &emit["kept_by"]), (&json!("pending"), &json!("detached")));
     let waits_for = emit["waits_for"].as_str().unwrap();

@@ -27,13 +27,13 @@ async fn channels_and_tasks_that_are_not_there_or_not_to_be_had() {
     let said = cluster.run(&["channel", "append", "notes", &"x".repeat(70_000)]).await.refusal();
     assert_starts_with(&said, "the value is 70005, over the limit of 61440: keep it elsewhere, and pass");
     cluster.run(&["channel", "stop", "notes"]).await.only_line();
-    let expected = "channel `notes` is stopped at 1 elements: append to another one, or let it go on with \
+    let expected = "channel `notes` is stopped at 1 element: append to another one, or let it go on with \
                     `headwater channel resume`";
     assert_eq!(cluster.run(&["channel", "append", "notes", "2"]).await.refusal(), expected);
     assert_eq!(cluster.run(&["channel", "list", "--json"]).await.json()[0]["elements"], 1, "nothing changed");
 
     let said = cluster.run(&["task", "show", "nightly"]).await.refusal();
-    assert_starts_with(&said, "there is no task nightly-");
+    assert_starts_with(&said, "there is no task `nightly`: ");
     assert!(
         said.ends_with("nobody keeps it any more; `headwater task list` shows those there are"),
         "{said}"

@@ -46,9 +46,9 @@ async fn tasks_are_waited_for_and_cancelled() {
     assert_eq!(line, format!("{}  finished", first.key()), "it stays as it is");
     assert_eq!(cluster.run(&["task", "cancel", e]).await.only_line(), format!("{}  cancelled", third.key()));
     let refused = cluster.run(&["task", "cancel", "nobody"]).await.refusal();
-    assert!(refused.starts_with("there is no task nobody-"), "{refused}");
+    assert!(refused.starts_with("there is no task `nobody`: "), "{refused}");
     let refused = cluster.run(&["task", "wait", "nobody"]).await.refusal();
-    assert!(refused.starts_with("there is no task nobody-"), "{refused}");
+    assert!(refused.starts_with("there is no task `nobody`: "), "{refused}");
     // Tried again, it finds its channel stopped, and has counted as far as before.
     let retried = cluster.run(&["task", "retry", d, "--json"]).await.json();
     assert_eq!(retried[0]["key"], json!(second.key().to_string()));
@@ -65,7 +65,7 @@ async fn tasks_are_waited_for_and_cancelled() {
         "{refused}"
     );
     let refused = cluster.run(&["task", "retry", "nobody"]).await.refusal();
-    assert!(refused.starts_with("there is no task nobody-"), "{refused}");
+    assert!(refused.starts_with("there is no task `nobody`: "), "{refused}");
     let shown = cluster.run(&["task", "show", d, "--json"]).await.json().remove(0);
     assert_eq!(shown["status"], json!("finished"));
     let kinds: Vec<_> =

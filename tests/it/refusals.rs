@@ -154,7 +154,7 @@ async fn channels_refuse_what_makes_no_sense() -> Result<()> {
     );
     channel.stop().await?;
     let told = said(channel.append_value(&2.0).await);
-    assert!(told.contains("channel `a` is stopped at 1 elements: append to another one"), "{told}");
+    assert!(told.contains("channel `a` is stopped at 1 element: append to another one"), "{told}");
     assert_eq!(channel.stop().await?, 1, "stopping again changes nothing");
     let told = said(local_client().await);
     assert!(told.contains("outside a task"), "{told}");

@@ -128,7 +128,7 @@ fn damage_to_it_is_seen_and_what_is_whole_behind_it_is_kept() {
     assert!(refused.contains("is damaged") && refused.contains("headwater log repair"), "{refused}");
     let (after, damage) = opened(&left);
     let told = damage.unwrap();
-    assert!(told.contains("lost are 1 records: 4 to 5 of log 1"), "{told}");
+    assert!(told.contains("lost is 1 record: 4 to 5 of log 1"), "{told}");
     assert_eq!(after.last(), log.last());
 }
 

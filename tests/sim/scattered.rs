@@ -91,7 +91,7 @@ fn it_is_on_channels_and_an_argument_as_all_are_that_have_ended() {
         let why = "is a value that was scattered, no call: there is nothing to";
         scene.then(&[&format!("→ to 1: refused: {key} {why} {what}")]);
     }
-    assert_eq!(scene.task(client, "v").kept_by, "sessions: 1, tasks that need it: 1, channel a: 1 elements");
+    assert_eq!(scene.task(client, "v").kept_by, "sessions: 1, tasks that need it: 1, channel a: 1 element");
 }
 
 #[test]

@@ -166,7 +166,7 @@ fn a_stopped_channel_refuses_elements_and_takes_progress() {
     scene.ask(client, Command::Stop { log: LogId(1) });
     scene.then(&["→ to 1: stopped"]);
     scene.ask(client, append_value(1, 1));
-    scene.then(&["→ to 1: refused: channel `a` is stopped at 1 elements: append to another one, or let it go on with `headwater channel resume`"]);
+    scene.then(&["→ to 1: refused: channel `a` is stopped at 1 element: append to another one, or let it go on with `headwater channel resume`"]);
     scene.ask(worker, finish("x", 1, 7));
     scene.then(&["finished x attempt 1", "a: x finished with 7", "→ to 2: reported"]);
 }

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::client::{Ack, Error};
 use crate::protocol::limits::PAYLOAD_BYTES_MAX;
+use crate::rows::counted;
 
 /// Most lines that are read ahead.
 const LINES_AHEAD: usize = 256;
@@ -164,7 +165,11 @@ impl Appended {
 
     /// That lines were skipped, in words, if any were.
     pub fn skipped(&self) -> Option<String> {
-        (self.skipped > 0).then(|| format!("{} lines were in already, and are skipped", self.skipped))
+        match self.skipped {
+            0 => None,
+            1 => Some("1 line was in already, and is skipped".to_owned()),
+            many => Some(format!("{many} lines were in already, and are skipped")),
+        }
     }
 
     /// It broke off before the next line.
@@ -188,7 +193,8 @@ impl Appended {
         match self.last {
             Some(last) => {
                 let lines = self.lines - self.skipped;
-                format!("{lines} lines were appended before, the last at offset {last}")
+                let were = if lines == 1 { "was" } else { "were" };
+                format!("{} {were} appended before, the last at offset {last}", counted(lines, "line"))
             }
             None => "no line was appended before".to_owned(),
         }

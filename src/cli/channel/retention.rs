@@ -91,13 +91,13 @@ pub fn line(info: &ChannelInfo) -> String {
         info;
     let (kept, bytes, is_stopped) =
         (elements - trimmed, Bytes(*bytes), if *stopped { ", stopped" } else { "" });
-    let keeps = in_words(*retention);
+    let (keeps, elements) = (in_words(*retention), counted(*elements, "element"));
     let acknowledged = match durability {
         Durability::Fsynced => String::new(),
         buffered => format!(", {}", durability_word(*buffered)),
     };
     format!(
-        "{name}: offsets {first}..{head}, {kept} of {elements} elements, {bytes}, keeps {keeps}{acknowledged}{is_stopped}"
+        "{name}: offsets {first}..{head}, {kept} of {elements}, {bytes}, keeps {keeps}{acknowledged}{is_stopped}"
     )
 }
 

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::on::On;
 use crate::cli::ask;
 use crate::protocol::command::{Answer, Command};
+use crate::rows::counted;
 
 /// Stop a channel: it takes no more elements.
 ///
@@ -25,7 +26,8 @@ impl Stop {
                 match client.connection().command(Command::Stop { log }).await? {
                     Answer::Stopped { count, digest } => {
                         let digest = digest.to_string();
-                        let words = format!("{name} stopped at {count} elements, digest {digest}");
+                        let words =
+                            format!("{name} stopped at {}, digest {digest}", counted(count, "element"));
                         let object =
                             json!({ "name": name, "stopped": true, "elements": count, "digest": digest });
                         Ok((object, words))

@@ -11,6 +11,7 @@ use crate::client::{Item, Record, Records};
 use crate::protocol::ChannelEvent;
 use crate::protocol::channel::{ChannelInfo, Progress};
 use crate::protocol::event::Receipt;
+use crate::rows::counted;
 use crate::rows::record::Stored;
 use crate::rows::time;
 
@@ -96,7 +97,8 @@ impl Follower {
         self.output.line(found)?;
         let width = channels.iter().map(|info| info.name.as_str().chars().count()).max().unwrap_or(0);
         for ChannelInfo { name, head, elements, .. } in channels {
-            self.output.line(format!("  {:<width$}  head {head}, {elements} elements", name.as_str()))?;
+            let elements = counted(*elements, "element");
+            self.output.line(format!("  {:<width$}  head {head}, {elements}", name.as_str()))?;
         }
         self.output.flush()
     }

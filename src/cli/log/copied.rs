@@ -11,6 +11,7 @@ use crate::cli::progress::Progress;
 use crate::log::Last;
 use crate::protocol::batch::Damage;
 use crate::protocol::{LogId, Seq};
+use crate::rows::counted;
 
 /// What was copied so far.
 #[derive(Debug)]
@@ -98,16 +99,20 @@ impl Copied {
     fn in_words(&self) -> String {
         let Copied { last, logs, records, .. } = self;
         let mut words = format!(
-            "commit {} of epoch {}, {logs} logs, {records} records, {} snapshots, {} bytes in {:.1} s",
+            "commit {} of epoch {}, {}, {}, {}, {} in {:.1} s",
             last.seq,
             last.epoch,
-            self.snapshots.len(),
-            self.bytes,
+            counted(*logs, "log"),
+            counted(*records, "record"),
+            counted(self.snapshots.len() as u64, "snapshot"),
+            counted(self.bytes, "byte"),
             self.began.elapsed().as_secs_f64()
         );
         let lost: u64 = self.lost.iter().map(|(_, damage)| damage.to - damage.from).sum();
-        if lost > 0 {
-            words.push_str(&format!("; {lost} records in it were lost before:"));
+        match lost {
+            0 => {}
+            1 => words.push_str("; 1 record in it was lost before:"),
+            _ => words.push_str(&format!("; {lost} records in it were lost before:")),
         }
         words
     }
@@ -149,7 +154,7 @@ mod tests {
         let mut copied = copied();
         let words = copied.in_words();
         assert!(
-            words.starts_with("commit 9 of epoch 2, 3 logs, 12 records, 1 snapshots, 900 bytes in 0."),
+            words.starts_with("commit 9 of epoch 2, 3 logs, 12 records, 1 snapshot, 900 bytes in 0."),
             "{words}"
         );
         assert!(!words.contains("lost"), "{words}");

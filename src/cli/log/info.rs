@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use crate::cli::connect::Connect;
 use crate::cli::output::Output;
 use crate::protocol::command::Overview;
+use crate::rows::counted;
 use crate::rows::task::Counts;
 use crate::rows::task_record::of_receipt;
 
@@ -90,11 +91,11 @@ fn lines(overview: &Overview) -> Vec<String> {
             overview.pending, overview.running, overview.finished, overview.failed
         ),
         format!(
-            "recovery  from commit {} (digest {}): {} records, {} tasks kept, {} of them requeued and {} running",
+            "recovery  from commit {} (digest {}): {}, {} kept, {} of them requeued and {} running",
             receipt.seq,
             receipt.digest,
-            receipt.records,
-            receipt.tasks_kept,
+            counted(receipt.records, "record"),
+            counted(receipt.tasks_kept, "task"),
             receipt.tasks_requeued,
             receipt.tasks_running
         ),

@@ -24,6 +24,7 @@ use super::signals::Signals;
 use crate::client::Client;
 use crate::client::millis::millis;
 use crate::protocol::ChannelName;
+use crate::rows::counted;
 use crate::rows::time::{duration, limit};
 use crate::worker::exec::command::{Command, own_channel};
 
@@ -186,8 +187,7 @@ impl Submit {
         let target = Target::open(client, self.output_channel.as_ref()).await?;
         let submitted = send::send(calls, client, &target, output).await?;
         if !self.json {
-            let tasks =
-                if submitted.len() == 1 { "1 task".to_owned() } else { format!("{} tasks", submitted.len()) };
+            let tasks = counted(submitted.len() as u64, "task");
             note(format_args!("{tasks} submitted: {}", self.next_step()));
         }
         let shows = Shows { output: self.wait, progress: self.progress, json: self.json };

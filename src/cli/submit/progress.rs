@@ -7,6 +7,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use crate::cli::output::note;
 use crate::cli::progress::{LINE_EVERY, Progress, is_quiet};
 use crate::protocol::task::TaskStatus;
+use crate::rows::counted;
 
 /// What a wait shows.
 #[derive(Debug, Clone, Copy)]
@@ -104,7 +105,7 @@ impl std::fmt::Display for Counts {
         let shown = shown.into_iter().filter(|stands| !is_rare(stands) || self.of(*stands) > 0);
         let shown: Vec<String> =
             shown.map(|stands| format!("{} {}", self.of(stands), stands.word())).collect();
-        write!(f, "{} of {} tasks", shown.join(", "), self.all())
+        write!(f, "{} of {}", shown.join(", "), counted(self.all() as u64, "task"))
     }
 }
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::check::{Sums, Violation};
 use super::plan::{Action, Strike, Victim};
 use crate::client::millis::millis;
+use crate::rows::counted;
 
 /// How often each was struck.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -118,7 +119,11 @@ impl RoundRow {
             text.push_str(&format!("; served again after {served_ms} ms"));
         }
         if let Some(sums) = self.checked {
-            text.push_str(&format!("; checked {} records, {} acks", sums.records, sums.acks));
+            text.push_str(&format!(
+                "; checked {}, {}",
+                counted(sums.records, "record"),
+                counted(sums.acks, "ack")
+            ));
         }
         text
     }

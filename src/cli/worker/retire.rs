@@ -10,6 +10,7 @@ use crate::cli::output::Output;
 use crate::client::{Client, Retirement};
 use crate::protocol::session::{self, EndReason, RunningAttempt, WorkerStatus};
 use crate::protocol::size::Bytes;
+use crate::rows::counted;
 use crate::rows::worker::{Listed, state};
 
 /// How often it looks what a worker still runs.
@@ -127,8 +128,7 @@ fn in_words(worker: &WorkerStatus, hand_over: bool) -> Vec<String> {
     let mut lines = vec![match (worker.connected, running) {
         (false, _) => format!("{name} is away: it hears that it is to retire when it comes back"),
         (true, 0) => format!("{name} retires: it runs nothing"),
-        (true, 1) => format!("{name} retires: it {verb} 1 task"),
-        (true, _) => format!("{name} retires: it {verb} {running} tasks"),
+        (true, _) => format!("{name} retires: it {verb} {}", counted(u64::from(*running), "task")),
     }];
     if worker.results > 0 && worker.connected && !hand_over {
         let (results, size) = (worker.results, Bytes(worker.result_bytes));

@@ -5,11 +5,24 @@ import { moment } from "./moment.js";
 /** It is not reached, or is not ready. */
 export class Away extends Error {}
 
+/** What to do next where the scheduler says it for who asks without a page: a page has words of its own, or none. */
+const HINTS = {
+  unknown_channel: "Channels lists those there are",
+  unknown_task: "Tasks lists those that are kept",
+  unknown_worker: "Workers lists those there are",
+  channel_stopped: "Resume lets it go on",
+  past_head: null,
+  bad_request: null,
+  unknown_path: null,
+  unknown_method: null,
+  media_type: null,
+};
+
 /** It was reached, and refuses. */
 export class Refused extends Error {
   constructor(status, { code, message, hint }) {
     super(message);
-    Object.assign(this, { status, code, hint });
+    Object.assign(this, { status, code, hint: code in HINTS ? HINTS[code] : hint });
   }
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::log::Last;
 use crate::log::open::behind;
 use crate::protocol::batch::Damage;
+use crate::protocol::counted::counted;
 use crate::protocol::{LogId, Seq};
 
 /// How many ranges are named in words; the rest is counted.
@@ -65,12 +66,19 @@ impl Repair {
 impl fmt::Display for Repair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the store was damaged ({}) and is repaired: ", self.why)?;
-        write!(f, "{} intact batches with {} records were found", self.batches, self.records)?;
+        let records = counted(self.records, "record");
+        match self.batches {
+            1 => write!(f, "1 intact batch with {records} was found")?,
+            batches => write!(f, "{batches} intact batches with {records} were found")?,
+        }
         if !self.has_lost() {
             f.write_str(", and nothing is known to be lost")?;
         }
         if !self.lost.is_empty() {
-            write!(f, "; lost are {} records:", self.records_lost())?;
+            match self.records_lost() {
+                1 => f.write_str("; lost is 1 record:")?,
+                lost => write!(f, "; lost are {lost} records:")?,
+            }
             for (at, lost) in self.lost.iter().take(NAMED_MAX).enumerate() {
                 let comma = if at == 0 { "" } else { "," };
                 write!(f, "{comma} {} to {} of log {}", lost.damage.from, lost.damage.to, lost.log)?;

@@ -6,6 +6,7 @@ use super::demand::Demand;
 use super::presence::Presence;
 use super::state::State;
 use super::task::Turn;
+use crate::protocol::counted::counted;
 use crate::protocol::equipment::{Amount, Grant, Need, ResourceName, Target};
 use crate::protocol::session::{FunctionOffer, SessionKind};
 use crate::protocol::{Producer, TaskId};
@@ -195,7 +196,7 @@ pub(super) fn obstacle(state: &State, presence: &Presence, id: TaskId) -> String
             return format!("{}, which others have on {before}", in_words(&demand.needs));
         }
     }
-    format!("a free slot on {} of {connected} workers", workers.len())
+    format!("a free slot on {} of {}", workers.len(), counted(connected as u64, "worker"))
 }
 
 /// What the workers do not have at all of what is needed, if it is so.

@@ -11,6 +11,7 @@ use super::task::Phase;
 use super::{Core, LogFacts, effect, explain, place, upkeep};
 use crate::protocol::channel::{ChannelInfo, TASKS_CHANNEL};
 use crate::protocol::command::{Answer, Overview, Query, Rejection};
+use crate::protocol::counted::counted;
 use crate::protocol::cursor::{CursorInfo, CursorName};
 use crate::protocol::equipment::{Equipment, Supply};
 use crate::protocol::group::GroupInfo;
@@ -305,10 +306,11 @@ fn kept_by(state: &State, id: TaskId) -> String {
         words.push(format!("tasks that may need it again: {}", keepers.lineage));
     }
     for (log, elements) in keepers.channels().iter().take(CHANNELS_SHOWN_MAX) {
-        words.push(format!("channel {}: {elements} elements", state.channels[log].name));
+        words.push(format!("channel {}: {}", state.channels[log].name, counted(*elements, "element")));
     }
     if keepers.channels().len() > CHANNELS_SHOWN_MAX {
-        words.push(format!("{} more channels", keepers.channels().len() - CHANNELS_SHOWN_MAX));
+        let more = keepers.channels().len() - CHANNELS_SHOWN_MAX;
+        words.push(counted(more as u64, "more channel"));
     }
     words.join(", ")
 }

@@ -230,7 +230,9 @@ async fn tasks(c: &mut Contract) {
     );
     assert_eq!(c.ask("GET", &format!("{TASK}/result"), &[("key", &endless)], None).await.0, 410);
     for place in [TASK.to_owned(), format!("{TASK}/result"), format!("{TASK}/explanation")] {
-        assert_eq!(c.ask("GET", &place, &[("key", "nobody")], None).await.1["error"]["code"], "unknown_task");
+        let error = &c.ask("GET", &place, &[("key", "nobody")], None).await.1["error"];
+        assert_eq!(error["code"], "unknown_task");
+        assert_eq!(error["message"], "there is no task `nobody`: it never was, or nobody keeps it any more");
     }
     let tasks = "/api/v1/tasks";
     let (_, page) = c.ask("GET", tasks, &[("limit", "1")], None).await;

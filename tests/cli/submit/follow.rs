@@ -150,7 +150,7 @@ async fn who_follows_a_stopped_channel_waits_for_a_task_that_is_tried_again() {
         (Some(1), 1),
         "the others are tried all the same: {retried:?}"
     );
-    assert!(retried.stderr[0].starts_with("there is no task nobody-"), "{retried:?}");
+    assert!(retried.stderr[0].starts_with("there is no task `nobody`: "), "{retried:?}");
     assert_eq!(retried.stderr[1], "error: 1 of 2 are not tried again, as said above");
     let mut tail = Tail::start(&cluster, "out");
     tail.state("renewed").await;

@@ -99,7 +99,7 @@ async fn a_program_runs_where_it_may() {
     cluster.run(&["task", "wait", &key]).await.only_line();
     assert_eq!(explain(&cluster, &key).await["because"], "it has finished: its result is in the log");
     let unknown = cluster.run(&["task", "explain", "nobody"]).await.refusal();
-    assert!(unknown.starts_with("there is no task nobody-"), "{unknown}");
+    assert!(unknown.starts_with("there is no task `nobody`: "), "{unknown}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

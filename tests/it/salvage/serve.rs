@@ -71,7 +71,7 @@ async fn everyone_is_told_what_is_lost_in_its_place() {
     let local = Local::start(options(dir)).await.unwrap();
     let damage = local.receipt().damage.clone().unwrap();
     assert!(
-        damage.contains("lost are 1 records: 25 to 26 of log 1") && damage.contains("store.damaged-1"),
+        damage.contains("lost is 1 record: 25 to 26 of log 1") && damage.contains("store.damaged-1"),
         "{damage}"
     );
     assert!(!local.fresh());

@@ -10,6 +10,7 @@ use crate::protocol::channel::Progress;
 use crate::protocol::event::{Appended, Origin};
 use crate::protocol::session::SessionKind;
 use crate::protocol::{AttemptNumber, ChannelEvent, Digest, Element, Payload, Producer, TaskId, TaskKey};
+use crate::rows::counted;
 
 /// The fold of a channel, as far as it is checked.
 #[derive(Debug)]
@@ -129,7 +130,10 @@ impl ChannelCheck {
                 let holds = (*count, *digest) == (self.next_index, self.digest) && !self.is_stopped;
                 found.add_unless(holds, Kind::Stop, || {
                     let (name, index, is) = (&self.name, self.next_index, self.digest);
-                    format!("channel {name} says {count} elements, digest {digest}; there are {index}, {is}")
+                    format!(
+                        "channel {name} says {}, digest {digest}; there are {index}, {is}",
+                        counted(*count, "element")
+                    )
                 });
                 self.is_stopped = true;
             }
