@@ -28,6 +28,8 @@ struct Followed {
     key: TaskKey,
     index: Option<u64>,
     stands: Stands,
+    /// The attempt that said something last; 0 before the first line.
+    attempt: u32,
 }
 
 /// What is waited for.
@@ -61,8 +63,9 @@ pub struct Follow {
 
 impl Follow {
     pub fn new(channel: Option<ChannelName>, next: u64, submitted: Vec<Submitted>, shows: Shows) -> Self {
-        let followed =
-            |Submitted { key, index }: Submitted| (key.id, Followed { key, index, stands: Stands::Waiting });
+        let followed = |Submitted { key, index }: Submitted| {
+            (key.id, Followed { key, index, stands: Stands::Waiting, attempt: 0 })
+        };
         let tasks: HashMap<TaskId, Followed> = submitted.into_iter().map(followed).collect();
         let (counts, line) = (Counts::waiting(tasks.len()), ProgressLine::new(shows, tasks.len()));
         let (futures, unreported, unasked) = Default::default();
@@ -211,10 +214,20 @@ impl Follow {
     fn take_line(&mut self, headers: &Headers, value: &Payload, output: &mut Output) -> anyhow::Result<()> {
         let key = headers.get("task").and_then(|key| key.parse::<TaskKey>().ok());
         let (Some(key), Some(stream)) = (key, headers.get("stream")) else { return Ok(()) };
-        let Some(task) = self.tasks.get(&key.id).filter(|_| self.shows.output) else { return Ok(()) };
+        let Some(task) = self.tasks.get_mut(&key.id).filter(|_| self.shows.output) else { return Ok(()) };
         let Ok(line) = value.decode::<String>() else { return Ok(()) };
+        let attempt = headers.get("attempt").and_then(|attempt| attempt.parse().ok()).unwrap_or(1);
+        let before = std::mem::replace(&mut task.attempt, attempt);
         if self.shows.json {
-            return output.json(&described(task, &[("stream", stream.into()), ("line", line.into())]));
+            let attempt = (attempt > 1).then(|| ("attempt", attempt.into()));
+            let said = [("stream", stream.into()), ("line", line.into())];
+            let fields: Vec<_> = attempt.into_iter().chain(said).collect();
+            return output.json(&described(task, &fields));
+        }
+        if before > 0 && before < attempt {
+            output.flush()?;
+            let of = task.index.map(|index| format!("[{index}] ")).unwrap_or_default();
+            note(format_args!("{of}the program begins anew, in attempt {attempt}"));
         }
         let end = if headers.get("goes_on").is_some() && task.index.is_none() { "" } else { "\n" };
         let line = match task.index {

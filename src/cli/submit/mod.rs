@@ -56,8 +56,9 @@ use crate::worker::exec::command::{Command, own_channel};
   headwater submit --stdin data.json --env RUST_LOG=info --cwd /srv -- ./import
 
 Each task's key is a line on stdout; with --json, an object: {\"key\",\"channel\"?,\"index\"?,\"line\"?}. Not where they are waited
-for: then --json prints the lines of output with --wait, {\"key\",\"index\"?,\"stream\",\"line\"}, and with --wait or --progress the
-ends, {\"key\",\"index\"?,\"status\",\"code\"?,\"error\"?}, whose status is finished, error or cancelled.
+for: then --json prints the lines of output with --wait, {\"key\",\"index\"?,\"attempt\"?,\"stream\",\"line\"}, with the attempt from
+the second on, and with --wait or --progress the ends, {\"key\",\"index\"?,\"status\",\"code\"?,\"error\"?}, whose status is
+finished, error or cancelled.
 
 Exit codes:
   0  submitted; with --wait or --progress: all have finished

@@ -87,6 +87,12 @@ async fn what_fails_is_run_again_as_often_as_was_asked() {
         .map(|record| &record["headers"]["attempt"])
         .collect();
     assert_eq!(attempts, [&Value::Null, &json!("2")]);
+    // What was printed before is of an attempt that failed: that is told.
+    assert!(ended.stderr.contains(&"the program begins anew, in attempt 2".to_owned()), "{:?}", ended.stderr);
+    std::fs::remove_file(&once).unwrap();
+    let lines = submit(&cluster, &[&options[..], &["--json"]].concat(), &["sh", "-c", &script]).await.json();
+    let attempts: Vec<&Value> = lines.iter().map(|line| &line["attempt"]).collect();
+    assert_eq!(attempts, [&Value::Null, &json!(2), &Value::Null], "{lines:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
