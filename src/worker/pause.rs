@@ -137,7 +137,7 @@ impl Context {
     ///
     /// Without it a task that is a client pauses where it waits for others, that is for the end of a task, or for what comes on
     /// a channel; and in async code wherever it has waited for longer than it has computed, and 50 ms. It gives up its slot and its resources, so that
-    /// there is room for those for which it waits, and takes both again before it goes on. It gets the next slot that is free, ahead of tasks that have not begun, and the very parts that it
+    /// there is room for those for which it waits, and takes both again before it goes on. It gets a slot that is free, in turn with tasks that have not begun, and the very parts that it
     /// was granted: the same GPU, say. What it has put there others find meanwhile. Whoever cannot have that keeps it, and
     /// should be sure that those for which it waits find room elsewhere.
     ///

@@ -41,6 +41,8 @@ pub(super) struct Turns {
     has_begun: bool,
     /// Who has paused.
     returns: Returns,
+    /// Whether one has returned since one began: then it is the turn of one that begins.
+    has_returned: bool,
 }
 
 /// What an attempt takes beside its slot.
@@ -53,9 +55,9 @@ struct Taken {
 
 impl Turns {
     pub fn new(slots: u32, resources: &[Resource]) -> Self {
-        let (taking, waiting, typical, returns) = Default::default();
+        let (taking, waiting, typical, has_begun, returns, has_returned) = Default::default();
         let stock = Stock::new(resources);
-        Turns { slots, stock, taking, waiting, typical, window: slots, has_begun: false, returns }
+        Turns { slots, stock, taking, waiting, typical, window: slots, has_begun, returns, has_returned }
     }
 
     /// It was given one more: behind those that wait.
@@ -63,7 +65,7 @@ impl Turns {
         self.waiting.push_back(assignment);
     }
 
-    /// The next to begin, if a slot is free for it, and what it was granted: those who return come first, and may have that
+    /// The next to begin, if a slot is free for it, and what it was granted: one who returns comes first, and may have that
     /// still. From now on it takes both.
     pub fn next(&mut self) -> Option<Assignment> {
         self.next_if(|_| true)
@@ -78,7 +80,7 @@ impl Turns {
         let is_free = |assignment: &mut Assignment| self.stock.has(&assignment.grants) && is_such(assignment);
         let assignment = self.waiting.pop_front_if(is_free)?;
         self.take(held(&assignment), assignment.grants.clone(), false);
-        self.has_begun = true;
+        (self.has_begun, self.has_returned) = (true, false);
         Some(assignment)
     }
 
@@ -111,8 +113,8 @@ impl Turns {
         }
     }
 
-    /// An attempt that has paused wants to return. It gets the next slot that is free, as soon as what it was granted is free,
-    /// too, ahead of those that have not begun: that is told on the channel. Nothing for one that has not paused.
+    /// An attempt that has paused wants to return. It gets a slot that is free, as soon as what it was granted is free, too, in
+    /// turn with those that have not begun: that is told on the channel. Nothing for one that has not paused.
     pub fn ask_to_return(&mut self, attempt: HeldAttempt) -> Option<oneshot::Receiver<()>> {
         let asked = self.returns.ask(attempt)?;
         self.let_return();
@@ -124,10 +126,17 @@ impl Turns {
         self.returns.news()
     }
 
+    /// Those who return have the slots that are free, but that behind each of them one may begin. Else those that come and go
+    /// all the time would leave no room for the others, for which they may wait.
     fn let_return(&mut self) {
         while self.taking.len() < self.slots as usize {
+            let may_begin = |assignment: &Assignment| self.stock.has(&assignment.grants);
+            if self.has_returned && self.waiting.front().is_some_and(may_begin) {
+                return;
+            }
             let Some((attempt, grants)) = self.returns.next(|grants| self.stock.has(grants)) else { return };
             self.take(attempt, grants, true);
+            self.has_returned = true;
         }
     }
 
@@ -273,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_paused_returns_ahead_of_those_that_have_not_begun() {
+    fn who_has_paused_returns_in_turn_with_those_that_have_not_begun() {
         let mut turns = turns(&["a", "b", "c", "d"]);
         begun(&mut turns);
         assert!(turns.ask_to_return(attempt("a")).is_none(), "it has its own still");
@@ -294,6 +303,30 @@ mod tests {
         turns.end(&attempt("a"), Duration::from_secs(9));
         assert_eq!(turns.new_window(), Some(2 + 2 * 200));
         assert_eq!((begun(&mut turns), turns.new_occupations()), (vec![attempt("d")], vec![]));
+    }
+
+    #[test]
+    fn those_that_come_and_go_all_the_time_leave_room() {
+        let mut turns = Turns::new(1, &[]);
+        ["a", "b"].iter().for_each(|name| turns.add(assignment(name)));
+        begun(&mut turns);
+        turns.pause(&attempt("a"));
+        assert_eq!(begun(&mut turns), [attempt("b")]);
+        ["c", "d"].iter().for_each(|name| turns.add(assignment(name)));
+        // Whenever one of them pauses the other waits already.
+        let mut told_a = turns.ask_to_return(attempt("a")).unwrap();
+        turns.pause(&attempt("b"));
+        assert_eq!((begun(&mut turns), told_a.try_recv()), (vec![], Ok(())));
+        let mut told_b = turns.ask_to_return(attempt("b")).unwrap();
+        turns.pause(&attempt("a"));
+        assert_eq!(begun(&mut turns), [attempt("c")]);
+        let mut told_a = turns.ask_to_return(attempt("a")).unwrap();
+        turns.end(&attempt("c"), SHORT);
+        assert_eq!((begun(&mut turns), told_b.try_recv()), (vec![], Ok(())));
+        turns.pause(&attempt("b"));
+        assert_eq!((begun(&mut turns), told_a.try_recv().is_err()), (vec![attempt("d")], true));
+        turns.end(&attempt("d"), SHORT);
+        assert_eq!((begun(&mut turns), told_a.try_recv()), (vec![], Ok(())));
     }
 
     #[test]
