@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 
-use crate::cluster::{Cluster, Dir};
-use crate::process::{headwater, run};
+use crate::cluster::{Cluster, Dir, free_address};
+use crate::process::{Process, command, headwater, json, run};
 use crate::terminal::Terminal;
 
 /// A pipe among the files of a store: who reads it waits until it is let through. Somewhere else it has another name.
@@ -80,4 +80,57 @@ async fn the_command_says_how_far_it_is_in_lines_and_on_a_terminal_and_ends() {
     assert!(shown.contains("the store was damaged (somebody says so) and is repaired"), "{shown}");
     let whole = run(&["log", "repair", "--data", &data]).await;
     assert_eq!(whole.only_line(), format!("the store in {data} is whole: nothing was changed"));
+}
+
+/// What is answered over HTTP: the status, what is to be waited for, and JSON.
+async fn ask(address: &str, path: &str) -> (String, String, serde_json::Value) {
+    let url = format!("http://{address}{path}");
+    let shown = "\n%{http_code}\n%header{retry-after}\n";
+    let asked = ["-sS", "--max-time", "30", "-w", shown, &url];
+    let ended = Process::of(command(Path::new("curl"), &asked)).end().await;
+    let [body, status, after] = &ended.stdout[..] else { panic!("{ended:?}") };
+    (status.clone(), after.clone(), json(body))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_repairs_is_alive_says_how_far_it_is_and_is_waited_for() {
+    let (dir, slow) = damaged().await;
+    let (address, http, data) = (free_address(), free_address(), dir.text("data"));
+    let mut scheduler = headwater(&["scheduler", "--listen", &address, "--http", &http, "--data", &data]);
+    let said = scheduler.said("repairing the store: ").await;
+    assert!(is_copying(&said), "{said}");
+    assert_eq!(ask(&http, "/healthz").await.0, "200");
+    let (status, _, ready) = ask(&http, "/readyz").await;
+    let far = ready["recovering"].as_str().unwrap();
+    assert!(status == "503" && ready["ready"] == false, "{ready}");
+    assert!(far.starts_with("its store is repaired: ") && is_copying(far), "{far}");
+    let (status, after, refused) = ask(&http, "/api/v1/channels").await;
+    assert_eq!((&*status, &*after, &refused["error"]["code"]), ("503", "5", &"recovering".into()));
+    let list = ["channel", "list", "--connect", &address, "--connect-timeout", "2s"];
+    let mut waits = headwater(&list);
+    // For longer than it would wait for one that does not answer.
+    for _ in 0..4 {
+        let told = waits.said("waiting for the scheduler, which recovers: ").await;
+        assert!(told.ends_with("its store may be under repair"), "{told}");
+    }
+    slow.let_through();
+    let lists = waits.end().await;
+    assert!(lists.code == Some(0) && lists.stdout.iter().any(|line| line.contains("words")), "{lists:?}");
+    scheduler.said("recovered from ").await;
+    let (status, _, ready) = ask(&http, "/readyz").await;
+    assert_eq!((&*status, &ready["ready"]), ("200", &true.into()));
+    assert_eq!(scheduler.interrupt().await.code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_repairs_shows_a_bar_on_a_terminal() {
+    let (dir, slow) = damaged().await;
+    let data = dir.text("data");
+    let listen = ["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"];
+    let mut terminal = Terminal::start(&[&["scheduler", "--data", &data], &listen[..]].concat(), &[]);
+    terminal.shows_on_screen("repairing [");
+    terminal.shows_on_screen("MiB of its files are copied");
+    slow.let_through();
+    terminal.shows_on_screen("listening on ");
+    terminal.shows_no_more("repairing [");
 }
