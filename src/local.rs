@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
@@ -12,11 +12,11 @@ use tokio::task::{JoinError, JoinHandle};
 use crate::client::{Client, Error, Result, blocking};
 #[cfg(feature = "http")]
 use crate::http::{self, Http};
-use crate::log::{self, Log, Memory, OpenError, Opened, Purpose, Reader, SledLog, SledOptions};
+use crate::log::{self, Log, Memory, OpenError, Opened, Purpose, Reader, SledLog, SledOptions, Step};
 use crate::protocol::equipment::Equipment;
 use crate::protocol::event::Receipt;
 use crate::scheduler::core::Settings;
-use crate::scheduler::{self, Handle, snapshots};
+use crate::scheduler::{self, Handle, Opening, Opens, snapshots};
 use crate::server::{self, BindError, Server};
 #[cfg(feature = "otel")]
 use crate::traces;
@@ -135,13 +135,13 @@ impl Local {
         Local::start_telling(options, |_| {}).await
     }
 
-    /// As [`start`](Self::start), and tells the scheduler's handle before the state is recovered: that says how far it is.
+    /// As [`start`](Self::start), and tells before the store is opened what then says how far that is, and how far the recovery.
     ///
     /// # Errors
     /// As [`start`](Self::start).
     pub async fn start_telling(
         options: Options,
-        tell: impl FnOnce(Handle) + Send,
+        tell: impl FnOnce(Opening) + Send,
     ) -> std::result::Result<Local, StartError> {
         // The port first: whoever cannot have it leaves the store alone.
         let guard = server::Options { token: options.token.clone(), insecure: options.insecure };
@@ -152,24 +152,38 @@ impl Local {
             Some(http) => Some(Http::bind(http, guard.clone()).await?),
             None => None,
         };
-        let Options { store, repair, settings, snapshots, .. } = options.clone();
-        let begin = move || {
-            let (log, opened) = open(store, repair)?;
-            let reader = Reader::new(log.clone());
-            let scheduler = scheduler::start(log, reader.clone(), settings, snapshots, opened.damage)?;
-            Ok::<_, StartError>((scheduler, reader, opened.fresh))
-        };
-        let (scheduler, reader, fresh) = tokio::task::spawn_blocking(begin).await??;
-        tracing::info!(%address, "logs can be read; all else waits for the recovery");
-        let handle = scheduler.handle.clone();
-        tell(handle.clone());
+        let (opens, opening) = Opening::begin();
+        tell(opening.clone());
         #[cfg(feature = "http")]
-        let http = http.map(|http| http.open(handle.clone(), address, reader.clone()));
-        #[cfg(feature = "otel")]
-        let for_traces = reader.clone();
+        let http = http.map(|http| http.open(opening.clone(), address));
         let (stop, stopped) = oneshot::channel::<()>();
         // A sender that is dropped stops it, too.
-        let server = (stop, tokio::spawn(server.run(handle.clone(), reader, async { drop(stopped.await) })));
+        let server = (stop, tokio::spawn(server.run_from(opening, async { drop(stopped.await) })));
+        let Options { store, repair, settings, snapshots, .. } = options.clone();
+        let begin = move || {
+            let (log, opened) = open(store, repair, &opens)?;
+            let reader = Reader::new(log.clone());
+            let scheduler = scheduler::start(log, reader.clone(), settings, snapshots, opened.damage)?;
+            Ok::<_, StartError>((scheduler, reader, opened.fresh, opens))
+        };
+        let begun = tokio::task::spawn_blocking(begin).await.map_err(StartError::from).flatten();
+        let (scheduler, reader, fresh, opens) = match begun {
+            Ok(begun) => begun,
+            Err(error) => {
+                // So that the ports are free again.
+                #[cfg(feature = "http")]
+                if let Some(door) = http {
+                    door.close().await;
+                }
+                end(server).await;
+                return Err(error);
+            }
+        };
+        tracing::info!(%address, "logs can be read; all else waits for the recovery");
+        let handle = scheduler.handle.clone();
+        opens.opened(handle.clone(), reader.clone());
+        #[cfg(feature = "otel")]
+        let for_traces = reader;
         let (failure, failed) = watch::channel(None);
         let Ok(receipt) = scheduler.receipt.await else {
             let failure = failure_of(scheduler.driver.await);
@@ -288,12 +302,26 @@ async fn end((stop, server): (oneshot::Sender<()>, JoinHandle<()>)) {
     let _ = server.await;
 }
 
-fn open(store: Store, repair: bool) -> std::result::Result<(Arc<dyn Log>, Opened), OpenError> {
+/// How often each step of a repair says in a log line how far it is, when it begins and then.
+const TOLD_EVERY: Duration = Duration::from_secs(1);
+
+fn open(store: Store, repair: bool, opens: &Opens) -> std::result::Result<(Arc<dyn Log>, Opened), OpenError> {
     match store {
         Store::Memory => Ok((Arc::new(Memory::new()), Opened { fresh: true, damage: None })),
         Store::Directory(dir) => {
             let purpose = if repair { Purpose::Serve } else { Purpose::ServeWhole };
-            let (log, opened) = SledLog::open(&dir, SledOptions { purpose, ..SledOptions::default() })?;
+            let mut told = None;
+            let mut tell = |step: Step| {
+                opens.is_at(step);
+                if told
+                    .is_none_or(|(doing, at): (_, Instant)| doing != step.doing || at.elapsed() >= TOLD_EVERY)
+                {
+                    told = Some((step.doing, Instant::now()));
+                    tracing::info!("repairing the store: {step}");
+                }
+            };
+            let options = SledOptions { purpose, ..SledOptions::default() };
+            let (log, opened) = SledLog::open_telling(&dir, options, &mut tell)?;
             Ok((Arc::new(log), opened))
         }
     }

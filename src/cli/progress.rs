@@ -140,18 +140,26 @@ impl Progress {
         }
     }
 
-    /// Waits for what says nothing itself until it is done. Where there is no terminal a line says for how long now, once a
-    /// second.
-    pub async fn until<T>(mut self, done: impl Future<Output = T>) -> T {
+    /// Waits for what is done elsewhere, and shows meanwhile how far it is, as `far` says: how much is done, of how much, and in
+    /// words. Where there is no terminal a line says so once a second; for how long now, as long as `far` says nothing.
+    pub async fn until<T>(
+        mut self,
+        done: impl Future<Output = T>,
+        far: impl Fn() -> Option<(u64, u64, String)>,
+    ) -> T {
         let begun = tokio::time::Instant::now();
+        let every = if self.to == To::Terminal { LINE_EVERY / DRAWN_HZ.into() } else { LINE_EVERY };
         let mut done = std::pin::pin!(done);
         loop {
-            match tokio::time::timeout(LINE_EVERY, done.as_mut()).await {
-                Ok(done) => return done,
-                Err(_) if self.to == To::Lines => {
+            if let Ok(done) = tokio::time::timeout(every, done.as_mut()).await {
+                return done;
+            }
+            match far() {
+                Some((done, of, words)) => self.show(done, Some(of), words),
+                None if self.to == To::Lines => {
                     self.show(0, None, format_args!("for {} s by now", begun.elapsed().as_secs()));
                 }
-                Err(_) => {}
+                None => {}
             }
         }
     }
@@ -217,7 +225,23 @@ mod tests {
             let mut progress = Progress::begin("x");
             progress.to = to;
             let long = tokio::time::sleep(10 * LINE_EVERY);
-            assert_eq!(progress.until(async { (long.await, 7).1 }).await, 7);
+            assert_eq!(progress.until(async { (long.await, 7).1 }, || None).await, 7);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_done_elsewhere_is_shown_as_far_as_it_is() {
+        let mut progress = Progress::spin("x");
+        progress.to = To::Terminal;
+        let seen = std::cell::RefCell::new(None);
+        let far = || {
+            // The bar as it was drawn before.
+            let bar = SHOWN.lock().unwrap().clone();
+            *seen.borrow_mut() = bar.map(|bar| (bar.position(), bar.length(), bar.message()));
+            Some((3, 4, "3 of 4".to_owned()))
+        };
+        let long = tokio::time::sleep(LINE_EVERY);
+        progress.until(long, far).await;
+        assert_eq!(seen.take(), Some((3, Some(4), "3 of 4".to_owned())));
     }
 }

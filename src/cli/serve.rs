@@ -22,6 +22,7 @@ use crate::rows::counted;
 use crate::rows::time::duration;
 use crate::scheduler::core::{DISK_RESERVE_BYTES, Settings};
 use crate::scheduler::snapshots::{self, EVERY_RECORDS, History, TASK_LOG_RECORDS};
+use crate::scheduler::{Handle, Opening};
 use crate::server::reachable;
 use crate::traces::{self, Endpoint};
 
@@ -230,24 +231,39 @@ pub fn note_http(local: &Local) {
     }
 }
 
-/// Starts a scheduler, and shows how far its recovery is on the terminal, if there is one.
+/// Starts a scheduler, and shows on the terminal, if there is one, how far the repair of its store is, and then its recovery.
 pub async fn start(options: Options) -> Result<Local, StartError> {
     let (tell, told) = oneshot::channel();
     // Nobody is told once it is started, or is not to be.
-    let start = Local::start_telling(options, |handle| drop(tell.send(handle)));
+    let start = Local::start_telling(options, |opening| drop(tell.send(opening)));
     let show = async {
-        let Ok(handle) = told.await else { return std::future::pending().await };
+        let Ok(opening) = told.await else { return std::future::pending().await };
+        // Elsewhere log lines say it.
+        let handle = show_repair(&opening).await;
         let mut progress = Progress::spin("recovering");
         while let Some(recovery) = handle.recovering() {
-            // Elsewhere log lines say it.
             progress.draw(0, None, recovery);
             sleep(SHOWN_EVERY).await;
         }
+        drop(progress);
         std::future::pending().await
     };
     tokio::select! {
         started = start => started,
         never = show => never,
+    }
+}
+
+async fn show_repair(opening: &Opening) -> Handle {
+    let mut progress = Progress::begin("repairing");
+    loop {
+        if let Some(handle) = opening.handle() {
+            return handle;
+        }
+        if let Some(step) = opening.step().filter(|_| progress.is_on_terminal()) {
+            progress.update(step.done, Some(step.of), step);
+        }
+        sleep(SHOWN_EVERY).await;
     }
 }
 

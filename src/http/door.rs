@@ -14,19 +14,19 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::metrics::Figures;
+use super::opening;
 use super::routes::router;
 use super::tries::{From, Tries};
 use crate::client::{Client, Result};
-use crate::log::Reader;
 use crate::protocol::start::RecoveryProgress;
-use crate::scheduler::{Handle, Hindsight, Receipts};
+use crate::scheduler::{Handle, Hindsight, Opening, Receipts};
 use crate::server::{self, BindError};
 
 /// Where it listens unless told otherwise: loopback, and the port behind the scheduler's.
 pub const LISTEN: &str = "127.0.0.1:8787";
 
 /// Most connections at a time: 1,024, as many browsers' tabs and scripts. Further ones wait in the kernel's line.
-const CONNECTIONS_MAX: usize = 1024;
+pub(super) const CONNECTIONS_MAX: usize = 1024;
 
 /// How long a request's head may take: 10 s, as a hello.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
@@ -112,22 +112,22 @@ impl Http {
     }
 
     /// Serves from now on, beside whoever calls this. The scheduler's port is at `scheduler_at`; how it was is read from
-    /// its logs.
-    pub fn open(self, scheduler: Handle, scheduler_at: SocketAddr, reader: Reader) -> Open {
+    /// its logs. Until its store is open only that is told, and how far it is.
+    pub fn open(self, opening: Opening, scheduler_at: SocketAddr) -> Open {
         let address = self.address;
         let (stop, stopped) = watch::channel(false);
-        let past = (Hindsight::new(reader.clone()), Receipts::new(reader));
-        Open { address, stop, running: tokio::spawn(self.run(scheduler, scheduler_at, past, stopped)) }
+        Open { address, stop, running: tokio::spawn(self.run(opening, scheduler_at, stopped)) }
     }
 
     /// Serves until `stop` is true: then it accepts no more, ends what is followed, and waits a little for the rest.
-    async fn run(
-        self,
-        scheduler: Handle,
-        scheduler_at: SocketAddr,
-        (hindsight, receipts): (Hindsight, Receipts),
-        mut stop: watch::Receiver<bool>,
-    ) {
+    async fn run(self, opening: Opening, scheduler_at: SocketAddr, mut stop: watch::Receiver<bool>) {
+        let (scheduler, reader) = tokio::select! {
+            opened = opening.opened() => opened,
+            never = opening::answer(&self.listener, &opening, stop.clone()) => match never {},
+            // A sender that is dropped stops it, too.
+            () = async { drop(stop.wait_for(|stop| *stop).await) } => return,
+        };
+        let (hindsight, receipts) = (Hindsight::new(reader.clone()), Receipts::new(reader));
         let server::Options { token, insecure } = self.guard;
         let (address, client) = (server::reachable(scheduler_at), Mutex::default());
         let figures = Figures::new(scheduler.meters());
@@ -156,16 +156,9 @@ impl Http {
                 () = async { drop(stop.wait_for(|stop| *stop).await) } => break,
                 Some(ended) = connections.join_next() => note_panic(ended),
                 never = lets_go.as_mut() => never,
-                accepted = self.listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
-                    Ok((socket, peer)) => {
-                        let from = From::new(peer.ip());
-                        connections.spawn(serve(socket, from, router.clone(), stop.clone()));
-                    }
-                    Err(error) => {
-                        tracing::error!(%error, "an HTTP connection could not be accepted");
-                        sleep(ACCEPT_PAUSE).await;
-                    }
-                },
+                (socket, from) = accept(&self.listener), if connections.len() < CONNECTIONS_MAX => {
+                    connections.spawn(serve(socket, from, router.clone(), stop.clone()));
+                }
             }
         }
         drop(self.listener);
@@ -192,7 +185,26 @@ impl Open {
     }
 }
 
-async fn serve(socket: TcpStream, from: From, router: axum::Router, mut stop: watch::Receiver<bool>) {
+/// The next connection.
+pub(super) async fn accept(listener: &TcpListener) -> (TcpStream, From) {
+    loop {
+        match listener.accept().await {
+            Ok((socket, peer)) => return (socket, From::new(peer.ip())),
+            Err(error) => {
+                tracing::error!(%error, "an HTTP connection could not be accepted");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Serves a connection, to its end or until `stop` is true.
+pub(super) async fn serve(
+    socket: TcpStream,
+    from: From,
+    router: axum::Router,
+    mut stop: watch::Receiver<bool>,
+) {
     if socket.set_nodelay(true).is_err() {
         return;
     }
@@ -235,7 +247,7 @@ impl Door {
     }
 }
 
-fn note_panic(ended: std::result::Result<(), tokio::task::JoinError>) {
+pub(super) fn note_panic(ended: std::result::Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {

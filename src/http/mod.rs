@@ -23,6 +23,7 @@ mod guard;
 mod health;
 mod login;
 mod metrics;
+mod opening;
 mod overview;
 mod problem;
 mod records;

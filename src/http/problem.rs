@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::client::Error;
 use crate::protocol::command::Rejection;
 use crate::protocol::start::RecoveryProgress;
-use crate::scheduler::NotTold;
+use crate::scheduler::{NotTold, Opening};
 
 /// A refusal, or a failure.
 #[derive(Debug)]
@@ -86,6 +86,13 @@ impl Problem {
         let message = format!("the scheduler recovers{so_far}: nothing was done");
         let hint =
             "ask again: GET /readyz says when it is there; GET /api/v1/channels/NAME/records reads meanwhile";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "recovering", message, hint).after(wait)
+    }
+
+    /// The store is not open yet. `opening`: how far that is.
+    pub fn opening(opening: &Opening, wait: Duration) -> Self {
+        let message = format!("the scheduler cannot be asked yet ({opening}): nothing was done");
+        let hint = "ask again: GET /readyz says how far it is, and when it is there";
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "recovering", message, hint).after(wait)
     }
 

@@ -3,7 +3,7 @@
 //! It knows which files there are, and not what is in them; it names no engine's crate.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
@@ -46,23 +46,42 @@ pub(super) fn await_unlock(dir: &Path, data: &File) -> Result<(), OpenError> {
     Err(OpenError::HeldByAnotherProcess { dir: dir.to_owned() })
 }
 
+/// How many bytes are copied before it is told, 64 MiB: some tenths of a second of a disk.
+const COPY_BYTES: u64 = 64 * 1024 * 1024;
+
 /// What a store consists of, beside its lock.
 pub(super) const PARTS: [&str; 3] = ["store", "head", "snapshots"];
 
 /// Copies a file, or a directory with all that is in it, if there is one.
 pub(super) fn copy_entry(from: &Path, to: &Path) -> io::Result<()> {
+    copy_telling(from, to, &mut |_| {})
+}
+
+/// As [`copy_entry`], and tells of each part how many bytes it had.
+pub(super) fn copy_telling(from: &Path, to: &Path, copied: &mut dyn FnMut(u64)) -> io::Result<()> {
     if !from.exists() {
         return Ok(());
     }
     if !from.is_dir() {
-        return fs::copy(from, to).map(drop);
+        return copy_file(from, to, copied);
     }
     fs::create_dir(to)?;
     for entry in fs::read_dir(from)? {
         let name = entry?.file_name();
-        copy_entry(&from.join(&name), &to.join(&name))?;
+        copy_telling(&from.join(&name), &to.join(&name), copied)?;
     }
     Ok(())
+}
+
+fn copy_file(from: &Path, to: &Path, copied: &mut dyn FnMut(u64)) -> io::Result<()> {
+    let (from, mut to) = (File::open(from)?, File::create(to)?);
+    loop {
+        // The system copies by itself from file to file, where it can.
+        match io::copy(&mut (&from).take(COPY_BYTES), &mut to)? {
+            0 => return to.set_permissions(from.metadata()?.permissions()),
+            bytes => copied(bytes),
+        }
+    }
 }
 
 /// The bytes of a file, or of all files in a directory. What is not there has none, nor what goes meanwhile.

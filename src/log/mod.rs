@@ -51,6 +51,7 @@ mod head;
 mod lost;
 mod snapshot;
 mod space;
+pub mod step;
 mod suspect;
 mod upgrade;
 
@@ -69,6 +70,7 @@ pub use new_dir::{MakeError, NewDir};
 pub use open::{OpenError, Opened};
 pub use reader::Reader;
 pub use sled::{NewStore, Purpose, SledLog, SledOptions};
+pub use step::Step;
 
 use crate::protocol::batch::{BadBatch, Batch, Commit};
 use crate::protocol::start::Starts;

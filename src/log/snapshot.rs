@@ -223,21 +223,24 @@ pub(super) fn bytes(dir: &Path, seq: Seq) -> io::Result<u64> {
     Ok(fs::metadata(path(dir, seq))?.len())
 }
 
-/// Removes a snapshot if it is there.
+/// Removes a snapshot if it is there, durably.
 pub(super) fn remove(dir: &Path, seq: Seq) -> io::Result<()> {
     match fs::remove_file(path(dir, seq)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.and_then(|()| directory::sync(&dir.join(FOLDER))),
     }
 }
 
 /// Sets aside the snapshots of commits behind `last`: the store has lost those commits, and others will have
-/// their numbers. They are kept for people, as `….ahead`.
+/// their numbers. They are kept for people, as `….ahead`. Durably: or a failure of the machine, once there are those others,
+/// would bring the snapshots back as theirs.
 pub(super) fn set_aside(dir: &Path, last: Seq) -> io::Result<()> {
-    for seq in list(dir)?.into_iter().take_while(|seq| *seq > last) {
-        fs::rename(path(dir, seq), path(dir, seq).with_extension(AHEAD))?;
+    let mut ahead = list(dir)?;
+    ahead.retain(|seq| *seq > last);
+    for seq in &ahead {
+        fs::rename(path(dir, *seq), path(dir, *seq).with_extension(AHEAD))?;
     }
-    Ok(())
+    if ahead.is_empty() { Ok(()) } else { directory::sync(&dir.join(FOLDER)) }
 }
 
 /// Removes what a writer that was cut off has left.

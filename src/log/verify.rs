@@ -90,6 +90,12 @@ pub enum Seen<'a> {
     End(LogId, Contents),
 }
 
+/// How many records all logs have.
+pub fn records_of(log: &dyn Log) -> u64 {
+    let bounds = log.logs().into_iter().map(|id| log.bounds(id));
+    bounds.map(|bounds| bounds.head - bounds.first).sum()
+}
+
 /// Reads all logs, the task log first, and checks them and their commits.
 pub fn verify(log: &dyn Log, see: &mut dyn FnMut(Seen<'_>)) {
     let mut commits = Commits::default();

@@ -65,6 +65,9 @@ pub enum RecoveryProgress {
 impl fmt::Display for RecoveryProgress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            RecoveryProgress::Snapshot(0) => {
+                f.write_str("nothing of its snapshot is read yet; its store may be under repair")
+            }
             RecoveryProgress::Snapshot(bytes) => write!(f, "{} MiB of its snapshot are read", bytes >> 20),
             RecoveryProgress::Records(records) => match records {
                 1 => f.write_str("1 record is folded"),

@@ -40,6 +40,9 @@ pub struct Recovered {
 pub struct Lost {
     /// Which they are, in the order of logs and offsets.
     pub ranges: Vec<(LogId, Damage)>,
+    /// Records of channels that were trimmed, and that the snapshot does not know: trims wait for the two newest that there are,
+    /// so those were lost. Whoever looks back from older ones misses no more than was trimmed.
+    trimmed: Vec<(LogId, Damage)>,
     /// Tasks that channels name and of which nothing else is known.
     pub tasks: BTreeMap<TaskId, TaskKey>,
 }
@@ -47,7 +50,21 @@ pub struct Lost {
 /// Most ranges, and most tasks, that a receipt names.
 const NAMED_MAX: usize = 8;
 
+/// Why records are lost that are trimmed.
+const TRIMMED: &str = "they were trimmed, and the snapshot that knew them cannot be used";
+
 impl Lost {
+    /// What was trimmed and is not known is lost, too.
+    fn tell_trimmed(&mut self) {
+        self.ranges.append(&mut self.trimmed);
+        self.ranges.sort_by_key(|(log, damage)| (*log, damage.from));
+    }
+
+    /// The first log that was trimmed behind what the snapshot knows.
+    pub(super) fn unknown(&self) -> Option<LogId> {
+        self.ranges.iter().find(|(_, damage)| damage.why == TRIMMED).map(|(log, _)| *log)
+    }
+
     /// All of it in words, if there is any.
     pub fn in_words(&self) -> Option<String> {
         if self.ranges.is_empty() {
@@ -81,38 +98,22 @@ pub type Watch<'a> = &'a mut dyn FnMut(RecoveryProgress) -> Result<(), Error>;
 /// # Errors
 /// When the store cannot be read, or a batch is damaged; or what `watch` says.
 pub fn recover(log: &dyn Log, watch: Watch<'_>) -> Result<Recovered, Error> {
-    // The two newest are kept for starts, and trims wait for them. Of the others one is as good only if nothing is trimmed
-    // that is behind it.
-    let is_trusted = |place: usize, state: &State| place < 2 || meets_all(log, state);
-    recover_from(log, log.last().seq, &is_trusted, watch)
+    let mut recovered = recover_to(log, log.last().seq, watch)?;
+    recovered.lost.tell_trimmed();
+    Ok(recovered)
 }
 
-/// The state after a durable commit, for those who look back: from any snapshot. Where channels were trimmed behind it,
-/// what was there is not in the state.
+/// The state after a durable commit, for those who look back: from the newest snapshot that is as old, can be read, and knows
+/// what is trimmed of the task log. One that does not would make done tasks ready again, and then an older one does neither.
+/// Where channels were trimmed behind it, what was there is not in the state.
 ///
 /// # Errors
 /// As [`recover`].
 pub(super) fn recover_to(log: &dyn Log, at: Seq, watch: Watch<'_>) -> Result<Recovered, Error> {
-    recover_from(log, at, &|_, _| true, watch)
-}
-
-/// Whether of each log all is there that is behind what the state knows.
-fn meets_all(log: &dyn Log, state: &State) -> bool {
-    log.logs().into_iter().all(|id| state.head_of(id).0 >= log.bounds(id).first)
-}
-
-/// The state after a durable commit, from the newest snapshot that is as old, can be read, and is trusted by its place among
-/// all of them and by what it gives.
-fn recover_from(
-    log: &dyn Log,
-    at: Seq,
-    is_trusted: &dyn Fn(usize, &State) -> bool,
-    watch: Watch<'_>,
-) -> Result<Recovered, Error> {
     let (mut state, mut snapshot, mut bad_snapshots) = (State::default(), Seq(0), Vec::new());
-    for (place, seq) in log.snapshots()?.into_iter().enumerate().filter(|(_, seq)| *seq <= at) {
+    for seq in log.snapshots()?.into_iter().filter(|seq| *seq <= at) {
         match restore(log, seq, watch) {
-            Ok((restored, _)) if !is_trusted(place, &restored) => {}
+            Ok((restored, _)) if restored.tasks_head < log.bounds(LogId::TASKS).first => break,
             Ok((restored, without_kept)) => {
                 (state, snapshot) = (restored, seq);
                 recount_kept(log, &mut state, &without_kept, watch)?;
@@ -273,14 +274,15 @@ impl Fold<'_> {
         }
         let Some(batch) = self.log.read(id, first, 0)?.into_iter().next() else { return Ok(first) };
         let header = batch.header();
+        let trimmed = Damage { from: known, to: first, why: TRIMMED.to_owned() };
         if id == LogId::TASKS {
             // It was trimmed because a snapshot knew it all, and none can be read.
-            let why = "they were trimmed, and the snapshot that knew them cannot be used".to_owned();
-            self.lost.ranges.push((id, Damage { from: known, to: first, why }));
+            self.lost.ranges.push((id, trimmed));
             let count = u32::try_from(first - known).unwrap_or(u32::MAX);
             let base_offset = first - u64::from(count);
             self.state.skip_lost(id, &Header { base_offset, count, ..*header });
         } else if header.seq <= self.at {
+            self.lost.trimmed.push((id, trimmed));
             self.state.begin_channel_at(id, header.base_offset, header.base_index);
         } else if known > 0 {
             // What was kept then is trimmed since.

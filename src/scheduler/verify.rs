@@ -166,10 +166,14 @@ fn found_at_end(reading: &Reading, offset: u64, count: u64, digest: Digest) -> O
 /// Folds the logs and checks the state: from the first record; from the newest snapshot that can be read where
 /// the task log is trimmed. Only for a store whose logs are whole: the state of others says nothing.
 pub fn fold(log: &dyn Log) -> Option<Finding> {
-    check_state(|| match log.bounds(LogId::TASKS).first {
-        0 => recovery::fold(log),
-        _ => recover(log),
-    })
+    let is_trimmed = |id: LogId| log.bounds(id).first > 0;
+    let folded = || check_state(|| recovery::fold(log));
+    match log.logs().into_iter().find(|id| is_trimmed(*id)) {
+        None => folded(),
+        Some(LogId::TASKS) => recovers(log),
+        // All of the task log is there, and a start needs a snapshot for what was trimmed.
+        Some(_) => folded().or_else(|| recovers(log)),
+    }
 }
 
 /// Makes the state as a start does, from the newest snapshot that can be read, and checks it. For a store with
@@ -180,13 +184,17 @@ pub fn recovers(log: &dyn Log) -> Option<Finding> {
 
 fn recover(log: &dyn Log) -> Result<State, Error> {
     let recovered = recovery::recover(log, &mut |_| Ok(()))?;
-    if recovered.tasks_from < log.bounds(LogId::TASKS).first {
+    if let Some(log) = recovered.lost.unknown() {
         let why = match recovered.bad_snapshots.first() {
             Some(error) => error.to_string(),
             None => "there is none".to_owned(),
         };
+        let what = match log {
+            LogId::TASKS => "the task log".to_owned(),
+            channel => format!("log {channel}"),
+        };
         return Err(Error::Unknown(format!(
-            "the task log is trimmed, and no snapshot knows what was before: {why}"
+            "{what} is trimmed, and no snapshot knows what was before: {why}"
         )));
     }
     Ok(recovered.state)
@@ -333,6 +341,35 @@ mod tests {
         let what = state.expect("nothing knows what was before").what;
         assert!(
             what.ends_with("the task log is trimmed, and no snapshot knows what was before: there is none")
+        );
+    }
+
+    #[test]
+    fn a_channel_that_is_trimmed_and_that_no_snapshot_knows_is_named() {
+        let log = Memory::new();
+        let epoch = log.begin_epoch().unwrap();
+        let mut open = OpenBatch::new(LogId::TASKS, 0, 0);
+        let name = ChannelName::new("sums").unwrap();
+        assert!(open.push(&TaskEvent::ChannelCreated { origin: origin(), log: CHANNEL, name }, false));
+        let mut batches = vec![open.seal(Seq(1), epoch, 0)];
+        for at in 0..3 {
+            let mut open = OpenBatch::new(CHANNEL, at, at);
+            assert!(open.push(&appended(), true));
+            batches.push(open.seal(Seq(at + 1), epoch, 0));
+            let batches = std::mem::take(&mut batches);
+            log.append(&Commit { seq: Seq(at + 1), epoch, batches }).unwrap();
+            log.flush().unwrap();
+        }
+        let pieces =
+            recovery::fold(&log).unwrap().into_items().map(|item| postcard::to_stdvec(&item).unwrap());
+        log.write_snapshot(Seq(3), &mut pieces.collect::<Vec<_>>().into_iter()).unwrap();
+        log.trim(CHANNEL, 2).unwrap();
+        assert_eq!(fold(&log), None);
+        log.drop_snapshot(Seq(3)).unwrap();
+        let what = fold(&log).expect("nothing knows what was before").what;
+        assert_eq!(
+            what.split_once(": ").unwrap().1,
+            "log 1 is trimmed, and no snapshot knows what was before: there is none"
         );
     }
 

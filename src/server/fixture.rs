@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::feed::Source;
 use super::session::{self, Shared};
-use super::trunk;
+use super::{early, trunk};
 use crate::log::reader::Reader;
 use crate::log::{Bounds, Error, Last, Log};
 use crate::protocol::batch::{Batch, Commit, OpenBatch};
@@ -342,6 +342,22 @@ impl Site {
             }
         });
         TestClient::new(here)
+    }
+
+    /// A connection on which nothing has been said, to a server whose store is not open; and the way to open it.
+    pub fn connect_early(&self, token: Option<&str>) -> (TestClient<DuplexStream>, impl FnOnce() + use<>) {
+        let (here, there) = tokio::io::duplex(64 * 1024);
+        let (stop, token) = (self.stop.subscribe(), token.map(str::to_owned));
+        let (open, opened) = watch::channel(None);
+        tokio::spawn(async move {
+            let (reader, writer) = tokio::io::split(there);
+            let wanted = early::serve(reader, writer, token.as_deref(), opened, stop.clone()).await;
+            if let Some((wanted, shared)) = wanted {
+                trunk::serve(wanted, &shared, stop).await;
+            }
+        });
+        let shared = Arc::clone(&self.shared);
+        (TestClient::new(here), move || drop(open.send_replace(Some(shared))))
     }
 
     /// A trunk of so many strands at a time, what carries it, and the task that serves it. Who breaks off the carrier cuts

@@ -13,10 +13,10 @@ use tracing::Instrument;
 
 use super::farewell::FLUSH_MS_MAX;
 use super::feed::Source;
-use super::session::{self, Shared, note_panic};
-use super::trunk;
+use super::session::{Shared, note_panic};
+use super::{early, trunk};
 use crate::log::reader::Reader;
-use crate::scheduler::Handle;
+use crate::scheduler::{Handle, Opening};
 
 /// Most connections at one time: 4096, a large cluster's workers and clients, each with at most a few MiB
 /// of buffers when all are busy at their worst; a trunk is one, whatever it carries. Further ones wait in the kernel's line.
@@ -142,20 +142,32 @@ impl Server {
     /// Answers that the scheduler has not given by then are not sent: shut the scheduler down first
     /// where they matter. Whoever misses one asks again after the restart, and finds its first answer.
     pub async fn run(self, handle: Handle, reader: Reader, shutdown: impl Future<Output = ()>) {
+        self.run_from(Opening::done(handle, reader), shutdown).await;
+    }
+
+    /// As [`run`](Self::run), from before the store is open: until then those who come are told to wait.
+    pub async fn run_from(self, opening: Opening, shutdown: impl Future<Output = ()>) {
         let Server { listener, token, .. } = self;
-        let shared = Arc::new(Shared { handle, source: Source::new(reader), token });
+        let (open, shared) = watch::channel(None::<Arc<Shared>>);
         let (stop_sender, stop) = watch::channel(false);
         let mut sessions = JoinSet::new();
         let mut shutdown = std::pin::pin!(shutdown);
-        let meters = shared.handle.meters().clone();
+        let mut opened = std::pin::pin!(opening.opened());
         loop {
-            meters.uses("connections", sessions.len(), CONNECTIONS_MAX);
+            let is_open = shared.borrow().as_ref().is_some_and(|shared| {
+                shared.handle.meters().uses("connections", sessions.len(), CONNECTIONS_MAX);
+                true
+            });
             tokio::select! {
                 () = &mut shutdown => break,
+                (handle, reader) = &mut opened, if !is_open => {
+                    let (source, token) = (Source::new(reader), token.clone());
+                    open.send_replace(Some(Arc::new(Shared { handle, source, token })));
+                }
                 Some(ended) = sessions.join_next() => note_panic(ended),
                 accepted = listener.accept(), if sessions.len() < CONNECTIONS_MAX => match accepted {
                     Ok((socket, peer)) => {
-                        sessions.spawn(serve(socket, peer, Arc::clone(&shared), stop.clone()));
+                        sessions.spawn(serve(socket, peer, token.clone(), shared.clone(), stop.clone()));
                         if sessions.len() == CONNECTIONS_MAX {
                             tracing::warn!(CONNECTIONS_MAX, "no more connections until some have ended");
                         }
@@ -180,7 +192,13 @@ impl Server {
     }
 }
 
-async fn serve(socket: TcpStream, peer: SocketAddr, shared: Arc<Shared>, stop: watch::Receiver<bool>) {
+async fn serve(
+    socket: TcpStream,
+    peer: SocketAddr,
+    token: Option<String>,
+    shared: watch::Receiver<Option<Arc<Shared>>>,
+    stop: watch::Receiver<bool>,
+) {
     let span = tracing::info_span!("connection", %peer, session = tracing::field::Empty);
     let served = async {
         // What is ready is gathered into large writes already: waiting for more would only delay it.
@@ -188,7 +206,9 @@ async fn serve(socket: TcpStream, peer: SocketAddr, shared: Arc<Shared>, stop: w
             return tracing::debug!(%error, "the peer left at once");
         }
         let (reader, writer) = socket.into_split();
-        if let Some(wanted) = session::serve(reader, writer, &shared, stop.clone()).await {
+        if let Some((wanted, shared)) =
+            early::serve(reader, writer, token.as_deref(), shared, stop.clone()).await
+        {
             // In a box: a connection that is no trunk has no place for it.
             Box::pin(trunk::serve(wanted, &shared, stop)).await;
         }

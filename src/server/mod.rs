@@ -25,6 +25,7 @@
 //!
 //! The transport is named in `listener` only. This module never imports `client` or `worker`.
 
+mod early;
 mod listener;
 mod session;
 mod trunk;

@@ -14,10 +14,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinError;
 use tokio::time::timeout;
 
+use super::early::{Greeted, greet};
 use super::farewell::{End, finish, leave, turn_away};
 use super::feed::{self, Begun, Feed, Source, Wanted};
 use super::finds::Finds;
-use super::handshake::{self, Greeting, Refusal, fill};
+use super::handshake::{self, fill};
 use super::outbox::{Ended, Outbox, PIECES_MAX, Piece, REPLIES_MAX, Sources};
 use super::stored::{self, OpenSnapshot};
 use crate::log::Reader;
@@ -43,8 +44,8 @@ pub(super) struct TrunkWanted<R, W> {
 
 /// Serves one connection. Ends early once `stop` is true; and at once where a trunk is wanted.
 pub(super) async fn serve<R, W>(
-    mut reader: R,
-    mut writer: W,
+    reader: R,
+    writer: W,
     shared: &Shared,
     mut stop: watch::Receiver<bool>,
 ) -> Option<TrunkWanted<R, W>>
@@ -52,31 +53,17 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let greeted = match handshake::announce(&mut writer).await {
-        Ok(()) => tokio::select! {
-            greeted = handshake::greet(&mut reader, shared.token.as_deref()) => greeted,
-            () = stopped(&mut stop) => Err(Refusal::Closing(Closing::ShuttingDown)),
-        },
-        Err(refusal) => Err(refusal),
-    };
-    let (hello, frames) = match greeted {
-        Ok((Greeting::Hello(hello), frames)) => (*hello, frames),
-        Ok((Greeting::OpenTrunk, behind)) => return Some(TrunkWanted { reader, writer, behind }),
-        Err(Refusal::Gone) => {
-            tracing::debug!("the peer left before it said hello");
-            return None;
+    match greet(reader, writer, shared.token.as_deref(), &mut stop).await? {
+        Greeted::Caller(caller) => {
+            caller.converse(shared, stop).await;
+            None
         }
-        Err(Refusal::Closing(closing)) => {
-            turn_away(reader, writer, closing).await;
-            return None;
-        }
-    };
-    converse(hello, frames, reader, writer, shared, stop).await;
-    None
+        Greeted::Trunk(wanted) => Some(wanted),
+    }
 }
 
-/// Serves a session from its hello on.
-async fn converse<R, W>(
+/// Serves a session, from its hello on.
+pub(super) async fn converse<R, W>(
     hello: Hello,
     mut frames: FrameReader,
     mut reader: R,
@@ -175,7 +162,7 @@ pub(super) enum Entry {
 const SILENCE_PARTS: u32 = 4;
 
 /// How often a peer hears how far a recovery is.
-const RECOVERY_TOLD_EVERY: Duration = Duration::from_secs(1);
+pub(super) const RECOVERY_TOLD_EVERY: Duration = Duration::from_secs(1);
 
 /// The reading side of a connection.
 struct Session {

@@ -26,6 +26,8 @@ mod process;
 #[cfg(target_os = "linux")]
 mod progress;
 mod refusals;
+#[cfg(unix)]
+mod repairing;
 mod retiring;
 mod snapshots;
 mod stopping;

@@ -66,22 +66,6 @@ async fn where_there_is_no_terminal_a_line_says_how_many_unless_it_is_quiet() {
     assert!(quiet.stderr.iter().all(|line| !line.contains("finished")), "{quiet:?}");
 }
 
-#[cfg(unix)]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_repair_says_for_how_long_it_is_at_it_where_there_is_no_terminal() {
-    let dir = Dir::new();
-    let store = dir.path("data/store");
-    std::fs::create_dir_all(&store).unwrap();
-    // A file of the store that takes as long to be read as somebody likes.
-    let slow = store.join("slow");
-    let made = std::process::Command::new("mkfifo").arg(&slow).status().unwrap();
-    assert!(made.success());
-    let mut repair = headwater(&["log", "repair", "--force", "--data", &dir.text("data")]);
-    repair.said("repairing: for 1 s by now").await;
-    repair.said("repairing: for 2 s by now").await;
-    repair.kill().await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lines_on_stderr_are_objects_for_who_collects_them() {
     let dir = Dir::new();

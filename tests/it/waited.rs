@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use headwater::http::{self, Http};
+use headwater::scheduler::Opening;
 use headwater::{Client, server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -11,7 +12,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::process::headwater;
 use crate::recovering::{gated, soon, start, written};
 
-const WAITS: &str = "waiting for the scheduler, which recovers: 0 MiB of its snapshot are read";
+const WAITS: &str = "waiting for the scheduler, which recovers: nothing of its snapshot is read yet; its store may be under repair";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_that_waits_says_how_far_the_recovery_is_unless_it_is_quiet() {
@@ -40,7 +41,8 @@ async fn on_a_terminal_it_is_a_bar_that_is_gone_in_the_end() {
     let gate = gated(&log);
     let cluster = start(gate.log(), &address).await;
     let mut terminal = crate::terminal::Terminal::start(&["channel", "list", "--connect", &address], &[]);
-    terminal.shows_on_screen("waiting for the scheduler, which recovers  0 MiB of its snapshot are read");
+    terminal
+        .shows_on_screen("waiting for the scheduler, which recovers  nothing of its snapshot is read yet");
     gate.open();
     terminal.shows_on_screen("letters");
     terminal.shows_no_more("recovers");
@@ -69,7 +71,8 @@ async fn over_http_records_are_read_meanwhile_and_what_waits_is_told_so_and_not_
     let cluster = start(gate.log(), &address).await;
     let at = http::Options::At("127.0.0.1:0".to_owned());
     let door = Http::bind(&at, server::Options::default()).await.unwrap();
-    let door = door.open(cluster.scheduler.handle.clone(), address.parse().unwrap(), cluster.reader.clone());
+    let opening = Opening::done(cluster.scheduler.handle.clone(), cluster.reader.clone());
+    let door = door.open(opening, address.parse().unwrap());
     let http = door.local_addr().to_string();
     let values = "/api/v1/channels/numbers/values";
     let (alive, metrics, records, tasks, appended) = tokio::join!(
@@ -148,8 +151,8 @@ async fn what_is_asked_over_http_says_nothing_of_the_recovery_in_the_schedulers_
     let cluster = start(gate.log(), "127.0.0.1:0").await;
     let at = http::Options::At("127.0.0.1:0".to_owned());
     let door = Http::bind(&at, server::Options::default()).await.unwrap();
-    let door =
-        door.open(cluster.scheduler.handle.clone(), cluster.address.parse().unwrap(), cluster.reader.clone());
+    let opening = Opening::done(cluster.scheduler.handle.clone(), cluster.reader.clone());
+    let door = door.open(opening, cluster.address.parse().unwrap());
     // Longer than log lines of a client take to come.
     let refused = ask(&door.local_addr().to_string(), "GET", "/api/v1/tasks", "").await;
     assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");

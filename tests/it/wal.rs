@@ -229,7 +229,7 @@ fn what_was_undone_is_not_found_again_by_a_repair() {
         let mut writer = Writer::begin(&log);
         writer.write(&log, &[(1, &[true])]);
         let killed = left(left_behind.path());
-        let repair = SledLog::repair(killed.path(), true).unwrap().expect("it is asked for");
+        let repair = SledLog::repair(killed.path(), true, &mut |_| {}).unwrap().expect("it is asked for");
         let (repaired, _) = opened(&killed);
         assert_eq!(repaired.last(), log.last(), "{repair}");
         for id in 1..=3 {

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
+use tokio::sync::watch;
 
 use super::lost::Lost;
 use crate::cli::output::Output;
 use crate::cli::progress::Progress;
 use crate::log::salvage::Repair as Done;
-use crate::log::{Last, SledLog};
+use crate::log::{Last, SledLog, Step};
 use crate::protocol::Seq;
 
 /// Repair a damaged store, as a start of the scheduler does by itself.
@@ -16,7 +17,8 @@ use crate::protocol::Seq;
 /// The files of the store are searched for intact batches, and a new store is made of them. What is lost is
 /// said in its place to everyone who reads. The damaged store is kept as it is, as `store.damaged-N` in the
 /// same directory, so the disk needs twice as much free space again as the store has. It can be removed
-/// when nobody wants to look at it any more.
+/// when nobody wants to look at it any more. Meanwhile it says how far it is: bytes that are copied and looked
+/// through, then batches that are written.
 ///
 /// Unlike a start, it reads every batch to find damage, not only what was written last. A store that is
 /// whole is left alone. No scheduler may run on it.
@@ -83,8 +85,14 @@ impl Repair {
             data.display()
         );
         let dir = data.clone();
-        let repair = tokio::task::spawn_blocking(move || SledLog::repair(&dir, force));
-        let done = Progress::spin("repairing").until(repair).await??;
+        let (told, far) = watch::channel(None::<Step>);
+        let repair = tokio::task::spawn_blocking(move || {
+            SledLog::repair(&dir, force, &mut |step| {
+                told.send_replace(Some(step));
+            })
+        });
+        let far = || (*far.borrow()).map(|step| (step.done, step.of, step.to_string()));
+        let done = Progress::spin("repairing").until(repair, far).await??;
         let mut output = Output::new();
         match (&done, json) {
             (done, true) => output.json(&shown(done.as_ref()))?,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::offline::{Found, Offline};
 use crate::cli::output::Output;
 use crate::cli::progress::Progress;
-use crate::log::verify::{Contents, Finding, Seen, Severity, verify};
+use crate::log::verify::{Contents, Finding, Seen, Severity, records_of, verify};
 use crate::log::{Last, Log, OpenError};
 use crate::protocol::LogId;
 use crate::protocol::channel::TASKS_CHANNEL;
@@ -227,15 +227,6 @@ impl Check {
         );
         Ok(())
     }
-}
-
-/// How many records there are.
-pub fn records_of(log: &dyn Log) -> u64 {
-    let in_log = |id| {
-        let bounds = log.bounds(id);
-        bounds.head - bounds.first
-    };
-    log.logs().into_iter().map(in_log).sum()
 }
 
 /// Where it is, for people.

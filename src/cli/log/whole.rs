@@ -9,12 +9,11 @@ use tokio::task::spawn_blocking;
 
 use super::copied::Copied;
 use super::offline::of_original;
-use super::verify::records_of;
 use crate::cli::output::note;
 use crate::cli::progress::Progress;
 use crate::cli::signals::Signals;
 use crate::log::copy::{self, CopyError};
-use crate::log::verify::{Finding, Seen, Severity, verify};
+use crate::log::verify::{Finding, Seen, Severity, records_of, verify};
 use crate::log::{Log, MakeError, NewDir, Purpose, SledLog, SledOptions};
 use crate::scheduler::verify::{Records, fold, recovers};
 

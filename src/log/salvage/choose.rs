@@ -138,7 +138,7 @@ mod tests {
         let bytes: Vec<u8> = batches.iter().flat_map(|batch| batch.bytes().to_vec()).collect();
         std::fs::write(dir.path().join("db"), bytes).unwrap();
         let mut source = Source::open(dir.path()).unwrap();
-        let found = source.scan().unwrap();
+        let found = source.scan(&mut |_| {}).unwrap();
         let firsts = firsts.iter().map(|(log, first)| (LogId(*log), *first)).collect();
         let chosen = choose(found, firsts, &mut source).unwrap();
         let mut words: Vec<(LogId, u64, String)> = Vec::new();

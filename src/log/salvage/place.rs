@@ -16,6 +16,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::log::directory;
+use crate::log::step::{Doing, Steps, Tell};
 
 const STORE: &str = "store";
 const ASKED: &str = "store.asked";
@@ -40,10 +41,15 @@ pub(in crate::log) fn begin_again(dir: &Path) -> io::Result<()> {
 }
 
 /// Lets an engine open a copy of the damaged store: it may change that as it likes.
-pub(in crate::log) fn with_asked<T>(dir: &Path, ask: impl FnOnce(&Path) -> T) -> io::Result<T> {
-    let asked = dir.join(ASKED);
+pub(in crate::log) fn with_asked<T>(
+    dir: &Path,
+    tell: Tell<'_>,
+    ask: impl FnOnce(&Path) -> T,
+) -> io::Result<T> {
+    let (store, asked) = (dir.join(STORE), dir.join(ASKED));
     directory::remove(&asked)?;
-    directory::copy_entry(&dir.join(STORE), &asked)?;
+    let mut steps = Steps::begin(Doing::Copying, directory::bytes_of(&store)?, tell);
+    directory::copy_telling(&store, &asked, &mut |bytes| steps.add(bytes))?;
     let answer = ask(&asked);
     directory::remove(&asked)?;
     Ok(answer)
@@ -143,7 +149,7 @@ mod tests {
     #[test]
     fn what_asks_gets_a_copy() {
         let dir = with(&["store"]);
-        let asked = with_asked(dir.path(), |copy| {
+        let asked = with_asked(dir.path(), &mut |_| {}, |copy| {
             fs::write(copy.join("db"), "changed").unwrap();
             fs::read_to_string(copy.join("db")).unwrap()
         });

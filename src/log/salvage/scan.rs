@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use memchr::memmem;
 
+use crate::log::step::{Doing, Steps, Tell};
 use crate::protocol::batch::{Batch, Header, MAGIC};
 use crate::protocol::limits::BATCH_BYTES_MAX;
 use crate::protocol::{Epoch, LogId, Seq};
@@ -84,8 +85,11 @@ impl Source {
     }
 
     /// Finds all intact batches. Of those in one place the newest is kept.
-    pub fn scan(&mut self) -> io::Result<Found> {
+    pub fn scan(&mut self, tell: Tell<'_>) -> io::Result<Found> {
         let mut found = Found::new();
+        let lengths = self.files.iter().map(|(_, file)| Ok(file.metadata()?.len()));
+        let all = lengths.sum::<io::Result<u64>>()?;
+        let mut steps = Steps::begin(Doing::Scanning, all, tell);
         for file in 0..self.files.len() {
             let mut see = |at: u64, header: &Header, bytes: usize| {
                 let entry = Entry {
@@ -101,7 +105,8 @@ impl Source {
                     *here = entry;
                 }
             };
-            let (bytes, unreadable) = scan_file(&mut self.files[file].1, &mut see)?;
+            let (bytes, unreadable) =
+                scan_file(&mut self.files[file].1, &mut see, &mut |bytes| steps.add(bytes))?;
             self.bytes += bytes;
             self.unreadable += unreadable;
         }
@@ -121,8 +126,13 @@ impl Source {
     }
 }
 
-/// Shows each intact batch in a file; answers how many bytes there are, and how many could not be read.
-fn scan_file(file: &mut File, see: &mut dyn FnMut(u64, &Header, usize)) -> io::Result<(u64, u64)> {
+/// Shows each intact batch in a file, and tells `looked` of how many bytes it has looked through more; answers how many bytes
+/// there are, and how many could not be read.
+fn scan_file(
+    file: &mut File,
+    see: &mut dyn FnMut(u64, &Header, usize),
+    looked: &mut dyn FnMut(u64),
+) -> io::Result<(u64, u64)> {
     let length = file.metadata()?.len();
     let mut buffer: Vec<u8> = Vec::with_capacity(CHUNK_BYTES + BATCH_BYTES_MAX);
     let (mut base, mut unreadable) = (0, 0);
@@ -134,6 +144,7 @@ fn scan_file(file: &mut File, see: &mut dyn FnMut(u64, &Header, usize)) -> io::R
         unreadable += read_what_can_be(file, at, &mut buffer[filled..])?;
         let is_end = at + more as u64 >= length;
         let done = batches_in(&buffer, is_end, &mut |at, header, bytes| see(base + at as u64, header, bytes));
+        looked(done as u64);
         if is_end {
             return Ok((length, unreadable));
         }
@@ -246,13 +257,13 @@ mod tests {
         fs::write(dir.path().join("db"), &bytes).unwrap();
         fs::write(dir.path().join("blobs/1"), batch(2, 0, 7, 2, "blob").bytes()).unwrap();
         let mut source = Source::open(dir.path()).unwrap();
-        let found = source.scan().unwrap();
+        let found = source.scan(&mut |_| {}).unwrap();
         let places: Vec<(u32, u64)> =
             found.iter().flat_map(|(log, found)| found.keys().map(|offset| (log.0, *offset))).collect();
         assert_eq!(places, [(1, 3), (1, 4), (2, 0)]);
         assert_eq!(source.read(&found[&LogId(1)][&4]).unwrap(), batch(1, 4, 6, 2, "new"));
         assert_eq!(source.read(&found[&LogId(2)][&0]).unwrap(), batch(2, 0, 7, 2, "blob"));
         assert_eq!((source.bytes, source.unreadable), (bytes.len() as u64 + 73, 0));
-        assert!(Source::open(&dir.path().join("none")).unwrap().scan().unwrap().is_empty());
+        assert!(Source::open(&dir.path().join("none")).unwrap().scan(&mut |_| {}).unwrap().is_empty());
     }
 }

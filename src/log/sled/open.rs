@@ -22,8 +22,9 @@ use crate::log::head::{Found, HeadFile};
 use crate::log::heads::Heads;
 use crate::log::open::behind;
 use crate::log::salvage::{self, Repair};
+use crate::log::step::{Doing, Steps, Tell};
 use crate::log::upgrade::{self, Age};
-use crate::log::verify::verify;
+use crate::log::verify::{Seen, records_of, verify};
 use crate::log::{Last, OpenError, Opened, directory, snapshot, space, suspect};
 use crate::protocol::Seq;
 use crate::protocol::batch::Commit;
@@ -44,34 +45,56 @@ impl SledLog {
     /// # Errors
     /// [`OpenError`]; [`OpenError::Damaged`] only for other purposes.
     pub fn open(dir: &Path, options: SledOptions) -> Result<(SledLog, Opened), OpenError> {
+        SledLog::open_telling(dir, options, &mut |_| {})
+    }
+
+    /// As [`Self::open`], and tells how far a repair is.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_telling(
+        dir: &Path,
+        options: SledOptions,
+        tell: Tell<'_>,
+    ) -> Result<(SledLog, Opened), OpenError> {
         let opening = Opening::begin(dir, options)?;
         let looked = opening.look();
-        opening.go_on(looked)
+        opening.go_on(looked, tell).map(|(log, opened, _)| (log, opened))
     }
 
     /// Repairs the store in this directory if it is damaged, or anyhow when `even_whole`, as
-    /// [`Self::open`] would, but looks at every batch before; answers what was done, if anything was.
+    /// [`Self::open`] would, but looks at every batch before; answers what was done, if anything was, and tells meanwhile
+    /// how far it is.
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn repair(dir: &Path, even_whole: bool) -> Result<Option<Repair>, OpenError> {
-        let (log, repair) = SledLog::open_telling(dir, even_whole)?;
+    pub fn repair(dir: &Path, even_whole: bool, tell: Tell<'_>) -> Result<Option<Repair>, OpenError> {
+        let (log, repair) = SledLog::repair_known(dir, even_whole, tell)?;
         if repair.is_some() {
             return Ok(repair);
         }
         // Whatever cannot be read makes the store suspect.
-        verify(&log, &mut |_| {});
+        let mut steps = Steps::begin(Doing::Checking, records_of(&log), tell);
+        verify(&log, &mut |seen| match seen {
+            Seen::Batch(batch) => steps.add(batch.header().count.into()),
+            Seen::Lost(_, damage) => steps.add(damage.to - damage.from),
+            Seen::Finding(_) | Seen::End(..) => {}
+        });
         drop(log);
-        SledLog::open_telling(dir, false).map(|(_, repair)| repair)
+        SledLog::repair_known(dir, false, tell).map(|(_, repair)| repair)
     }
 
-    fn open_telling(dir: &Path, even_whole: bool) -> Result<(SledLog, Option<Repair>), OpenError> {
+    fn repair_known(
+        dir: &Path,
+        even_whole: bool,
+        tell: Tell<'_>,
+    ) -> Result<(SledLog, Option<Repair>), OpenError> {
         let opening = Opening::begin(dir, SledOptions::default())?;
         let looked = match opening.look() {
             Ok(None) if even_whole => Ok(Some("it was asked for".to_owned())),
             looked => looked,
         };
-        opening.go_on_telling(looked).map(|(log, _, repair)| (log, repair))
+        opening.go_on(looked, tell).map(|(log, _, repair)| (log, repair))
     }
 }
 
@@ -134,14 +157,11 @@ impl<'a> Opening<'a> {
         look().map_err(|why| self.refused(why))
     }
 
-    fn go_on(self, looked: Result<Option<String>, OpenError>) -> Result<(SledLog, Opened), OpenError> {
-        self.go_on_telling(looked).map(|(log, opened, _)| (log, opened))
-    }
-
     /// Opens the store, and repairs it where that is wanted and needed.
-    fn go_on_telling(
+    fn go_on(
         mut self,
         looked: Result<Option<String>, OpenError>,
+        tell: Tell<'_>,
     ) -> Result<(SledLog, Opened, Option<Repair>), OpenError> {
         let dir = self.dir;
         let mut damage = looked?;
@@ -153,7 +173,7 @@ impl<'a> Opening<'a> {
         };
         if let (Ok((_, heads)), true) = (&opened, must_be_whole || may_repair)
             && let Some(why) = self.known.and_then(|known| behind(heads.last(), known))
-            && (must_be_whole || self.can_be_repaired(heads)?)
+            && (must_be_whole || self.can_be_repaired(heads, tell)?)
         {
             opened = Err(Trouble::Damage(why));
         }
@@ -162,7 +182,7 @@ impl<'a> Opening<'a> {
             let why = why.clone();
             drop(opened);
             self.await_unlock()?;
-            let rebuilt = rebuild::rebuild(dir, &why, self.known, self.options.cache_bytes);
+            let rebuilt = rebuild::rebuild(dir, &why, self.known, self.options.cache_bytes, tell);
             // What it leaves takes room, and would be begun anew anyhow.
             let rebuilt = rebuilt.inspect_err(|_| drop(salvage::begin_again(dir)))?;
             // The damaged store is kept as it is: there is nothing to copy before an upgrade.
@@ -207,9 +227,9 @@ impl<'a> Opening<'a> {
 
     /// Whether a salvage mends a store that is not what the head file says: a part of its newest commit is gone, or
     /// its files hold newer ones. Where they do not, it may as well be an old copy, which is as it is.
-    fn can_be_repaired(&self, heads: &Heads) -> Result<bool, OpenError> {
+    fn can_be_repaired(&self, heads: &Heads, tell: Tell<'_>) -> Result<bool, OpenError> {
         let is_torn = self.known.is_some_and(|known| known.seq == heads.last().seq);
-        Ok(is_torn || rebuild::finds_more(self.dir, heads).map_err(|why| self.refused(why))?)
+        Ok(is_torn || rebuild::finds_more(self.dir, heads, tell).map_err(|why| self.refused(why))?)
     }
 
     /// Lets sled open the store, upgrades it if it is of an older version, and finds its logs.

@@ -11,6 +11,7 @@ use super::trees::Trees;
 use crate::log::failure::{Failure, guarded};
 use crate::log::heads::Heads;
 use crate::log::salvage::{self, Chosen, LostRange, Repair, Source};
+use crate::log::step::{Doing, Steps, Tell};
 use crate::log::{Last, OpenError, directory, suspect};
 use crate::log::{space, upgrade};
 use crate::protocol::batch::Batch;
@@ -38,11 +39,12 @@ pub(super) fn rebuild(
     why: &str,
     known: Option<Last>,
     cache_bytes: u64,
+    tell: Tell<'_>,
 ) -> Result<Repair, OpenError> {
     let refused = |why: io::Error| OpenError::Io { dir: dir.to_owned(), why: in_words(why) };
     suspect::mark(dir, why).map_err(refused)?;
     tracing::warn!(store = %dir.display(), "the store is damaged ({why}): intact batches are gathered from its files");
-    let said = salvage::with_asked(dir, ask).map_err(refused)?;
+    let said = salvage::with_asked(dir, tell, ask).map_err(refused)?;
     if let Some(version) = said.version
         && let Err(newer @ OpenError::NewerFormat { .. }) = upgrade::check(dir, version)
     {
@@ -52,7 +54,7 @@ pub(super) fn rebuild(
     }
     let store = dir.join("store");
     let mut source = Source::open(&store).map_err(refused)?;
-    let found = source.scan().map_err(refused)?;
+    let found = source.scan(tell).map_err(refused)?;
     let chosen = salvage::choose(found, said.firsts, &mut source).map_err(refused)?;
     let mut repair = Repair {
         why: why.to_owned(),
@@ -68,8 +70,10 @@ pub(super) fn rebuild(
     };
     let epoch = chosen.epoch.0.max(said.epoch).max(known.map_or(0, |known| known.epoch.0));
     let target = salvage::salvaged(dir).map_err(refused)?;
-    let built =
-        guarded(|| build(&target, cache_bytes, (epoch, said.starts), chosen, &mut source, &mut repair));
+    let steps = Steps::begin(Doing::Writing, (chosen.whole.len() + chosen.lost.len()) as u64, tell);
+    let built = guarded(|| {
+        build(&target, cache_bytes, (epoch, said.starts), chosen, &mut source, &mut repair, steps)
+    });
     built.map_err(|failure| match failure {
         Failure::Io(why) => refused(why),
         other => other.of_open(dir),
@@ -120,6 +124,7 @@ fn build(
     chosen: Chosen,
     source: &mut Source,
     repair: &mut Repair,
+    mut steps: Steps<'_>,
 ) -> Result<(), Failure> {
     let mut filling = Filling::begin(target, cache_bytes)?;
     filling.set_epoch(Epoch(epoch))?;
@@ -135,10 +140,12 @@ fn build(
         }
         repair.lost.extend(lost_in(&batch));
         filling.add(batch)?;
+        steps.add(1);
     }
     for batch in chosen.lost {
         repair.lost.extend(lost_in(&batch));
         filling.add(batch)?;
+        steps.add(1);
     }
     filling.finish()
 }
@@ -148,8 +155,8 @@ fn lost_in(batch: &Batch) -> Option<LostRange> {
 }
 
 /// Whether the files hold newer batches than an open store shows.
-pub(super) fn finds_more(dir: &Path, heads: &Heads) -> io::Result<bool> {
-    let found = Source::open(&dir.join("store"))?.scan()?;
+pub(super) fn finds_more(dir: &Path, heads: &Heads, tell: Tell<'_>) -> io::Result<bool> {
+    let found = Source::open(&dir.join("store"))?.scan(tell)?;
     let last = heads.last();
     Ok(found
         .values()

@@ -242,6 +242,8 @@ impl<I: Iterator<Item = SnapshotItem>> Iterator for Pieces<'_, I> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::log::Memory;
     use crate::protocol::batch::{Commit, OpenBatch};
@@ -372,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_trusts_an_older_one_only_if_nothing_is_trimmed_behind_it() {
+    fn a_start_goes_on_from_an_older_one_only_with_the_task_log_behind_it_and_tells_what_else_is_trimmed() {
         let log = |older: &[u64]| {
             let log = log(60);
             older.iter().for_each(|at| take_at(&log, *at, usize::MAX));
@@ -382,23 +384,38 @@ mod tests {
         let recovered = |log: &Memory| recovery::recover(log, &mut |_| Ok(())).unwrap();
         let whole = log(&[10, 20]);
         assert_eq!((recovered(&whole).snapshot, recovered(&whole).state), (Seq(20), state(60)));
+        assert!(recovered(&whole).lost.ranges.is_empty());
         for id in [LogId::TASKS, CHANNEL] {
-            let (with, without) = (log(&[10, 20]), log(&[]));
-            let first = recovered_to(&with, 30).state.head_of(id).0;
-            [&with, &without].into_iter().for_each(|log| log.trim(id, first).unwrap());
-            let found = recovered(&with);
-            assert_eq!(found.snapshot, Seq(0), "without log {id}");
-            assert_eq!(found.state, recovered(&without).state, "without log {id}, as ever");
-            with.trim(id, 0).unwrap();
-            take_at(&with, 31, usize::MAX);
-            assert_eq!(recovered(&with).snapshot, Seq(31), "it knows what is trimmed of log {id}");
+            // Whether those that are damaged are still there or not: what a restore cannot read it leaves out.
+            for are_there in [true, false] {
+                let (with, without) = (log(&[10, 20]), log(&[]));
+                if !are_there {
+                    [50, 55].into_iter().for_each(|at| with.drop_snapshot(Seq(at)).unwrap());
+                }
+                let first = recovered_to(&with, 30).state.head_of(id).0;
+                let known = recovered_to(&with, 20).state.head_of(id).0;
+                [&with, &without].into_iter().for_each(|log| log.trim(id, first).unwrap());
+                let found = recovered(&with);
+                let missing = if id == LogId::TASKS { (Seq(0), 0) } else { (Seq(20), known) };
+                let lost: Vec<_> =
+                    found.lost.ranges.iter().map(|(id, lost)| (*id, lost.from, lost.to)).collect();
+                assert_eq!((found.snapshot, lost), (missing.0, vec![(id, missing.1, first)]), "it is told");
+                found.state.check();
+                if id == LogId::TASKS {
+                    assert_eq!(found.state, recovered(&without).state, "as if there were none");
+                } else {
+                    let ids = |state: &State| state.tasks.iter().map(|(id, _)| *id).collect::<BTreeSet<_>>();
+                    assert_eq!(
+                        ids(&found.state),
+                        ids(&state(60)),
+                        "no task depends on what is gone of a channel"
+                    );
+                }
+                take_at(&with, 31, usize::MAX);
+                assert_eq!(recovered(&with).snapshot, Seq(31), "it knows what is trimmed of log {id}");
+                assert!(recovered(&with).lost.ranges.is_empty());
+            }
         }
-        // One of the two newest is trusted as it is.
-        let newest = log(&[]);
-        [50, 55].into_iter().for_each(|at| newest.drop_snapshot(Seq(at)).unwrap());
-        [10, 20].into_iter().for_each(|at| take_at(&newest, at, usize::MAX));
-        newest.trim(LogId::TASKS, recovered_to(&newest, 30).state.tasks_head).unwrap();
-        assert_eq!(recovered(&newest).snapshot, Seq(20));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Sessions from the outside: bytes in, bytes and calls on the driver out.
 
+mod early;
 mod many;
 mod recovery;
 mod trunk;

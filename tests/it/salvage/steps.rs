@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use headwater::log::{Log, OpenError, Purpose, SledLog, SledOptions};
+use headwater::log::step::Doing;
+use headwater::log::{Log, OpenError, Purpose, SledLog, SledOptions, Step};
 use headwater::protocol::{LogId, Seq};
 
 use super::damage::{cut, length_and_used, zero};
@@ -101,11 +102,11 @@ fn a_start_that_must_not_repair_stops_and_changes_nothing() {
 fn a_repair_that_is_asked_for_repairs_what_is_damaged() {
     let (original, damaged) = damaged();
     let dir = damaged.path();
-    let repair = SledLog::repair(dir, false).unwrap().unwrap();
+    let repair = SledLog::repair(dir, false, &mut |_| {}).unwrap().unwrap();
     assert!(repair.has_lost() && repair.records_lost() > 0 && repair.end_lost().is_none());
     assert_eq!(repair.kept.as_deref(), Some(&*dir.join("store.damaged-1")));
-    assert!(SledLog::repair(dir, false).unwrap().is_none(), "it is whole now");
-    let again = SledLog::repair(dir, true).unwrap().unwrap();
+    assert!(SledLog::repair(dir, false, &mut |_| {}).unwrap().is_none(), "it is whole now");
+    let again = SledLog::repair(dir, true, &mut |_| {}).unwrap().unwrap();
     assert_eq!((again.batches, again.lost), (repair.batches, repair.lost), "what was lost is told again");
     let served = original.compare(&open_sled(dir));
     assert_eq!(served.whole_batches, repair.batches);
@@ -179,4 +180,46 @@ fn what_is_whole_of_a_torn_commit_that_was_acknowledged_is_served() {
     // Which of them is torn depends on the order in which sled writes them.
     let records: usize = (1..=20).map(|id| read_all(&log, id, 0).len()).sum();
     assert_eq!(records, 5 + 5 + 19);
+}
+
+/// What is done to a store, and how much of it: each time it begins with nothing, rises, and comes to the whole.
+fn told(steps: &[Step]) -> Vec<(Doing, u64)> {
+    let mut told: Vec<(Doing, u64)> = Vec::new();
+    for part in steps.chunk_by(|before, next| before.doing == next.doing) {
+        let done: Vec<u64> = part.iter().map(|step| step.done).collect();
+        assert!(done.is_sorted() && part.iter().all(|step| step.of == part[0].of), "{part:?}");
+        assert_eq!((done[0], done.last()), (0, Some(&part[0].of)), "{part:?}");
+        told.push((part[0].doing, part[0].of));
+    }
+    told
+}
+
+#[test]
+fn a_repair_tells_how_far_it_is_up_to_the_whole_of_each_step() {
+    let (original, damaged) = damaged();
+    let dir = damaged.path();
+    let bytes: u64 =
+        ["db", "conf"].map(|file| fs::metadata(dir.join("store").join(file)).unwrap().len()).iter().sum();
+    let mut steps = Vec::new();
+    let repair = SledLog::repair(dir, false, &mut |step| steps.push(step)).unwrap().unwrap();
+    assert!(repair.bytes >= bytes);
+    let batches = repair.batches + repair.lost.len() as u64;
+    let all = [(Doing::Copying, repair.bytes), (Doing::Scanning, repair.bytes), (Doing::Writing, batches)];
+    assert_eq!(told(&steps), all);
+    assert!(steps.iter().filter(|step| step.doing == Doing::Writing).count() > 50, "batch by batch");
+    // One that is whole is read, what is lost of it included.
+    steps.clear();
+    assert!(SledLog::repair(dir, false, &mut |step| steps.push(step)).unwrap().is_none());
+    let (log, _) = open(dir, Purpose::Serve);
+    let records = log.logs().into_iter().map(|id| log.bounds(id).head).sum::<u64>();
+    assert!(records > original.compare(&log).whole_batches);
+    drop(log);
+    assert_eq!(told(&steps), [(Doing::Checking, records)]);
+    // A start does the same.
+    let copy = original.copy();
+    fs::write(copy.path().join("suspect"), "somebody says so\n").unwrap();
+    steps.clear();
+    drop(SledLog::open_telling(copy.path(), SledOptions::default(), &mut |step| steps.push(step)).unwrap());
+    let doing: Vec<Doing> = told(&steps).into_iter().map(|(doing, _)| doing).collect();
+    assert_eq!(doing, [Doing::Copying, Doing::Scanning, Doing::Writing]);
 }
