@@ -6,8 +6,9 @@
 
 use std::ops::Range;
 
-use crate::protocol::batch::{Batch, Header};
-use crate::protocol::{LogId, Seq};
+use super::Log;
+use crate::protocol::batch::{Batch, Commit, Header};
+use crate::protocol::{LogId, Seq, TimeMs};
 
 /// Records that are lost, and what is known of those around them.
 #[derive(Debug, Clone)]
@@ -61,6 +62,28 @@ impl Gap {
         }
         batches
     }
+}
+
+/// The next commit, of batches that say that records behind the ends of logs are lost: up to these heads and so many elements,
+/// in the order of the logs.
+pub fn at_ends(log: &dyn Log, heads: &[(LogId, (u64, u64))], why: &str, time_ms: TimeMs) -> Commit {
+    let (seq, epoch) = (log.last().seq.next(), log.starts().newest().epoch);
+    let batches = heads.iter().flat_map(|(id, (head, elements))| {
+        let bounds = log.bounds(*id);
+        let end = Header {
+            log: *id,
+            count: 0,
+            elements: 0,
+            base_offset: bounds.head,
+            base_index: bounds.elements,
+            seq,
+            epoch,
+            time_ms,
+        };
+        let (offsets, elements) = (bounds.head..*head, Some(*elements));
+        Gap { log: *id, offsets, before: Some(end), after: None, elements }.batches(why)
+    });
+    Commit { seq, epoch, batches: batches.collect() }
 }
 
 #[cfg(test)]

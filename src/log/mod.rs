@@ -48,7 +48,7 @@ pub mod open;
 mod directory;
 mod failure;
 mod head;
-mod lost;
+pub mod lost;
 mod snapshot;
 mod space;
 pub mod step;

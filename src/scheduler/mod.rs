@@ -16,6 +16,7 @@ pub mod tally;
 pub mod verify;
 
 mod driver;
+mod ends;
 mod histogram;
 mod latencies;
 mod start;

@@ -42,7 +42,9 @@ pub fn find(log: &dyn Log, found: &mut dyn FnMut(Names) -> More) {
     let last = log.last().seq;
     let snapshots = log.snapshots().unwrap_or_default().into_iter().filter(|seq| *seq <= last);
     let beginning = snapshots.into_iter().find_map(|at| match of_snapshot(log, at) {
-        Ok(beginning) => Some(beginning),
+        // One that knows more than the logs: where the recovery cannot read it to its end, its newest channels are not known, and
+        // their logs may become others'.
+        Ok(beginning) => (!beginning.is_ahead_of(log)).then_some(beginning),
         Err(error) => {
             tracing::debug!(%error, "the names of its channels are looked for in the snapshot before");
             None
@@ -72,6 +74,16 @@ pub(super) struct Beginning {
     pub tasks_head: u64,
     /// How many records of all logs it knows.
     pub records: u64,
+    /// How far it knows each channel.
+    heads: Vec<(LogId, u64)>,
+}
+
+impl Beginning {
+    /// Whether it knows records behind the end of a log: they are lost.
+    pub fn is_ahead_of(&self, log: &dyn Log) -> bool {
+        let is_ahead = |id: LogId, head: u64| head > log.bounds(id).head;
+        is_ahead(LogId::TASKS, self.tasks_head) || self.heads.iter().any(|(id, head)| is_ahead(*id, *head))
+    }
 }
 
 /// Reads the beginning of a snapshot.
@@ -81,6 +93,7 @@ pub(super) struct Beginning {
 pub(super) fn of_snapshot(log: &dyn Log, at: Seq) -> Result<Beginning, Error> {
     let bad = |why: String| Error::BadSnapshot { at, why };
     let (mut names, mut tasks_head, mut records) = (Names::new(), None, 0u64);
+    let mut heads = Vec::new();
     for piece in log.open_snapshot(at)? {
         let piece = piece?;
         let mut rest = &piece[..];
@@ -106,6 +119,7 @@ pub(super) fn of_snapshot(log: &dyn Log, at: Seq) -> Result<Beginning, Error> {
                 | SnapshotItem::Durability(..) => {}
                 SnapshotItem::Channel { log, name, head, .. } => {
                     names.insert(name, log);
+                    heads.push((log, head));
                     records = records.saturating_add(head);
                 }
                 SnapshotItem::Function(_)
@@ -116,7 +130,8 @@ pub(super) fn of_snapshot(log: &dyn Log, at: Seq) -> Result<Beginning, Error> {
                 | SnapshotItem::Retired(_)
                 | SnapshotItem::End { .. } => {
                     let tasks_head = tasks_head.ok_or_else(|| bad("it has no beginning".to_owned()))?;
-                    return Ok(Beginning { names, tasks_head, records: records.saturating_add(tasks_head) });
+                    let records = records.saturating_add(tasks_head);
+                    return Ok(Beginning { names, tasks_head, records, heads });
                 }
             }
         }

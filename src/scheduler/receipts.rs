@@ -84,7 +84,11 @@ impl Receipts {
                 to = header.base_offset.min(middle);
             }
         }
-        let batch = self.reader.read(LogId::TASKS, from, 0)?.into_iter().next();
+        let mut batch = self.reader.read(LogId::TASKS, from, 0)?.into_iter().next();
+        // What an earlier start has lost may stand before it.
+        while let Some(lost) = batch.as_ref().filter(|batch| batch.is_lost()) {
+            batch = self.reader.read(LogId::TASKS, lost.header().end_offset(), 0)?.into_iter().next();
+        }
         let Some(batch) = batch.filter(|batch| batch.header().epoch == epoch) else { return Ok(None) };
         let time_ms = batch.header().time_ms;
         Ok(batch.records::<TaskEvent>().flatten().find_map(|(offset, event)| match event {
@@ -101,7 +105,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::log::{Log, Memory};
+    use crate::log::{Log, Memory, lost};
     use crate::protocol::TaskId;
     use crate::protocol::batch::{Commit, OpenBatch};
 
@@ -181,6 +185,24 @@ mod tests {
         let kept: Vec<_> = places.iter().rev().copied().filter(|(epoch, _)| *epoch > 10).collect();
         assert_eq!(told(&receipts, last, 100), kept);
         assert_eq!(told(&Receipts::new(reader), last, 100), kept);
+    }
+
+    #[test]
+    fn what_a_start_says_to_be_lost_stands_before_its_receipt() {
+        let (log, reader, places) = store(4);
+        let epoch = log.begin_epoch().unwrap();
+        let head = log.bounds(LogId::TASKS).head;
+        let lost = lost::at_ends(log.as_ref(), &[(LogId::TASKS, (head + 3, 0))], "gone", 0);
+        let mut tasks = OpenBatch::new(LogId::TASKS, head + 3, 0);
+        let receipt = Receipt { epoch, records: 50, ..Receipt::default() };
+        assert!(tasks.push(&TaskEvent::Recovered(receipt), false));
+        let seq = lost.seq.next();
+        for commit in [lost, Commit { seq, epoch, batches: vec![tasks.seal(seq, epoch, 0)] }] {
+            log.append(&commit).unwrap();
+            log.flush().unwrap();
+        }
+        let expected = [(epoch.0, head + 3), places[places.len() - 1]];
+        assert_eq!(told(&Receipts::new(reader), seq.0, 2), expected);
     }
 
     #[test]

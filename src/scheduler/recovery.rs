@@ -202,8 +202,11 @@ pub(super) fn fold_to(
     if logs.first() == Some(&LogId::TASKS) {
         fold.one(LogId::TASKS, watch)?;
     }
-    if !fold.lost.ranges.is_empty() {
-        fold.state.name_lost_channels(logs.iter().copied());
+    // Also where no records are known to be lost: what the task log has lost at its end nothing else tells of.
+    for id in logs.iter().copied().filter(|id| *id != LogId::TASKS) {
+        if !fold.state.channels.contains_key(&id) && fold.has_begun(id)? {
+            fold.state.name_lost_channel(id);
+        }
     }
     for id in logs.into_iter().filter(|id| *id != LogId::TASKS) {
         fold.one(id, watch)?;
@@ -226,6 +229,12 @@ struct Fold<'a> {
 impl Fold<'_> {
     fn one(&mut self, id: LogId, watch: Watch<'_>) -> Result<(), Error> {
         self.to(id, u64::MAX, watch)
+    }
+
+    /// Whether a log has a record of the commit that is folded to, or of one before, as far as that is known.
+    fn has_begun(&self, id: LogId) -> Result<bool, Error> {
+        let first = self.log.read(id, self.log.bounds(id).first, 0)?.into_iter().next();
+        Ok(first.is_some_and(|batch| batch.header().seq <= self.at))
     }
 
     /// Folds a log, up to an offset at most.

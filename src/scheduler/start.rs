@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use super::Pipeline;
 use super::core::{Core, LogFacts, Settings};
 use super::driver::{CALLS_WAITING_MAX, Driver, now};
+use super::ends;
 use super::handle::{Call, Handle, Recovery};
 use super::meters::Meters;
 use super::names::{self, More, Names};
@@ -94,9 +95,12 @@ async fn run(
     let (source, naming) = (log.clone(), recovering.clone());
     // Nobody waits for its end: it is broken off with the recovery's.
     tokio::task::spawn_blocking(move || names::find(source.as_ref(), &mut |found| naming.name(found)));
-    let (source, progress) = (log.clone(), recovering.clone());
-    let recovered =
-        tokio::task::spawn_blocking(move || recovery::recover(source.as_ref(), &mut progress.watch()));
+    let (source, shown, progress) = (log.clone(), reader.clone(), recovering.clone());
+    let recovered = tokio::task::spawn_blocking(move || {
+        let mut recovered = recovery::recover(source.as_ref(), &mut progress.watch())?;
+        ends::fill(source.as_ref(), &shown, &mut recovered, now())?;
+        Ok(recovered)
+    });
     let recovered = recovered
         .await
         .unwrap_or_else(|error| Err(Error::Unknown(format!("the recovery broke down: {error}"))));

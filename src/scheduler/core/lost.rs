@@ -33,24 +33,19 @@ impl State {
         }
     }
 
-    /// Gives a name to every log that no record has created: `lost-channel-7`.
-    pub(in crate::scheduler) fn name_lost_channels(&mut self, logs: impl IntoIterator<Item = LogId>) {
-        for log in logs {
-            if log == LogId::TASKS || self.channels.contains_key(&log) {
-                continue;
+    /// Gives a name to the log of a channel that no record has created: `lost-channel-7`.
+    pub(in crate::scheduler) fn name_lost_channel(&mut self, log: LogId) {
+        let mut text = format!("lost-channel-{log}");
+        let name = loop {
+            let name = ChannelName::new(&text).expect("a short name of letters, digits and dashes");
+            if !self.names.contains_key(&name) {
+                break name;
             }
-            let mut text = format!("lost-channel-{log}");
-            let name = loop {
-                let name = ChannelName::new(&text).expect("a short name of letters, digits and dashes");
-                if !self.names.contains_key(&name) {
-                    break name;
-                }
-                text.push('-');
-            };
-            self.last_log = self.last_log.max(log);
-            self.names.insert(name.clone(), log);
-            self.channels.insert(log, Channel::new(name));
-        }
+            text.push('-');
+        };
+        self.last_log = self.last_log.max(log);
+        self.names.insert(name.clone(), log);
+        self.channels.insert(log, Channel::new(name));
     }
 
     /// Makes the state hold again after a fold that met lost records. Of two sessions of one identity the

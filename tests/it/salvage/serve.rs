@@ -5,11 +5,15 @@ use std::path::Path;
 use std::process::Command;
 
 use headwater::local::{Local, Options, Store};
+use headwater::log::{Log, Purpose};
+use headwater::protocol::LogId;
+use headwater::scheduler::snapshots;
 use headwater::{Client, Error, Item, Offset, task};
 use serde_json::{Value, json};
 
 use super::damage::{length_and_used, zero};
 use super::kinds::random;
+use super::store::open;
 use crate::engines::copy_dir;
 
 fn options(dir: &Path) -> Options {
@@ -165,4 +169,41 @@ async fn a_scheduler_starts_whatever_is_lost_of_its_tasks() {
         assert!(local.receipt().damage.is_some());
         local.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_task_log_has_lost_at_its_end_a_start_knows_from_a_snapshot() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let every_records = snapshots::Options { every_records: 1, ..snapshots::Options::default() };
+    let local = Local::start(Options { snapshots: every_records, ..options(dir) }).await.unwrap();
+    let client = Client::connect(&local.address().to_string()).await.unwrap();
+    let words = client.channel::<String>("words").await.unwrap();
+    let mut count = 0;
+    // The last commit is one of the channel, behind a snapshot that knows that it was created.
+    while fs::read_dir(dir.join("snapshots")).map_or(0, Iterator::count) < 3 || count < 10 {
+        words.append_value(&format!("value-{count}!")).await.unwrap();
+        count += 1;
+        assert!(count < 1000, "no snapshots are taken");
+    }
+    local.stop().await;
+    drop(client);
+    let (log, _) = open(dir, Purpose::Examine);
+    let created = log.read(LogId::TASKS, 0, usize::MAX).unwrap().pop().unwrap();
+    let (from, to) = (created.header().base_offset, created.header().end_offset());
+    drop(log);
+    damage(dir, "words");
+
+    let local = Local::start(options(dir)).await.unwrap();
+    let told = local.receipt().damage.clone().unwrap();
+    assert!(told.contains(&format!("lost records: log 0 {from}..{to}")), "{told}");
+    let client = Client::connect(&local.address().to_string()).await.unwrap();
+    let words = client.channel::<String>("words").await.unwrap();
+    assert_eq!(words.append_value(&"one more".to_owned()).await.unwrap().offset, count);
+    assert_eq!(words.info().await.unwrap().elements, count + 1);
+    client.close().await;
+    local.stop().await;
+    let (log, _) = open(dir, Purpose::Examine);
+    let lost = log.read(LogId::TASKS, from, 0).unwrap().swap_remove(0).damage().unwrap();
+    assert_eq!((lost.from, lost.to), (from, to), "nobody is led over it");
 }
