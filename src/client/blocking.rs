@@ -239,8 +239,7 @@ impl Client {
 
     /// As [`super::Client::task_log`]; at its head it waits for what comes.
     pub fn task_log(&self, from: Offset) -> impl Iterator<Item = Result<Item<TaskEvent>>> + use<> {
-        let (mut records, shared) = (self.shared.client.task_log(from), self.shared.clone());
-        std::iter::from_fn(move || shared.wait(records.next()))
+        channel::iterate(self.shared.client.task_log(from), &self.shared)
     }
 
     /// As [`super::Client::query`].

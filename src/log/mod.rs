@@ -48,7 +48,7 @@ pub mod open;
 mod directory;
 mod failure;
 mod head;
-pub mod lost;
+pub(crate) mod lost;
 mod snapshot;
 mod space;
 pub mod step;

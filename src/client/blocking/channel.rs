@@ -361,7 +361,10 @@ fn statuses<T>(entries: Vec<Entry<T>>, shared: &Arc<Shared>) -> Vec<(TaskFuture<
     entries.into_iter().map(of).collect()
 }
 
-fn iterate<S: Stream + Unpin>(mut stream: S, shared: &Arc<Shared>) -> impl Iterator<Item = S::Item> + use<S> {
+pub(super) fn iterate<S: Stream + Unpin>(
+    mut stream: S,
+    shared: &Arc<Shared>,
+) -> impl Iterator<Item = S::Item> + use<S> {
     let shared = shared.clone();
     std::iter::from_fn(move || shared.wait(stream.next()))
 }
