@@ -99,6 +99,9 @@ impl Asked {
         if let Asked::Then(as_of) = self {
             answer["as_of"] =
                 json!({ "offset": as_of.offset, "seq": as_of.seq, "time": as_of.time_ms.map(rfc3339) });
+            if let Some(lost) = &as_of.lost {
+                answer["as_of"]["lost"] = json!(lost);
+            }
         }
         answer
     }

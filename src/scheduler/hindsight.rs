@@ -27,6 +27,8 @@ pub struct AsOf {
     pub seq: Seq,
     /// When the newest record of the task log that it knows was committed.
     pub time_ms: Option<TimeMs>,
+    /// What it does not know of what was before, since the records are lost: then it is what is known.
+    pub lost: Option<String>,
 }
 
 impl AsOf {
@@ -121,10 +123,11 @@ impl Hindsight {
         if offset < bounds.first {
             return Err(NotTold::Trimmed { offset, first: bounds.first });
         }
-        let batch = self.reader.read(LogId::TASKS, offset, 0)?.into_iter().next();
-        // What stands in the place of lost records may be of no commit at all.
-        let before = |batch: Batch| Seq(batch.header().seq.0.saturating_sub(1));
-        let seq = batch.map_or(self.reader.last().seq, before);
+        let seq = match self.whole_at(offset, bounds.first)? {
+            Some(batch) => Seq(batch.header().seq.0.saturating_sub(1)),
+            None if offset == bounds.head => self.reader.last().seq,
+            None => Seq(0),
+        };
         let mut last = self.last();
         if let Some(as_of) = last.as_ref().filter(|as_of| as_of.seq == seq) {
             return Ok(as_of.clone());
@@ -132,21 +135,21 @@ impl Hindsight {
         let watch = &mut |_| goes_on();
         let snapshots = self.reader.snapshots()?;
         let goes_further = |as_of: &Arc<AsOf>| {
-            let is_earlier = as_of.seq < seq && as_of.offset >= bounds.first;
+            let is_earlier = as_of.seq < seq && as_of.offset >= bounds.first && as_of.lost.is_none();
             // A snapshot takes about as long to read as so many records to fold as it has tasks.
             let is_near = offset.saturating_sub(as_of.offset) <= as_of.core.state().tasks.len() as u64;
             is_earlier && (is_near || !snapshots.iter().any(|at| *at > as_of.seq && *at <= seq))
         };
-        let (state, from) = match last.take().filter(goes_further).and_then(Arc::into_inner) {
+        let (state, from, lost) = match last.take().filter(goes_further).and_then(Arc::into_inner) {
             // Nobody has it in hand any more: it is taken further.
             Some(as_of) => {
                 let (mut state, from) = (as_of.core.into_state(), as_of.offset);
-                recovery::fold_to(self.reader.log(), &mut state, seq, watch)?;
-                (state, from)
+                let (_, lost) = recovery::fold_to(self.reader.log(), &mut state, seq, watch)?;
+                (state, from, lost)
             }
             None => {
                 let recovered = recovery::recover_to(self.reader.log(), seq, watch)?;
-                (recovered.state, recovered.tasks_from)
+                (recovered.state, recovered.tasks_from, recovered.lost)
             }
         };
         // Looked at behind the fold: the log may have been trimmed while it went on, and not all of it was there.
@@ -170,9 +173,21 @@ impl Hindsight {
             ..LogFacts::default()
         };
         let core = Core::new(state, Settings::default(), facts, time_ms.unwrap_or_default());
-        let as_of = Arc::new(AsOf { core, offset, seq, time_ms });
+        let as_of = Arc::new(AsOf { core, offset, seq, time_ms, lost: lost.in_words() });
         *last = Some(as_of.clone());
         Ok(as_of)
+    }
+
+    /// The whole batch of the task log that has this offset, or the last before it: of what commits lost records are is not known.
+    fn whole_at(&self, mut offset: u64, first: u64) -> Result<Option<Batch>, log::Error> {
+        loop {
+            match self.reader.read(LogId::TASKS, offset, 0)?.into_iter().next() {
+                Some(lost) if lost.is_lost() && lost.header().base_offset > first => {
+                    offset = lost.header().base_offset - 1;
+                }
+                found => return Ok(found.filter(|batch| !batch.is_lost())),
+            }
+        }
     }
 
     /// Lets go of what was told last whenever nobody has asked for 5 to 6 min. To be run for as long as somebody may ask.
@@ -271,7 +286,7 @@ mod tests {
             let facts = LogFacts::default();
             let core = Core::new(state, Settings::default(), facts, 0);
             let (offset, seq) = (offset / 2 * 2, Seq(offset / 2));
-            *hindsight.last() = Some(Arc::new(AsOf { core, offset, seq, time_ms }));
+            *hindsight.last() = Some(Arc::new(AsOf { core, offset, seq, time_ms, lost: None }));
         }
     }
 

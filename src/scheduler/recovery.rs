@@ -237,6 +237,23 @@ impl Fold<'_> {
         Ok(first.is_some_and(|batch| batch.header().seq <= self.at))
     }
 
+    /// Whether all of what stands in the place of lost records had come by the commit that is folded to: they may be of any
+    /// commit up to the next that is there, whichever the batch in their place names.
+    fn has_come(&self, lost: &Header) -> Result<bool, Error> {
+        let seq_at = |offset: u64| -> Result<Option<Seq>, Error> {
+            let found = self.log.read(lost.log, offset, 0)?.into_iter().next();
+            Ok(found.map(|batch| batch.header().seq))
+        };
+        if self.at >= self.log.last().seq
+            || seq_at(lost.end_offset())?.is_some_and(|next| next <= self.at.next())
+        {
+            return Ok(true);
+        }
+        // It names that of the batch before it, unless it was put there by a start, behind what was lost.
+        let before = lost.base_offset.checked_sub(1).map_or(Ok(None), seq_at)?.unwrap_or_default();
+        Ok(before < lost.seq && lost.seq <= self.at)
+    }
+
     /// Folds a log, up to an offset at most.
     fn to(&mut self, id: LogId, end: u64, watch: Watch<'_>) -> Result<(), Error> {
         let mut next = self.begin(id)?;
@@ -244,10 +261,21 @@ impl Fold<'_> {
         let (mut commit, at) = (None, self.at);
         loop {
             let batches = self.log.read(id, next, READ_BYTES)?;
-            let wanted = |batch: &&Batch| batch.header().seq <= at && batch.header().base_offset < end;
-            let is_end = batches.is_empty() || !batches.iter().all(|batch| wanted(&batch));
-            for batch in batches.iter().take_while(wanted) {
-                let Header { seq, time_ms, base_offset, base_index, .. } = *batch.header();
+            let mut is_end = batches.is_empty();
+            for batch in &batches {
+                let header = *batch.header();
+                let Header { seq, time_ms, base_offset, base_index, .. } = header;
+                if let Some(damage) = batch.damage()
+                    && base_offset < end
+                    && !self.has_come(&header)?
+                {
+                    self.lost.ranges.push((id, damage));
+                    is_end = true;
+                }
+                is_end |= seq > at || base_offset >= end;
+                if is_end {
+                    break;
+                }
                 if base_offset > next && id != LogId::TASKS && self.log.bounds(id).first > next {
                     // Not lost, but trimmed meanwhile: whoever looks back folds beside those who trim.
                     self.state.begin_channel_at(id, base_offset, base_index);
@@ -257,8 +285,8 @@ impl Fold<'_> {
                 {
                     self.state.end_commit([id], time_ms);
                 }
-                next = batch.header().end_offset();
-                self.records += u64::from(batch.header().count);
+                next = header.end_offset();
+                self.records += u64::from(header.count);
                 self.apply(id, batch).map_err(|why| {
                     let offset = batch.header().base_offset;
                     Error::Damaged { log: id, offset, why }

@@ -47,7 +47,8 @@ export function startTravel(open) {
     const wasNow = moment.at === null;
     moment.at = of && of.offset;
     document.body.classList.toggle("past", of !== null);
-    const words = of ? `As of offset ${count(of.offset)}, ${of.time ? clock(of.time) : "the beginning"}: not live` : "";
+    const lost = of?.lost ? `; ${of.lost}` : "";
+    const words = of ? `As of offset ${count(of.offset)}, ${of.time ? clock(of.time) : "the beginning"}: not live${lost}` : "";
     say(label, words);
     slider.setAttribute("aria-valuetext", words);
     back.hidden = of === null;

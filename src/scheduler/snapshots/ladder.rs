@@ -148,18 +148,14 @@ fn span(rungs: &[Rung], at: usize, top: Rung, first: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::sync::Arc;
 
     use super::super::rig::Rig;
+    use super::super::told::{CHANNEL, Told};
     use super::*;
-    use crate::log::Reader;
     use crate::protocol::channel::Retention;
     use crate::protocol::command::Command;
-    use crate::protocol::{ChannelName, Element, Payload, TaskId, TaskKey};
+    use crate::protocol::{ChannelName, Element, Payload, TaskId};
     use crate::scheduler::core::State;
-    use crate::scheduler::hindsight::Hindsight;
-
-    const CHANNEL: LogId = LogId(1);
 
     fn rung(at: u64, records: u64, bytes: u64) -> Rung {
         Rung { at: Seq(at), tasks_head: records, records, bytes }
@@ -208,81 +204,6 @@ mod tests {
         assert_eq!(rungs, []);
     }
 
-    /// A history from a seed, with snapshots wherever they fell.
-    struct Told {
-        rig: Rig,
-        /// What the core had behind each commit.
-        states: BTreeMap<Seq, State>,
-    }
-
-    impl Told {
-        fn new(seed: u64, retention: Retention) -> Told {
-            let mut rng = fastrand::Rng::with_seed(seed);
-            let mut rig = Rig::new(rng.u64(20..100));
-            let states = BTreeMap::from([(Seq(0), State::default())]);
-            let name = ChannelName::new("a").unwrap();
-            rig.ask(Command::CreateChannel { name, options: retention.into() });
-            let mut told = Told { rig, states };
-            let mut held: Vec<TaskKey> = Vec::new();
-            for _ in 0..rng.u64(50..200) {
-                told.commit(rng.bool());
-                let rig = &mut told.rig;
-                match rng.u8(0..10) {
-                    0..4 => rig.come_and_go(rng.u64(1..30)),
-                    4..6 => {
-                        held.push(TaskKey::named(&rig.commands.to_string()));
-                        rig.submit(1);
-                    }
-                    6 if !held.is_empty() => {
-                        let task = held.swap_remove(rng.usize(..held.len()));
-                        rig.ask(Command::Release { tasks: vec![task.id] });
-                    }
-                    7 if !held.is_empty() => {
-                        let future = Element::Future(held[rng.usize(..held.len())].clone());
-                        rig.ask(Command::append(CHANNEL, vec![future].into()));
-                    }
-                    _ => {
-                        let value = |_| Element::Value(Payload::raw(vec![7; 100]));
-                        let values: Vec<_> = (0..rng.u64(1..8)).map(value).collect();
-                        rig.ask(Command::append(CHANNEL, values.into()));
-                    }
-                }
-            }
-            told.commit(true);
-            told
-        }
-
-        fn commit(&mut self, is_finished: bool) {
-            self.rig.commit(true);
-            self.states.insert(self.rig.log.last().seq, self.rig.pipeline.core().state().clone());
-            match is_finished {
-                true => self.rig.finish(),
-                false => self.rig.snapshots.step(&mut self.rig.pipeline),
-            }
-        }
-
-        /// Below, at and above each snapshot, and anywhere.
-        fn offsets(&self, rng: &mut fastrand::Rng) -> Vec<u64> {
-            let head = self.rig.log.bounds(LogId::TASKS).head;
-            let at = |seq: Seq| self.states[&seq].tasks_head;
-            let near = self
-                .rig
-                .log
-                .snapshots()
-                .unwrap()
-                .into_iter()
-                .flat_map(|seq| [at(seq) - 1, at(seq), at(seq) + 1]);
-            let mut offsets: Vec<_> = near.filter(|offset| *offset <= head).chain([0, head]).collect();
-            offsets.extend((0..20).map(|_| rng.u64(..=head)));
-            rng.shuffle(&mut offsets);
-            offsets
-        }
-
-        fn hindsight(&self) -> Hindsight {
-            Hindsight::new(Reader::new(Arc::new(self.rig.log.clone())))
-        }
-    }
-
     fn ids(state: &State) -> BTreeSet<TaskId> {
         state.tasks.iter().map(|(id, _)| *id).collect()
     }
@@ -293,9 +214,9 @@ mod tests {
         for seed in 0..24 {
             let told = Told::new(seed, Retention::ALL);
             rungs = rungs.max(told.rig.log.snapshots().unwrap().len());
-            let warm = told.hindsight();
+            let warm = told.rig.hindsight();
             for offset in told.offsets(&mut fastrand::Rng::with_seed(seed)) {
-                for hindsight in [&warm, &told.hindsight()] {
+                for hindsight in [&warm, &told.rig.hindsight()] {
                     let as_of = hindsight.before(offset, &|| Ok(())).unwrap();
                     let then = &told.states[&as_of.seq];
                     assert!(as_of.offset <= offset && as_of.state() == then, "seed {seed}, offset {offset}");
@@ -314,7 +235,7 @@ mod tests {
             let first = told.rig.log.bounds(CHANNEL).first;
             let kept = told.rig.log.read(CHANNEL, first, 0).unwrap().swap_remove(0);
             for offset in told.offsets(&mut fastrand::Rng::with_seed(seed)) {
-                let as_of = told.hindsight().before(offset, &|| Ok(())).unwrap();
+                let as_of = told.rig.hindsight().before(offset, &|| Ok(())).unwrap();
                 let (state, then) = (as_of.state(), &told.states[&as_of.seq]);
                 let from = snapshots.iter().find(|at| **at <= as_of.seq).map_or(Seq(0), |at| *at);
                 if told.states[&from].head_of(CHANNEL).0 >= first {
@@ -358,8 +279,7 @@ mod tests {
             rig.commit(true);
         }
         rig.log.trim(CHANNEL, 23).unwrap();
-        let hindsight = Hindsight::new(Reader::new(Arc::new(rig.log.clone())));
-        let as_of = hindsight.before(rig.log.bounds(LogId::TASKS).head, &|| Ok(())).unwrap();
+        let as_of = rig.hindsight().before(rig.log.bounds(LogId::TASKS).head, &|| Ok(())).unwrap();
         assert_eq!(rig.log.snapshots().unwrap()[0], Seq(2));
         let channel = &as_of.state().channels[&CHANNEL];
         assert_eq!((channel.head, channel.elements, channel.stopped), (24, 21, false));

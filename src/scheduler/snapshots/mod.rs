@@ -9,11 +9,15 @@
 //! goes on from that. What the task log has before that one is history; [`History`] says how much of it is kept. Of the
 //! snapshots before it some stay for those who look back, see `ladder.rs`.
 
+#[cfg(test)]
+mod damaged;
 mod ladder;
 #[cfg(test)]
 mod rig;
 mod schedule;
 mod taking;
+#[cfg(test)]
+mod told;
 
 use ladder::Ladder;
 pub use ladder::RUNGS_MAX;

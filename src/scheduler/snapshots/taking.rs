@@ -279,7 +279,7 @@ mod tests {
         let recovered = rig.recover();
         assert_eq!(recovered.snapshot, Seq(2));
         assert!(recovered.records > 0, "the third commit is behind it");
-        assert!(recovered.state == recovery::fold(&rig.log).unwrap());
+        assert!(recovered.state == recovery::fold(rig.log.as_ref()).unwrap());
         assert!(recovered.state == *rig.pipeline.core().state());
     }
 

@@ -1,8 +1,11 @@
 //! Looking back: what is told of another time is what was told then.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use super::Site;
+use crate::process::run as run_to_end;
 
 /// What is told of everything, now or before an offset.
 async fn told(site: &Site, at: Option<u64>) -> Vec<Value> {
@@ -97,4 +100,77 @@ async fn what_is_gone_is_told_to_be_gone() {
     }
     let at = head(&site).await;
     assert_eq!(site.ask(&[], &format!("/api/v1/overview?at={at}")).await.1["as_of"]["offset"], at);
+}
+
+/// All that is told as of before an offset.
+async fn looked_back(site: &Site, at: u64) -> Vec<Value> {
+    let mut all = Vec::new();
+    for path in ["overview", "channels", "tasks", "channels/a", "channels/b", "tasks/task-3", "tasks/task-20"]
+    {
+        all.push(site.ask(&[], &format!("/api/v1/{path}?at={at}")).await.1);
+    }
+    all
+}
+
+fn snapshots(folder: &Path) -> usize {
+    std::fs::read_dir(folder.join("snapshots")).map_or(0, Iterator::count)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_was_restored_looks_back_as_the_one_that_was_backed_up() {
+    let mut site = Site::start(&["--snapshot-records", "20", "--keep-task-log"]).await;
+    site.joined(1).await;
+    let mut offsets = vec![0];
+    while snapshots(&site.dir.path("data")) < 6 {
+        let n = offsets.len();
+        run(&site, &format!("task-{n}"), ["a", "b"][n % 2]).await;
+        offsets.push(head(&site).await);
+        assert!(n < 500, "no snapshots are taken");
+    }
+    let mut then = Vec::new();
+    for at in &offsets {
+        then.push(looked_back(&site, *at).await);
+    }
+    let (backup, data) = (site.dir.text("backup"), site.dir.text("data"));
+    run_to_end(&["log", "backup", &backup, "--quiet", "--connect", &site.address]).await.only_line();
+    assert!(snapshots(&site.dir.path("backup")) >= 6, "the older ones come along");
+    site.kill().await;
+    for keep_snapshots in [true, false] {
+        std::fs::remove_dir_all(&data).unwrap();
+        run_to_end(&["log", "restore", &backup, "--quiet", "--data", &data]).await.only_line();
+        if !keep_snapshots {
+            // All is folded from the first record then.
+            std::fs::remove_dir_all(site.dir.path("data/snapshots")).unwrap();
+        }
+        site.start_again().await;
+        for (at, then) in offsets.iter().zip(&then).rev() {
+            let now = looked_back(&site, *at).await;
+            assert_eq!(&now, then, "before {at}, with snapshots: {keep_snapshots}");
+        }
+        site.kill().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_lost_of_then_is_told_with_it() {
+    let mut site = Site::start(&[]).await;
+    site.joined(1).await;
+    run(&site, "first", "a").await;
+    let before = head(&site).await;
+    run(&site, "damaged-task", "b").await;
+    let behind = head(&site).await;
+    assert_eq!(site.up.take().unwrap().interrupt().await.code, Some(0));
+    let file = site.dir.path("data/store/db");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let places: Vec<usize> = memchr::memmem::find_iter(&bytes, "damaged-task").collect();
+    places.into_iter().for_each(|place| bytes[place] ^= 1);
+    std::fs::write(file, bytes).unwrap();
+    site.start_again().await;
+    for path in ["overview", "tasks", "channels"] {
+        let (_, then) = site.ask(&[], &format!("/api/v1/{path}?at={behind}")).await;
+        let lost = then["as_of"]["lost"].as_str().unwrap_or_else(|| panic!("{then}"));
+        assert!(lost.starts_with("lost records: log 0 "), "{lost}");
+        let (_, then) = site.ask(&[], &format!("/api/v1/{path}?at={}", before - 1)).await;
+        assert!(then["as_of"].get("lost").is_none(), "{then}");
+    }
 }
