@@ -142,7 +142,8 @@ async fn append_until_refused(client: &Client, who: u64, from: u64) -> (u64, Opt
     }
 }
 
-/// The line that says why a process failed. What sled logs while it is dropped may come behind it.
+/// The line that says why a process failed. Before it may come that a client, who still asks, was sent
+/// away; behind it, what sled logs while it is dropped.
 fn error_of(stderr: &[String]) -> &str {
     let [line] = &stderr.iter().filter(|line| line.starts_with("error: ")).collect::<Vec<_>>()[..] else {
         panic!("more or less than one reason: {stderr:?}")
@@ -260,7 +261,9 @@ async fn a_disk_that_is_full_ends_the_scheduler_and_what_was_acknowledged_is_the
 
     // A start says what to do, and takes it for no damage.
     for _ in 0..2 {
-        let said = disk.scheduler(&address, "0").end().await.refusal();
+        let Ended { code, stderr, .. } = disk.scheduler(&address, "0").end().await;
+        let said = error_of(&stderr);
+        assert_eq!(code, Some(1), "{said}");
         assert!(said.contains("is full: free some space there and start again"), "{said}");
     }
     let files = || fs::read_dir(disk.path("data")).unwrap().map(|entry| entry.unwrap().file_name());
