@@ -178,7 +178,8 @@ async fn memory_and_starts_are_measured() {
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_soak_tells_what_it_sees_and_what_has_drifted() {
-    let lines = bench(&["soak", "--time", "1s", "--every", "300ms", "--stay", "300ms"]).await;
+    let lines =
+        bench(&["soak", "--time", "1s", "--every", "300ms", "--stay", "300ms", "--keep", "100"]).await;
     let (last, samples) = lines.split_last().unwrap();
     assert!(samples.len() >= 3 && samples.iter().all(|line| line["sample"] == "soak"), "{samples:?}");
     assert!(
@@ -197,7 +198,18 @@ async fn a_soak_tells_what_it_sees_and_what_has_drifted() {
     ];
     check(last, "soak", "mixed load", &figures);
     assert_eq!(fields(&last["ratios"]), figures);
-    assert_eq!(last["params"]["retention"], "none");
+    assert_eq!(last["params"]["keep"], 100);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_soaked_channel_keeps_no_more_than_it_is_told_to() {
+    let cluster = Cluster::start().await;
+    let data = cluster.dir.text("bench");
+    let soak = ["--time", "1s", "--every", "300ms", "--monitors", "1", "--keep", "50", "--data", &data];
+    lines(&cluster.run(&[&["bench", "soak", "--json"], &soak[..]].concat()).await);
+    let [channel] = &cluster.run(&["channel", "list", "--json"]).await.json()[..] else { panic!() };
+    let (ever, bytes) = (channel["elements"].as_u64().unwrap(), channel["bytes"].as_u64().unwrap());
+    assert!(ever > 50 && (1..=50 * 128).contains(&bytes), "{channel}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -29,10 +29,15 @@ pub struct Ground {
 
 impl Ground {
     pub async fn prepare(target: &Target) -> anyhow::Result<Ground> {
+        Ground::prepare_with(target, &[]).await
+    }
+
+    /// One whose scheduler, if it is this one's own, has more arguments.
+    pub async fn prepare_with(target: &Target, arguments: &[String]) -> anyhow::Result<Ground> {
         let store = Store::make(target.options.data.clone())?;
         let scheduler = match &target.connect {
             Some(_) => None,
-            None => Some(Scheduler::start(store.dir()).await?),
+            None => Some(Scheduler::start_with(store.dir(), arguments).await?),
         };
         let own = scheduler.as_ref().map(|scheduler| scheduler.address.clone());
         let address = target.connect.clone().or(own).context("there is no scheduler")?;

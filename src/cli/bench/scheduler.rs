@@ -17,9 +17,15 @@ pub struct Scheduler {
 impl Scheduler {
     /// Starts it on a store; it serves when this returns.
     pub async fn start(data: &Path) -> anyhow::Result<Scheduler> {
+        Scheduler::start_with(data, &[]).await
+    }
+
+    /// Starts it with more arguments.
+    pub async fn start_with(data: &Path, more: &[String]) -> anyhow::Result<Scheduler> {
         let mut arguments =
             ["scheduler", "--listen", "127.0.0.1:0", "--http", "none", "--data"].map(Into::into).to_vec();
         arguments.push(data.as_os_str().to_owned());
+        arguments.extend(more.iter().map(Into::into));
         let (process, address) = Process::start(&arguments, LISTENING).await?;
         Ok(Scheduler { process, address })
     }

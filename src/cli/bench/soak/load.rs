@@ -33,7 +33,7 @@ impl Load {
     pub async fn start(soak: &Soak, ground: &Ground) -> anyhow::Result<Load> {
         let (times, mut running) = (Arc::<Mutex<Times>>::default(), JoinSet::new());
         let name = ground.name("values");
-        let channel = ground.client().await?.channel::<String>(&name).await?;
+        let channel = ground.client().await?.create_channel(&name, soak.retention()).await?;
         running.spawn(append(channel, soak.append_rate, times.clone()));
         running.spawn(submit(ground.client().await?, soak.task_rate, times.clone()));
         for _ in 0..soak.monitors {

@@ -16,6 +16,7 @@ use super::ground::Ground;
 use super::options::Target;
 use super::report::Report;
 use super::workers::Workers;
+use crate::protocol::channel::Retention;
 use crate::rows::time::duration;
 
 /// Run a mixed load for a long time
@@ -27,8 +28,8 @@ use crate::rows::time::duration;
 /// appends and tasks took since the last time. In the end: each of these over all samples, and its median in the
 /// last third of the time by that in the first, which is 1 where nothing drifts.
 ///
-/// Channels are kept whole: there is no retention yet that could be told for each. So the disk grows by all that
-/// is appended.
+/// The channel keeps its newest values, and the task log its newest records beside those that a start needs (the
+/// latter only where the scheduler is its own). So the disk grows until that many are there, and then no more.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: a minute, with a sample each second
   headwater bench soak --time 1m --every 1s --json
@@ -47,6 +48,10 @@ pub struct Soak {
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     append_rate: u32,
 
+    /// Values that the channel keeps, and records of the task log; 0 keeps all
+    #[arg(long, value_name = "N", default_value_t = 200_000)]
+    keep: u64,
+
     /// Tasks submitted a second
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     task_rate: u32,
@@ -64,12 +69,21 @@ pub struct Soak {
 }
 
 impl Soak {
+    /// What the channel keeps.
+    fn retention(&self) -> Retention {
+        if self.keep == 0 { Retention::ALL } else { Retention::ALL.with_elements(self.keep) }
+    }
+
     pub async fn run(self, report: &mut Report) -> anyhow::Result<()> {
         anyhow::ensure!(
             !self.every.is_zero() && self.every * 3 <= self.time,
             "the first and the last third of --time need a sample each: give a shorter --every"
         );
-        let ground = Ground::prepare(&self.target).await?;
+        let task_log = match self.keep {
+            0 => vec!["--keep-task-log".to_owned()],
+            records => vec!["--task-log-records".to_owned(), records.to_string()],
+        };
+        let ground = Ground::prepare_with(&self.target, &task_log).await?;
         let workers = Workers::start(&ground).await?;
         let mut load = Load::start(&self, &ground).await?;
         let (started, mut samples) = (Instant::now(), Vec::new());
@@ -111,7 +125,7 @@ impl Soak {
                 ("append_rate", json!(self.append_rate)),
                 ("task_rate", json!(self.task_rate)),
                 ("monitors", json!(self.monitors)),
-                ("retention", json!("none")),
+                ("keep", json!(self.keep)),
             ]),
             ratios: drift.collect(),
             figures: runs.figures(),
