@@ -82,8 +82,8 @@
 //!
 //! # Where to go next
 //!
-//! - `examples/first.rs` is the above and a little more; `examples/pipeline.rs` is a user's crate in one
-//!   file, which is scheduler, worker and client.
+//! - `examples/first.rs` is the above and a little more; `examples/blob.rs` has results that are larger than
+//!   memory; `examples/pipeline.rs` is a user's crate in one file, which is scheduler, worker and client.
 //! - `docs/reliability.md` says what is promised, and which test holds it.
 //! - `ARCHITECTURE.md` has the words, the way of the data, and the reasons. [`protocol`] is where to
 //!   begin to read.
@@ -121,8 +121,9 @@ mod rows;
 pub mod cli;
 
 pub use client::{
-    Ack, Channel, Client, Cursor, Delivery, Error, Group, Item, Member, NamedProducer, Offset, Produced,
-    Result, StreamExt, TaskFuture, Transaction, Until, View, as_completed, gather, gather_all, nested, wait,
+    Ack, Blob, BlobReader, BlobWriter, Channel, Client, Cursor, Delivery, Error, Group, Item, Member,
+    NamedProducer, Offset, Produced, Result, StreamExt, TaskFuture, Transaction, Until, View, as_completed,
+    gather, gather_all, nested, wait,
 };
 pub use headwater_macros::task;
 pub use protocol::channel::{ChannelOptions, Durability, Retention};

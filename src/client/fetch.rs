@@ -5,18 +5,21 @@
 //! side that stops is given up after [`PIECE_MS_MAX`].
 
 use std::fmt;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use super::blob::{Content, Room, Spool};
 use super::connection::transport::{DialError, Progress, Wire, dial};
 use crate::protocol::frame::Frame;
 use crate::protocol::limits::{RESULT_BYTES_MAX, RESULT_PIECE_BYTES};
 use crate::protocol::message::Closing;
 use crate::protocol::result::{Fetch, Fetched, Holder, Located, StoredResult};
 use crate::protocol::size::Bytes as Size;
-use crate::protocol::{Digest, Payload};
+use crate::protocol::{Codec, Digest, Payload};
 
 /// How long a worker may take until a connection is open: 3 s. One that is there answers at once.
 const CONNECT_MS_MAX: u64 = 3_000;
@@ -72,20 +75,35 @@ pub enum Failure {
     /// What came is not the result.
     #[error("{0}")]
     Wrong(String),
+    /// The disk here does not take it.
+    #[error("it cannot be written to the disk: {0}")]
+    Disk(String),
 }
 
 /// Fetches a result from one of its holders, each tried once, in an order of chance: so many who want one
-/// result spread over those that keep it. `scheduler` is where this program reaches the scheduler.
+/// result spread over those that keep it. `scheduler` is where this program reaches the scheduler. It is put where
+/// there is room; what no disk takes is in memory.
 ///
 /// # Errors
 /// What went wrong with each.
-pub async fn fetch(located: &Located, scheduler: &str, token: Option<&str>) -> Result<Payload, FetchError> {
+pub async fn fetch(
+    located: &Located,
+    scheduler: &str,
+    token: Option<&str>,
+    room: &Room,
+) -> Result<Content, FetchError> {
     let mut holders: Vec<&Holder> = located.holders.iter().collect();
     fastrand::shuffle(&mut holders);
     let mut tried = Vec::new();
     for holder in holders {
-        match fetch_from(&address_of(&holder.address, scheduler), located, token).await {
-            Ok(bytes) => return Ok(Payload { codec: located.result.codec, bytes }),
+        let address = address_of(&holder.address, scheduler);
+        let mut fetched = fetch_from(&address, located, token, room).await;
+        if let Err(Failure::Disk(why)) = &fetched {
+            tracing::warn!(task = %located.key, why, "a large result could not be written to the disk, and is in memory");
+            fetched = fetch_from(&address, located, token, &Room::MEMORY).await;
+        }
+        match fetched {
+            Ok(content) => return Ok(content),
             Err(failure) => {
                 tracing::debug!(task = %located.key, worker = %holder.worker, %failure, "a result was not given");
                 tried.push((holder.clone(), failure));
@@ -103,7 +121,12 @@ fn address_of(address: &str, scheduler: &str) -> String {
     }
 }
 
-async fn fetch_from(address: &str, located: &Located, token: Option<&str>) -> Result<Bytes, Failure> {
+async fn fetch_from(
+    address: &str,
+    located: &Located,
+    token: Option<&str>,
+    room: &Room,
+) -> Result<Content, Failure> {
     let bytes = located.result.bytes;
     if bytes > RESULT_BYTES_MAX {
         return Err(Failure::Wrong(format!("a result of {bytes} bytes is over the limit")));
@@ -115,7 +138,7 @@ async fn fetch_from(address: &str, located: &Located, token: Option<&str>) -> Re
         Ok(Err(DialError::Lasting(error))) => return Err(Failure::Unreachable(error.to_string())),
         Err(_) => return Err(Failure::Unreachable(format!("no answer within {CONNECT_MS_MAX} ms"))),
     };
-    take(wire, located, token, Duration::from_millis(PIECE_MS_MAX)).await
+    take(wire, located, token, room, Duration::from_millis(PIECE_MS_MAX)).await
 }
 
 /// Asks for the result, and takes it; gives up when nothing comes for as long as there is patience.
@@ -123,16 +146,20 @@ async fn take(
     mut wire: Wire,
     located: &Located,
     token: Option<&str>,
+    room: &Room,
     patience: Duration,
-) -> Result<Bytes, Failure> {
+) -> Result<Content, Failure> {
     let asked = Fetch { token: token.map(str::to_owned), result: located.held() };
     wire.push(0, &asked).map_err(|large| Failure::Unreachable(large.to_string()))?;
-    let mut intake = Intake::new(located.result);
+    let (mut intake, mut sink) = (Intake::new(located.result), Sink::new(&located.result, room));
     while !intake.is_complete() {
         let frame = next_frame(&mut wire, patience).await?;
-        intake.take(&frame)?;
+        if let Some(piece) = intake.take(&frame)? {
+            sink.put(piece).await?;
+        }
     }
-    intake.finish()
+    intake.finish()?;
+    sink.finish(located.result.codec).await
 }
 
 /// The next frame, which must not take too long.
@@ -157,29 +184,73 @@ async fn next_frame(wire: &mut Wire, patience: Duration) -> Result<Frame, Failur
     timeout(patience, frame).await.map_err(late)?
 }
 
+/// Where the pieces of a result go.
+enum Sink {
+    Memory(Vec<u8>),
+    /// It is away while a piece is written, on a thread that may wait.
+    File(Option<Spool>),
+}
+
+impl Sink {
+    fn new(expected: &StoredResult, room: &Room) -> Sink {
+        if expected.bytes > room.memory_bytes {
+            return Sink::File(Some(Spool::new(Room { memory_bytes: 0, ..room.clone() })));
+        }
+        let room = usize::try_from(expected.bytes).unwrap_or(usize::MAX).min(ROOM_BYTES);
+        Sink::Memory(Vec::with_capacity(room))
+    }
+
+    async fn put(&mut self, piece: Bytes) -> Result<(), Failure> {
+        match self {
+            Sink::Memory(bytes) => bytes.extend_from_slice(&piece),
+            Sink::File(file) => {
+                let mut spool = file.take().ok_or_else(|| Failure::Disk("it was given up".to_owned()))?;
+                *file = Some(on_disk(move || spool.write_all(&piece).map(|()| spool)).await?);
+            }
+        }
+        Ok(())
+    }
+
+    async fn finish(self, codec: Codec) -> Result<Content, Failure> {
+        match self {
+            Sink::Memory(bytes) => Ok(Content::Memory(Payload { codec, bytes: bytes.into() })),
+            Sink::File(Some(spool)) => on_disk(move || spool.finish(codec)).await,
+            Sink::File(None) => Err(Failure::Disk("it was given up".to_owned())),
+        }
+    }
+}
+
+/// Does something that waits for the disk.
+async fn on_disk<R: Send + 'static>(
+    work: impl FnOnce() -> io::Result<R> + Send + 'static,
+) -> Result<R, Failure> {
+    let done = spawn_blocking(work).await.map_err(io::Error::other).flatten();
+    done.map_err(|error| Failure::Disk(error.to_string()))
+}
+
 /// What has come of a result.
 struct Intake {
     expected: StoredResult,
     was_found: bool,
-    bytes: Vec<u8>,
+    bytes: u64,
     digest: Digest,
 }
 
 impl Intake {
     fn new(expected: StoredResult) -> Self {
-        let room = usize::try_from(expected.bytes).unwrap_or(usize::MAX).min(ROOM_BYTES);
-        Intake { expected, was_found: false, bytes: Vec::with_capacity(room), digest: Digest::default() }
+        Intake { expected, was_found: false, bytes: 0, digest: Digest::default() }
     }
 
     fn is_complete(&self) -> bool {
-        self.was_found && self.bytes.len() as u64 == self.expected.bytes
+        self.was_found && self.bytes == self.expected.bytes
     }
 
-    fn take(&mut self, frame: &Frame) -> Result<(), Failure> {
+    /// The next piece, if it is one.
+    fn take(&mut self, frame: &Frame) -> Result<Option<Bytes>, Failure> {
         let (message, piece) = frame.decode::<Fetched>().map_err(Failure::Wrong)?;
         match message {
-            Fetched::Missing => return Err(Failure::Missing),
-            Fetched::Refused(closing) => return Err(Failure::Refused(closing)),
+            Fetched::Missing => Err(Failure::Missing),
+            Fetched::Refused(closing) => Err(Failure::Refused(closing)),
             Fetched::Found(found) if !self.was_found && piece.is_empty() => {
                 if found != self.expected {
                     let (is, bytes) = (Size(found.bytes), Size(self.expected.bytes));
@@ -188,9 +259,10 @@ impl Intake {
                     return Err(Failure::Wrong(why));
                 }
                 self.was_found = true;
+                Ok(None)
             }
             Fetched::Piece if self.was_found => {
-                let left = self.expected.bytes - self.bytes.len() as u64;
+                let left = self.expected.bytes - self.bytes;
                 if piece.len() as u64 != left.min(RESULT_PIECE_BYTES as u64) {
                     return Err(Failure::Wrong(format!(
                         "a piece of {} bytes with {left} to come",
@@ -198,21 +270,21 @@ impl Intake {
                     )));
                 }
                 self.digest = self.digest.with(&piece);
-                self.bytes.extend_from_slice(&piece);
+                self.bytes += piece.len() as u64;
+                Ok(Some(piece))
             }
             Fetched::Found(_) | Fetched::Piece => {
-                return Err(Failure::Wrong("its messages make no sense".to_owned()));
+                Err(Failure::Wrong("its messages make no sense".to_owned()))
             }
         }
-        Ok(())
     }
 
-    fn finish(self) -> Result<Bytes, Failure> {
+    fn finish(self) -> Result<(), Failure> {
         if self.digest != self.expected.digest {
             let (digest, expected) = (self.digest, self.expected.digest);
             return Err(Failure::Wrong(format!("what it gave has digest {digest}, not {expected}")));
         }
-        Ok(self.bytes.into())
+        Ok(())
     }
 }
 
@@ -227,7 +299,8 @@ mod tests {
 
     async fn fetched(scripts: &[Script]) -> Result<Payload, FetchError> {
         let holding = Holding::new(bytes(), scripts).await;
-        soon(fetch(&holding.located, "127.0.0.1:1", Some("token"))).await
+        let content = soon(fetch(&holding.located, "127.0.0.1:1", Some("token"), &Room::MEMORY)).await?;
+        Ok(content.into_payload().unwrap())
     }
 
     async fn failure(script: Script) -> Failure {
@@ -270,23 +343,41 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn one_that_has_no_room_in_memory_is_in_a_file_unless_no_disk_takes_it() {
+        let holding = Holding::new(bytes(), &[Script::Give]).await;
+        let here = tempfile::tempdir().unwrap();
+        let gone = here.path().join("gone");
+        for (memory_bytes, dir, is_in_file) in [
+            (bytes().len() as u64, here.path().to_owned(), false),
+            (bytes().len() as u64 - 1, here.path().to_owned(), true),
+            (0, gone, false),
+        ] {
+            let room = Room { memory_bytes, dir: Some(dir) };
+            let content = soon(fetch(&holding.located, "127.0.0.1:1", None, &room)).await.unwrap();
+            assert_eq!(matches!(content, Content::File { .. }), is_in_file, "{room:?}");
+            assert_eq!(content.into_payload().unwrap().bytes, bytes());
+        }
+    }
+
+    #[tokio::test]
     async fn a_worker_that_stops_is_given_up() {
         let holding = Holding::new(bytes(), &[Script::Stall]).await;
         let wire = dial(&holding.located.holders[0].address, "worker").await.unwrap();
-        let taken = soon(take(wire, &holding.located, None, Duration::from_millis(50))).await;
+        let taken = soon(take(wire, &holding.located, None, &Room::MEMORY, Duration::from_millis(50))).await;
         assert_eq!(taken.unwrap_err().to_string(), "nothing came for 50 ms");
     }
 
     #[tokio::test]
     async fn without_holders_nothing_is_tried() {
-        let error = fetch(&located(b"x", vec![]), "127.0.0.1:1", None).await.unwrap_err();
+        let error = fetch(&located(b"x", vec![]), "127.0.0.1:1", None, &Room::MEMORY).await.unwrap_err();
         assert!(error.is_gone() && error.to_string().contains("no worker"), "{error}");
     }
 
     #[test]
     fn an_announced_size_takes_no_memory() {
         let huge = StoredResult { bytes: RESULT_BYTES_MAX, ..located(b"x", vec![]).result };
-        assert!(Intake::new(huge).bytes.capacity() <= 2 * ROOM_BYTES);
+        let Sink::Memory(bytes) = Sink::new(&huge, &Room::MEMORY) else { panic!("it is in a file") };
+        assert!(bytes.capacity() <= 2 * ROOM_BYTES);
     }
 
     #[test]

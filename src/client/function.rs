@@ -63,6 +63,7 @@ use std::sync::OnceLock;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::blob::Content;
 use super::future::TaskFuture;
 use super::nested;
 use crate::protocol::task::Argument;
@@ -319,13 +320,13 @@ inventory::collect!(Registered);
 #[derive(Debug, Clone, Copy)]
 pub enum Run {
     /// It keeps its thread until it is done.
-    Blocking(fn(Vec<Payload>) -> Result<Payload, TaskError>),
+    Blocking(fn(Vec<Content>) -> Result<Content, TaskError>),
     /// It is async.
-    Async(fn(Vec<Payload>) -> Running),
+    Async(fn(Vec<Content>) -> Running),
 }
 
 /// A call of an async function.
-pub type Running = Pin<Box<dyn Future<Output = Result<Payload, TaskError>> + Send>>;
+pub type Running = Pin<Box<dyn Future<Output = Result<Content, TaskError>> + Send>>;
 
 impl Registered {
     /// The function's short name.

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
+use super::blob::{Content, Room};
 use super::connection::{Pausing, Watch};
 use super::error::{Error, Result, within};
 use super::handle::{Client, wrong_answer};
 use super::holds::Hold;
-use super::settled::settled;
+use super::settled::{End, ended, settled};
 use crate::protocol::command::{Answer, Command, Query};
 use crate::protocol::task::{TaskInfo, TaskStatus};
 use crate::protocol::{Outcome, Payload, TaskId, TaskKey};
@@ -78,12 +79,6 @@ impl<T> TaskFuture<T> {
         self.client.connection().attempt().cloned()
     }
 
-    /// Waits for what the task brings, as [`Self::outcome`], from when this is called.
-    pub(super) fn payload(&self) -> impl Future<Output = Result<Payload>> + Send + use<T> {
-        let (settled, key) = (settled(self.client.connection().clone(), self.key.clone()), self.key.clone());
-        async move { finished(settled.await?, &key) }
-    }
-
     /// Watches the task, from when this is called.
     pub(super) fn watch(&self) -> Watch {
         self.client.connection().watch(self.key.id)
@@ -129,6 +124,18 @@ impl<T> TaskFuture<T> {
 }
 
 impl<T: DeserializeOwned + 'static> TaskFuture<T> {
+    /// Waits for what the task brings, as [`Self::outcome`], from when this is called.
+    pub(super) fn content(&self) -> impl Future<Output = Result<Content>> + Send + use<T> {
+        let key = self.key.clone();
+        let ended = ended(self.client.connection().clone(), key.clone(), Room::of_type::<T>());
+        async move {
+            match ended.await? {
+                End::Told(outcome) => finished(outcome, &key).map(Content::Memory),
+                End::Fetched(content) => Ok(content),
+            }
+        }
+    }
+
     /// Waits for the result, and no longer than this. The task goes on. Inside a task it may take longer: it goes on once it has
     /// its slot again, see [`local_client`](crate::local_client).
     ///
@@ -156,12 +163,12 @@ impl<T: DeserializeOwned + 'static> IntoFuture for TaskFuture<T> {
     type IntoFuture = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let settled = settled(self.client.connection().clone(), self.key.clone());
+        let content = self.content();
         Box::pin(async move {
             // All of it, and with it its hold, lives until the outcome is here: the block would capture
             // no more than the key otherwise.
             let held = self;
-            result(settled.await?, &held.key)
+            decoded(content.await?, &held.key)
         })
     }
 }
@@ -176,12 +183,12 @@ impl<T: DeserializeOwned + 'static> IntoFuture for &TaskFuture<T> {
 }
 
 /// What an outcome means to one who wants the result.
-pub(super) fn result<T: DeserializeOwned>(outcome: Outcome, key: &TaskKey) -> Result<T> {
-    decoded(finished(outcome, key)?, key)
+pub(super) fn result<T: DeserializeOwned + 'static>(outcome: Outcome, key: &TaskKey) -> Result<T> {
+    decoded(finished(outcome, key)?.into(), key)
 }
 
 /// As [`result`], before it is decoded.
-pub(super) fn finished(outcome: Outcome, key: &TaskKey) -> Result<Payload> {
+fn finished(outcome: Outcome, key: &TaskKey) -> Result<Payload> {
     match outcome {
         Outcome::Finished(payload) => Ok(payload),
         Outcome::Failed(error) => Err(Error::Task(error)),
@@ -190,7 +197,7 @@ pub(super) fn finished(outcome: Outcome, key: &TaskKey) -> Result<Payload> {
     }
 }
 
-/// What [`finished`] has brought, decoded.
-pub(super) fn decoded<T: DeserializeOwned>(payload: Payload, key: &TaskKey) -> Result<T> {
-    payload.decode().map_err(|why| Error::decode(format!("result of {key}"), why))
+/// What a task has brought, decoded.
+pub(super) fn decoded<T: DeserializeOwned + 'static>(content: Content, key: &TaskKey) -> Result<T> {
+    content.decode().map_err(|why| Error::decode(format!("result of {key}"), why))
 }

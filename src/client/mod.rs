@@ -39,6 +39,7 @@
 pub mod ack;
 mod backoff;
 pub mod batch;
+pub mod blob;
 pub mod blocking;
 mod bound;
 pub mod channel;
@@ -81,6 +82,7 @@ pub mod workers;
 
 pub use ack::{Ack, Produced};
 pub use batch::AppendBatch;
+pub use blob::{Blob, BlobReader, BlobWriter};
 pub use bound::Until;
 pub use channel::{Channel, Entry};
 pub use connection::{CLOCKS_APART_MS_MAX, Connection};

@@ -8,11 +8,12 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use super::blob::{Content, Room};
 use super::connection::{Connection, Pausing, Wait, Watch};
 use super::error::{Error, Result};
 use super::fetch::FetchError;
 use crate::protocol::result::{Located, StoredResult};
-use crate::protocol::{AttemptNumber, Outcome, Payload, TaskKey};
+use crate::protocol::{AttemptNumber, Outcome, TaskKey};
 
 /// The first pause before the scheduler is asked again, and the longest: each is twice the one before.
 const PAUSE_MS_MIN: u64 = 50;
@@ -22,28 +23,53 @@ const PAUSE_MS_MAX: u64 = 1_000;
 /// (its lease, 10 s unless told otherwise). What the scheduler takes to name holders does not count.
 const FAILING_MS_MAX: u64 = 30_000;
 
+/// How a task has ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// What the log says of it. Never [`Outcome::Stored`].
+    Told(Outcome),
+    /// With a result that workers keep, which was fetched.
+    Fetched(Content),
+}
+
 /// Waits until a task has ended; brings its result as [`Outcome::Finished`]. It is watched when this is
 /// called, not when it is first polled.
 pub(super) fn settled(connection: Connection, key: TaskKey) -> impl Future<Output = Result<Outcome>> + Send {
+    let ended = ended(connection, key, Room::MEMORY);
+    async move {
+        match ended.await? {
+            End::Told(outcome) => Ok(outcome),
+            End::Fetched(content) => content.into_payload().map(Outcome::Finished).map_err(Error::other),
+        }
+    }
+}
+
+/// As [`settled`]; a result that is fetched is put where there is room.
+pub(super) fn ended(
+    connection: Connection,
+    key: TaskKey,
+    room: Room,
+) -> impl Future<Output = Result<End>> + Send {
     let watch = connection.watch(key.id);
-    async move { with_result(connection, key, watch, Duration::from_millis(FAILING_MS_MAX)).await }
+    async move { with_result(connection, key, watch, room, Duration::from_millis(FAILING_MS_MAX)).await }
 }
 
 async fn with_result(
     connection: Connection,
     key: TaskKey,
     mut watch: Watch,
+    room: Room,
     patience: Duration,
-) -> Result<Outcome> {
+) -> Result<End> {
     let mut failing = Failing::default();
     loop {
         let located = match watch.await? {
             Outcome::Stored(located) => located,
-            outcome => return Ok(outcome),
+            outcome => return Ok(End::Told(outcome)),
         };
         let began = Instant::now();
-        let error = match fetch(&connection, &located).await {
-            Ok(payload) => return Ok(Outcome::Finished(payload)),
+        let error = match fetch(&connection, &located, &room).await {
+            Ok(content) => return Ok(End::Fetched(content)),
             Err(error) => error,
         };
         let pause = failing.pause_of(&located);
@@ -57,12 +83,12 @@ async fn with_result(
 }
 
 /// Fetches a result. A task that has paused does not go on with each piece of it, but once it is here.
-async fn fetch(connection: &Connection, located: &Located) -> Result<Payload, FetchError> {
+async fn fetch(connection: &Connection, located: &Located, room: &Room) -> Result<Content, FetchError> {
     if connection.attempt().is_none() {
-        return connection.fetch(located).await;
+        return connection.fetch(located, room).await;
     }
-    let (connection, located) = (connection.clone(), located.clone());
-    apart(None, async move { connection.fetch(&located).await }).await
+    let (connection, located, room) = (connection.clone(), located.clone(), room.clone());
+    apart(None, async move { connection.fetch(&located, &room).await }).await
 }
 
 /// Does something of many steps in a task of its own, so that one that has paused returns once for all of them. An attempt
@@ -121,6 +147,7 @@ fn given_up(task: TaskKey, mut error: FetchError) -> Error {
 mod tests {
     use super::*;
     use crate::client::fixture::{FakeServer, Holding, Peer, Script, assert_matches, soon};
+    use crate::protocol::Payload;
     use crate::protocol::message::{ClientMessage, ServerMessage};
 
     /// Answers the next watch of the task with a stored result.
@@ -172,7 +199,7 @@ mod tests {
         let dead = Holding::new(b"large".to_vec(), &[Script::Dead]).await;
         let (connection, mut peer) = server.connect().await;
         let (key, watch) = (dead.located.key.clone(), connection.watch(dead.located.key.id));
-        let wait = with_result(connection, key, watch, Duration::from_millis(300));
+        let wait = with_result(connection, key, watch, Room::MEMORY, Duration::from_millis(300));
         let script = async {
             loop {
                 settle(&mut peer, &dead.located).await;

@@ -9,10 +9,10 @@ use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, Stream, StreamExt};
 use serde::de::DeserializeOwned;
 
+use super::blob::Content;
 use super::error::Result;
 use super::future::{TaskFuture, decoded};
 use super::settled::apart;
-use crate::protocol::Payload;
 
 /// Waits for the results of all tasks, and brings them in the order of the futures. The first error is brought at once, and
 /// the others go on.
@@ -42,21 +42,21 @@ where
     let futures: Vec<&TaskFuture<T>> = futures.into_iter().collect();
     if let Some(attempt) = futures.iter().find_map(|future| future.attempt()) {
         // It is to return once, and not with each of them.
-        let payload = |(index, future): (usize, &&TaskFuture<T>)| {
-            let payload = future.payload();
-            async move { (index, payload.await) }
+        let content = |(index, future): (usize, &&TaskFuture<T>)| {
+            let content = future.content();
+            async move { (index, content.await) }
         };
-        let mut ended: FuturesUnordered<_> = futures.iter().enumerate().map(payload).collect();
-        let gathered: Result<Vec<Option<Payload>>> = apart(Some(attempt), async move {
-            let mut payloads = vec![None; ended.len()];
-            while let Some((index, payload)) = ended.next().await {
-                payloads[index] = Some(payload?);
+        let mut ended: FuturesUnordered<_> = futures.iter().enumerate().map(content).collect();
+        let gathered: Result<Vec<Option<Content>>> = apart(Some(attempt), async move {
+            let mut contents = vec![None; ended.len()];
+            while let Some((index, content)) = ended.next().await {
+                contents[index] = Some(content?);
             }
-            Ok(payloads)
+            Ok(contents)
         })
         .await;
-        let payloads = gathered?.into_iter().flatten().zip(futures);
-        return payloads.map(|(payload, future)| decoded(payload, future.key())).collect();
+        let contents = gathered?.into_iter().flatten().zip(futures);
+        return contents.map(|(content, future)| decoded(content, future.key())).collect();
     }
     let mut ended = as_completed(futures);
     let mut results: Vec<Option<T>> = Vec::new();
@@ -74,9 +74,9 @@ where
 {
     let futures: Vec<&TaskFuture<T>> = futures.into_iter().collect();
     if let Some(attempt) = futures.iter().find_map(|future| future.attempt()) {
-        let payloads: Vec<_> = futures.iter().map(|future| future.payload()).collect();
-        let payloads = apart(Some(attempt), join_all(payloads)).await.into_iter().zip(futures);
-        return payloads.map(|(payload, future)| decoded(payload?, future.key())).collect();
+        let contents: Vec<_> = futures.iter().map(|future| future.content()).collect();
+        let contents = apart(Some(attempt), join_all(contents)).await.into_iter().zip(futures);
+        return contents.map(|(content, future)| decoded(content?, future.key())).collect();
     }
     join_all(futures.into_iter().map(IntoFuture::into_future)).await
 }

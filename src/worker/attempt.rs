@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use super::given;
+use super::given::{self, Here};
 use super::registry::Registry;
 use super::results::{Held, Told};
 use super::run;
+use crate::client::blob::Content;
 use crate::client::connection::{Connection, Reply};
 use crate::protocol::command::{Answer, Command};
 use crate::protocol::limits::PAYLOAD_BYTES_MAX;
-use crate::protocol::message::{Assignment, Given};
+use crate::protocol::message::Assignment;
 use crate::protocol::session::HeldAttempt;
-use crate::protocol::{AttemptNumber, Payload, TaskError, TaskKey};
+use crate::protocol::task::ErrorKind;
+use crate::protocol::{AttemptNumber, TaskError, TaskKey};
 
 /// What an attempt has told.
 #[derive(Debug)]
@@ -47,13 +49,26 @@ pub(super) async fn attempt(
     };
     match command_for(&key, attempt, outcome) {
         Ok(command) => Report::Told(connection.command(command)),
-        Err(result) => Report::Kept(held.keep(HeldAttempt { task, attempt }, result).await),
+        Err(result) => keep(&connection, &held, HeldAttempt { task, attempt }, result).await,
+    }
+}
+
+/// Keeps a result that is too large for the log.
+pub(super) async fn keep(connection: &Connection, held: &Held, of: HeldAttempt, result: Content) -> Report {
+    match held.keep(of, result).await {
+        Ok(told) => Report::Kept(told),
+        Err(error) => {
+            let HeldAttempt { task, attempt } = of;
+            let message = format!("the result cannot be read back from the disk: {error}");
+            let error = Box::new(TaskError::new(ErrorKind::BadResult, &message, Vec::new()));
+            Report::Told(connection.command(Command::Fail { task, attempt, error }))
+        }
     }
 }
 
 /// The values of arguments, all of which are here. To put large ones together takes long, and holds up nobody.
-async fn values(function: &str, arguments: Vec<Given>) -> Result<Vec<Payload>, TaskError> {
-    if !arguments.iter().any(|argument| matches!(argument, Given::Nested { .. })) {
+async fn values(function: &str, arguments: Vec<Here>) -> Result<Vec<Content>, TaskError> {
+    if !arguments.iter().any(|argument| matches!(argument, Here::Nested { .. })) {
         return given::values(function, arguments);
     }
     let function = function.to_owned();
@@ -74,12 +89,14 @@ async fn values(function: &str, arguments: Vec<Given>) -> Result<Vec<Payload>, T
 pub(super) fn command_for(
     key: &TaskKey,
     attempt: AttemptNumber,
-    outcome: Result<Payload, TaskError>,
-) -> Result<Command, Payload> {
+    outcome: Result<Content, TaskError>,
+) -> Result<Command, Content> {
     let task = key.id;
     match outcome {
-        Ok(result) if result.bytes.len() > PAYLOAD_BYTES_MAX => Err(result),
-        Ok(result) => Ok(Command::Finish { task, attempt, result }),
+        Ok(Content::Memory(result)) if result.bytes.len() <= PAYLOAD_BYTES_MAX => {
+            Ok(Command::Finish { task, attempt, result })
+        }
+        Ok(result) => Err(result),
         Err(error) => {
             tracing::info!(task = %key, %attempt, %error, "failed");
             Ok(Command::Fail { task, attempt, error: Box::new(error) })

@@ -6,6 +6,8 @@
 use std::any::TypeId;
 use std::marker::PhantomData;
 
+use super::context::Context;
+use crate::client::blob::{Content, Room};
 use crate::client::function::{Failure, Value};
 use crate::protocol::limits::{RESULT_BYTES_MAX, TooLarge};
 use crate::protocol::task::ErrorKind;
@@ -20,7 +22,7 @@ pub fn type_id_of<F: 'static>(_function: &F) -> TypeId {
 #[derive(Debug)]
 pub struct Decoder {
     function: &'static str,
-    arguments: std::vec::IntoIter<Payload>,
+    arguments: std::vec::IntoIter<Content>,
     position: usize,
 }
 
@@ -29,7 +31,7 @@ impl Decoder {
     ///
     /// # Errors
     /// [`ErrorKind::BadArguments`] when there are more or fewer.
-    pub fn new(function: &'static str, arguments: Vec<Payload>, count: usize) -> Result<Self, TaskError> {
+    pub fn new(function: &'static str, arguments: Vec<Content>, count: usize) -> Result<Self, TaskError> {
         if arguments.len() != count {
             let plural = if count == 1 { "" } else { "s" };
             let message = format!(
@@ -49,8 +51,8 @@ impl Decoder {
     /// [`ErrorKind::BadArguments`] when it is of another type.
     pub fn argument<T: Value>(&mut self) -> Result<T, TaskError> {
         self.position += 1;
-        let payload = self.arguments.next().expect("the code of `#[task]` asks for as many as it said");
-        payload.decode().map_err(|why| {
+        let content = self.arguments.next().expect("the code of `#[task]` asks for as many as it said");
+        content.decode().map_err(|why| {
             let message = format!(
                 "argument {} of {}: {why}: pass a `{}`, and build client and worker from the same code",
                 self.position,
@@ -60,6 +62,21 @@ impl Decoder {
             TaskError::new(ErrorKind::BadArguments, &message, Vec::new())
         })
     }
+}
+
+/// Arguments in memory, for functions that look at their bytes. Waits for the disk where one is in a file.
+///
+/// # Errors
+/// [`ErrorKind::BadArguments`] when the disk does not give one back.
+pub(super) fn in_memory(function: &str, arguments: Vec<Content>) -> Result<Vec<Payload>, TaskError> {
+    let read = |(position, content): (usize, Content)| {
+        content.into_payload().map_err(|error| {
+            let message =
+                format!("argument {position} of {function} cannot be read back from the disk: {error}");
+            TaskError::new(ErrorKind::BadArguments, &message, Vec::new())
+        })
+    };
+    (1..).zip(arguments).map(read).collect()
 }
 
 /// Finds out whether a function returned a `Result`, under whatever alias.
@@ -111,7 +128,7 @@ impl Fallible {
         self,
         function: &str,
         returned: Result<T, E>,
-    ) -> Result<Payload, TaskError> {
+    ) -> Result<Content, TaskError> {
         match returned {
             Ok(value) => Plain.outcome(function, value),
             Err(error) => Err(returned_error(&*error.into())),
@@ -124,10 +141,11 @@ impl Plain {
     ///
     /// # Errors
     /// [`ErrorKind::BadResult`] when it cannot be encoded or is too large.
-    pub fn outcome<T: Value>(self, function: &str, value: T) -> Result<Payload, TaskError> {
+    pub fn outcome<T: Value>(self, function: &str, value: T) -> Result<Content, TaskError> {
         let bad = |message: String| TaskError::new(ErrorKind::BadResult, &message, Vec::new());
         let function = TaskKey::label_of(function);
-        let payload = Payload::encode(&value).map_err(|why| {
+        let room = Context::current().map_or(Room::MEMORY, |context| context.room());
+        let content = Content::encode(&value, &room).map_err(|why| {
             bad(format!(
                 "the result of `{function}` cannot be encoded: {why}: change how serde writes `{}`, or \
                  return another type",
@@ -135,8 +153,8 @@ impl Plain {
             ))
         })?;
         let what = format!("the result of `{function}`");
-        check_size(what, payload.bytes.len() as u64).map_err(|large| bad(large.to_string()))?;
-        Ok(payload)
+        check_size(what, content.bytes()).map_err(|large| bad(large.to_string()))?;
+        Ok(content)
     }
 }
 
@@ -209,7 +227,10 @@ mod tests {
 
     fn call<F: 'static>(function: F, arguments: Vec<Payload>) -> Result<Payload, TaskError> {
         match registered_of(&function) {
-            Some(Registered { run: Run::Blocking(run), .. }) => run(arguments),
+            Some(Registered { run: Run::Blocking(run), .. }) => {
+                let content = run(arguments.into_iter().map(Content::from).collect())?;
+                Ok(content.into_payload().unwrap())
+            }
             other => panic!("{other:?}"),
         }
     }

@@ -7,7 +7,8 @@ use std::any::TypeId;
 
 use bytes::Bytes;
 
-use super::call::check_size;
+use super::call::{check_size, in_memory};
+use crate::client::blob::Content;
 use crate::client::function::{Registered, Run};
 use crate::protocol::task::{CONCAT, CONCAT_VERSION, ErrorKind};
 use crate::protocol::{Codec, Payload, TaskError};
@@ -25,7 +26,8 @@ pub(super) static REGISTERED: Registered = Registered {
 };
 
 /// The bytes of all arguments but the first, with the codec that the first names.
-fn concat(arguments: Vec<Payload>) -> Result<Payload, TaskError> {
+fn concat(arguments: Vec<Content>) -> Result<Content, TaskError> {
+    let arguments = in_memory(CONCAT, arguments)?;
     let bad = |kind, message: String| TaskError::new(kind, &message, Vec::new());
     let Some((codec, pieces)) = arguments.split_first() else {
         return Err(bad(
@@ -45,12 +47,17 @@ fn concat(arguments: Vec<Payload>) -> Result<Payload, TaskError> {
         .map_err(|why| bad(ErrorKind::BadResult, why.to_string()))?;
     let mut bytes = Vec::with_capacity(size);
     pieces.iter().for_each(|piece| bytes.extend_from_slice(&piece.bytes));
-    Ok(Payload { codec, bytes: Bytes::from(bytes) })
+    Ok(Payload { codec, bytes: Bytes::from(bytes) }.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn concat(arguments: Vec<Payload>) -> Result<Payload, TaskError> {
+        let content = super::concat(arguments.into_iter().map(Content::from).collect())?;
+        Ok(content.into_payload().unwrap())
+    }
 
     fn codec(codec: Codec) -> Payload {
         Payload::encode(&codec).unwrap()

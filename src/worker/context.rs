@@ -9,6 +9,7 @@ use super::exec::Programs;
 use super::lanes::Lanes;
 use super::log::TaskLog;
 use super::pause::Pace;
+use crate::client::blob::{Blob, BlobWriter, Room};
 use crate::client::connection::{Connection, Pausing, pausing};
 use crate::client::{Client, Error, Result, blocking};
 use crate::protocol::equipment::Grant;
@@ -157,6 +158,19 @@ impl Context {
     /// ```
     pub fn progress(&self, done: u64, total: u64, message: &str) {
         self.shared.lanes.lock().advance(self.held(), Advance::new(done, total, message));
+    }
+
+    /// Begins a [`Blob`] where the worker keeps what has no room in memory (`--spill-dir`).
+    pub fn blob_writer(&self) -> BlobWriter {
+        match self.room().dir {
+            Some(dir) => Blob::writer_in(dir),
+            None => Blob::writer(),
+        }
+    }
+
+    /// Where what it brings is put.
+    pub(super) fn room(&self) -> Room {
+        self.shared.lanes.options().results.room()
     }
 
     /// How it pauses. Asked for by its own code alone, which computes.

@@ -36,13 +36,14 @@ use super::registry::Registry;
 use super::run::{self, PlainFn};
 use super::timeouts::Timeouts;
 use super::turns::{Turns, held};
+use crate::client::blob::Content;
 use crate::client::connection::{Connection, Reply, Trunks};
 use crate::client::function::{Registered, Run};
+use crate::protocol::TaskError;
 use crate::protocol::command::Answer;
 use crate::protocol::message::Assignment;
 use crate::protocol::session::HeldAttempt;
 use crate::protocol::task::Advance;
-use crate::protocol::{Payload, TaskError};
 
 /// The lanes of a worker's session, and what they share with it.
 pub(super) struct Lanes {
@@ -73,7 +74,7 @@ pub(super) struct Shared {
 /// A result that is too large to be told. Its attempt is not over: it has its slot.
 pub(super) struct LargeResult {
     pub attempt: HeldAttempt,
-    pub result: Payload,
+    pub result: Content,
     /// When it began.
     pub since: Instant,
 }
@@ -270,7 +271,7 @@ impl Lanes {
                 self.lock().keep_log(&attempt, &context);
             }
             tracing::debug!(task = %key, attempt = %attempt.attempt, "begins");
-            let arguments = given::values(&assignment.function, assignment.arguments);
+            let arguments = given::values_given(&assignment.function, assignment.arguments);
             let outcome = arguments.and_then(|arguments| run::call(function, arguments, Some(context)));
             let report = command_for(&key, attempt.attempt, outcome);
             let (since, ended) = (began, Instant::now());
@@ -322,7 +323,7 @@ impl Lanes {
 mod tests {
     use super::*;
     use crate::client::fixture;
-    use crate::protocol::TaskKey;
+    use crate::protocol::{Payload, TaskKey};
 
     fn assignment(name: &str) -> Assignment {
         fixture::assignment(TaskKey::named(name))
@@ -336,7 +337,7 @@ mod tests {
         let mut shared = Shared { turns, running, awaited, results, told, timeouts, advances };
         let [runs, is_large] = [(); 2].map(|()| held(&shared.turns.next().unwrap()));
         shared.running.insert(runs);
-        let result = Payload::encode(&1).unwrap();
+        let result = Content::from(Payload::encode(&1).unwrap());
         shared.results.push(LargeResult { attempt: is_large, result, since: Instant::now() });
 
         shared.abort(&held(&assignment("waits")));

@@ -6,7 +6,8 @@
 
 use std::any::TypeId;
 
-use super::call::check_size;
+use super::call::{check_size, in_memory};
+use crate::client::blob::Content;
 use crate::client::function::{Registered, Run};
 use crate::protocol::task::{ErrorKind, LIST, LIST_VERSION};
 use crate::protocol::{Codec, Payload, TaskError, template};
@@ -24,7 +25,8 @@ pub(super) static REGISTERED: Registered = Registered {
 };
 
 /// The elements of all arguments, which are arrays, in one.
-fn list(arguments: Vec<Payload>) -> Result<Payload, TaskError> {
+fn list(arguments: Vec<Content>) -> Result<Content, TaskError> {
+    let arguments = in_memory(LIST, arguments)?;
     let bad = |kind, message: &str| TaskError::new(kind, message, Vec::new());
     let pieces = (1..).zip(&arguments).map(|(position, argument)| {
         template::array(argument).ok_or_else(|| {
@@ -42,12 +44,17 @@ fn list(arguments: Vec<Payload>) -> Result<Payload, TaskError> {
     let mut bytes = Vec::with_capacity(size + 5);
     template::begin_array(&mut bytes, count);
     pieces.iter().for_each(|(_, elements)| bytes.extend_from_slice(elements));
-    Ok(Payload { codec: Codec::MessagePack, bytes: bytes.into() })
+    Ok(Payload { codec: Codec::MessagePack, bytes: bytes.into() }.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn list(arguments: Vec<Payload>) -> Result<Payload, TaskError> {
+        let content = super::list(arguments.into_iter().map(Content::from).collect())?;
+        Ok(content.into_payload().unwrap())
+    }
 
     #[test]
     fn elements_come_in_the_order_of_the_pieces() {

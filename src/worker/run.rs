@@ -9,12 +9,13 @@ use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::Once;
 
 use super::context::Context;
+use crate::client::blob::Content;
 use crate::client::function::{Registered, Run};
+use crate::protocol::TaskError;
 use crate::protocol::task::ErrorKind;
-use crate::protocol::{Payload, TaskError};
 
 /// A function that keeps its thread until it is done.
-pub(super) type PlainFn = fn(Vec<Payload>) -> Result<Payload, TaskError>;
+pub(super) type PlainFn = fn(Vec<Content>) -> Result<Content, TaskError>;
 
 /// Calls a plain function on this thread.
 ///
@@ -22,9 +23,9 @@ pub(super) type PlainFn = fn(Vec<Payload>) -> Result<Payload, TaskError>;
 /// Why the attempt failed.
 pub(super) fn call(
     function: PlainFn,
-    arguments: Vec<Payload>,
+    arguments: Vec<Content>,
     context: Option<Context>,
-) -> Result<Payload, TaskError> {
+) -> Result<Content, TaskError> {
     notice_panics();
     let outcome = caught(|| Context::enter(context.clone(), || function(arguments))).flatten();
     outcome.map_err(|error| failing(context.as_ref(), error))
@@ -43,7 +44,7 @@ fn failing(context: Option<&Context>, error: TaskError) -> TaskError {
 ///
 /// # Errors
 /// Why the attempt failed.
-pub async fn run(registered: &Registered, arguments: Vec<Payload>) -> Result<Payload, TaskError> {
+pub async fn run(registered: &Registered, arguments: Vec<Content>) -> Result<Content, TaskError> {
     match registered.run {
         Run::Blocking(function) => {
             let context = Context::current();
@@ -122,6 +123,7 @@ fn message_of(panic: Box<dyn Any + Send>) -> String {
 mod tests {
     use super::*;
     use crate::client::function::registered_of;
+    use crate::protocol::Payload;
 
     #[crate::task]
     fn add(a: f64, b: f64) -> f64 {
@@ -163,7 +165,9 @@ mod tests {
     }
 
     async fn call<F: 'static>(function: F, arguments: Vec<Payload>) -> Result<Payload, TaskError> {
-        run(registered_of(&function).unwrap(), arguments).await
+        let arguments = arguments.into_iter().map(Content::from).collect();
+        let content = run(registered_of(&function).unwrap(), arguments).await?;
+        Ok(content.into_payload().unwrap())
     }
 
     fn encoded<T: serde::Serialize>(value: T) -> Payload {
@@ -217,11 +221,11 @@ mod tests {
     fn the_place_of_an_older_panic_is_not_told_for_a_newer_one() {
         notice_panics();
         let Run::Blocking(function) = registered_of(&panic_with).unwrap().run else { panic!() };
-        let error = caught(|| function(vec![encoded(0)])).unwrap_err();
+        let error = caught(|| function(vec![encoded(0).into()])).unwrap_err();
         assert_eq!(without_place(&error), "static");
         let _ = catch_unwind(|| panic!("somewhere else on this thread"));
         // Goes on with a panic without a hook's being told.
-        let error = caught(|| function(vec![encoded(2)])).unwrap_err();
+        let error = caught(|| function(vec![encoded(2).into()])).unwrap_err();
         assert_eq!(error.message, "panicked at an unknown place: resumed");
     }
 

@@ -11,7 +11,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::Options;
-use super::attempt::{Report, attempt};
+use super::attempt::{Report, attempt, keep};
 use super::context::Context;
 use super::lanes::{Lanes, LargeResult};
 use super::registry::Registry;
@@ -199,8 +199,9 @@ impl Session {
             self.tell_window();
         }
         for LargeResult { attempt, result, since } in results {
-            let held = self.held.clone();
-            self.run(attempt, since.into(), async move { Report::Kept(held.keep(attempt, result).await) });
+            let (connection, held) = (self.connection.clone(), self.held.clone());
+            let kept = async move { keep(&connection, &held, attempt, result).await };
+            self.run(attempt, since.into(), kept);
         }
     }
 

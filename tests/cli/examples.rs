@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::cluster::Dir;
+use crate::cluster::{Cluster, Dir};
 use crate::process::{Ended, Process, command, example};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -88,4 +88,46 @@ async fn a_users_own_binary_is_scheduler_worker_and_client() {
     let shown = run(&["task", "show", "convert", "--json"]).await.json().remove(0);
     assert_eq!(shown["value"], 4);
     assert_eq!(up.interrupt().await.code, Some(0));
+}
+
+/// How much memory a process may take, beside files that the system reads again as it needs them: 96 MiB.
+#[cfg(target_os = "linux")]
+const MEMORY_KIB: u64 = 96 * 1024;
+
+/// How long its lines are.
+#[cfg(target_os = "linux")]
+const LINE_BYTES: u64 = 80;
+
+/// A program that may not take more memory than that.
+#[cfg(target_os = "linux")]
+fn with_little_memory(program: &std::path::Path, arguments: &[&str]) -> tokio::process::Command {
+    let script = format!("ulimit -d {MEMORY_KIB} && exec \"$0\" \"$@\"");
+    let program = program.to_str().expect("its path is text");
+    command("sh".as_ref(), &[&["-c", &script, program], arguments].concat())
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_result_that_is_larger_than_memory_passes_through_workers_and_comes_to_the_client() {
+    let (cluster, blob) = (Cluster::start().await, example("blob"));
+    let worker = async |name: &str| {
+        let results = ["--results-memory", "16MiB", "--slots", "1", "--connect", &cluster.address];
+        let arguments = [&["worker", "--name", name], &results[..]].concat();
+        let mut worker = Process::of(with_little_memory(&blob, &arguments));
+        worker.said("joined").await;
+        worker
+    };
+    let one = worker("one").await;
+    // More than any of them may have in memory.
+    let lines = 1_300_000_u64;
+    let mut start = with_little_memory(&blob, &["start", &lines.to_string(), "two"]);
+    start.env("HEADWATER_CONNECT", &cluster.address);
+    let start = Process::of(start);
+    let two = worker("two").await;
+    let told = start.end().await.lines();
+    assert_eq!(told, [format!("{} errors in {} bytes", lines / 1000, lines * LINE_BYTES)]);
+    assert!(lines * LINE_BYTES > MEMORY_KIB * 1024);
+    for worker in [one, two] {
+        assert_eq!(worker.interrupt().await.code, Some(0));
+    }
 }

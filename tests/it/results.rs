@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use headwater::client::blob::Room;
 use headwater::client::fetch::{Failure, fetch};
 use headwater::local::{Local, Options, Store};
 use headwater::protocol::channel::Progress;
@@ -369,11 +370,11 @@ async fn a_result_that_nobody_needs_takes_no_room() -> Result<()> {
     soon(future.outcome()).await?;
     let located = located(&future).await;
     let scheduler = local.address().to_string();
-    assert!(fetch(&located, &scheduler, None).await.is_ok());
+    assert!(fetch(&located, &scheduler, None, &Room::MEMORY).await.is_ok());
     drop(future);
     let freed = async {
         loop {
-            match fetch(&located, &scheduler, None).await {
+            match fetch(&located, &scheduler, None, &Room::MEMORY).await {
                 Ok(_) => tokio::time::sleep(Duration::from_millis(5)).await,
                 Err(error) => return error.tried[0].1.clone(),
             }

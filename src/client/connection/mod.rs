@@ -53,6 +53,7 @@ pub(crate) use self::clock::Clock;
 use self::recovery::Recovery;
 use self::run::Runs;
 use self::trunks::Way;
+use super::blob::{Content, Room};
 use super::error::{Error, Result};
 use super::fetch::{self, FetchError};
 use super::link::Link;
@@ -61,9 +62,7 @@ use crate::protocol::message::{Assignment, Position, Reads};
 use crate::protocol::result::Located;
 use crate::protocol::session::{HeldAttempt, Retire, Role};
 use crate::protocol::start::RecoveryProgress;
-use crate::protocol::{
-    AttemptNumber, ChannelName, Elements, Epoch, LogId, Outcome, Payload, SessionId, TaskId,
-};
+use crate::protocol::{AttemptNumber, ChannelName, Elements, Epoch, LogId, Outcome, SessionId, TaskId};
 
 pub use self::membership::{MemberItem, Membership};
 pub(crate) use self::pausing::{Pausing, Wait, pausing};
@@ -368,13 +367,13 @@ impl Connection {
     }
 
     /// Fetches a stored result from a worker that keeps it, once from each until one gives it; with the token of
-    /// this connection.
+    /// this connection. It is put where there is room.
     ///
     /// # Errors
     /// What each of them said.
-    pub async fn fetch(&self, located: &Located) -> Result<Payload, FetchError> {
+    pub async fn fetch(&self, located: &Located, room: &Room) -> Result<Content, FetchError> {
         let token = self.shared.token.as_ref().map(|Secret(token)| token.as_str());
-        fetch::fetch(located, self.address(), token).await
+        fetch::fetch(located, self.address(), token, room).await
     }
 
     /// Says that this worker takes nothing more, on each connection from now on. Behind the answer comes no

@@ -9,6 +9,7 @@ use super::command::{self, Command, FUNCTION, VERSION};
 use super::ended::{Finished, exit_code_message, signal_message};
 use super::output::Sink;
 use super::process::{self, End, Ended, NotStarted};
+use crate::client::blob::Content;
 use crate::client::function::{Registered, Run, Running};
 use crate::client::millis::millis;
 use crate::protocol::equipment::Grant;
@@ -26,7 +27,7 @@ pub(in crate::worker) static REGISTERED: Registered = Registered {
     run: Run::Async(call),
 };
 
-fn call(arguments: Vec<Payload>) -> Running {
+fn call(arguments: Vec<Content>) -> Running {
     Box::pin(async move {
         let command = command::decode(arguments)?;
         let context = Context::current().ok_or_else(|| failed("a program runs as a task", None))?;
@@ -34,7 +35,7 @@ fn call(arguments: Vec<Payload>) -> Running {
     })
 }
 
-async fn run(command: Command, context: Context) -> Result<Payload, TaskError> {
+async fn run(command: Command, context: Context) -> Result<Content, TaskError> {
     let key = context.task().to_string();
     let programs = context.programs().ok_or_else(|| failed("this worker runs no programs", None))?.clone();
     let command = command.filled(&key);
@@ -86,13 +87,13 @@ fn sink(channel: String, command: &Command, key: String, context: &Context) -> S
     Sink::new(context.worker_client(), channel, headers)
 }
 
-fn outcome(Ended { end, took, newest }: Ended) -> Result<Payload, TaskError> {
+fn outcome(Ended { end, took, newest }: Ended) -> Result<Content, TaskError> {
     let message = match end {
         End::Exited(Ok(status)) => match (status.code(), status.signal()) {
             (Some(0), _) => {
                 let took_ms = millis(took);
                 let encoded = Payload::encode(&Finished { code: 0, took_ms });
-                return Ok(encoded.expect("it has nothing that MessagePack cannot carry"));
+                return Ok(encoded.expect("it has nothing that MessagePack cannot carry").into());
             }
             (Some(code), _) => exit_code_message(code),
             (None, Some(signal)) => signal_message(signal),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::client::blob::Content;
 use crate::protocol::limits::{PAYLOAD_BYTES_MAX, TooLarge};
 use crate::protocol::{ChannelName, Payload};
 
@@ -148,7 +149,7 @@ impl Placeholders<'_> {
 /// # Errors
 /// What is wrong with it.
 #[cfg(unix)]
-pub(super) fn decode(arguments: Vec<Payload>) -> Result<Command, crate::protocol::TaskError> {
+pub(super) fn decode(arguments: Vec<Content>) -> Result<Command, crate::protocol::TaskError> {
     let mut decoder = crate::worker::call::Decoder::new(FUNCTION, arguments, 1)?;
     decoder.argument()
 }

@@ -9,25 +9,27 @@
 //! And an answer speaks of the copy that it was asked for, not of one that was put in its place since.
 
 use std::collections::HashSet;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::{join_all, try_join_all};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
 use super::Options;
 use super::store::{Store, Unreadable};
+use crate::client::blob::{Content, Room};
 use crate::client::connection::{Connection, Reply};
 use crate::client::{Error, Result};
+use crate::protocol::TaskId;
 use crate::protocol::command::{Answer, Command, Query};
 use crate::protocol::limits::LISTING_ROWS_MAX;
 use crate::protocol::message::{Filling, Given};
 use crate::protocol::result::{Located, StoredResult};
 use crate::protocol::session::HeldAttempt;
-use crate::protocol::{Payload, TaskId};
+use crate::worker::given::Here;
 
 /// How many results are copied at one time: 4, so that a worker which retires with thousands of them does not
 /// fill another one's memory with what is on its way.
@@ -43,6 +45,8 @@ const PAUSES_MS: [u64; 4] = [50, 150, 450, 1_000];
 pub(in crate::worker) struct Held {
     connection: Connection,
     store: Store,
+    /// Where what is fetched is put.
+    room: Room,
     /// Where this worker gives results.
     address: Box<str>,
     /// How often the session was welcomed.
@@ -68,6 +72,7 @@ impl Held {
         Arc::new(Held {
             connection,
             store: Store::new(options.memory_bytes, options.spill_dir.clone()),
+            room: options.room_for_fetched(),
             address: address.into(),
             welcomes: AtomicU64::new(0),
             copies: Mutex::default(),
@@ -89,34 +94,37 @@ impl Held {
     ///
     /// # Errors
     /// The task whose result cannot be had.
-    pub async fn arguments(self: &Arc<Self>, given: Vec<Given>) -> Result<Vec<Given>, TaskId> {
+    pub async fn arguments(self: &Arc<Self>, given: Vec<Given>) -> Result<Vec<Here>, TaskId> {
         let arguments = given.into_iter().map(async |given| match given {
-            Given::Value(payload) => Ok(Given::Value(payload)),
-            Given::Stored(located) => self.needed(&located).await.map(Given::Value),
+            Given::Value(payload) => Ok(Here::Value(payload.into())),
+            Given::Stored(located) => self.needed(&located).await.map(Here::Value),
             Given::Nested { template, results } => {
                 let results = results.into_iter().map(async |result| match result {
-                    Filling::Value(payload) => Ok(Filling::Value(payload)),
-                    Filling::Stored(located) => self.needed(&located).await.map(Filling::Value),
+                    Filling::Value(payload) => Ok(payload.into()),
+                    Filling::Stored(located) => self.needed(&located).await,
                 });
-                Ok(Given::Nested { template, results: try_join_all(results).await? })
+                Ok(Here::Nested { template, results: try_join_all(results).await? })
             }
         });
         try_join_all(arguments).await
     }
 
-    async fn needed(self: &Arc<Self>, located: &Located) -> Result<Payload, TaskId> {
+    async fn needed(self: &Arc<Self>, located: &Located) -> Result<Content, TaskId> {
         self.obtain(located).await.ok_or(located.key.id)
     }
 
     /// Keeps an attempt's result, and tells the scheduler. Dropped before that, it keeps nothing.
-    pub async fn keep(&self, held: HeldAttempt, payload: Payload) -> Told {
-        let result = Store::describe(&payload).await;
-        let untold = self.put(held, result, payload.bytes);
+    ///
+    /// # Errors
+    /// When it is in a file that cannot be read.
+    pub async fn keep(&self, held: HeldAttempt, content: Content) -> io::Result<Told> {
+        let result = Store::describe(&content).await?;
+        let untold = self.put(held, result, content);
         self.store.make_room().await;
         let HeldAttempt { task, attempt } = held;
         let told = self.tell(held, Command::Store { task, attempt, result });
         std::mem::forget(untold);
-        told
+        Ok(told)
     }
 
     /// Waits until the scheduler has taken note of a result.
@@ -186,16 +194,16 @@ impl Held {
         let held = located.held();
         lock(&self.copies).insert(held);
         let _turn = self.copying.acquire().await;
-        let payload = self.obtain(&located).await;
+        let content = self.obtain(&located).await;
         let told = {
             // Under this lock it is freed before it is put, or afterwards.
             let mut copies = lock(&self.copies);
             if !copies.remove(&held) {
                 return;
             }
-            let Some(payload) = payload else { return self.lack(held) };
+            let Some(content) = content else { return self.lack(held) };
             if self.store.result(&held).is_none() {
-                std::mem::forget(self.put(held, located.result, payload.bytes));
+                std::mem::forget(self.put(held, located.result, content));
             }
             let HeldAttempt { task, attempt } = held;
             self.tell(held, Command::Copied { task, attempt })
@@ -205,10 +213,10 @@ impl Held {
     }
 
     /// A result, from here or from where it is kept.
-    async fn obtain(self: &Arc<Self>, located: &Located) -> Option<Payload> {
+    async fn obtain(self: &Arc<Self>, located: &Located) -> Option<Content> {
         let held = located.held();
-        match self.store.payload(&held).await {
-            Ok(Some(payload)) => return Some(payload),
+        match self.store.content(&held).await {
+            Ok(Some(content)) => return Some(content),
             Ok(None) if located.holders.iter().any(|holder| holder.address == self.address) => {
                 self.lack(held)
             }
@@ -220,8 +228,8 @@ impl Held {
         let until = Instant::now() + Duration::from_millis(TRIES_MS_MAX);
         let mut pauses = PAUSES_MS.into_iter();
         loop {
-            let error = match self.connection.fetch(&others).await {
-                Ok(payload) => return Some(payload),
+            let error = match self.connection.fetch(&others, &self.room).await {
+                Ok(content) => return Some(content),
                 Err(error) => error,
             };
             let pause = pauses.next().filter(|_| !error.is_gone() && Instant::now() < until);
@@ -255,8 +263,8 @@ impl Held {
         });
     }
 
-    fn put(&self, held: HeldAttempt, result: StoredResult, bytes: Bytes) -> Untold<'_> {
-        self.store.put(held, result, bytes);
+    fn put(&self, held: HeldAttempt, result: StoredResult, content: Content) -> Untold<'_> {
+        self.store.put(held, result, content);
         Untold { store: &self.store, held }
     }
 

@@ -19,12 +19,14 @@
 mod held;
 mod listen;
 mod serve;
-mod spill;
 mod store;
 #[cfg(test)]
 mod tests;
 
 use std::path::PathBuf;
+
+use crate::client::blob::Room;
+use crate::protocol::limits::PAYLOAD_BYTES_MAX;
 
 pub use self::listen::At;
 pub(super) use self::{
@@ -34,6 +36,10 @@ pub(super) use self::{
 
 /// How many bytes of results a worker keeps in memory unless told otherwise: 256 MiB.
 pub const MEMORY_BYTES: u64 = 256 * 1024 * 1024;
+
+/// What comes from a peer and is larger than this part of what may be in memory goes to a file at once: an eighth, so that some can
+/// come at one time.
+const FETCHED_PART: u64 = 8;
 
 /// Where a worker keeps results, and where it gives them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +51,18 @@ pub struct Options {
     /// Where these files are: without a name, and gone with the process however it ends. Unless given, in the
     /// system's temporary directory.
     pub spill_dir: Option<PathBuf>,
+}
+
+impl Options {
+    /// Where a task's result is put while it is encoded: what has no room in memory would be spilled at once.
+    pub(super) fn room(&self) -> Room {
+        Room { memory_bytes: self.memory_bytes.max(PAYLOAD_BYTES_MAX as u64), dir: self.spill_dir.clone() }
+    }
+
+    /// Where a result is put that is fetched.
+    fn room_for_fetched(&self) -> Room {
+        Room { memory_bytes: self.memory_bytes / FETCHED_PART, dir: self.spill_dir.clone() }
+    }
 }
 
 impl Default for Options {

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
 
-use super::spill::Spilled;
+use crate::client::blob::{Content, TempFile};
 use crate::protocol::limits::RESULT_PIECE_BYTES;
 use crate::protocol::result::StoredResult;
 use crate::protocol::session::HeldAttempt;
@@ -52,7 +52,7 @@ struct Entry {
 #[derive(Debug, Clone)]
 enum Place {
     Memory(Bytes),
-    Disk(Arc<Spilled>),
+    Disk(Arc<TempFile>),
 }
 
 /// Why a result that is in the store cannot be had.
@@ -77,24 +77,31 @@ impl Store {
         Store { kept, memory_bytes_max, spill_dir, spilling, has_warned }
     }
 
-    /// What a payload is as a stored result. Reads all of it.
-    pub async fn describe(payload: &Payload) -> StoredResult {
-        let (bytes, codec) = (payload.bytes.clone(), payload.codec);
-        let result =
-            move || StoredResult { codec, bytes: bytes.len() as u64, digest: Digest::of_result(&bytes) };
+    /// What something is as a stored result. Reads all of it.
+    ///
+    /// # Errors
+    /// When it is in a file that cannot be read.
+    pub async fn describe(content: &Content) -> io::Result<StoredResult> {
+        let content = content.clone();
         // Gigabytes take as many tenths of a second.
-        spawn_blocking(result).await.expect("a digest can be made of any bytes")
+        spawn_blocking(move || content.describe()).await.map_err(io::Error::other)?
     }
 
     /// Keeps a result from now on.
-    pub fn put(&self, held: HeldAttempt, result: StoredResult, bytes: Bytes) {
+    pub fn put(&self, held: HeldAttempt, result: StoredResult, content: Content) {
         let mut kept = self.kept();
         kept.remove(&held);
         kept.last_age += 1;
         let age = kept.last_age;
-        kept.in_memory.insert(age, held);
-        kept.memory_bytes += result.bytes;
-        kept.results.insert(held, Entry { result, place: Place::Memory(bytes), age, is_acknowledged: false });
+        let place = match content {
+            Content::Memory(payload) => {
+                kept.in_memory.insert(age, held);
+                kept.memory_bytes += result.bytes;
+                Place::Memory(payload.bytes)
+            }
+            Content::File { file, .. } => Place::Disk(file),
+        };
+        kept.results.insert(held, Entry { result, place, age, is_acknowledged: false });
     }
 
     /// Waits until no more is in memory than may be, or the disk takes no more: then it stays in memory. May be
@@ -104,7 +111,7 @@ impl Store {
             let _turn = self.spilling.lock().await;
             let Some((held, age, bytes)) = self.kept().oldest_over(self.memory_bytes_max) else { return };
             let dir = self.spill_dir.clone();
-            let written = spawn_blocking(move || Spilled::write(dir.as_deref(), &bytes)).await;
+            let written = spawn_blocking(move || TempFile::write(dir.as_deref(), &bytes)).await;
             match written.map_err(io::Error::other).flatten() {
                 Ok(spilled) => self.kept().moved(held, age, spilled),
                 Err(error) => return self.warn(&error),
@@ -164,24 +171,22 @@ impl Store {
         Some(self.kept().results.get(held)?.result)
     }
 
-    /// All of a result, checked, if it is kept.
+    /// All of a result, where it is, checked, if it is kept.
     ///
     /// # Errors
     /// When its file is damaged. It is kept on.
-    pub async fn payload(&self, held: &HeldAttempt) -> Result<Option<Payload>, Unreadable> {
+    pub async fn content(&self, held: &HeldAttempt) -> Result<Option<Content>, Unreadable> {
         let Some((result, place)) = self.place(held) else { return Ok(None) };
         let codec = result.codec;
-        let spilled = match place {
-            Place::Memory(bytes) => return Ok(Some(Payload { codec, bytes })),
-            Place::Disk(spilled) => spilled,
+        let file = match place {
+            Place::Memory(bytes) => return Ok(Some(Content::Memory(Payload { codec, bytes }))),
+            Place::Disk(file) => file,
         };
         let read = move || {
-            let bytes = spilled.read(0, usize::try_from(result.bytes).map_err(io::Error::other)?)?;
-            check(result.digest, Digest::of_result(&bytes))?;
-            Ok::<_, Unreadable>(bytes)
+            check(result.digest, file.digest()?)?;
+            Ok::<_, Unreadable>(Content::File { codec, file })
         };
-        let bytes = spawn_blocking(read).await.map_err(io::Error::other)??;
-        Ok(Some(Payload { codec, bytes }))
+        Ok(Some(spawn_blocking(read).await.map_err(io::Error::other)??))
     }
 
     /// Up to [`RESULT_PIECE_BYTES`] of a result, if it is kept. Not checked: that takes all of it.
@@ -196,8 +201,8 @@ impl Store {
                 let at = result.bytes.min(at) as usize;
                 all.slice(at..at + bytes)
             }
-            Place::Disk(spilled) => {
-                spawn_blocking(move || spilled.read(at, bytes)).await.map_err(io::Error::other)??
+            Place::Disk(file) => {
+                spawn_blocking(move || file.read(at, bytes)).await.map_err(io::Error::other)??
             }
         }))
     }
@@ -221,9 +226,9 @@ impl Store {
 
     /// The file of a result that was spilled.
     #[cfg(test)]
-    pub fn spilled(&self, held: &HeldAttempt) -> Option<Arc<Spilled>> {
+    pub fn spilled(&self, held: &HeldAttempt) -> Option<Arc<TempFile>> {
         match self.place(held)?.1 {
-            Place::Disk(spilled) => Some(spilled),
+            Place::Disk(file) => Some(file),
             Place::Memory(_) => None,
         }
     }
@@ -265,7 +270,7 @@ impl Kept {
     }
 
     /// A result is on the disk now, unless it was freed or put anew meanwhile.
-    fn moved(&mut self, held: HeldAttempt, age: u64, spilled: Spilled) {
+    fn moved(&mut self, held: HeldAttempt, age: u64, spilled: TempFile) {
         if let Some(entry) = self.results.get_mut(&held).filter(|entry| entry.age == age) {
             entry.place = Place::Disk(Arc::new(spilled));
             self.in_memory.remove(&age);
@@ -289,9 +294,14 @@ mod tests {
     }
 
     async fn put(store: &Store, n: u8, bytes: usize) {
-        let payload = payload(n, bytes);
-        store.put(held(n), Store::describe(&payload).await, payload.bytes);
+        let content = Content::from(payload(n, bytes));
+        store.put(held(n), Store::describe(&content).await.unwrap(), content);
         store.make_room().await;
+    }
+
+    /// All of a result in memory, if it is kept.
+    async fn kept(store: &Store, n: u8) -> Option<Payload> {
+        store.content(&held(n)).await.unwrap().map(|content| content.into_payload().unwrap())
     }
 
     #[tokio::test]
@@ -305,13 +315,13 @@ mod tests {
         let on_disk: Vec<bool> = (0..5).map(|n| store.spilled(&held(n)).is_some()).collect();
         assert_eq!(on_disk, [true, true, true, false, false]);
         for n in 0..5 {
-            assert_eq!(store.payload(&held(n)).await.unwrap(), Some(payload(n, 400)));
+            assert_eq!(kept(&store, n).await, Some(payload(n, 400)));
         }
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "the files have no names");
         // One that is larger than all memory is on the disk at once.
         put(&store, 9, 5000).await;
         assert!(store.spilled(&held(9)).is_some());
-        assert_eq!(store.payload(&held(9)).await.unwrap(), Some(payload(9, 5000)));
+        assert_eq!(kept(&store, 9).await, Some(payload(9, 5000)));
     }
 
     #[tokio::test]
@@ -322,7 +332,7 @@ mod tests {
         }
         assert!(store.free(&held(0)) && store.free(&held(3)) && !store.free(&held(3)));
         assert_eq!((store.len(), store.memory_bytes()), (2, 400));
-        assert_eq!(store.payload(&held(0)).await.unwrap(), None);
+        assert_eq!(kept(&store, 0).await, None);
         assert_eq!(store.piece(&held(3), 0).await.unwrap(), None);
         // Put anew, it counts once.
         put(&store, 2, 400).await;
@@ -352,7 +362,7 @@ mod tests {
         let store = Store::new(0, None);
         put(&store, 1, 400).await;
         store.spilled(&held(1)).unwrap().damage(399);
-        let error = store.payload(&held(1)).await.unwrap_err();
+        let error = store.content(&held(1)).await.unwrap_err();
         assert!(matches!(error, Unreadable::Digest { .. }), "{error}");
     }
 
@@ -363,7 +373,7 @@ mod tests {
         put(&store, 1, 400).await;
         put(&store, 2, 400).await;
         assert_eq!((store.len(), store.memory_bytes()), (2, 800));
-        assert_eq!(store.payload(&held(1)).await.unwrap(), Some(payload(1, 400)));
+        assert_eq!(kept(&store, 1).await, Some(payload(1, 400)));
         // There is room again: the next one makes use of it.
         std::fs::create_dir_all(&gone).unwrap();
         put(&store, 3, 400).await;
@@ -374,7 +384,7 @@ mod tests {
     #[tokio::test]
     async fn one_that_is_freed_while_it_is_spilled_is_gone() {
         let mut kept = Kept::default();
-        let spilled = || Spilled::write(None, &Bytes::from_static(b"x")).unwrap();
+        let spilled = || TempFile::write(None, &Bytes::from_static(b"x")).unwrap();
         kept.moved(held(1), 1, spilled());
         assert!(kept.results.is_empty() && kept.memory_bytes == 0);
         let store = Store::new(u64::MAX, None);

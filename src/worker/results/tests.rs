@@ -13,6 +13,7 @@ use super::held::Held;
 use super::listen::Listener;
 use super::store::Store;
 use super::{At, Options, serve};
+use crate::client::blob::{Content, Room};
 use crate::client::connection::{self, Connection};
 use crate::client::fetch::{Failure, FetchError};
 use crate::client::fixture::{FakeServer, Holding, Peer, Script, assert_matches, located, soon};
@@ -23,6 +24,7 @@ use crate::protocol::message::{Closing, Filling, Given, ServerMessage};
 use crate::protocol::result::{Fetched, Holder, Located};
 use crate::protocol::session::HeldAttempt;
 use crate::protocol::{AttemptNumber, Payload, TaskId, Template};
+use crate::worker::given::Here;
 
 const TOKEN: &str = "secret";
 
@@ -73,7 +75,7 @@ fn held(n: u8) -> HeldAttempt {
 impl Site {
     /// Keeps the payload as the result of task `n`, acknowledged.
     async fn keep(&mut self, n: u8) -> Located {
-        let told = self.held.keep(held(n), large()).await;
+        let told = self.held.keep(held(n), large().into()).await.unwrap();
         let settling = tokio::spawn(self.held.clone().settle(told));
         let (number, command) = self.peer.command().await;
         let located = self.located(n);
@@ -95,7 +97,7 @@ impl Site {
     async fn fetch(&self, located: &Located, token: &str) -> Result<Payload, FetchError> {
         let server = FakeServer::new().await;
         let (connection, _peer) = connect(&server, token).await;
-        soon(connection.fetch(located)).await
+        Ok(soon(connection.fetch(located, &Room::MEMORY)).await?.into_payload().unwrap())
     }
 
     async fn failure(&self, located: &Located, token: &str) -> Failure {
@@ -116,6 +118,16 @@ impl Site {
         self.peer.close().await;
         self.peer = self.server.welcome().await;
     }
+}
+
+/// The task whose result is missing for an argument.
+async fn missing(site: &Site, given: Given) -> TaskId {
+    soon(site.held.arguments(vec![given])).await.unwrap_err()
+}
+
+/// All of them in memory.
+fn payloads(contents: impl IntoIterator<Item = Content>) -> Vec<Payload> {
+    contents.into_iter().map(|content| content.into_payload().unwrap()).collect()
 }
 
 #[tokio::test]
@@ -165,7 +177,7 @@ async fn a_damaged_file_gives_nothing_and_is_told_to_the_scheduler() {
     // The worker itself does not take it either.
     let located = site.keep(2).await;
     site.held.store().spilled(&held(2)).unwrap().damage(5);
-    assert_eq!(soon(site.held.arguments(vec![Given::Stored(located)])).await, Err(held(2).task));
+    assert_eq!(missing(&site, Given::Stored(located)).await, held(2).task);
     site.hears_of_lack(2).await;
 }
 
@@ -223,7 +235,7 @@ async fn one_that_is_freed_while_it_is_given_is_not_kept_for_a_peer_that_stalls(
     let bytes = vec![7; 64 * RESULT_PIECE_BYTES];
     let payload = Payload::raw(bytes.clone());
     let kept = payload.bytes.clone();
-    let told = site.held.keep(held(1), payload).await;
+    let told = site.held.keep(held(1), payload.into()).await.unwrap();
     let (number, _) = site.peer.command().await;
     site.peer.answer(number, Answer::Reported).await;
     site.held.clone().settle(told).await;
@@ -249,7 +261,7 @@ async fn what_the_scheduler_does_not_want_is_dropped_when_it_welcomes_the_worker
     site.keep(1).await;
     site.keep(2).await;
     // The third is on its way when the connection breaks: the welcome's question is not about it.
-    let told = site.held.keep(held(3), large()).await;
+    let told = site.held.keep(held(3), large().into()).await.unwrap();
     let settling = tokio::spawn(site.held.clone().settle(told));
     let (third, _) = site.peer.command().await;
     site.reconnect().await;
@@ -281,8 +293,8 @@ async fn an_answer_is_not_about_a_copy_that_was_put_since() {
     let asked = tokio::spawn(site.held.welcomed());
     let (number, _) = site.peer.query().await;
     site.held.free(&held(1));
-    let described = Store::describe(&large()).await;
-    site.held.store().put(held(1), described, large().bytes);
+    let described = Store::describe(&large().into()).await.unwrap();
+    site.held.store().put(held(1), described, large().into());
     site.peer.answer(number, Answer::Unwanted(vec![held(1)])).await;
     soon(asked).await.unwrap();
     assert_eq!(site.held.len(), 1);
@@ -292,7 +304,7 @@ async fn an_answer_is_not_about_a_copy_that_was_put_since() {
 async fn what_is_refused_or_unwanted_at_once_is_not_kept() {
     let mut site = site(u64::MAX).await;
     for answer in [Ok(Answer::Unwanted(vec![held(1)])), Err(Rejection::Invalid("no".to_owned()))] {
-        let told = site.held.keep(held(1), large()).await;
+        let told = site.held.keep(held(1), large().into()).await.unwrap();
         assert_eq!(site.held.len(), 1);
         let (number, _) = site.peer.command().await;
         site.peer.send(number, ServerMessage::Answer(answer)).await;
@@ -306,7 +318,7 @@ async fn an_attempt_that_is_aborted_before_it_tells_of_its_result_leaves_nothing
     let site = site(0).await;
     // It is aborted while it makes room.
     let _slow = site.held.store().slow_disk().await;
-    let mut keeping = Box::pin(site.held.keep(held(1), large()));
+    let mut keeping = Box::pin(site.held.keep(held(1), large().into()));
     while site.held.len() == 0 {
         assert!((&mut keeping).now_or_never().is_none());
         tokio::task::yield_now().await;
@@ -326,7 +338,8 @@ async fn a_copy_is_fetched_kept_and_told_of() {
         assert_eq!(command, Command::Copied { task, attempt });
         site.peer.answer(number, Answer::Reported).await;
         soon(copying).await.unwrap();
-        assert_eq!(site.held.store().payload(&holding.located.held()).await.unwrap(), Some(large()));
+        let content = site.held.store().content(&holding.located.held()).await.unwrap();
+        assert_eq!(payloads(content), [large()]);
     }
     // One that cannot be had is told of, too.
     let holding = Holding::new(large().bytes.to_vec(), &[Script::Missing]).await;
@@ -349,7 +362,7 @@ async fn a_copy_that_is_freed_before_it_is_there_is_not_kept_nor_told_of() {
     site.held.free(&holding.located.held());
     soon(copying).await;
     assert_eq!(site.held.len(), 0);
-    let told = site.held.keep(held(1), large()).await;
+    let told = site.held.keep(held(1), large().into()).await.unwrap();
     assert_matches!(site.peer.command().await.1, Command::Store { .. });
     drop(told);
 }
@@ -366,19 +379,44 @@ async fn arguments_come_from_here_or_from_others_in_their_order() {
     let inside = Given::Nested { template: template.clone(), results };
     let given = vec![Given::Stored(there.clone()), Given::Value(value.clone()), Given::Stored(here), inside];
     let mut arguments = soon(site.held.arguments(given)).await.unwrap();
-    let results = vec![Filling::Value(value.clone()), Filling::Value(large())];
-    assert_eq!(arguments.pop(), Some(Given::Nested { template: template.clone(), results }));
+    let Some(Here::Nested { template: filled, results }) = arguments.pop() else { panic!("{arguments:?}") };
+    assert_eq!((filled, payloads(results)), (template.clone(), vec![value.clone(), large()]));
     let there = Payload { codec: there.result.codec, bytes: b"there"[..].into() };
-    let whole = |results: [Payload; 3]| results.map(Given::Value).to_vec();
-    assert_eq!(arguments, whole([there.clone(), value.clone(), large()]));
+    let whole = arguments.into_iter().map(|argument| match argument {
+        Here::Value(content) => content,
+        Here::Nested { .. } => panic!("{argument:?}"),
+    });
+    assert_eq!(payloads(whole), [there.clone(), value.clone(), large()]);
     // Kept by nobody, or by this worker alone, which does not have it: nothing is tried for long.
     let mut gone = site.located(3);
-    let missing = site.held.arguments(vec![Given::Value(value.clone()), Given::Stored(gone.clone())]);
-    assert_eq!(soon(missing).await, Err(held(3).task));
+    let given = vec![Given::Value(value.clone()), Given::Stored(gone.clone())];
+    assert_eq!(soon(site.held.arguments(given)).await.unwrap_err(), held(3).task);
     site.hears_of_lack(3).await;
     let inside = Given::Nested { template, results: vec![Filling::Stored(site.located(4))] };
-    assert_eq!(soon(site.held.arguments(vec![inside])).await, Err(held(4).task));
+    assert_eq!(missing(&site, inside).await, held(4).task);
     site.hears_of_lack(4).await;
     gone.holders.clear();
-    assert_eq!(soon(site.held.arguments(vec![Given::Stored(gone)])).await, Err(held(3).task));
+    assert_eq!(missing(&site, Given::Stored(gone)).await, held(3).task);
+}
+
+#[tokio::test]
+async fn what_has_no_room_in_memory_comes_in_a_file_and_stays_in_one() {
+    let mut site = site(1000).await;
+    let there = Holding::new(large().bytes.to_vec(), &[Script::CutAfter(1), Script::Give]).await;
+    let here = site.keep(1).await;
+    let given = vec![Given::Stored(there.located.clone()), Given::Stored(here)];
+    for argument in soon(site.held.arguments(given)).await.unwrap() {
+        let Here::Value(content) = argument else { panic!("{argument:?}") };
+        assert!(matches!(content, Content::File { .. }), "{content:?}");
+        assert_eq!(content.clone().into_payload().unwrap(), large());
+        // It is a task's result as it is.
+        let told = site.held.keep(held(2), content).await.unwrap();
+        assert!(site.held.store().spilled(&held(2)).is_some());
+        assert_eq!(site.held.store().memory_bytes(), 0);
+        let (number, command) = site.peer.command().await;
+        let HeldAttempt { task, attempt } = held(2);
+        assert_eq!(command, Command::Store { task, attempt, result: there.located.result });
+        site.peer.answer(number, Answer::Reported).await;
+        soon(site.held.clone().settle(told)).await;
+    }
 }

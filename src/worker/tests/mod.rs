@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::results::{self, At};
 use super::*;
+use crate::client::blob::Room;
 use crate::client::fetch::Failure;
 use crate::client::fixture::{FakeServer, Holding, Peer, Script, assert_matches, assignment, soon};
 use crate::protocol::command::{Answer, Command};
@@ -105,7 +106,7 @@ impl Run {
     }
 
     async fn fetched(&self, located: &Located) -> std::result::Result<usize, Failure> {
-        let fetched = crate::client::fetch::fetch(located, "127.0.0.1:1", None);
+        let fetched = crate::client::fetch::fetch(located, "127.0.0.1:1", None, &Room::MEMORY);
         let fetched = soon(fetched).await.map_err(|mut error| error.tried.remove(0).1);
         fetched.map(|payload| payload.decode::<String>().unwrap().len())
     }
