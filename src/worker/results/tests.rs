@@ -403,7 +403,7 @@ async fn arguments_come_from_here_or_from_others_in_their_order() {
 async fn what_has_no_room_in_memory_comes_in_a_file_and_stays_in_one() {
     let mut site = site(1000).await;
     let there = Holding::new(large().bytes.to_vec(), &[Script::CutAfter(1), Script::Give]).await;
-    let here = site.keep(1).await;
+    let here = site.keep(3).await;
     let given = vec![Given::Stored(there.located.clone()), Given::Stored(here)];
     for argument in soon(site.held.arguments(given)).await.unwrap() {
         let Here::Value(content) = argument else { panic!("{argument:?}") };
