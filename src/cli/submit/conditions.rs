@@ -11,11 +11,11 @@ use crate::rows::time::{duration, limit};
 pub struct Conditions {
     /// How long to wait before it is run again; twice as long each time, up to 5m or this if that is more, and less by up to a
     /// half at random
-    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "retries")]
+    #[arg(long, value_name = "DURATION", value_parser = duration, allow_hyphen_values = true, requires = "retries")]
     backoff: Option<Duration>,
 
     /// How long it may take in all, waiting and retries included; then it has failed
-    #[arg(long, value_name = "DURATION", value_parser = limit)]
+    #[arg(long, value_name = "DURATION", value_parser = limit, allow_hyphen_values = true)]
     deadline: Option<Duration>,
 
     /// A word by which the tasks are found: `headwater task list --tag`; given several times, several words

@@ -97,22 +97,22 @@ pub struct Submit {
     cwd: Option<String>,
 
     /// How many more times it is run when it fails
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = retries, allow_negative_numbers = true)]
     retries: u32,
 
     #[command(flatten)]
     conditions: Conditions,
 
-    /// Tasks of higher priority start first
-    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
+    /// Tasks of higher priority start first: a whole number, below 0 for those that can wait
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = priority, allow_negative_numbers = true)]
     priority: i32,
 
     /// How long it may run, each time
-    #[arg(long, value_name = "DURATION", value_parser = limit)]
+    #[arg(long, value_name = "DURATION", value_parser = limit, allow_hyphen_values = true)]
     time_limit: Option<Duration>,
 
     /// How long it has between SIGTERM and SIGKILL; its slot is another's meanwhile, and where it is tried again, so is it
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration, allow_hyphen_values = true)]
     grace: Duration,
 
     /// The channel that the output and the tasks' futures go to; made when it is not there
@@ -246,6 +246,14 @@ fn variable(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("a variable is NAME=VALUE, as in --env LANG=C".to_owned()),
     }
+}
+
+fn priority(text: &str) -> Result<i32, String> {
+    text.parse().map_err(|_| format!("give a whole number from {} to {}, like 10 or -5", i32::MIN, i32::MAX))
+}
+
+fn retries(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("give a whole number from 0 to {}, like 3", u32::MAX))
 }
 
 #[cfg(test)]
