@@ -22,7 +22,8 @@ pub struct Conditions {
     #[arg(long)]
     tag: Vec<Tag>,
 
-    /// What it has of its worker's resources for itself: cpus=2, gpus=0.5, memory=4GiB; given several times, several
+    /// What it has of its worker's resources for itself: cpus=2, gpus=0.5, memory=4GiB; given several times, several,
+    /// each once
     ///
     /// It waits for a worker that has that free. The program finds it in its environment: HEADWATER_RESOURCE_CPUS=2,
     /// HEADWATER_RESOURCE_GPUS=0 (which of them), and the same in CUDA_VISIBLE_DEVICES.
@@ -53,8 +54,7 @@ impl Conditions {
             terms.set(Term::Deadline { ms: millis(deadline) });
         }
         self.tag.iter().for_each(|tag| terms.set(Term::Tag(tag.clone())));
-        // As they are: what is given twice is told.
-        terms.0.extend(self.needs.iter().cloned().map(Term::Needs));
+        self.needs.iter().for_each(|need| terms.set(Term::Needs(need.clone())));
         self.on.iter().for_each(|target| terms.set(Term::On(target.clone())));
         self.prefer.iter().for_each(|target| terms.set(Term::Prefers(target.clone())));
         terms.check()?;

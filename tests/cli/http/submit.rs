@@ -27,3 +27,22 @@ async fn a_result_that_would_take_much_of_the_schedulers_memory_is_refused() {
         assert_eq!(got, status, "{name}: {}", told["error"]);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_needed_twice_or_cannot_be_is_refused_and_leaves_nothing() {
+    let site = Site::start(&[]).await;
+    for (needs, told) in [
+        (&["cpus=1", "gpus=1", "cpus=2"][..], "`cpus` is needed twice: say once how much"),
+        (&["cpus=1", "cpus=1"], "`cpus` is needed twice: say once how much"),
+        (&["memory=500TiB"], "`500TiB` is too much: give a number like 2, 0.5 or 16GiB; "),
+    ] {
+        let program = json!({ "command": ["true"], "needs": needs, "output_channel": "a" });
+        let (status, said) = site.post(&program.to_string(), "/api/v1/tasks").await;
+        assert_eq!((status, &said["error"]["code"]), (400, &json!("bad_request")), "{said}");
+        assert!(said["error"]["message"].as_str().unwrap().contains(told), "{said}");
+    }
+    let (_, tasks) = site.ask(&[], "/api/v1/tasks").await;
+    assert_eq!(tasks["tasks"], json!([]));
+    let (status, _) = site.ask(&[], "/api/v1/channels/a").await;
+    assert_eq!(status, 404, "there is no channel");
+}
