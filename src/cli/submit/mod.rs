@@ -42,8 +42,10 @@ use crate::worker::exec::command::{Command, own_channel};
 /// and begins anew on another: a program may run more than once.
 ///
 /// In the command, in the values of --env, in --cwd and in the file of --stdin, {index} stands for the number, {line} for the
-/// line, and {key} for the task's key (not in --stdin). Nothing else in braces is touched; {{index}} is {index} itself. The
-/// program's environment is the worker's, with HEADWATER_TASK, HEADWATER_ATTEMPT, HEADWATER_INDEX, HEADWATER_LINE and
+/// line, and {key} for the task's key (not in --stdin). Where there is no number or no line, these words stay as they are, and so
+/// does all else in braces. {{index}}, {{line}} and {{key}} are always the words {index}, {line} and {key} themselves.
+///
+/// The program's environment is the worker's, with HEADWATER_TASK, HEADWATER_ATTEMPT, HEADWATER_INDEX, HEADWATER_LINE and
 /// HEADWATER_CONNECT, by which `headwater` finds the scheduler, and with what --env says.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
