@@ -128,7 +128,8 @@ pub struct Submit {
     #[arg(long, conflicts_with = "output_channel")]
     no_output: bool,
 
-    /// Wait until all have ended, and print what they write: to stdout and stderr, in an array with [INDEX] before each line
+    /// Wait until all have ended, and print what they write: to stdout and stderr, in an array with [INDEX] before each line;
+    /// with --no-output, say how many have ended, as with --progress
     #[arg(long)]
     wait: bool,
 
@@ -193,7 +194,10 @@ impl Submit {
             let tasks = counted(submitted.len() as u64, "task");
             note(format_args!("{tasks} submitted: {}", self.next_step()));
         }
-        let shows = Shows { output: self.wait, progress: self.progress, json: self.json };
+        // Where there is no output to see, and no ends as JSON, how many have ended is all that a wait has to say.
+        let has_nothing_else = self.wait && self.no_output && !self.json;
+        let progress = self.progress || has_nothing_else;
+        let shows = Shows { output: self.wait, progress, json: self.json };
         Ok(Follow::new(self.output_channel.clone(), target.head, submitted, shows))
     }
 
