@@ -56,10 +56,18 @@ pub async fn tasks(client: &Client, from: u64) -> anyhow::Result<Vec<TaskInfo>> 
     }
 }
 
-/// One task, with its outcome.
+/// One task, with its outcome. A key that has the name of one and the identity of another is that of none.
 pub async fn task(client: &Client, key: &TaskKey) -> anyhow::Result<TaskInfo> {
     match client.query(Query::Task { task: key.id }).await {
-        Ok(Answer::Task(info)) => Ok(*info),
+        Ok(Answer::Task(info)) if key.is_of(&info.key) => Ok(*info),
+        Ok(Answer::Task(info)) => {
+            let named = client.query(Query::Task { task: TaskKey::named(&key.label).id }).await;
+            let named = match &named {
+                Ok(Answer::Task(named)) => format!(", and `{}` that name: give one of these", named.key),
+                _ => "; `headwater task list` shows those there are".to_owned(),
+            };
+            Err(anyhow!("there is no task `{key}`: `{}` has that hash{named}", info.key))
+        }
         Ok(other) => Err(unexpected(&other)),
         Err(Error::Rejected(Rejection::UnknownTask(_))) => {
             // By its name, where that was asked for.

@@ -76,7 +76,7 @@ struct Cli {
     )]
     log_format: LogFormat,
 
-    /// Say nothing on stderr of how far something is
+    /// Say nothing on stderr of how far something is, nor of variables that are not known
     #[arg(long, short, global = true)]
     quiet: bool,
 
@@ -98,7 +98,8 @@ Environment:
   HEADWATER_LOG         which log lines go to stderr: error, warn, info, debug, trace, or a filter
                         like `headwater::server=debug`
   HEADWATER_LOG_FORMAT  how they are written, for --log-format: text, or json, an object a line
-  HEADWATER_…           each option of `scheduler`, `up` and `worker`, by its name: HEADWATER_WORKER_LEASE
+  HEADWATER_…           each option of `scheduler`, `up` and `worker`, by its name: HEADWATER_WORKER_LEASE; one that is
+                        not known has no effect: where it is like one that is, a line on stderr says so
   `headwater config show` says of each setting who has set it: a flag, a variable, or the file.
 
 Exit codes:
@@ -199,6 +200,13 @@ fn start(cli: Cli, layers: Layers) -> anyhow::Result<()> {
     logs::start(cli.log_format, command.log_level())?;
     if cli.quiet {
         progress::be_quiet();
+    }
+    // Who has started this process as it is told has heard of them.
+    if !cli.quiet
+        && !cli.as_told
+        && let Some(warning) = config::warning(&layers.root, matches!(command, Command::Config(_)))
+    {
+        logs::say(tracing::Level::WARN, &warning);
     }
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.enable_all().max_blocking_threads(BLOCKING_THREADS_MAX).build()?;

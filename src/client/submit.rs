@@ -181,7 +181,7 @@ impl<T> Submit<T> {
     }
 
     /// What an attempt has of its worker's resources for itself: `"cpus=2"`, `"gpus=0.5"`, `"memory=4GiB"`; once for each
-    /// resource. It waits for a worker that has it free; what workers have is theirs to say, see `headwater worker --help`. The
+    /// resource: a call that says it twice of one is not submitted. It waits for a worker that has it free; what workers have is theirs to say, see `headwater worker --help`. The
     /// task finds what it has in [`Context::grants`](crate::Context::grants).
     ///
     /// ```

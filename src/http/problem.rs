@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::client::Error;
+use crate::protocol::TaskKey;
 use crate::protocol::command::Rejection;
 use crate::protocol::start::RecoveryProgress;
 use crate::scheduler::{NotTold, Opening};
@@ -122,6 +123,12 @@ impl Problem {
         }
         let message = format!("there is no task `{asked}`: it never was, or nobody keeps it any more");
         Problem { message, ..self }
+    }
+
+    /// A key with the name of one task and the hash of another is that of none.
+    pub fn another_task(asked: &str, found: &TaskKey) -> Self {
+        let problem = Problem::from(Error::Rejected(Rejection::UnknownTask(found.id)));
+        Problem { message: format!("there is no task `{asked}`: `{found}` has that hash"), ..problem }
     }
 
     /// The task has not ended in the time that was given.

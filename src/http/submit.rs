@@ -150,7 +150,7 @@ impl Program {
             terms.set(Term::Tag(Tag::new(tag).map_err(Problem::bad_request)?));
         }
         for need in &self.needs {
-            terms.0.push(Term::Needs(need.parse::<Need>().map_err(Error::from)?));
+            terms.set(Term::Needs(need.parse::<Need>().map_err(Error::from)?));
         }
         for target in &self.on {
             terms.set(Term::On(target.parse::<Target>().map_err(Error::from)?));

@@ -109,7 +109,8 @@ async fn info_of(asked: &Asked, key: Key) -> Result<TaskInfo, Problem> {
     let key = TaskKey::from_str(&name).map_err(Error::from)?;
     let answer = asked.query(command::Query::Task { task: key.id }).await;
     match answer.map_err(|problem| problem.of_task(&name))? {
-        Answer::Task(info) => Ok(*info),
+        Answer::Task(info) if key.is_of(&info.key) => Ok(*info),
+        Answer::Task(info) => Err(Problem::another_task(&name, &info.key)),
         _ => Err(Problem::unanswered()),
     }
 }

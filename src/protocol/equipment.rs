@@ -74,23 +74,38 @@ impl FromStr for Amount {
 
     /// Reads `2`, `0.5`, and bytes with their unit: `16GiB`.
     fn from_str(text: &str) -> Result<Self, BadEquipment> {
-        let bad = || BadEquipment(format!("`{text}` is no amount: give a number like 2, 0.5 or 16GiB"));
+        const LIKE: &str = "give a number like 2, 0.5 or 16GiB";
         let text = text.trim();
-        if text.ends_with('B') {
-            return text.parse().map(|Bytes(bytes)| Amount::whole(bytes)).map_err(|_| bad());
-        }
-        let (whole, rest) = text.split_once('.').unwrap_or((text, "0"));
+        let bad = |why: &str| BadEquipment(format!("`{text}` {why}"));
+        let (number, unit) = text.split_at(text.find(char::is_alphabetic).unwrap_or(text.len()));
+        let (whole, rest) = number.trim_end().split_once('.').unwrap_or((number.trim_end(), "0"));
         let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-        if !is_number(whole) || !is_number(rest) {
-            return Err(bad());
+        if text.is_empty() {
+            return Err(BadEquipment(format!("there is no amount: {LIKE}")));
+        } else if whole.strip_prefix('-').is_some_and(is_number) {
+            return Err(bad(&format!("is less than nothing: {LIKE}")));
+        } else if !is_number(whole) || !is_number(rest) {
+            return Err(bad(&format!("is no amount: {LIKE}")));
+        } else if rest.len() > 4 {
+            return Err(bad("is finer than a ten-thousandth: give at most 4 decimals"));
         }
-        if rest.len() > 4 {
-            return Err(BadEquipment(format!(
-                "`{text}` is finer than a ten-thousandth: give at most 4 decimals"
-            )));
-        }
-        let whole: u64 = whole.parse().map_err(|_| bad())?;
-        let rest: u64 = format!("{rest:0<4}").parse().map_err(|_| bad())?;
+        let unit = match unit {
+            "" => Some(1),
+            unit => {
+                format!("1{unit}").parse().ok().map(|Bytes(bytes)| bytes).filter(|_| !number.contains('.'))
+            }
+        };
+        let Some(unit) = unit else {
+            let units = "bytes are whole numbers of KiB, MiB, GiB or TiB";
+            return Err(bad(&format!("is no amount: {LIKE}; {units}")));
+        };
+        // Digits that are no number are too many.
+        let whole = whole.parse().ok().and_then(|whole: u64| whole.checked_mul(unit));
+        let Some(whole) = whole.filter(|whole| *whole <= AMOUNT_MAX) else {
+            let most = format!("{AMOUNT_MAX} is the most, of bytes {}TiB", AMOUNT_MAX >> 40);
+            return Err(bad(&format!("is too much: {LIKE}; {most}")));
+        };
+        let rest = format!("{rest:0<4}").parse().expect("it is four digits");
         Ok(Amount::whole(whole).more(Amount(rest)))
     }
 }
@@ -324,8 +339,8 @@ impl FromStr for Target {
 
     /// Reads `worker=NAME`, `host=NAME`, `label=WORD`.
     fn from_str(text: &str) -> Result<Self, BadEquipment> {
-        let bad =
-            || BadEquipment(format!("`{text}` names no workers: give worker=NAME, host=NAME or label=WORD"));
+        let wanted = "give worker=NAME, host=NAME or label=WORD, as in host=rack-7";
+        let bad = || BadEquipment(format!("`{text}` names no workers: {wanted}"));
         let (kind, name) = text.split_once('=').filter(|(_, name)| !name.is_empty()).ok_or_else(bad)?;
         match kind {
             "worker" => Ok(Target::Worker(name.into())),
@@ -364,9 +379,13 @@ pub(super) fn check_demand<'a>(
 
 /// A name and what stands behind the `=`.
 fn named<'a>(text: &'a str, wanted: &str) -> Result<(ResourceName, &'a str), BadEquipment> {
-    let (name, rest) =
-        text.split_once('=').ok_or_else(|| BadEquipment(format!("`{text}`: give {wanted}")))?;
-    Ok((ResourceName::new(name).map_err(|bad| BadEquipment(bad.to_string()))?, rest))
+    let bad = |why: &str| BadEquipment(format!("`{text}`{why}: give {wanted}"));
+    let (name, rest) = text.split_once('=').ok_or_else(|| bad(""))?;
+    if name.is_empty() {
+        return Err(bad(" names no resource"));
+    }
+    let name = ResourceName::new(name).map_err(|bad| BadEquipment(format!("{bad}: give {wanted}")))?;
+    Ok((name, rest))
 }
 
 #[cfg(test)]
@@ -385,10 +404,40 @@ mod tests {
             assert_eq!(text.parse(), Ok(Amount(amount)));
             assert_eq!(Amount(amount).to_string(), shown);
         }
-        for bad in ["", ".", "1.", ".5", "-1", "1e3", "x", "1.5GiB", "99999999999999999999"] {
-            assert!(bad.parse::<Amount>().unwrap_err().to_string().contains("like 2, 0.5 or 16GiB"), "{bad}");
+        assert_eq!("90TiB".parse(), Ok(Amount::whole(90 << 40)));
+        assert_eq!(AMOUNT_MAX.to_string().parse(), Ok(Amount::whole(AMOUNT_MAX)));
+    }
+
+    #[test]
+    fn what_is_no_amount_is_told_with_what_is_wrong_and_what_would_be_one() {
+        let like = "give a number like 2, 0.5 or 16GiB";
+        let no_unit = format!("is no amount: {like}; bytes are whole numbers of KiB, MiB, GiB or TiB");
+        let too_much = format!("is too much: {like}; 100000000000000 is the most, of bytes 90TiB");
+        for (texts, told) in [
+            (&[".", "1.", ".5", "x", "-x", "-", "1,5", "1 2", "ä"][..], format!("is no amount: {like}")),
+            (&["-1", "-0.5", "-4GiB"], format!("is less than nothing: {like}")),
+            (&["1e3", "1.5GiB", "8GB", "8G", "8B", "8Gib", "8 GB", "1ä"], no_unit),
+            (&["500TiB", "91TiB", "100000000000001", "99999999999999999999", "99999999999TiB"], too_much),
+            (&["0.00001"], "is finer than a ten-thousandth: give at most 4 decimals".to_owned()),
+        ] {
+            for text in texts {
+                let expected = format!("`{text}` {told}");
+                assert_eq!(text.parse::<Amount>().unwrap_err().to_string(), expected);
+            }
         }
-        assert!("0.00001".parse::<Amount>().unwrap_err().to_string().ends_with("at most 4 decimals"));
+        assert_eq!("".parse::<Amount>().unwrap_err().to_string(), format!("there is no amount: {like}"));
+        let wanted = "give a resource and how much of it: cpus=2, gpus=0.5, memory=4GiB";
+        for (text, why) in [("=", " names no resource"), ("=2", " names no resource"), ("cpus", ""), ("", "")]
+        {
+            let told = format!("`{text}`{why}: {wanted}");
+            assert_eq!(text.parse::<Need>().unwrap_err().to_string(), told);
+        }
+        let told = "a b=1".parse::<Need>().unwrap_err().to_string();
+        assert!(told.contains("it has other characters; use 1 to") && told.ends_with(wanted), "{told}");
+        for text in ["worker", "worker=", "=", "", "rack=7"] {
+            let told = "names no workers: give worker=NAME, host=NAME or label=WORD, as in host=rack-7";
+            assert_eq!(text.parse::<Target>().unwrap_err().to_string(), format!("`{text}` {told}"));
+        }
     }
 
     #[test]
@@ -423,7 +472,9 @@ mod tests {
         assert!(with(&["cpus=4", "cpus=2"]).unwrap_err().contains("has `cpus` twice"));
         assert!(with(&["gpus=[1,1]"]).unwrap_err().contains("has `1` of `gpus` twice"));
         assert!(with(&["gpus=[]"]).unwrap_err().contains("0 of `gpus` is nothing"));
-        assert!(with(&["m=999TiB"]).unwrap_err().contains("the amount of `m` is"));
+        let name = ResourceName::new("m").unwrap();
+        let much = check_amount(&name, Amount::whole(AMOUNT_MAX + 1)).unwrap_err().to_string();
+        assert!(much.contains("the amount of `m` is 100000000000001"), "{much}");
         let needs = |needs: &[&str]| {
             let needs: Vec<Need> = needs.iter().map(|text| text.parse().unwrap()).collect();
             check_demand(needs.iter(), [].iter()).map_err(|rejection| rejection.to_string())

@@ -145,6 +145,12 @@ impl TaskKey {
         TaskKey { id: TaskId(hash.digest128().to_be_bytes()), label: name.into() }
     }
 
+    /// Whether this key, as somebody gave it, is that of `other`: both have the same identity, and the same label. A label
+    /// that was left out is any.
+    pub fn is_of(&self, other: &TaskKey) -> bool {
+        self.id == other.id && (self.label.is_empty() || self.label == other.label)
+    }
+
     /// The short name of a function: its last path segment.
     pub fn label_of(function: &str) -> &str {
         function.rsplit("::").next().unwrap_or(function)
@@ -195,6 +201,14 @@ mod tests {
         ] {
             assert_eq!(key.to_string().parse::<TaskKey>(), Ok(key));
         }
+    }
+
+    #[test]
+    fn a_key_is_of_a_task_by_its_identity_and_by_its_label_where_it_has_one() {
+        let (add, sum) = (TaskKey::unique("add", [7; 16]), TaskKey::unique("sum", [7; 16]));
+        let any: TaskKey = format!("-{}", add.id).parse().unwrap();
+        assert!(add.is_of(&add) && any.is_of(&add) && any.is_of(&sum));
+        assert!(!sum.is_of(&add) && !TaskKey::unique("add", [8; 16]).is_of(&add));
     }
 
     #[test]

@@ -92,13 +92,12 @@ impl Terms {
         self.0.is_empty()
     }
 
-    /// Sets a term in the place of the one before, or adds a tag if it is not there yet.
+    /// Sets a term in the place of the one before, or adds a tag, a worker, a host or a label if it is not there yet. What is
+    /// needed is added as it is: [`Terms::check`] tells of what is needed twice.
     pub fn set(&mut self, term: Term) {
         match &term {
             Term::Tag(_) | Term::On(_) | Term::Prefers(_) => self.0.retain(|other| *other != term),
-            Term::Needs(need) => self.0.retain(
-                |other| !matches!(other, Term::Needs(Need { resource, .. }) if *resource == need.resource),
-            ),
+            Term::Needs(_) => {}
             _ => self.0.retain(|other| std::mem::discriminant(other) != std::mem::discriminant(&term)),
         }
         self.0.push(term);
@@ -287,5 +286,17 @@ mod tests {
         }
         assert_eq!(terms.0, [tag("b"), tag("a"), Term::Timeout { ms: 2 }]);
         assert_eq!((terms.timeout_ms(), terms.deadline_ms(), terms.backoff()), (Some(2), None, None));
+    }
+
+    #[test]
+    fn what_is_needed_twice_is_told_and_takes_the_place_of_nothing() {
+        let mut terms = Terms::default();
+        ["cpus=1", "gpus=1", "cpus=2"].iter().for_each(|need| terms.set(Term::Needs(need.parse().unwrap())));
+        assert_eq!(
+            terms.needs().map(ToString::to_string).collect::<Vec<_>>(),
+            ["cpus=1", "gpus=1", "cpus=2"]
+        );
+        let told = "`cpus` is needed twice: say once how much";
+        assert!(terms.check().unwrap_err().to_string().ends_with(told), "{terms:?}");
     }
 }

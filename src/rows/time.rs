@@ -60,7 +60,11 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     parsed
         .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok())
         .and_then(|duration| Duration::try_from(duration).ok())
-        .ok_or_else(|| "give a number with its unit, like 200ms, 1s or 2m".to_owned())
+        .ok_or_else(|| {
+            let is_negative = text.strip_prefix('-').is_some_and(|rest| duration(rest).is_ok());
+            let why = if is_negative { "that is less than no time: " } else { "" };
+            format!("{why}give a number with its unit, like 200ms, 1s or 2m")
+        })
 }
 
 /// As [`duration`], of at least a millisecond: how long something may take at most.
@@ -141,6 +145,11 @@ mod tests {
         assert_eq!(duration("3d04h"), Ok(Duration::from_hours(76)));
         for bad in ["", "1", "-1s", "soon", "1mo", "1y", "99999999999d"] {
             assert!(duration(bad).unwrap_err().contains("200ms"), "{bad}");
+        }
+        let told = "that is less than no time: give a number with its unit, like 200ms, 1s or 2m";
+        assert_eq!(duration("-1s").unwrap_err(), told);
+        for other in ["--wait", "--1s", "-"] {
+            assert_eq!(duration(other).unwrap_err(), "give a number with its unit, like 200ms, 1s or 2m");
         }
     }
 

@@ -240,3 +240,23 @@ async fn a_scheduler_that_is_there_is_measured_and_compared_with_an_earlier_run(
     let refused = cluster.run(&["bench", "tail", "--compare", &cluster.dir.text("nothing")]).await.refusal();
     assert!(refused.starts_with("cannot read the earlier run in "), "{refused}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_tasks_are_run_than_were_asked_for_and_fewer_not_in_silence() {
+    let dir = Dir::new();
+    let data = dir.text("bench");
+    let options = ["bench", "tasks", "--runs", "1", "--json", "--data", &data, "--shape", "chain", "--tasks"];
+    // What comes behind what could be run is looked at before.
+    for (tasks, few) in [("5", "5"), ("10,9", "9")] {
+        let refused = run(&[&options[..], &[tasks]].concat()).await.refusal();
+        let told = "is too few: the least there is of this shape are 10 tasks, chains of 10; give --tasks 10 or more";
+        assert_eq!(refused, format!("--tasks {few} {told}"));
+    }
+    let ended = run(&[&options[..], &["29"]].concat()).await;
+    assert!(
+        ended.stderr.contains(&"--tasks 29: 20 tasks, chains of 10 are run, as many as fit".to_owned()),
+        "{ended:?}"
+    );
+    let line = lines(&ended).remove(0);
+    assert_eq!((&line["params"]["tasks"], &line["variant"]), (&20.into(), &"20 tasks, chains of 10".into()));
+}

@@ -179,3 +179,37 @@ async fn a_supervised_worker_has_its_settings_from_its_supervisor_alone() {
     assert_eq!((listed.len(), &listed[0]["slots"]), (1, &json!(3)));
     assert_eq!(worker.interrupt().await.code, Some(0));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_variable_that_is_misspelt_is_told_in_one_line() {
+    let cluster = Cluster::start().await;
+    let list = ["channel", "list", "--connect", &cluster.address];
+    let run = async |name: &str, more: &[&str]| run_with(&[(name, "x")], &[&list[..], more].concat()).await;
+    let told = "variables that are not known: HEADWATER_TOKENFILE (did you mean HEADWATER_TOKEN_FILE?)";
+    let ended = run("HEADWATER_TOKENFILE", &[]).await;
+    assert_eq!((ended.code, &ended.stderr[..]), (Some(0), &[told.to_owned()][..]));
+    for silent in ["-q", "--quiet", "--as-told"] {
+        assert_eq!(run("HEADWATER_TOKENFILE", &[silent]).await.stderr, [""; 0], "{silent}");
+    }
+    let json = run("HEADWATER_TOKENFILE", &["--log-format", "json"]).await;
+    let line = crate::process::json(&json.stderr[0]);
+    assert_eq!((&line["level"], &line["message"]), (&json!("WARN"), &json!(told)));
+    // What is like nothing that is known may be somebody else's. Who asks what is set sees it.
+    assert_eq!(run("HEADWATER_URL", &[]).await.stderr, [""; 0]);
+    let shown = run_with(&[("HEADWATER_URL", "x")], &["config", "show", "--json"]).await;
+    assert_eq!(shown.stderr, ["variables that are not known: HEADWATER_URL"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_program_has_in_its_environment_is_known_to_the_commands_in_it() {
+    let cluster = Cluster::start().await;
+    let _worker = cluster.worker_with("w", &["--resource", "disk/io=1"]).await;
+    let lines = cluster.dir.text("lines");
+    std::fs::write(&lines, "a\n").unwrap();
+    let submit = ["submit", "--connect", &cluster.address, "--wait", "--each-line", &lines];
+    let needs = ["--needs", "cpus=0.5", "--needs", "disk/io=1", "--"];
+    let script = format!("env | grep -c ^HEADWATER_; {HEADWATER} config show --json 2>&1 >/dev/null");
+    let ended = run_with(&[], &[&submit[..], &needs, &["sh", "-c", &script]].concat()).await;
+    // Task, attempt, scheduler, index, line, and two resources; and not a word.
+    assert_eq!((ended.code, &ended.stdout[..]), (Some(0), &["[1] 7".to_owned()][..]), "{ended:?}");
+}

@@ -131,3 +131,28 @@ async fn tasks_are_found_by_tag_and_status_and_their_terms_are_shown() {
     assert_eq!(shown.get("deadline_at"), None, "it is over");
     client.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_with_the_name_of_one_task_and_the_hash_of_another_is_that_of_none() {
+    let cluster = Cluster::start().await;
+    let client = connect(&cluster.address).await;
+    let (one, two) =
+        (client.scatter(&1).key("one").await.unwrap(), client.scatter(&2).key("two").await.unwrap());
+    let (mixed, other) = (format!("one-{}", two.key().id), format!("three-{}", two.key().id));
+    for command in ["show", "explain", "wait", "cancel", "retry"] {
+        let refused = cluster.run(&["task", command, &mixed]).await.refusal();
+        let [one, two] = [one.key(), two.key()];
+        let told = format!(
+            "there is no task `{mixed}`: `{two}` has that hash, and `{one}` that name: give one of these"
+        );
+        assert_eq!(refused, told, "{command}");
+    }
+    let refused = cluster.run(&["task", "show", &other]).await.refusal();
+    let found = format!("`{}` has that hash; `headwater task list` shows those there are", two.key());
+    assert_eq!(refused, format!("there is no task `{other}`: {found}"));
+    for key in [&two.key().to_string(), "two"] {
+        let shown = cluster.run(&["task", "show", key, "--json"]).await.json().remove(0);
+        assert_eq!(shown["key"], json!(two.key().to_string()));
+    }
+    client.close().await;
+}

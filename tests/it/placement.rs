@@ -66,6 +66,16 @@ async fn no_more_run_than_there_are_resources_and_each_knows_what_it_has() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_needed_twice_is_refused() {
+    let (_local, client) = cluster().await;
+    for second in ["cpus=2", "cpus=1"] {
+        let refused =
+            client.submit(plain, ()).needs("cpus=1").needs("gpus=1").needs(second).await.unwrap_err();
+        assert!(refused.to_string().ends_with("`cpus` is needed twice: say once how much"), "{refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_that_nobody_can_run_waits_and_says_why() {
     let (_local, client) = cluster().await;
     let future = client.submit(plain, ()).needs("gpus=3").await.unwrap();

@@ -33,7 +33,8 @@ const RECORDS_LOOKED_AT: u64 = 1_000;
 /// then. Where several numbers of tasks are given, what a task costs is compared with the first.
 ///
 /// With `--shape` tasks need the results of others, and are submitted level by level: all those that need none, then
-/// those that need their results. A graph has as many tasks as fit into the number that is given. `bytes_per_task` is the
+/// those that need their results. A graph has as many tasks as fit into the number that is given: a line on stderr
+/// says so where these are fewer, and where not even the smallest fits, nothing is run. `bytes_per_task` is the
 /// most memory that the scheduler ever took, above what it had before, for each: its caches (some 64 MiB) are
 /// in there, so it falls as the number grows. Over 64 results for one task are put together by tasks of their own, which are
 /// measured with the others but not counted.
@@ -66,15 +67,19 @@ impl Tasks {
             self.width.is_none() || self.shape.width().is_some(),
             "--width is for --shape fan and --shape tree"
         );
+        let graphs = self.tasks.iter().map(|tasks| self.graph(*tasks));
+        let graphs = graphs.collect::<anyhow::Result<Vec<Graph>>>()?;
         let mut first_cost = None;
-        for tasks in &self.tasks {
-            let graph = Graph::of(self.shape, *tasks, self.width);
+        for (graph, tasks) in graphs.iter().zip(&self.tasks) {
+            if graph.tasks() < *tasks {
+                say(format_args!("--tasks {tasks}: {} are run, as many as fit", graph.name()));
+            }
             let (mut runs, mut limits) = (Runs::default(), Limits::default());
             let mut commits = Commits::of(0);
             for run in 1..=self.target.options.runs {
                 // Each on a ground of its own: nothing of the run before is to be forgotten meanwhile.
                 let ground = Ground::prepare(&self.target).await?;
-                commits = measure(&graph, &ground, &mut runs).await?;
+                commits = measure(graph, &ground, &mut runs).await?;
                 say(format_args!("{}, run {run}: done", graph.name()));
                 limits = ground.measure(limits, commits).await?;
                 ground.end().await?;
@@ -105,6 +110,18 @@ impl Tasks {
             })?;
         }
         Ok(())
+    }
+
+    /// The graph that is run for a number of tasks.
+    fn graph(&self, tasks: u64) -> anyhow::Result<Graph> {
+        let graph = Graph::of(self.shape, tasks, self.width);
+        let least = graph.tasks();
+        anyhow::ensure!(
+            least <= tasks,
+            "--tasks {tasks} is too few: the least there is of this shape are {}; give --tasks {least} or more",
+            graph.name()
+        );
+        Ok(graph)
     }
 }
 

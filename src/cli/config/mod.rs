@@ -12,6 +12,7 @@ mod file;
 mod layers;
 mod settings;
 mod show;
+mod variables;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use self::file::File;
 pub use self::layers::Layers;
+pub use self::variables::warning;
 use super::Cli;
 
 /// See what commands are set to

@@ -23,7 +23,8 @@ use crate::cli::output::{Output, note};
 /// whatever the command.
 ///
 /// Each option of `scheduler`, `up` and `worker` has a variable of its name: HEADWATER_WORKER_LEASE is --worker-lease. Where an
-/// option may be given several times, `;` stands between its values.
+/// option may be given several times, `;` stands between its values. A variable of this prefix that is not known has no effect;
+/// this command names all of them on stderr, the others those that are like one that is known.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   headwater config show                     all settings that somebody has set, and what holds for every command

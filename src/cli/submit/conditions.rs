@@ -11,18 +11,19 @@ use crate::rows::time::{duration, limit};
 pub struct Conditions {
     /// How long to wait before it is run again; twice as long each time, up to 5m or this if that is more, and less by up to a
     /// half at random
-    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "retries")]
+    #[arg(long, value_name = "DURATION", value_parser = duration, allow_hyphen_values = true, requires = "retries")]
     backoff: Option<Duration>,
 
     /// How long it may take in all, waiting and retries included; then it has failed
-    #[arg(long, value_name = "DURATION", value_parser = limit)]
+    #[arg(long, value_name = "DURATION", value_parser = limit, allow_hyphen_values = true)]
     deadline: Option<Duration>,
 
     /// A word by which the tasks are found: `headwater task list --tag`; given several times, several words
     #[arg(long)]
     tag: Vec<Tag>,
 
-    /// What it has of its worker's resources for itself: cpus=2, gpus=0.5, memory=4GiB; given several times, several
+    /// What it has of its worker's resources for itself: cpus=2, gpus=0.5, memory=4GiB; given several times, several,
+    /// each once
     ///
     /// It waits for a worker that has that free. The program finds it in its environment: HEADWATER_RESOURCE_CPUS=2,
     /// HEADWATER_RESOURCE_GPUS=0 (which of them), and the same in CUDA_VISIBLE_DEVICES.
@@ -53,8 +54,7 @@ impl Conditions {
             terms.set(Term::Deadline { ms: millis(deadline) });
         }
         self.tag.iter().for_each(|tag| terms.set(Term::Tag(tag.clone())));
-        // As they are: what is given twice is told.
-        terms.0.extend(self.needs.iter().cloned().map(Term::Needs));
+        self.needs.iter().for_each(|need| terms.set(Term::Needs(need.clone())));
         self.on.iter().for_each(|target| terms.set(Term::On(target.clone())));
         self.prefer.iter().for_each(|target| terms.set(Term::Prefers(target.clone())));
         terms.check()?;

@@ -42,8 +42,10 @@ use crate::worker::exec::command::{Command, own_channel};
 /// and begins anew on another: a program may run more than once.
 ///
 /// In the command, in the values of --env, in --cwd and in the file of --stdin, {index} stands for the number, {line} for the
-/// line, and {key} for the task's key (not in --stdin). Nothing else in braces is touched; {{index}} is {index} itself. The
-/// program's environment is the worker's, with HEADWATER_TASK, HEADWATER_ATTEMPT, HEADWATER_INDEX, HEADWATER_LINE and
+/// line, and {key} for the task's key (not in --stdin). Where there is no number or no line, these words stay as they are, and so
+/// does all else in braces. {{index}}, {{line}} and {{key}} are always the words {index}, {line} and {key} themselves.
+///
+/// The program's environment is the worker's, with HEADWATER_TASK, HEADWATER_ATTEMPT, HEADWATER_INDEX, HEADWATER_LINE and
 /// HEADWATER_CONNECT, by which `headwater` finds the scheduler, and with what --env says.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -97,22 +99,22 @@ pub struct Submit {
     cwd: Option<String>,
 
     /// How many more times it is run when it fails
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = retries, allow_negative_numbers = true)]
     retries: u32,
 
     #[command(flatten)]
     conditions: Conditions,
 
-    /// Tasks of higher priority start first
-    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
+    /// Tasks of higher priority start first: a whole number, below 0 for those that can wait
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = priority, allow_negative_numbers = true)]
     priority: i32,
 
     /// How long it may run, each time
-    #[arg(long, value_name = "DURATION", value_parser = limit)]
+    #[arg(long, value_name = "DURATION", value_parser = limit, allow_hyphen_values = true)]
     time_limit: Option<Duration>,
 
     /// How long it has between SIGTERM and SIGKILL; its slot is another's meanwhile, and where it is tried again, so is it
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration, allow_hyphen_values = true)]
     grace: Duration,
 
     /// The channel that the output and the tasks' futures go to; made when it is not there
@@ -126,7 +128,8 @@ pub struct Submit {
     #[arg(long, conflicts_with = "output_channel")]
     no_output: bool,
 
-    /// Wait until all have ended, and print what they write: to stdout and stderr, in an array with [INDEX] before each line
+    /// Wait until all have ended, and print what they write: to stdout and stderr, in an array with [INDEX] before each line;
+    /// with --no-output, say how many have ended, as with --progress
     #[arg(long)]
     wait: bool,
 
@@ -191,7 +194,10 @@ impl Submit {
             let tasks = counted(submitted.len() as u64, "task");
             note(format_args!("{tasks} submitted: {}", self.next_step()));
         }
-        let shows = Shows { output: self.wait, progress: self.progress, json: self.json };
+        // Where there is no output to see, and no ends as JSON, how many have ended is all that a wait has to say.
+        let has_nothing_else = self.wait && self.no_output && !self.json;
+        let progress = self.progress || has_nothing_else;
+        let shows = Shows { output: self.wait, progress, json: self.json };
         Ok(Follow::new(self.output_channel.clone(), target.head, submitted, shows))
     }
 
@@ -246,6 +252,14 @@ fn variable(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("a variable is NAME=VALUE, as in --env LANG=C".to_owned()),
     }
+}
+
+fn priority(text: &str) -> Result<i32, String> {
+    text.parse().map_err(|_| format!("give a whole number from {} to {}, like 10 or -5", i32::MIN, i32::MAX))
+}
+
+fn retries(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("give a whole number from 0 to {}, like 3", u32::MAX))
 }
 
 #[cfg(test)]

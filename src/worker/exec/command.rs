@@ -99,7 +99,8 @@ fn shortened(text: &str) -> &str {
 }
 
 /// What the words in braces stand for. Those that stand for nothing here stay as they are, and so do all other braces:
-/// `awk '{print $1}'` is what it was. `{{index}}` stands for `{index}` itself.
+/// `awk '{print $1}'` is what it was. `{{index}}` stands for `{index}` itself, whether there is an index or not: so a command
+/// that was tried alone says the same in an array. The other words likewise.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Placeholders<'a> {
     /// `{index}`.
@@ -122,8 +123,7 @@ impl Placeholders<'_> {
             rest = &rest[at..];
             let word = |rest: &str| {
                 let inner = rest.strip_prefix('{')?;
-                let (word, _) =
-                    known.iter().find(|(word, value)| value.is_some() && inner.starts_with(word))?;
+                let (word, _) = known.iter().find(|(word, _)| inner.starts_with(word))?;
                 inner[word.len()..].starts_with('}').then_some(*word)
             };
             if let Some(word) = word(rest) {
@@ -173,7 +173,9 @@ mod tests {
             assert_eq!(all.fill(text), filled, "{text}");
         }
         let none = Placeholders { key: Some("exec-1"), ..Placeholders::default() };
-        assert_eq!(none.fill("{index} {{index}} {line} {key}"), "{index} {{index}} {line} exec-1");
+        let (text, filled) =
+            ("{index} {{index}} {line} {{line}} {key}", "{index} {index} {line} {line} exec-1");
+        assert_eq!(none.fill(text), filled);
     }
 
     #[test]

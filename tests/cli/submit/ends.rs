@@ -259,3 +259,23 @@ async fn a_program_is_run_again_after_a_wait_or_when_it_is_asked_for_and_ends_wi
     let told = ended.stderr.join("\n");
     assert!(told.contains("it was not done within its deadline of 200 ms"), "{told}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_what_keeps_no_output_is_told_how_many_have_ended() {
+    let cluster = Cluster::start().await;
+    let _worker = cluster.worker("w").await;
+    let of_wait = ["--wait", "--no-output"];
+    let ended = submit(&cluster, &of_wait, &["echo", "unseen"]).await;
+    assert_eq!((ended.code, &ended.stdout[..]), (Some(0), &[][..]));
+    let last = |stderr: &[String]| stderr.last().cloned().unwrap_or_default();
+    assert_eq!(last(&ended.stderr), "1 finished, 0 running, 0 waiting of 1 task", "{ended:?}");
+    let ended = submit(&cluster, &[&of_wait[..], &["--array", "1-3"]].concat(), &["true"]).await;
+    assert_eq!(last(&ended.stderr), "3 finished, 0 running, 0 waiting of 3 tasks", "{ended:?}");
+    // What says it otherwise says it once, and who wants nothing of it has nothing.
+    let ended = submit(&cluster, &[&of_wait[..], &["--json"]].concat(), &["true"]).await;
+    assert!(ended.stderr.is_empty() && ended.stdout.len() == 1, "{ended:?}");
+    let ended = submit(&cluster, &[&of_wait[..], &["--quiet"]].concat(), &["true"]).await;
+    assert!(!last(&ended.stderr).contains("finished"), "{ended:?}");
+    let ended = submit(&cluster, &["--wait"], &["echo", "seen"]).await;
+    assert!(ended.stdout == ["seen"] && !last(&ended.stderr).contains("finished"), "{ended:?}");
+}

@@ -39,6 +39,23 @@ async fn an_array_runs_once_for_each_index() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn words_in_two_braces_are_themselves_in_an_array_and_outside_of_one() {
+    let cluster = Cluster::start().await;
+    let _worker = cluster.worker("w").await;
+    let lines = cluster.dir.text("lines");
+    fs::write(&lines, "a\n").unwrap();
+    let words = "{{index}} {{line}} {index} {line} {{else}}";
+    for (options, printed) in [
+        (&[][..], "{index} {line} {index} {line} {{else}}"),
+        (&["--array", "7"], "[7] {index} {line} 7 {line} {{else}}"),
+        (&["--each-line", &lines], "[1] {index} {line} 1 a {{else}}"),
+    ] {
+        let ended = submit(&cluster, &[&["--wait"], options].concat(), &["echo", words]).await;
+        assert_eq!((ended.code, &ended.stdout[..]), (Some(0), &[printed.to_owned()][..]), "{ended:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_line_of_a_file_is_a_task() {
     let cluster = Cluster::start().await;
     let _worker = cluster.worker("w").await;

@@ -8,6 +8,8 @@ use super::submit;
 use crate::cluster::{Cluster, Dir};
 use crate::process::run;
 
+const NO_TIME: &str = "that is less than no time: give a number with its unit, like 200ms, 1s or 2m";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn command_lines_that_make_no_sense() {
     for (arguments, told) in [
@@ -41,6 +43,33 @@ async fn command_lines_that_make_no_sense() {
         ),
         (&["submit", "--prefer", "label=a b", "--", "true"], "`a b` cannot name a label"),
         (&["worker", "--resource", "gpus=[0", "--name", "w"], "`[0` is no amount"),
+        (
+            &["submit", "--needs", "memory=500TiB", "--", "true"],
+            "`500TiB` is too much: give a number like 2, 0.5 or 16GiB; 100000000000000 is the most, of bytes 90TiB",
+        ),
+        (
+            &["submit", "--needs", "cpus=-1", "--", "true"],
+            "`-1` is less than nothing: give a number like 2, 0.5 or 16GiB",
+        ),
+        (
+            &["submit", "--needs", "=", "--", "true"],
+            "`=` names no resource: give a resource and how much of it: cpus=2, gpus=0.5, memory=4GiB",
+        ),
+        (
+            &["submit", "--on", "worker", "--", "true"],
+            "`worker` names no workers: give worker=NAME, host=NAME or label=WORD, as in host=rack-7",
+        ),
+        (
+            &["submit", "--priority", "x", "--", "true"],
+            "give a whole number from -2147483648 to 2147483647, like 10 or -5",
+        ),
+        (&["submit", "--priority", "-2147483649", "--", "true"], "give a whole number from -2147483648"),
+        (&["submit", "--retries", "-1", "--", "true"], "give a whole number from 0 to 4294967295, like 3"),
+        (&["submit", "--timeout", "1s", "--", "true"], "'--time-limit'"),
+        (&["submit", "--time-limit", "-1s", "--", "true"], NO_TIME),
+        (&["submit", "--deadline", "-1s", "--", "true"], NO_TIME),
+        (&["submit", "--grace", "-1s", "--", "true"], NO_TIME),
+        (&["submit", "--retries", "1", "--backoff", "-1s", "--", "true"], NO_TIME),
         (&["bench", "tasks", "--tasks", "5,0"], "0 is not in 1.."),
     ] {
         let ended = run(arguments).await;
