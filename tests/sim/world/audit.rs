@@ -18,7 +18,7 @@ use crate::server::SETTINGS;
 use crate::shadow::{Commit, mark};
 use crate::stores::described;
 use crate::workers::{COUNT_TO, result};
-use crate::{groups, progress, resources, retention, terms, transactions, transcript};
+use crate::{grants, groups, progress, retention, terms, transactions, transcript};
 
 impl World {
     /// Reads all logs as anyone could, and holds them against what clients were told.
@@ -27,7 +27,7 @@ impl World {
         self.audit_outcomes(&state);
         progress::audit(&self.log, &state);
         terms::audit(&self.log, &state, self.now());
-        resources::audit(&self.log);
+        grants::audit(&self.log);
         transactions::audit(&self.log, &self.shadow);
         groups::audit(&self.log, &self.shadow, &state);
         for (log, channel) in &state.channels {
