@@ -373,6 +373,7 @@ impl World {
         let core = server.pipeline.core();
         self.retiring.watch(server.epoch(), core);
         self.workers.iter().for_each(|worker| worker.check_pauses(core));
+        self.clients.iter().for_each(|client| client.check_values(core.state()));
         let seen = (server.epoch(), core.state().records(), server.connections());
         if seen != self.checked {
             core.check();
