@@ -16,6 +16,8 @@ pub(super) struct Returns {
     asked: VecDeque<HeldAttempt>,
     /// Those that have paused and do not want to return, as the scheduler was told.
     told: HashSet<HeldAttempt>,
+    /// Those of them of which it was told on another connection.
+    anew: HashSet<HeldAttempt>,
     /// Of whom it may have to be told something else.
     changed: HashSet<HeldAttempt>,
 }
@@ -72,6 +74,7 @@ impl Returns {
             self.asked.retain(|asked| asked != attempt);
         }
         self.told.remove(attempt);
+        self.anew.remove(attempt);
         self.changed.remove(attempt);
     }
 
@@ -81,8 +84,10 @@ impl Returns {
         let changed = std::mem::take(&mut self.changed);
         let mut news = Vec::new();
         for attempt in changed {
+            let is_anew = self.anew.remove(&attempt);
             match (self.is_away(&attempt), self.told.contains(&attempt)) {
                 (true, false) => self.told.insert(attempt),
+                (true, true) if is_anew => true,
                 (false, true) => self.told.remove(&attempt),
                 _ => continue,
             };
@@ -97,13 +102,10 @@ impl Returns {
         self.paused.get(attempt).is_some_and(|paused| paused.tell.is_empty())
     }
 
-    /// Who has paused is to be told anew; and of those that were told of, who has returned: that may come again behind the
-    /// hello.
+    /// Who has paused is to be told anew; and of those that were told of, who has returned, or does so before that: what was
+    /// told may come again behind the hello.
     pub fn forget_told(&mut self) {
-        let mut told = std::mem::take(&mut self.told);
-        told.retain(|attempt| !self.is_away(attempt));
-        self.changed.extend(told.iter().copied());
-        self.changed.extend(self.paused.keys().copied());
-        self.told = told;
+        self.anew.clone_from(&self.told);
+        self.changed.extend(&self.told);
     }
 }

@@ -356,6 +356,21 @@ mod tests {
     }
 
     #[test]
+    fn who_returns_while_its_pause_may_come_again_is_told_of() {
+        let mut turns = turns(&["a", "b"]);
+        begun(&mut turns);
+        ["a", "b"].iter().for_each(|name| turns.pause(&attempt(name)));
+        assert_eq!(turns.new_occupations().len(), 2);
+        turns.begin_connection();
+        // It returns before what came again is answered, and what has changed may be told.
+        turns.ask_to_return(attempt("a")).unwrap();
+        assert_eq!(turns.new_occupations(), [(attempt("a"), true), (attempt("b"), false)]);
+        assert_eq!(turns.new_occupations(), [], "it was told");
+        turns.ask_to_return(attempt("b")).unwrap();
+        assert_eq!(turns.new_occupations(), [(attempt("b"), true)]);
+    }
+
+    #[test]
     fn who_returns_is_told_of_before_those_that_make_room() {
         let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
         let mut turns = Turns::new(8, &[]);

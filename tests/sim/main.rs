@@ -10,6 +10,7 @@ mod appends;
 mod buffered;
 mod cancelling;
 mod damage;
+mod grants;
 mod groups;
 mod large;
 mod lineage;

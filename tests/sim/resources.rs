@@ -1,110 +1,22 @@
 //! What tasks need of workers, and where they may run: what is granted is never more than there is, and who needs much is
 //! not passed over for ever.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use fastrand::Rng;
-use headwater::log::{Log, Memory};
 use headwater::protocol::command::{Answer, Command, Query};
-use headwater::protocol::equipment::{Amount, Equipment, Grant, Label, Need, Resource, Supply};
+use headwater::protocol::equipment::{Amount, Grant, Resource};
 use headwater::protocol::message::ServerMessage;
 use headwater::protocol::result::StoredResult;
 use headwater::protocol::session::{Role, SessionKind};
 use headwater::protocol::task::{Argument, Explanation, Submission};
 use headwater::protocol::terms::{Term, Terms};
-use headwater::protocol::{AttemptNumber, Codec, Digest, LogId, Producer, Seq, Stock, TaskEvent, TaskId};
+use headwater::protocol::{AttemptNumber, Codec, Digest, Producer, Seq, Stock, TaskEvent, TaskId};
 use headwater::scheduler::core::{Effect, Event, Output};
 use headwater::scheduler::{ConnectionId, Request};
 
+use crate::grants::{check, equipment};
 use crate::scene::*;
-
-/// What every worker of the simulator has.
-pub fn of_each() -> Equipment {
-    equipment(&["cpus=2", "gpus=[a,b]"], &["all"])
-}
-
-fn equipment(resources: &[&str], labels: &[&str]) -> Equipment {
-    Equipment {
-        host: "here".into(),
-        labels: labels.iter().map(|label| Label::new(label).expect("a good name")).collect(),
-        resources: resources.iter().map(|text| text.parse().expect("a resource")).collect(),
-    }
-}
-
-/// What a task of the simulator needs, and where it is to run: it can be had of each worker.
-pub fn some(rng: &mut Rng) -> Vec<Term> {
-    let amounts = [5_000, 10_000, 15_000, 20_000];
-    let need = |text: &str, rng: &mut Rng| {
-        let amount = Amount(amounts[rng.usize(..amounts.len())]);
-        Term::Needs(Need { resource: text.parse().expect("a good name"), amount })
-    };
-    let mut terms = Vec::new();
-    for resource in ["cpus", "gpus"] {
-        terms.extend(rng.bool().then(|| need(resource, rng)));
-    }
-    terms.extend(rng.bool().then(|| Term::On("label=all".parse().expect("a target"))));
-    terms.extend(rng.bool().then(|| Term::Prefers("worker=one".parse().expect("a target"))));
-    terms
-}
-
-/// Panics if the attempts on a worker together ever had more than it has, or were given something that they did not need.
-pub fn audit(log: &Memory) {
-    let totals: BTreeMap<String, Supply> =
-        of_each().resources.into_iter().map(|of| (of.name.to_string(), of.supply)).collect();
-    let mut granted: BTreeMap<TaskId, (Producer, Vec<Grant>)> = BTreeMap::new();
-    let mut needs: BTreeMap<TaskId, Terms> = BTreeMap::new();
-    for batch in log.read(LogId::TASKS, 0, usize::MAX).expect("the log can be read") {
-        for record in batch.records::<TaskEvent>() {
-            match record.expect("records decode").1 {
-                TaskEvent::SubmittedUnder { submission, terms, .. } => {
-                    needs.insert(submission.key.id, terms);
-                }
-                TaskEvent::Submitted { submission, .. } => drop(needs.remove(&submission.key.id)),
-                TaskEvent::Started { task, .. } => {
-                    let needed = needs.get(&task).map_or(0, |terms| terms.needs().count());
-                    assert_eq!(needed, 0, "{task} started without what it needs");
-                }
-                TaskEvent::StartedWith { task, worker, grants, .. } => {
-                    let got: BTreeMap<&str, Amount> =
-                        grants.iter().map(|grant| (grant.resource.as_str(), grant.amount)).collect();
-                    let needed = needs[&task].needs().map(|need| (need.resource.as_str(), need.amount));
-                    assert_eq!(got, needed.collect(), "{task}: what it was granted");
-                    granted.insert(task, (worker, grants));
-                    let of_worker = granted.values().filter(|(other, _)| *other == worker);
-                    check(&totals, of_worker.flat_map(|(_, grants)| grants));
-                }
-                TaskEvent::Finished { task, .. }
-                | TaskEvent::Failed { task, .. }
-                | TaskEvent::Retried { task, .. }
-                | TaskEvent::RetriedAfter { task, .. }
-                | TaskEvent::Requeued { task, .. }
-                | TaskEvent::Deferred { task, .. }
-                | TaskEvent::Returned { task, .. }
-                | TaskEvent::CancelledBy { task, .. }
-                | TaskEvent::Forgotten { task } => drop(granted.remove(&task)),
-                _ => {}
-            }
-        }
-    }
-}
-
-/// Adds up what was granted, and compares it with what there is.
-fn check<'a>(totals: &BTreeMap<String, Supply>, grants: impl Iterator<Item = &'a Grant>) {
-    let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
-    let mut parts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-    for Grant { resource, amount, parts: of } in grants {
-        *sums.entry(resource.as_str()).or_default() += amount.0;
-        for (part, amount) in of {
-            *parts.entry((resource.as_str(), part)).or_default() += amount.0;
-        }
-        if let Supply::Each(ones) = &totals[resource.as_str()] {
-            assert!(of.iter().all(|(part, _)| ones.contains(part)), "{resource}: {of:?}");
-            assert_eq!(of.iter().map(|(_, amount)| amount.0).sum::<u64>(), amount.0, "{resource}: {of:?}");
-        }
-    }
-    sums.iter().for_each(|(name, sum)| assert!(*sum <= totals[*name].total().0, "{sum} of {name}"));
-    parts.iter().for_each(|(part, sum)| assert!(*sum <= Amount::ONE.0, "{sum} of {part:?}"));
-}
 
 fn with(name: &str, terms: &[&str]) -> Command {
     let term = |text: &&str| match text.split_once(' ') {
@@ -474,10 +386,10 @@ fn random_demands_are_never_overbooked_and_all_are_met() {
             }
             let state = scene.core.state();
             for (n, resources) in supplies.iter().enumerate() {
-                let totals = resources.iter().map(|of| (of.name.to_string(), of.supply.clone())).collect();
                 let running = state.sessions[&Producer(n as u64 + 2)].running.iter();
                 let taking = running.filter(|id| !paused.contains(*id));
-                check(&totals, taking.flat_map(|id| state.tasks[id].grants()));
+                let granted: Vec<&Grant> = taking.flat_map(|id| state.tasks[id].grants()).collect();
+                check(resources, &granted, &granted);
             }
         }
     }

@@ -1,12 +1,55 @@
-//! Scenarios of values that are tasks without ever having run.
+//! Values that are tasks without ever having run: scenarios, and their audit in the simulator.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use headwater::log::{Log, Memory};
 use headwater::protocol::command::Command;
 use headwater::protocol::session::Role;
-use headwater::protocol::task::TaskStatus;
-use headwater::protocol::{AttemptNumber, TaskKey};
-use headwater::scheduler::core::Settings;
+use headwater::protocol::task::{SCATTER, TaskStatus};
+use headwater::protocol::{AttemptNumber, LogId, TaskEvent, TaskId, TaskKey};
+use headwater::scheduler::core::{Phase, Settings, State};
 
 use crate::scene::*;
+use crate::shadow::Shadow;
+
+/// Panics if a value was ever attempted or ended otherwise, if one that somebody was told of never was there or one was refused
+/// without another, or if other values are left in the end than the log has, or any that nobody keeps.
+pub fn audit(log: &Memory, shadow: &Shadow, state: &State) {
+    let mut there = BTreeMap::new();
+    let mut all: BTreeSet<(TaskId, Vec<u8>)> = BTreeSet::new();
+    for batch in log.read(LogId::TASKS, 0, usize::MAX).expect("the log can be read") {
+        for record in batch.records::<TaskEvent>() {
+            match record.expect("records decode").1 {
+                TaskEvent::Scattered { key, value, .. } => {
+                    all.insert((key.id, value.bytes.to_vec()));
+                    there.insert(key.id, value);
+                }
+                TaskEvent::Forgotten { task } => drop(there.remove(&task)),
+                TaskEvent::Started { task, .. }
+                | TaskEvent::StartedWith { task, .. }
+                | TaskEvent::Finished { task, .. }
+                | TaskEvent::Failed { task, .. }
+                | TaskEvent::CancelledBy { task, .. } => {
+                    assert!(!there.contains_key(&task), "{task} is a value, and more became of it");
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(shadow.values.is_subset(&all), "not all values were there that were acknowledged");
+    let gone = shadow.values_detached.iter().find(|task| !there.contains_key(task));
+    assert_eq!(gone, None, "a value that was to stay is forgotten");
+    for (task, value) in &shadow.values_refused {
+        let is_another = |(other, known): &(TaskId, Vec<u8>)| other == task && known != value;
+        assert!(all.iter().any(is_another), "{task} was refused, and names no other value");
+    }
+    assert!(state.unkept.is_empty(), "nobody keeps {:?}, and all has come to rest", state.unkept);
+    let values = state.tasks.iter().filter(|(_, task)| &*task.function.name == SCATTER);
+    let kept: BTreeMap<TaskId, &Phase> = values.map(|(id, task)| (*id, &task.phase)).collect();
+    let expected: BTreeMap<TaskId, Phase> =
+        there.iter().map(|(id, value)| (*id, Phase::Finished(value.into()))).collect();
+    assert_eq!(kept, expected.iter().map(|(id, phase)| (*id, phase)).collect(), "the values that are left");
+}
 
 fn scatter(name: &str, value: u8) -> Command {
     Command::Scatter { key: TaskKey::named(name), value: number(value), detach: false }

@@ -50,6 +50,11 @@ pub struct Shadow {
     pub cancelled: BTreeSet<TaskId>,
     /// Tasks of nobody else's that were refused: the same.
     pub refused_tasks: BTreeSet<TaskId>,
+    /// Values that were acknowledged as tasks, which of these are to stay, and those that were refused because another one has
+    /// their name.
+    pub values: BTreeSet<(TaskId, Vec<u8>)>,
+    pub values_detached: BTreeSet<TaskId>,
+    pub values_refused: BTreeSet<(TaskId, Vec<u8>)>,
     /// The marks of values in the order in which each session appended them to each log.
     pub order: BTreeMap<(SessionId, LogId), Vec<(Mark, Commit)>>,
     /// How tasks ended, as clients heard. One that was forgotten and submitted again ends again.

@@ -12,7 +12,7 @@ use headwater::protocol::{AttemptNumber, Codec, Digest, LogId, Submission, TaskE
 use headwater::scheduler::core::{Phase, State};
 use headwater::scheduler::{ConnectionId, Request};
 
-use crate::resources;
+use crate::grants;
 use crate::scene::*;
 
 /// Those of a task of the simulator: none, mostly.
@@ -34,7 +34,7 @@ pub fn some(rng: &mut Rng) -> Terms {
     if rng.bool() {
         terms.set(Term::Tag(Tag::new("simulated").expect("a good tag")));
     }
-    resources::some(rng).into_iter().for_each(|term| terms.set(term));
+    grants::some(rng).into_iter().for_each(|term| terms.set(term));
     terms
 }
 

@@ -1,6 +1,8 @@
 //! Workers: they run what they are given, report it until it is taken, and may die or be cut off at any
-//! moment. Some tasks are clients themselves: a *counter* reads how far the channel `counts` has got and
-//! goes on from there, one element at a time, so that two attempts that both write would be seen.
+//! moment. Now and then what they run waits for others, and pauses meanwhile.
+
+mod counter;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,20 +10,19 @@ use fastrand::Rng;
 use headwater::client::link::{Delivery, Link};
 use headwater::log::Memory;
 use headwater::protocol::command::{Answer, Command, Query, Rejection};
-use headwater::protocol::message::{Closing, ServerMessage};
+use headwater::protocol::message::Closing;
 use headwater::protocol::session::{EndReason, FunctionOffer, HeldAttempt, Retire, Role, WorkerOffer};
 use headwater::protocol::task::{Advance, ErrorKind, TaskError};
-use headwater::protocol::{AttemptNumber, ChannelName, Element, LogId, Payload, SessionId};
+use headwater::protocol::{AttemptNumber, Payload, SessionId};
+use headwater::scheduler::core::{Core, Phase, State};
 
-use headwater::scheduler::core::State;
-
-use crate::network::{Heard, Network, Wire};
-use crate::resources;
+pub use self::counter::COUNT_TO;
+use self::counter::Counter;
+use self::turns::{Pace, Turns};
+use crate::grants;
+use crate::network::{Network, Wire};
 use crate::stores::{Kept, Stores, described};
 use crate::workload::{COUNTER, PLAIN, Regressed, give_up_connection};
-
-/// How far counters count.
-pub const COUNT_TO: u64 = 25;
 
 /// How many attempts a worker runs at a time.
 const SLOTS: u32 = 2;
@@ -33,6 +34,7 @@ pub struct Worker {
     name: String,
     pub wire: Option<Wire>,
     running: Vec<(HeldAttempt, Run)>,
+    turns: Turns,
     reports: BTreeMap<u64, HeldAttempt>,
     pub ended: bool,
     superseded: bool,
@@ -73,7 +75,7 @@ impl Worker {
             functions,
             held,
             results_at,
-            equipment: resources::of_each(),
+            equipment: grants::of_each(),
         };
         Worker {
             link: Link::new(session, Role::Worker(offer), None),
@@ -81,6 +83,7 @@ impl Worker {
             name,
             wire: None,
             running: Vec::new(),
+            turns: Turns::new(SLOTS),
             reports: BTreeMap::new(),
             ended: false,
             superseded: false,
@@ -130,14 +133,30 @@ impl Worker {
     pub fn connect(&mut self, wire: Wire) {
         self.wire = Some(wire);
         self.link.connected();
+        self.turns.end_connection();
     }
 
-    /// The tasks that are clients, for the network.
+    /// The tasks that are clients and have begun, for the network.
     pub fn counters(&mut self) -> impl Iterator<Item = &mut Counter> {
-        self.running.iter_mut().filter_map(|(_, run)| match run {
-            Run::Counter(counter) => Some(counter.as_mut()),
-            Run::Plain(_) => None,
+        let turns = &self.turns;
+        self.running.iter_mut().filter_map(|(held, run)| match run {
+            Run::Counter(counter) if turns.pace(held) != Pace::Waits => Some(counter.as_mut()),
+            _ => None,
         })
+    }
+
+    /// Panics unless the scheduler takes those to have paused of which this worker has said so, once it has answered that.
+    pub fn check_pauses(&self, core: &Core) {
+        let (state, presence) = (core.state(), core.presence());
+        let connected = state.producers.get(&self.session);
+        let connected = connected.filter(|worker| presence.connection_of(**worker).is_some());
+        let Some(worker) = connected.filter(|_| !self.ended) else { return };
+        for (HeldAttempt { task, attempt }, has_paused) in self.turns.known() {
+            let runs = state.tasks.get(task).filter(|known| known.attempt == *attempt);
+            if runs.is_some_and(|known| known.phase == Phase::Running { worker: *worker }) {
+                assert_eq!(presence.has_paused(*task), has_paused, "whether {task} {attempt} has paused");
+            }
+        }
     }
 
     /// Something that it runs comes to its end. Now and then, while things go wrong, something that it keeps is
@@ -154,73 +173,87 @@ impl Worker {
             return;
         }
         let at = rng.usize(..self.running.len());
-        if !self.has_begun(at) {
-            if rng.u8(..8) == 0 {
-                let (held, _) = self.running.remove(at);
+        let held = self.running[at].0;
+        match self.turns.pace(&held) {
+            Pace::Waits if rng.u8(..8) == 0 => {
                 let HeldAttempt { task, attempt } = held;
-                let number = self.link.command(Command::Return { task, attempt });
-                self.reports.insert(number, held);
+                self.end(at, Command::Return { task, attempt });
             }
-            return;
+            // It takes too long, whether it waits or not.
+            Pace::Paused | Pace::Returns if rng.u8(..32) == 0 => self.fail(at, ErrorKind::TimedOut),
+            Pace::Paused if rng.bool() => self.turns.ask_to_return(&held),
+            Pace::Computes => self.compute(at, rng, stores),
+            _ => {}
         }
-        if rng.u8(..4) == 0 {
-            let HeldAttempt { task, attempt } = self.running[at].0;
-            let advance = Advance::new(rng.u64(..10), 10, "simulated");
-            return self.ask(Command::Advance { task, attempt, advance });
-        }
-        let over = match &self.running[at].1 {
-            Run::Plain(_) => true,
-            Run::Counter(counter) => counter.is_done() || counter.is_lost,
+        self.tell_pauses();
+    }
+
+    /// One that computes comes further, waits for others, or comes to its end.
+    fn compute(&mut self, at: usize, rng: &mut Rng, stores: &mut Stores) {
+        let (held, run) = &self.running[at];
+        let HeldAttempt { task, attempt } = *held;
+        let (is_over, is_lost) = match run {
+            Run::Plain(_) => (true, false),
+            Run::Counter(counter) => (counter.is_done() || counter.is_lost(), counter.is_lost()),
         };
-        if !over {
-            // It waits, or goes on.
-            if rng.u8(..4) == 0 {
-                let HeldAttempt { task, attempt } = self.running[at].0;
-                self.ask(Command::Occupy { task, attempt, occupies: rng.bool() });
+        match rng.u8(..16) {
+            0..4 => {
+                let advance = Advance::new(rng.u64(..10), 10, "simulated");
+                self.ask(Command::Advance { task, attempt, advance });
             }
-            return;
+            4..6 => self.turns.pause(&self.running[at].0),
+            _ if !is_over => {}
+            _ if is_lost || rng.u8(..5) == 0 => self.fail(at, ErrorKind::Returned),
+            _ => {
+                let given = if let Run::Plain(given) = run { given.clone() } else { Payload::raw("") };
+                let result = result(&given, attempt);
+                if rng.bool() {
+                    stores.put(&self.address, (task, attempt), result.clone());
+                    self.end(at, Command::Store { task, attempt, result: described(&result) });
+                } else {
+                    self.end(at, Command::Finish { task, attempt, result });
+                }
+            }
         }
-        let (held, run) = self.running.remove(at);
-        let HeldAttempt { task, attempt } = held;
-        let is_lost = matches!(&run, Run::Counter(counter) if counter.is_lost);
-        let command = if is_lost || rng.u8(..5) == 0 {
-            let error = Box::new(TaskError::new(ErrorKind::Returned, "bad luck", vec![]));
-            Command::Fail { task, attempt, error }
-        } else {
-            let given = if let Run::Plain(given) = run { given } else { Payload::raw("") };
-            let result = result(&given, attempt);
-            if rng.bool() {
-                stores.put(&self.address, (task, attempt), result.clone());
-                Command::Store { task, attempt, result: described(&result) }
-            } else {
-                Command::Finish { task, attempt, result }
-            }
-        };
-        let number = self.link.command(command);
+    }
+
+    fn fail(&mut self, at: usize, kind: ErrorKind) {
+        let HeldAttempt { task, attempt } = self.running[at].0;
+        let error = Box::new(TaskError::new(kind, "bad luck", vec![]));
+        self.end(at, Command::Fail { task, attempt, error });
+    }
+
+    /// One that it was given is over for it, and this says how.
+    fn end(&mut self, at: usize, report: Command) {
+        let (held, _) = self.running.remove(at);
+        self.turns.end(&held);
+        let number = self.link.command(report);
         self.reports.insert(number, held);
     }
 
-    /// Whether one of those that it was given runs: all that are clients, and of the others as many as it has slots.
-    fn has_begun(&self, at: usize) -> bool {
-        let takes_slot = |(_, run): &(HeldAttempt, Run)| matches!(run, Run::Plain(_));
-        let before = self.running[..at].iter().filter(|run| takes_slot(run)).count();
-        !takes_slot(&self.running[at]) || before < SLOTS as usize
+    fn tell_pauses(&mut self) {
+        for (held, occupies) in self.turns.news() {
+            let HeldAttempt { task, attempt } = held;
+            let number = self.ask(Command::Occupy { task, attempt, occupies });
+            self.turns.tell(number, held, occupies);
+        }
     }
 
-    fn ask(&mut self, command: Command) {
+    fn ask(&mut self, command: Command) -> u64 {
         let number = self.link.command(command);
         self.asked.insert(number);
+        number
     }
 
     /// Sends what waits.
     pub fn send(&mut self, network: &mut Network) {
-        send(&mut self.link, self.wire, network);
-        self.counters().for_each(|counter| send(&mut counter.link, counter.wire, network));
+        counter::send(&mut self.link, self.wire, network);
+        self.counters().for_each(|counter| counter.send(network));
     }
 
     /// Hears what arrived next.
     pub fn hear(&mut self, network: &mut Network, rng: &mut Rng, stores: &mut Stores) {
-        hear(&mut self.link, &mut self.wire, network);
+        counter::hear(&mut self.link, &mut self.wire, network);
         while let Some(delivery) = self.link.next_delivery() {
             match delivery {
                 Delivery::Assign(assignment) => {
@@ -240,10 +273,13 @@ impl Worker {
                             continue;
                         }
                     };
+                    self.turns.add(held, assignment.grants);
                     self.running.push((held, run));
                 }
                 Delivery::Abort { task, attempt } => {
-                    self.running.retain(|(held, _)| *held != HeldAttempt { task, attempt });
+                    let aborted = HeldAttempt { task, attempt };
+                    self.running.retain(|(held, _)| *held != aborted);
+                    self.turns.end(&aborted);
                 }
                 Delivery::Retire(Retire::Finish) => {
                     self.retire();
@@ -264,7 +300,7 @@ impl Worker {
                             stores.put(&self.address, (task, attempt), result);
                             self.ask(Command::Copied { task, attempt });
                         }
-                        None => self.ask(Command::Lack { task, attempt }),
+                        None => _ = self.ask(Command::Lack { task, attempt }),
                     }
                 }
                 Delivery::Answer { number, answer: Ok(Answer::Unwanted(results)) } => {
@@ -280,6 +316,7 @@ impl Worker {
                 Delivery::Answer { answer: Ok(Answer::Retiring), .. } => {}
                 Delivery::Answer { number, answer } => {
                     assert_eq!(answer, Ok(Answer::Reported));
+                    self.turns.answered(number);
                     self.reports.remove(&number);
                     self.asked.remove(&number);
                 }
@@ -295,20 +332,20 @@ impl Worker {
                     let kept = stores.of(&self.address);
                     let results = kept.map(|(task, attempt)| HeldAttempt { task, attempt }).collect();
                     self.asked.insert(self.link.query(Query::Unwanted { results }));
-                    self.ask(Command::Window { attempts: rng.u32(..2 * SLOTS + 2) });
-                    let computing: Vec<HeldAttempt> = self.running.iter().map(|(held, _)| *held).collect();
-                    for HeldAttempt { task, attempt } in computing {
-                        if rng.bool() {
-                            self.ask(Command::Occupy { task, attempt, occupies: rng.bool() });
-                        }
-                    }
+                    let attempts = rng.u32(..2 * SLOTS + 2);
+                    let number = self.ask(Command::Window { attempts });
+                    self.turns.begin_connection(number, attempts);
                 }
                 _ => {}
             }
         }
-        for counter in self.counters() {
-            hear(&mut counter.link, &mut counter.wire, network);
-            counter.take();
+        self.tell_pauses();
+        let computing: Vec<bool> =
+            self.running.iter().map(|(held, _)| self.turns.pace(held) == Pace::Computes).collect();
+        for ((_, run), computes) in self.running.iter_mut().zip(computing) {
+            if let Run::Counter(counter) = run {
+                counter.hear(network, computes);
+            }
         }
         // A counter that is told that it is over leaves, and its worker hears of it in its own time.
         let keeps_nothing = stores.of(&self.address).next().is_none();
@@ -330,6 +367,7 @@ impl Worker {
     }
 
     fn drop_all(&mut self, network: &mut Network) {
+        self.turns.end_all();
         let dropped = self.running.drain(..);
         let counters = dropped.filter_map(|(_, run)| match run {
             Run::Counter(counter) => counter.wire,
@@ -341,9 +379,7 @@ impl Worker {
     /// Believes that its connections are gone.
     pub fn give_up_connection(&mut self, network: &mut Network) {
         give_up_connection(&mut self.link, &mut self.wire, network);
-        for counter in self.counters() {
-            give_up_connection(&mut counter.link, &mut counter.wire, network);
-        }
+        self.counters().for_each(|counter| counter.give_up_connection(network));
     }
 
     /// The process is gone.
@@ -361,110 +397,4 @@ impl Worker {
 /// What an attempt at a task brings that was given this.
 pub fn result(given: &Payload, attempt: AttemptNumber) -> Payload {
     Payload::raw(format!("{} {attempt}", given.to_json()))
-}
-
-/// An attempt that is a client.
-pub struct Counter {
-    link: Link,
-    pub wire: Option<Wire>,
-    log: Option<LogId>,
-    next: u64,
-    waiting: bool,
-    fenced: bool,
-    /// The store does not have what it wrote: it gives up.
-    is_lost: bool,
-}
-
-impl Counter {
-    fn new(held: HeldAttempt, rng: &mut Rng) -> Self {
-        let role = Role::Attempt { task: held.task, attempt: held.attempt };
-        let link = Link::new(SessionId(rng.u128(..).to_be_bytes()), role, None);
-        let (next, waiting) = (0, true);
-        let mut counter =
-            Counter { link, wire: None, log: None, next, waiting, fenced: false, is_lost: false };
-        counter.open();
-        counter
-    }
-
-    fn open(&mut self) {
-        self.link.command(Command::OpenChannel { name: counted() });
-    }
-
-    /// Connects.
-    pub fn connect(&mut self, wire: Wire) {
-        self.wire = Some(wire);
-        self.link.connected();
-    }
-
-    /// Whether it is over for it.
-    pub fn is_fenced(&self) -> bool {
-        self.fenced
-    }
-
-    fn is_done(&self) -> bool {
-        self.next >= COUNT_TO
-    }
-
-    fn take(&mut self) {
-        while let Some(delivery) = self.link.next_delivery() {
-            match delivery {
-                Delivery::Answer { answer: Ok(Answer::Channel(info)), .. } => {
-                    (self.log, self.next, self.waiting) = (Some(info.log), info.elements, false);
-                }
-                // How many elements it has, only the state knows.
-                Delivery::Answer { answer: Ok(Answer::Log(_)), .. } => {
-                    self.link.query(Query::Channel { name: counted() });
-                }
-                Delivery::Answer { answer: Ok(Answer::Appended { .. }), .. } => {
-                    self.next += 1;
-                    self.waiting = false;
-                }
-                Delivery::Answer { answer: Err(Rejection::DiskLow { .. }), .. } => match self.log {
-                    None => self.open(),
-                    Some(_) => self.waiting = false,
-                },
-                Delivery::Answer { answer, .. } => {
-                    assert!(answer.is_err(), "{answer:?}");
-                    self.fenced = true;
-                }
-                Delivery::Closed(why) => {
-                    self.fenced = true;
-                    self.is_lost = matches!(why, Closing::Regressed(_));
-                }
-                _ => {}
-            }
-        }
-        if let (Some(log), false, false) = (self.log, self.waiting, self.is_done()) {
-            let element = Element::Value(Payload::encode(&self.next).expect("a number encodes"));
-            self.link.command(Command::append(log, vec![element].into()));
-            self.waiting = true;
-        }
-    }
-}
-
-/// The channel that counters count on.
-fn counted() -> ChannelName {
-    ChannelName::new("counts").expect("a good name")
-}
-
-fn send(link: &mut Link, wire: Option<Wire>, network: &mut Network) {
-    let Some(wire) = wire else { return };
-    while let Some((number, message)) = link.next_outgoing() {
-        network.send_to_server(wire, number, &message);
-    }
-}
-
-fn hear(link: &mut Link, wire: &mut Option<Wire>, network: &mut Network) {
-    let Some(on) = *wire else { return };
-    match network.hear_as_client::<ServerMessage>(on) {
-        Heard::Nothing => {}
-        Heard::Cut => {
-            link.disconnected();
-            network.leave_as_client(on);
-            *wire = None;
-        }
-        Heard::Message(number, message, behind) => {
-            link.receive(number, message, behind).expect("the server keeps to the protocol");
-        }
-    }
 }

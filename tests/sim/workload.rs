@@ -6,6 +6,7 @@ mod keeping;
 mod readings;
 mod tasks;
 mod transactions;
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -17,10 +18,10 @@ use headwater::protocol::message::{Closing, ServerMessage};
 use headwater::protocol::producer::ProducerName;
 use headwater::protocol::result::Located;
 use headwater::protocol::session::{EndReason, Retire, Role};
-use headwater::protocol::task::Outcome;
+use headwater::protocol::task::{Outcome, SCATTER};
 use headwater::protocol::transaction::Transaction;
 use headwater::protocol::{
-    ChannelName, Element, Headers, LogId, Producer, SessionId, TaskId, TaskKey, TimeMs,
+    ChannelName, Element, Headers, LogId, Payload, Producer, SessionId, TaskId, TaskKey, TimeMs,
 };
 
 use self::appends::some_headers;
@@ -71,7 +72,8 @@ pub struct Client {
     /// The newest number that it has asked for of each producer, or heard of.
     numbers: BTreeMap<(LogId, ProducerName), u64>,
     submits: BTreeMap<u64, TaskKey>,
-    cancels: BTreeMap<u64, TaskId>,
+    /// What it cancels, and whether that is a value.
+    cancels: BTreeMap<u64, (TaskId, bool)>,
     retries: BTreeMap<u64, TaskId>,
     transactions: BTreeMap<u64, Transaction>,
     /// Where it believes the cursors to be that it moves by them.
@@ -81,8 +83,8 @@ pub struct Client {
     /// Those that were, and are to be asked for again.
     again: VecDeque<Command>,
     held: Vec<TaskKey>,
-    /// What it has scattered, or wanted to.
-    scattered: BTreeSet<TaskId>,
+    /// The values that it scattered, of what it holds.
+    scattered: BTreeMap<TaskId, Payload>,
     watching: BTreeSet<TaskId>,
     reading: Readings,
     values: u64,
@@ -140,7 +142,7 @@ impl Client {
             asked: BTreeMap::new(),
             again: VecDeque::new(),
             held: Vec::new(),
-            scattered: BTreeSet::new(),
+            scattered: BTreeMap::new(),
             watching: BTreeSet::new(),
             reading: Readings::default(),
             values: 0,
@@ -174,6 +176,11 @@ impl Client {
         }
     }
 
+    /// Whether an older copy of the store was put back, and it has seen more.
+    fn went_back(&self) -> bool {
+        self.regress != Regressed::No
+    }
+
     /// Connects.
     pub fn connect(&mut self, wire: Wire) {
         self.wire = Some(wire);
@@ -196,8 +203,8 @@ impl Client {
             0..24 => self.append_values(rng, log),
             24..30 => self.transact(rng, log),
             30..36 => self.consume(rng, log),
-            36..57 => self.submit(rng),
-            57..60 => self.scatter(rng),
+            36..55 => self.submit(rng),
+            55..60 => self.scatter(rng),
             60..75 => {
                 if let Some(key) = rng.choice(&self.held).cloned() {
                     let options = self.some_options(rng, log);
@@ -216,6 +223,7 @@ impl Client {
                 let at = rng.usize(..=self.held.len());
                 if self.held.get(at).is_some_and(|key| self.submits.values().all(|other| other != key)) {
                     let key = self.held.swap_remove(at);
+                    self.scattered.remove(&key.id);
                     self.link.command(Command::Release { tasks: vec![key.id] });
                 }
             }
@@ -253,7 +261,6 @@ impl Client {
             }
             Command::Scatter { key, .. } => {
                 self.submits.insert(number, key.clone());
-                self.scattered.insert(key.id);
             }
             Command::OpenChannel { name } => {
                 let name = CHANNELS.into_iter().find(|known| *known == name.as_str());
@@ -366,10 +373,10 @@ impl Client {
 
     fn answered(&mut self, number: u64, answer: Result<Answer, Rejection>, shadow: &mut Shadow, now: TimeMs) {
         let command = self.asked.remove(&number);
-        if let (Some(command), Err(Rejection::DiskLow { .. })) = (command, &answer)
-            && !self.gives_up(number, &command)
+        if let (Some(command), Err(Rejection::DiskLow { .. })) = (&command, &answer)
+            && !self.gives_up(number, command)
         {
-            self.again.push_back(command);
+            self.again.push_back(command.clone());
             self.opening.remove(&number);
             self.submits.remove(&number);
             self.appends.remove(&number);
@@ -390,11 +397,13 @@ impl Client {
             return;
         }
         if let Some(key) = self.submits.remove(&number) {
+            if let Some(Command::Scatter { value, detach, .. }) = command {
+                return self.scatter_answered((key, value, detach), answer, shadow);
+            }
             match answer {
                 Ok(Answer::Submitted) if !self.held.contains(&key) => self.held.push(key),
                 Ok(Answer::Submitted) => {}
-                // Another value has its name.
-                Err(Rejection::Invalid(_)) if self.scattered.contains(&key.id) => {}
+                Err(Rejection::KeyTaken { function, .. }) if &*function == SCATTER => {}
                 // A dependency that was released before this was sent.
                 Err(Rejection::UnknownTask(_)) => {}
                 Err(refused) if is_of_room(&refused) => {

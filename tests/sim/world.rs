@@ -13,6 +13,7 @@ use headwater::protocol::{Epoch, TimeMs};
 use headwater::scheduler::core::State;
 use headwater::scheduler::recovery;
 
+use crate::grants::Given;
 use crate::network::{Network, Wire};
 use crate::retiring::Retirements;
 use crate::server::{self, Disk, RESERVE_BYTES, SETTINGS, Server};
@@ -55,6 +56,7 @@ pub struct World {
     has_copies: bool,
     is_quiet: bool,
     retiring: Retirements,
+    given: Given,
     /// What workers keep of results.
     stores: Stores,
     /// How much the disk has free.
@@ -118,6 +120,7 @@ impl World {
             has_copies: seed.is_multiple_of(COPIES_ONE_IN),
             is_quiet,
             retiring: Retirements::default(),
+            given: Given::default(),
             stores: Stores::new(FETCHES_FAIL_ONE_IN),
             free_bytes: u64::MAX,
             checked: Seen::default(),
@@ -358,7 +361,7 @@ impl World {
         (self.log, self.shadow) = (copy, shadow);
         // Epochs and sessions get the same numbers again.
         (self.checked, self.folded) = (Seen::default(), Seen::default());
-        self.retiring = Retirements::default();
+        (self.retiring, self.given) = (Retirements::default(), Given::default());
         self.clients.iter_mut().for_each(|client| client.store_went_back(&self.log));
         self.workers.iter_mut().for_each(|worker| worker.store_went_back(&self.log));
     }
@@ -369,9 +372,12 @@ impl World {
         let Some(server) = &self.server else { return };
         let core = server.pipeline.core();
         self.retiring.watch(server.epoch(), core);
+        self.workers.iter().for_each(|worker| worker.check_pauses(core));
+        self.clients.iter().for_each(|client| client.check_values(core.state()));
         let seen = (server.epoch(), core.state().records(), server.connections());
         if seen != self.checked {
             core.check();
+            self.given.watch(server.epoch(), core);
             for (id, task) in core.state().tasks.iter().filter(|(_, task)| task.phase.is_open()) {
                 let deaths = task
                     .call

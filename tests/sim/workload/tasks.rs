@@ -5,14 +5,18 @@ use headwater::protocol::command::{Answer, Command, Rejection};
 use headwater::protocol::task::{Argument, TaskOptions, TaskStatus};
 use headwater::protocol::{Payload, Submission, TaskId, TaskKey, Template, template};
 
+use super::values::either;
 use super::{COUNTER, Client, OWN, PLAIN, is_of_room};
 use crate::shadow::Shadow;
 use crate::terms;
 
 impl Client {
     pub(super) fn submit(&mut self, rng: &mut Rng) {
-        // The first argument is like no other: the result must be made of it.
-        let mut arguments = vec![Argument::Value(Payload::raw(format!("{:08x}", rng.u32(..))))];
+        // The first argument is like no other, or a value of its own: the result must be made of it.
+        let mut arguments = vec![match rng.choice(self.scattered.keys()).filter(|_| rng.u8(..4) == 0) {
+            Some(value) => Argument::Future(*value),
+            None => Argument::Value(Payload::raw(format!("{:08x}", rng.u32(..)))),
+        }];
         if rng.u8(..3) > 0 {
             let dependencies = rng.choose_multiple(self.held.iter(), 2).into_iter();
             match rng.bool() {
@@ -21,8 +25,9 @@ impl Client {
             }
         }
         // A few names that all clients use, so that they meet.
-        let key = match rng.u8(..4) {
-            0 => TaskKey::named(&format!("shared-{}", rng.u8(..5))),
+        let key = match rng.u8(..16) {
+            0 => TaskKey::named(&either(rng)),
+            1..4 => TaskKey::named(&format!("shared-{}", rng.u8(..5))),
             _ => TaskKey::unique(OWN, rng.u128(..).to_be_bytes()),
         };
         let options = TaskOptions { retries: rng.u32(..2), priority: rng.i32(-1..2), detach: false };
@@ -31,20 +36,11 @@ impl Client {
         self.ask(Command::submit(submission, terms));
     }
 
-    /// Makes a value a future. Under a few names that all clients use there are two values each, so that they meet.
-    pub(super) fn scatter(&mut self, rng: &mut Rng) {
-        let (name, value) = match rng.bool() {
-            true => (format!("value-{}", rng.u8(..3)), rng.u32(..2)),
-            false => (format!("value-{:08x}", rng.u32(..)), rng.u32(..)),
-        };
-        let value = Payload::encode(&value).expect("a number encodes");
-        self.ask(Command::Scatter { key: TaskKey::named(&name), value, detach: false });
-    }
-
     /// Cancels a task that it holds, perhaps one that others hold, too.
     pub(super) fn cancel(&mut self, rng: &mut Rng) {
         if let Some(key) = rng.choice(&self.held).filter(|key| &*key.label != "counter") {
-            self.cancels.insert(self.link.command(Command::Cancel { task: key.id }), key.id);
+            let is_value = self.scattered.contains_key(&key.id);
+            self.cancels.insert(self.link.command(Command::Cancel { task: key.id }), (key.id, is_value));
         }
     }
 
@@ -77,17 +73,18 @@ impl Client {
         answer: &Result<Answer, Rejection>,
         shadow: &mut Shadow,
     ) -> bool {
-        if let Some(task) = self.cancels.remove(&number) {
+        if let Some((task, is_value)) = self.cancels.remove(&number) {
             match answer {
+                Err(Rejection::Invalid(_)) if is_value => {}
+                Err(refused) if is_of_room(refused) => {}
+                other if is_value => {
+                    panic!("{task} is a value, and its cancellation was answered with {other:?}")
+                }
                 Ok(Answer::Ended(TaskStatus::Cancelled)) => drop(shadow.cancelled.insert(task)),
                 Ok(Answer::Ended(TaskStatus::Pending | TaskStatus::Running)) => {
                     panic!("{task} has not ended")
                 }
-                Ok(Answer::Ended(_)) | Err(Rejection::UnknownTask(_)) => {
-                    assert!(!self.scattered.contains(&task), "{task} is a value, and can be cancelled");
-                }
-                Err(Rejection::Invalid(_)) if self.scattered.contains(&task) => {}
-                Err(refused) if is_of_room(refused) => {}
+                Ok(Answer::Ended(_)) | Err(Rejection::UnknownTask(_)) => {}
                 other => panic!("a cancellation was answered with {other:?}"),
             }
             return true;

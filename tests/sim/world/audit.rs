@@ -18,7 +18,7 @@ use crate::server::SETTINGS;
 use crate::shadow::{Commit, mark};
 use crate::stores::described;
 use crate::workers::{COUNT_TO, result};
-use crate::{groups, progress, resources, retention, terms, transactions, transcript};
+use crate::{grants, groups, progress, retention, scattered, terms, transactions, transcript};
 
 impl World {
     /// Reads all logs as anyone could, and holds them against what clients were told.
@@ -27,7 +27,8 @@ impl World {
         self.audit_outcomes(&state);
         progress::audit(&self.log, &state);
         terms::audit(&self.log, &state, self.now());
-        resources::audit(&self.log);
+        grants::audit(&self.log);
+        scattered::audit(&self.log, &self.shadow, &state);
         transactions::audit(&self.log, &self.shadow);
         groups::audit(&self.log, &self.shadow, &state);
         for (log, channel) in &state.channels {
@@ -126,7 +127,7 @@ impl World {
         let mut deaths: BTreeMap<TaskId, u32> = BTreeMap::new();
         // The tasks whose result workers keep, or kept: with their attempts.
         let (mut stored, mut lost) = (BTreeSet::new(), BTreeSet::new());
-        let (mut needs, mut keys) = (BTreeMap::new(), BTreeMap::new());
+        let (mut needs, mut keys, mut values) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let (mut failed, mut renewed): (BTreeSet<TaskId>, BTreeSet<TaskId>) = Default::default();
         for batch in self.log.read(LogId::TASKS, 0, usize::MAX).expect("the log can be read") {
             for record in batch.records::<TaskEvent>() {
@@ -141,12 +142,17 @@ impl World {
                         );
                         needs.insert(submission.key.id, needed_by(submission));
                         keys.insert(submission.key.id, submission.key.clone());
-                        if let Some(Argument::Value(first)) = submission.arguments.first() {
-                            given.insert(submission.key.id, first.clone());
-                        }
+                        let first = match submission.arguments.first() {
+                            Some(Argument::Value(first)) => Some(first.clone()),
+                            Some(Argument::Future(task)) => values.get(task).cloned(),
+                            _ => None,
+                        };
+                        given.remove(&key.id);
+                        given.extend(first.map(|first| (key.id, first)));
                     }
                     TaskEvent::Scattered { key, value, .. } => {
                         assert!(ended.insert(key.id), "{key} is there twice");
+                        values.insert(key.id, value.clone());
                         outcomes.entry(key.id).or_default().push(Outcome::Finished(value.clone()));
                     }
                     TaskEvent::Started { task, attempt, .. }
@@ -242,6 +248,7 @@ impl World {
                             tasks.remove(task);
                         }
                         deaths.remove(task);
+                        values.remove(task);
                     }
                     _ => {}
                 }
