@@ -18,6 +18,9 @@ use crate::scene::*;
 /// Those of a task of the simulator: none, mostly.
 pub fn some(rng: &mut Rng) -> Terms {
     let mut terms = Terms::default();
+    if rng.bool() {
+        grants::some(rng).into_iter().for_each(|term| terms.set(term));
+    }
     if rng.u8(..4) > 0 {
         return terms;
     }
@@ -34,7 +37,6 @@ pub fn some(rng: &mut Rng) -> Terms {
     if rng.bool() {
         terms.set(Term::Tag(Tag::new("simulated").expect("a good tag")));
     }
-    grants::some(rng).into_iter().for_each(|term| terms.set(term));
     terms
 }
 

@@ -200,11 +200,11 @@ impl Client {
     pub fn act(&mut self, rng: &mut Rng) {
         let Some(log) = self.some_log(rng) else { return };
         match rng.u8(..100) {
-            0..24 => self.append_values(rng, log),
-            24..30 => self.transact(rng, log),
-            30..36 => self.consume(rng, log),
-            36..55 => self.submit(rng),
-            55..60 => self.scatter(rng),
+            0..21 => self.append_values(rng, log),
+            21..27 => self.transact(rng, log),
+            27..33 => self.consume(rng, log),
+            33..56 => self.submit(rng),
+            56..60 => self.scatter(rng),
             60..75 => {
                 if let Some(key) = rng.choice(&self.held).cloned() {
                     let options = self.some_options(rng, log);

@@ -193,7 +193,7 @@ impl World {
     fn move_worker(&mut self, storm: bool) {
         let at = self.rng.usize(..self.workers.len());
         let worker = &mut self.workers[at];
-        if self.rng.u8(..4) == 0 || !storm {
+        if self.rng.bool() || !storm {
             worker.act(&mut self.rng, &mut self.stores);
         }
         worker.send(&mut self.network);
