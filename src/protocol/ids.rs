@@ -145,10 +145,14 @@ impl TaskKey {
         TaskKey { id: TaskId(hash.digest128().to_be_bytes()), label: name.into() }
     }
 
-    /// Whether this key, as somebody gave it, is that of `other`: both have the same identity, and the same label. A label
-    /// that was left out is any.
+    /// The label of a task of which only the identity is known.
+    pub const ANY_LABEL: &str = "task";
+
+    /// Whether this key, as somebody gave it, is that of `other`: both have the same identity, and the same label. One that
+    /// was left out, or is [`Self::ANY_LABEL`], is any.
     pub fn is_of(&self, other: &TaskKey) -> bool {
-        self.id == other.id && (self.label.is_empty() || self.label == other.label)
+        let is_any = self.label.is_empty() || &*self.label == TaskKey::ANY_LABEL;
+        self.id == other.id && (is_any || self.label == other.label)
     }
 
     /// The short name of a function: its last path segment.
@@ -206,8 +210,10 @@ mod tests {
     #[test]
     fn a_key_is_of_a_task_by_its_identity_and_by_its_label_where_it_has_one() {
         let (add, sum) = (TaskKey::unique("add", [7; 16]), TaskKey::unique("sum", [7; 16]));
-        let any: TaskKey = format!("-{}", add.id).parse().unwrap();
-        assert!(add.is_of(&add) && any.is_of(&add) && any.is_of(&sum));
+        for any in [format!("-{}", add.id), format!("task-{}", add.id)] {
+            let any: TaskKey = any.parse().unwrap();
+            assert!(add.is_of(&add) && any.is_of(&add) && any.is_of(&sum));
+        }
         assert!(!sum.is_of(&add) && !TaskKey::unique("add", [8; 16]).is_of(&add));
     }
 

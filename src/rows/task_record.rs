@@ -50,10 +50,9 @@ impl Names {
         self.workers.get(&producer).map(AsRef::as_ref)
     }
 
-    /// A task's key. The label is no part of the identity: for one that was submitted before reading
-    /// began, any word leads to the task.
+    /// A task's key, with a label that leads to it whatever its own is where it was submitted before reading began.
     pub fn key(&self, task: TaskId) -> String {
-        let label = self.labels.get(&task).cloned().unwrap_or_else(|| "task".into());
+        let label = self.labels.get(&task).cloned().unwrap_or_else(|| TaskKey::ANY_LABEL.into());
         TaskKey { id: task, label }.to_string()
     }
 
