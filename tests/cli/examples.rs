@@ -103,7 +103,10 @@ const LINE_BYTES: u64 = 80;
 fn with_little_memory(program: &std::path::Path, arguments: &[&str]) -> tokio::process::Command {
     let script = format!("ulimit -d {MEMORY_KIB} && exec \"$0\" \"$@\"");
     let program = program.to_str().expect("its path is text");
-    command("sh".as_ref(), &[&["-c", &script, program], arguments].concat())
+    let mut command = command("sh".as_ref(), &[&["-c", &script, program], arguments].concat());
+    // The stack of each thread counts, and a machine may have many cores.
+    command.env("TOKIO_WORKER_THREADS", "2");
+    command
 }
 
 #[cfg(target_os = "linux")]
