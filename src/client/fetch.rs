@@ -155,7 +155,7 @@ async fn take(
     while !intake.is_complete() {
         let frame = next_frame(&mut wire, patience).await?;
         if let Some(piece) = intake.take(&frame)? {
-            sink.put(piece).await?;
+            sink = sink.with(piece).await?;
         }
     }
     intake.finish()?;
@@ -187,35 +187,35 @@ async fn next_frame(wire: &mut Wire, patience: Duration) -> Result<Frame, Failur
 /// Where the pieces of a result go.
 enum Sink {
     Memory(Vec<u8>),
-    /// It is away while a piece is written, on a thread that may wait.
-    File(Option<Spool>),
+    File(Spool),
 }
 
 impl Sink {
     fn new(expected: &StoredResult, room: &Room) -> Sink {
         if expected.bytes > room.memory_bytes {
-            return Sink::File(Some(Spool::new(Room { memory_bytes: 0, ..room.clone() })));
+            return Sink::File(Spool::new(Room { memory_bytes: 0, ..room.clone() }));
         }
         let room = usize::try_from(expected.bytes).unwrap_or(usize::MAX).min(ROOM_BYTES);
         Sink::Memory(Vec::with_capacity(room))
     }
 
-    async fn put(&mut self, piece: Bytes) -> Result<(), Failure> {
+    /// The same with one more piece.
+    async fn with(self, piece: Bytes) -> Result<Sink, Failure> {
         match self {
-            Sink::Memory(bytes) => bytes.extend_from_slice(&piece),
-            Sink::File(file) => {
-                let mut spool = file.take().ok_or_else(|| Failure::Disk("it was given up".to_owned()))?;
-                *file = Some(on_disk(move || spool.write_all(&piece).map(|()| spool)).await?);
+            Sink::Memory(mut bytes) => {
+                bytes.extend_from_slice(&piece);
+                Ok(Sink::Memory(bytes))
+            }
+            Sink::File(mut spool) => {
+                on_disk(move || spool.write_all(&piece).map(|()| Sink::File(spool))).await
             }
         }
-        Ok(())
     }
 
     async fn finish(self, codec: Codec) -> Result<Content, Failure> {
         match self {
             Sink::Memory(bytes) => Ok(Content::Memory(Payload { codec, bytes: bytes.into() })),
-            Sink::File(Some(spool)) => on_disk(move || spool.finish(codec)).await,
-            Sink::File(None) => Err(Failure::Disk("it was given up".to_owned())),
+            Sink::File(spool) => on_disk(move || spool.finish(codec)).await,
         }
     }
 }

@@ -52,12 +52,11 @@ impl Spool {
     ///
     /// # Errors
     /// When the disk does not take the last of it.
-    pub fn finish(mut self, codec: Codec) -> io::Result<Content> {
-        let Some(mut file) = self.file.take() else {
-            return Ok(Content::Memory(Payload { codec, bytes: self.waiting.into() }));
-        };
-        file.write_all(&self.waiting)?;
-        Ok(Content::File { codec, file: TempFile::of(file)?.into() })
+    pub fn finish(self, codec: Codec) -> io::Result<Content> {
+        match self.into_parts()? {
+            Ok(file) => Ok(Content::File { codec, file: TempFile::of(file)?.into() }),
+            Err(bytes) => Ok(Content::Memory(Payload { codec, bytes: bytes.into() })),
+        }
     }
 
     /// The file with all that was written, or all of it where it is in memory.
