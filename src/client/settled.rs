@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::blob::{Content, Room};
-use super::connection::{Connection, Pausing, Wait, Watch};
+use super::connection::{Connection, Pausing, Wait};
 use super::error::{Error, Result};
 use super::fetch::FetchError;
 use crate::protocol::result::{Located, StoredResult};
@@ -51,22 +51,28 @@ pub(super) fn ended(
     room: Room,
 ) -> impl Future<Output = Result<End>> + Send {
     let watch = connection.watch(key.id);
-    async move { with_result(connection, key, watch, room, Duration::from_millis(FAILING_MS_MAX)).await }
+    async move {
+        match watch.await? {
+            Outcome::Stored(located) => {
+                let patience = Duration::from_millis(FAILING_MS_MAX);
+                // Few results are fetched, and what fetches them is large: no other waits with room for it.
+                Box::pin(fetched(connection, key, located, room, patience)).await
+            }
+            outcome => Ok(End::Told(outcome)),
+        }
+    }
 }
 
-async fn with_result(
+/// Fetches a result, from wherever the scheduler says that it is by then; computed anew, it may be told.
+async fn fetched(
     connection: Connection,
     key: TaskKey,
-    mut watch: Watch,
+    mut located: Located,
     room: Room,
     patience: Duration,
 ) -> Result<End> {
     let mut failing = Failing::default();
     loop {
-        let located = match watch.await? {
-            Outcome::Stored(located) => located,
-            outcome => return Ok(End::Told(outcome)),
-        };
         let began = Instant::now();
         let error = match fetch(&connection, &located, &room).await {
             Ok(content) => return Ok(End::Fetched(content)),
@@ -78,7 +84,10 @@ async fn with_result(
         if failing.has_lasted >= patience {
             return Err(given_up(key, error));
         }
-        watch = connection.watch(key.id);
+        located = match connection.watch(key.id).await? {
+            Outcome::Stored(located) => located,
+            outcome => return Ok(End::Told(outcome)),
+        };
     }
 }
 
@@ -198,8 +207,8 @@ mod tests {
         let server = FakeServer::new().await;
         let dead = Holding::new(b"large".to_vec(), &[Script::Dead]).await;
         let (connection, mut peer) = server.connect().await;
-        let (key, watch) = (dead.located.key.clone(), connection.watch(dead.located.key.id));
-        let wait = with_result(connection, key, watch, Room::MEMORY, Duration::from_millis(300));
+        let (key, located) = (dead.located.key.clone(), dead.located.clone());
+        let wait = fetched(connection, key, located, Room::MEMORY, Duration::from_millis(300));
         let script = async {
             loop {
                 settle(&mut peer, &dead.located).await;
@@ -214,6 +223,13 @@ mod tests {
             dead.located.key, holder.worker, holder.address
         );
         assert!(told.starts_with(&begin) && told.contains("--results-at"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn who_waits_takes_little_memory() {
+        let (connection, _peer) = FakeServer::new().await.connect().await;
+        let wait = settled(connection, TaskKey::named("long"));
+        assert!(size_of_val(&wait) <= 1024, "{} bytes", size_of_val(&wait));
     }
 
     #[test]
