@@ -68,8 +68,18 @@ impl Headers {
         TooLarge::check("the number of headers of an element", self.len(), HEADERS_MAX, HINT)?;
         for (key, value) in self.iter() {
             let (shown, bytes) = (&key[..key.floor_char_boundary(HEADER_KEY_BYTES_MAX)], value.len());
-            TooLarge::check(format!("the key of header `{shown}`"), key.len(), HEADER_KEY_BYTES_MAX, HINT)?;
-            TooLarge::check(format!("the value of header `{shown}`"), bytes, HEADER_VALUE_BYTES_MAX, HINT)?;
+            TooLarge::check(
+                format_args!("the key of header `{shown}`"),
+                key.len(),
+                HEADER_KEY_BYTES_MAX,
+                HINT,
+            )?;
+            TooLarge::check(
+                format_args!("the value of header `{shown}`"),
+                bytes,
+                HEADER_VALUE_BYTES_MAX,
+                HINT,
+            )?;
         }
         TooLarge::check("all headers of an element together", self.bytes(), HEADERS_BYTES_MAX, HINT)
     }

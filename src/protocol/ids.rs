@@ -4,6 +4,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
+use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -117,7 +118,7 @@ pub struct TaskKey {
     /// The identity.
     pub id: TaskId,
     /// The function's short name, or the name that the user gave.
-    pub label: Box<str>,
+    pub label: CompactString,
 }
 
 impl TaskKey {

@@ -1,5 +1,7 @@
 //! The bound on everything that arrives from outside, with the reason for each number.
 
+use std::fmt::Display;
+
 /// Most bytes of one stored batch, header included: 64 KiB. Above it sled (0.34) leaves its fast path.
 pub const BATCH_BYTES_MAX: usize = 64 * 1024;
 
@@ -201,10 +203,10 @@ impl TooLarge {
     ///
     /// # Errors
     /// A [`TooLarge`] that names all of it.
-    pub fn check(what: impl Into<String>, size: usize, max: usize, hint: &str) -> Result<(), Self> {
+    pub fn check(what: impl Display, size: usize, max: usize, hint: &str) -> Result<(), Self> {
         if size <= max {
             return Ok(());
         }
-        Err(TooLarge { what: what.into(), size: size as u64, max: max as u64, hint: hint.to_owned() })
+        Err(TooLarge { what: what.to_string(), size: size as u64, max: max as u64, hint: hint.to_owned() })
     }
 }

@@ -3,9 +3,13 @@
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use super::limits::PAYLOAD_BYTES_MAX;
 use super::size::Bytes as Size;
+
+/// How many bytes of a value are encoded on the stack, so that only what there is of them is allocated.
+const SMALL_BYTES: usize = 256;
 
 /// How a payload's bytes are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,8 +36,9 @@ impl Payload {
     /// # Errors
     /// What serde says of a type that cannot be encoded (a sequence of unknown length, say).
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, String> {
-        let bytes = rmp_serde::to_vec_named(value).map_err(|error| error.to_string())?;
-        Ok(Payload { codec: Codec::MessagePack, bytes: bytes.into() })
+        let mut bytes = SmallVec::<[u8; SMALL_BYTES]>::new();
+        rmp_serde::encode::write_named(&mut bytes, value).map_err(|error| error.to_string())?;
+        Ok(Payload { codec: Codec::MessagePack, bytes: bytes.into_boxed_slice().into() })
     }
 
     /// Wraps raw bytes.

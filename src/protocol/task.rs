@@ -112,7 +112,12 @@ impl Submission {
             };
             bytes += size;
             let hint = "pass a path or a key to where the data lie";
-            TooLarge::check(format!("argument {}", position + 1), size, limits::PAYLOAD_BYTES_MAX, hint)?;
+            TooLarge::check(
+                format_args!("argument {}", position + 1),
+                size,
+                limits::PAYLOAD_BYTES_MAX,
+                hint,
+            )?;
             TooLarge::check("all arguments together", bytes, limits::ARGUMENTS_BYTES_MAX, hint)?;
         }
         let many = "pass them in a `Vec`, of which longer ones are put together by tasks of their own";

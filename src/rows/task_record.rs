@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use compact_str::CompactString;
 use serde_json::{Map, Value, json};
 
 use super::record::{Row, Stored, of_advance};
@@ -17,7 +18,7 @@ use crate::protocol::{Producer, TaskEvent, TaskId, TaskKey, TimeMs};
 /// What tasks and workers are called. Bounded by the tasks and sessions that are alive.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
-    labels: HashMap<TaskId, Box<str>>,
+    labels: HashMap<TaskId, CompactString>,
     workers: HashMap<Producer, Box<str>>,
 }
 

@@ -47,6 +47,8 @@ const AT_ONCE: u32 = 0;
 #[derive(Debug)]
 pub struct Pipeline {
     core: Core,
+    /// Empty, but for the room in it.
+    out: Output,
     epoch: Epoch,
     /// What the next commit will hold; several batches for a log when one is full.
     open: BTreeMap<LogId, Vec<OpenBatch>>,
@@ -81,6 +83,7 @@ impl Pipeline {
     pub fn new(core: Core, epoch: Epoch, last: Seq) -> Self {
         Pipeline {
             core,
+            out: Output::default(),
             epoch,
             open: BTreeMap::new(),
             open_records: 0,
@@ -143,7 +146,7 @@ impl Pipeline {
     }
 
     fn step(&mut self, step: impl FnOnce(&mut Core, &mut Output)) {
-        let mut out = Output::default();
+        let mut out = std::mem::take(&mut self.out);
         self.core.facts_mut().next = self.handed_out.next();
         step(&mut self.core, &mut out);
         for placed in &out.events {
@@ -160,7 +163,9 @@ impl Pipeline {
             None => {}
         }
         self.waiting_weight += out.effects.iter().map(weight).sum::<usize>();
-        self.waiting.extend(out.effects.into_iter().map(|effect| (cause, effect)));
+        self.waiting.extend(out.effects.drain(..).map(|effect| (cause, effect)));
+        out.clear();
+        self.out = out;
     }
 
     fn record(&mut self, placed: &Placed) {

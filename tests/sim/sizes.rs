@@ -119,7 +119,7 @@ fn equipment() -> Equipment {
 }
 
 fn key(n: u8) -> TaskKey {
-    TaskKey { id: TaskId([n; 16]), label: name() }
+    TaskKey { id: TaskId([n; 16]), label: name().into() }
 }
 
 fn payload(bytes: usize) -> Payload {

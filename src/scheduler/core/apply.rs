@@ -13,7 +13,7 @@ use crate::protocol::channel::{Durability, Retention, TrimCause};
 use crate::protocol::event::{Origin, TaskResult};
 use crate::protocol::group::{GroupId, indexes};
 use crate::protocol::limits::IN_FLIGHT_MAX;
-use crate::protocol::session::{FunctionOffer, SessionKind};
+use crate::protocol::session::SessionKind;
 use crate::protocol::task::{SCATTER, SCATTER_VERSION};
 use crate::protocol::terms::Terms;
 use crate::protocol::{
@@ -361,8 +361,8 @@ impl State {
             }
             self.change_keepers(*dependency, |keepers| keepers.dependents += 1);
         }
-        let function = FunctionOffer { name: submission.function.clone(), version: submission.version };
-        let (function, attempt) = (self.tasks.share(function), self.retired.take(id));
+        let function = self.tasks.share(&submission.function, submission.version);
+        let attempt = self.retired.take(id);
         let mut task = Task::new(&submission.key.label, function, offset, attempt, Some(call));
         task.phase = Phase::Waiting { missing };
         task.keepers.detached = submission.options.detach;
@@ -379,8 +379,8 @@ impl State {
     /// Enters a task that has its result, and that nobody keeps yet.
     fn scatter(&mut self, offset: u64, key: &TaskKey, value: Value) {
         self.displace(offset, key.id);
-        let function = FunctionOffer { name: SCATTER.into(), version: SCATTER_VERSION };
-        let (function, attempt) = (self.tasks.share(function), self.retired.take(key.id));
+        let function = self.tasks.share(SCATTER, SCATTER_VERSION);
+        let attempt = self.retired.take(key.id);
         let mut task = Task::new(&key.label, function, offset, attempt, None);
         task.phase = Phase::Finished(value);
         self.tasks.insert(key.id, task);

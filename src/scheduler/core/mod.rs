@@ -137,6 +137,20 @@ pub struct Output {
     pub effects: Vec<Effect>,
 }
 
+/// How many events and effects there is room for from one step to the next: few steps bring more, and those that bring
+/// many more are rare.
+const OUTPUT_ROOM: usize = 64;
+
+impl Output {
+    /// Forgets what one step brought, and keeps room for that of the next.
+    pub fn clear(&mut self) {
+        self.events.clear();
+        self.events.shrink_to(OUTPUT_ROOM);
+        self.effects.clear();
+        self.effects.shrink_to(OUTPUT_ROOM);
+    }
+}
+
 /// What the core's owner may choose.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {

@@ -338,7 +338,9 @@ impl Restoring {
                     }
                 }
             }
-            SnapshotItem::Function(function) => self.functions.push(state.tasks.share(function)),
+            SnapshotItem::Function(function) => {
+                self.functions.push(state.tasks.share(&function.name, function.version));
+            }
             SnapshotItem::Task(item) => {
                 let function = self.functions.get(item.function as usize);
                 let function = function.ok_or(BadSnapshot("a task without its function"))?.clone();

@@ -3,6 +3,8 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::deaths::Deaths;
 use super::demand::Demand;
 use super::moments::When;
@@ -187,7 +189,7 @@ impl Call {
     /// A call that was not tried yet.
     pub(super) fn new(arguments: &[Argument], options: TaskOptions) -> Self {
         Call {
-            arguments: postcard::to_allocvec(arguments).expect("arguments are plain data").into(),
+            arguments: encoded(arguments),
             dependencies: Submission::dependencies_of(arguments).into(),
             waiting: None,
             options,
@@ -229,6 +231,13 @@ impl Call {
     pub fn arguments(&self) -> Vec<Argument> {
         postcard::from_bytes(&self.arguments).expect("they were encoded here")
     }
+}
+
+/// Arguments as a call has them: on the stack while they are encoded, if they are short, and in just the room that they take
+/// then.
+fn encoded(arguments: &[Argument]) -> Box<[u8]> {
+    let bytes = SmallVec::<[u8; 256]>::new();
+    postcard::to_extend(arguments, bytes).expect("arguments are plain data").into_boxed_slice()
 }
 
 /// Where a task stands.

@@ -6,13 +6,13 @@
 //! A snapshot is taken from here while the scheduler goes on, a few slots at a time: see [`Walk`]. Whoever changes a
 //! task does it through this, so that the task is put down as it was before, if the walk has yet to come to it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::hash::{BuildHasher, BuildHasherDefault, Hash};
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, RandomState};
 use std::ops::Index;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
+use hashbrown::{Equivalent, HashSet, HashTable};
 use slab::Slab;
 
 use super::demand::Demand;
@@ -33,9 +33,9 @@ pub struct Tasks {
     /// The slots by the offsets of their tasks' submissions.
     by_submission: BTreeMap<u64, Slot>,
     /// What the tasks call, each once.
-    functions: HashSet<Arc<FunctionOffer>>,
+    functions: HashSet<Arc<FunctionOffer>, RandomState>,
     /// What they ask of workers beside that, each once.
-    demands: HashSet<Arc<Demand>>,
+    demands: HashSet<Arc<Demand>, RandomState>,
     walk: Option<Walk>,
     /// How many walks there were.
     walks: u32,
@@ -50,6 +50,19 @@ struct Entry {
     /// The newest walk that need not come here: it has been here, or began before the task came.
     walked: u32,
     task: Task,
+}
+
+/// A [`FunctionOffer`] as it is looked for. It hashes like one.
+#[derive(Hash)]
+struct Called<'a> {
+    name: &'a str,
+    version: u32,
+}
+
+impl Equivalent<Arc<FunctionOffer>> for Called<'_> {
+    fn equivalent(&self, function: &Arc<FunctionOffer>) -> bool {
+        self.name == &*function.name && self.version == function.version
+    }
 }
 
 fn hash(id: &TaskId) -> u64 {
@@ -154,11 +167,11 @@ impl Tasks {
     }
 
     /// One allocation for all tasks of a function.
-    pub(super) fn share(&mut self, function: FunctionOffer) -> Arc<FunctionOffer> {
-        if let Some(shared) = self.functions.get(&function) {
+    pub(super) fn share(&mut self, name: &str, version: u32) -> Arc<FunctionOffer> {
+        if let Some(shared) = self.functions.get(&Called { name, version }) {
             return shared.clone();
         }
-        let function = Arc::new(function);
+        let function = Arc::new(FunctionOffer { name: name.into(), version });
         self.functions.insert(function.clone());
         function
     }
@@ -206,7 +219,7 @@ impl Tasks {
 }
 
 /// Takes something out of its table, if that and whoever lets go of it are the last to have it.
-fn forget_last<T: Eq + Hash>(table: &mut HashSet<Arc<T>>, of: &Arc<T>) {
+fn forget_last<T: Eq + Hash>(table: &mut HashSet<Arc<T>, RandomState>, of: &Arc<T>) {
     if Arc::strong_count(of) == 2 {
         table.remove(of);
     }
@@ -282,8 +295,8 @@ mod tests {
                     task.keepers.sessions.insert(SESSION);
                 }
                 _ => {
-                    let name = format!("f{}", self.throw(3)).into();
-                    let function = self.tasks.share(FunctionOffer { name, version: 1 });
+                    let name = format!("f{}", self.throw(3));
+                    let function = self.tasks.share(&name, 1);
                     let call = Call::new(&[], TaskOptions::default());
                     self.submitted += 1;
                     let task = Task::new("x", function, self.submitted, AttemptNumber(0), Some(call));
@@ -344,9 +357,8 @@ mod tests {
     fn a_function_is_there_once_and_goes_with_its_last_task() {
         let mut tasks = Tasks::default();
         let call = || Some(Call::new(&[], TaskOptions::default()));
-        let offer = || FunctionOffer { name: "f".into(), version: 1 };
         for n in [1, 2] {
-            let function = tasks.share(offer());
+            let function = tasks.share("f", 1);
             tasks.insert(TaskId([n; 16]), Task::new("f", function, n.into(), AttemptNumber(0), call()));
         }
         assert!(Arc::ptr_eq(&tasks[&TaskId([1; 16])].function, &tasks[&TaskId([2; 16])].function));
@@ -355,7 +367,7 @@ mod tests {
             tasks.remove(&TaskId([n; 16])).unwrap();
         }
         assert!(tasks.functions.is_empty());
-        let function = tasks.share(offer());
+        let function = tasks.share("f", 1);
         tasks.insert(TaskId([1; 16]), Task::new("f", function, 1, AttemptNumber(0), call()));
         tasks.begin_walk(Vec::new());
         tasks.step_walk(0);
@@ -371,8 +383,7 @@ mod tests {
         let mut tasks = Tasks::default();
         let terms = Terms(vec![Term::Needs("cpus=1".parse().unwrap())]);
         for n in [1, 2] {
-            let (id, function) =
-                (TaskId([n; 16]), tasks.share(FunctionOffer { name: "f".into(), version: 1 }));
+            let (id, function) = (TaskId([n; 16]), tasks.share("f", 1));
             tasks.insert(id, Task::new("x", function, n.into(), AttemptNumber(0), None));
             let demand = tasks.demand(id, &terms);
             let conditions = Conditions { terms: terms.clone(), demand, ..Conditions::default() };

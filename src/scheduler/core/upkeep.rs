@@ -90,8 +90,8 @@ fn start(state: &State, presence: &Presence) -> Option<Vec<Event>> {
         false => TaskEvent::StartedWith { task: id, attempt, worker, grants },
     };
     let mut events = vec![Event::Task(started)];
-    let progress = Progress::Started { attempt, worker: state.worker_name(worker) };
-    decide::record_progress(state, id, &progress, &mut events);
+    let progress = || Progress::Started { attempt, worker: state.worker_name(worker) };
+    decide::record_progress(state, id, progress, &mut events);
     Some(events)
 }
 

@@ -204,7 +204,7 @@ impl Open {
         let Call { key, function, version, priority, tags, links } = self.call.as_ref();
         let mut attributes: Vec<Attribute> = vec![
             ("headwater.task", key.to_string().into()),
-            ("headwater.label", key.label.as_ref().into()),
+            ("headwater.label", key.label.as_str().into()),
             ("headwater.function", function.as_ref().into()),
             ("headwater.function.version", (*version).into()),
             ("headwater.state", state.into()),

@@ -16,6 +16,6 @@ pub(super) fn cancel(state: &State, origin: Origin, id: TaskId) -> Decision {
         return Ok((Vec::new(), Answer::Ended(phase.status())));
     }
     let mut events = vec![Event::Task(TaskEvent::CancelledBy { origin, task: id })];
-    record_progress(state, id, &Progress::Cancelled, &mut events);
+    record_progress(state, id, || Progress::Cancelled, &mut events);
     Ok((events, Answer::Ended(TaskStatus::Cancelled)))
 }

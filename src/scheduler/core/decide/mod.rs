@@ -253,21 +253,26 @@ fn is_worker(state: &State, producer: Producer) -> bool {
 pub(super) fn lose(state: &State, id: TaskId, last: Producer, why: LossReason, events: &mut Vec<Event>) {
     let worker = state.worker_name(last);
     events.push(Event::Task(TaskEvent::Lost { task: id, worker: worker.clone(), why }));
-    record_progress(state, id, &Progress::Lost { worker }, events);
+    record_progress(state, id, || Progress::Lost { worker: worker.clone() }, events);
 }
 
 /// A task has failed for good.
 pub(super) fn fail_task(state: &State, id: TaskId, error: TaskError, events: &mut Vec<Event>) {
     let error = Box::new(error);
     events.push(Event::Task(TaskEvent::Failed { task: id, error: error.clone() }));
-    record_progress(state, id, &Progress::Failed { error }, events);
+    record_progress(state, id, || Progress::Failed { error: error.clone() }, events);
 }
 
 /// Adds a record of a task's progress for each channel that it is on.
-pub(super) fn record_progress(state: &State, id: TaskId, progress: &Progress, events: &mut Vec<Event>) {
+pub(super) fn record_progress(
+    state: &State,
+    id: TaskId,
+    progress: impl Fn() -> Progress,
+    events: &mut Vec<Event>,
+) {
     let Some(task) = state.tasks.get(&id) else { return };
     for (log, _) in task.keepers.channels() {
-        let event = ChannelEvent::Progress { key: task.key(id), progress: progress.clone() };
+        let event = ChannelEvent::Progress { key: task.key(id), progress: progress() };
         events.push(Event::Channel(*log, event));
     }
 }

@@ -28,9 +28,10 @@ pub(super) fn finish(
     }
     TooLarge::check("the result", result.bytes.len(), PAYLOAD_BYTES_MAX, "return a path or a key to it")
         .map_err(Rejection::TooLarge)?;
-    let inline = TaskResult::Inline(result.clone());
-    let mut events = vec![Event::Task(TaskEvent::Finished { task: id, attempt, result: inline })];
-    record_progress(state, id, &Progress::Finished { result }, &mut events);
+    let mut events = Vec::new();
+    record_progress(state, id, || Progress::Finished { result: result.clone() }, &mut events);
+    let result = TaskResult::Inline(result);
+    events.insert(0, Event::Task(TaskEvent::Finished { task: id, attempt, result }));
     Ok((events, Answer::Reported))
 }
 
@@ -78,7 +79,7 @@ pub(super) fn store(state: &State, worker: Producer, held: HeldAttempt, result: 
     }
     let stored = TaskResult::Stored(result);
     let mut events = vec![Event::Task(TaskEvent::Finished { task: id, attempt, result: stored })];
-    record_progress(state, id, &Progress::Stored { result }, &mut events);
+    record_progress(state, id, || Progress::Stored { result }, &mut events);
     Ok((events, Answer::Reported))
 }
 
@@ -139,7 +140,7 @@ pub(super) fn advance(
         // Cut here too: a worker's bounds are not to be relied on.
         let advance = Advance::new(advance.done, advance.total, &advance.message);
         events.push(Event::Task(TaskEvent::Advanced { task: id, attempt, advance: advance.clone() }));
-        record_progress(state, id, &Progress::Advanced(advance), &mut events);
+        record_progress(state, id, || Progress::Advanced(advance.clone()), &mut events);
     }
     Ok((events, Answer::Reported))
 }

@@ -25,7 +25,7 @@ pub(super) fn retry(state: &State, origin: Origin, id: TaskId) -> Decision {
         events.push(Event::Task(TaskEvent::Renewed { origin, tasks: part.to_vec() }));
     }
     for task in tasks {
-        record_progress(state, task, &Progress::Renewed, &mut events);
+        record_progress(state, task, || Progress::Renewed, &mut events);
     }
     Ok((events, Answer::Retried))
 }

@@ -14,7 +14,7 @@ pub(super) fn decide(state: &State, origin: Origin, key: TaskKey, value: Payload
     let event = match state.tasks.get(&key.id) {
         None => TaskEvent::Scattered { origin, key, value, detach },
         Some(task) if &*task.function.name != SCATTER => {
-            return Err(Rejection::KeyTaken { key: key.label, function: task.function.name.clone() });
+            return Err(Rejection::KeyTaken { key: key.label.into(), function: task.function.name.clone() });
         }
         Some(task) => match &task.phase {
             Phase::Finished(known) if known.to_payload() == value => {

@@ -19,7 +19,7 @@ pub(super) fn decide(state: &State, origin: Origin, submission: Submission, term
     }
     if let Some(task) = state.tasks.get(&submission.key.id) {
         if task.function.name != submission.function {
-            let (key, function) = (submission.key.label, task.function.name.clone());
+            let (key, function) = (submission.key.label.into(), task.function.name.clone());
             return Err(Rejection::KeyTaken { key, function });
         }
         let is_other = |call: &Call| call.arguments() != submission.arguments;
