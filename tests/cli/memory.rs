@@ -11,8 +11,9 @@ const VALUES: usize = 5_120;
 const VALUE_BYTES: usize = 50_000;
 
 /// What a scheduler may take: 8 MiB of sled's page cache and 18 MiB before it is told to evict, 16 MiB of
-/// newest batches, 16 MiB of sled's write buffers, 2 MB in flight, and as much again for what comes and goes.
-const RSS_BYTES_MAX: u64 = 160 << 20;
+/// newest batches, 16 MiB of sled's write buffers, 2 MB in flight, as much again for what comes and goes, and 32 MiB more
+/// that jemalloc gives back within 10 s. (Seen: 111 MB where it gives back at once, else 147 to 169.) History would be 256 MB beside that.
+const RSS_BYTES_MAX: u64 = 192 << 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn history_takes_no_memory_when_it_is_written_folded_and_read() {
