@@ -39,6 +39,7 @@ mod lineage;
 mod lost;
 mod moments;
 mod moves;
+mod output;
 mod phases;
 mod place;
 mod presence;
@@ -64,6 +65,7 @@ pub use group::{Group, Lease, Past};
 pub use kept::Kept;
 pub use moments::{Moment, Moments, When};
 pub use moves::{Move, Moves};
+pub use output::Output;
 pub use presence::Presence;
 pub use retention::Trim;
 pub use retired::Retired;
@@ -126,29 +128,6 @@ pub struct Placed {
     pub index: u64,
     /// The event.
     pub event: Event,
-}
-
-/// What one step of the core brought, in order.
-#[derive(Debug, Default)]
-pub struct Output {
-    /// Facts to be made durable together.
-    pub events: Vec<Placed>,
-    /// What is to be done once they are.
-    pub effects: Vec<Effect>,
-}
-
-/// How many events and effects there is room for from one step to the next: few steps bring more, and those that bring
-/// many more are rare.
-const OUTPUT_ROOM: usize = 64;
-
-impl Output {
-    /// Forgets what one step brought, and keeps room for that of the next.
-    pub fn clear(&mut self) {
-        self.events.clear();
-        self.events.shrink_to(OUTPUT_ROOM);
-        self.effects.clear();
-        self.effects.shrink_to(OUTPUT_ROOM);
-    }
 }
 
 /// What the core's owner may choose.
