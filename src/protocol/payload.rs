@@ -8,8 +8,8 @@ use smallvec::SmallVec;
 use super::limits::PAYLOAD_BYTES_MAX;
 use super::size::Bytes as Size;
 
-/// How many bytes of a value are encoded on the stack, so that only what there is of them is allocated.
-const SMALL_BYTES: usize = 256;
+/// How many bytes are encoded on the stack, so that only what there is of them is allocated.
+pub(crate) const STACK_BYTES: usize = 256;
 
 /// How a payload's bytes are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +36,7 @@ impl Payload {
     /// # Errors
     /// What serde says of a type that cannot be encoded (a sequence of unknown length, say).
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, String> {
-        let mut bytes = SmallVec::<[u8; SMALL_BYTES]>::new();
+        let mut bytes = SmallVec::<[u8; STACK_BYTES]>::new();
         rmp_serde::encode::write_named(&mut bytes, value).map_err(|error| error.to_string())?;
         Ok(Payload { codec: Codec::MessagePack, bytes: bytes.into_boxed_slice().into() })
     }

@@ -65,7 +65,7 @@ pub use group::{Group, Lease, Past};
 pub use kept::Kept;
 pub use moments::{Moment, Moments, When};
 pub use moves::{Move, Moves};
-pub use output::Output;
+pub use output::{Output, Placed};
 pub use presence::Presence;
 pub use retention::Trim;
 pub use retired::Retired;
@@ -117,17 +117,6 @@ impl Event {
             Event::Channel(log, _) | Event::Values { log, .. } => *log,
         }
     }
-}
-
-/// An event and the place in its log that it took.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Placed {
-    /// The offset in its log; of several values, of the first.
-    pub offset: u64,
-    /// The elements in its log before it.
-    pub index: u64,
-    /// The event.
-    pub event: Event,
 }
 
 /// What the core's owner may choose.

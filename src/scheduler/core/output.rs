@@ -1,6 +1,17 @@
 //! What a step of the core brings.
 
-use super::{Effect, Placed};
+use super::{Effect, Event};
+
+/// An event and the place in its log that it took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// The offset in its log; of several values, of the first.
+    pub offset: u64,
+    /// The elements in its log before it.
+    pub index: u64,
+    /// The event.
+    pub event: Event,
+}
 
 /// What one step of the core brought, in order.
 #[derive(Debug, Default)]

@@ -11,6 +11,7 @@ use super::moments::When;
 use super::small_set::SmallSet;
 use super::value::Value;
 use crate::protocol::equipment::Grant;
+use crate::protocol::payload::STACK_BYTES;
 use crate::protocol::result::StoredResult;
 use crate::protocol::session::FunctionOffer;
 use crate::protocol::task::{Argument, Outcome, TaskOptions, TaskStatus};
@@ -236,7 +237,7 @@ impl Call {
 /// Arguments as a call has them: on the stack while they are encoded, if they are short, and in just the room that they take
 /// then.
 fn encoded(arguments: &[Argument]) -> Box<[u8]> {
-    let bytes = SmallVec::<[u8; 256]>::new();
+    let bytes = SmallVec::<[u8; STACK_BYTES]>::new();
     postcard::to_extend(arguments, bytes).expect("arguments are plain data").into_boxed_slice()
 }
 
