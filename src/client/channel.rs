@@ -1,9 +1,11 @@
 //! Channels: a changing stream of futures and values, shared between clients, kept for ever.
 
 use std::fmt;
+use std::future::ready;
 use std::marker::PhantomData;
 use std::pin::Pin;
 
+use futures_util::future::Either;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -71,7 +73,8 @@ impl<T> Channel<T> {
     /// channel keep their order, and whatever else this client asks for keeps its place between them; appends to
     /// different channels that follow each other may change places. The channel keeps the task from then on.
     pub fn append(&self, future: &TaskFuture<T>) -> impl Future<Output = Result<Ack>> + Send + use<T> {
-        self.append_one(Ok(protocol::Element::Future(future.key().clone())))
+        let future = protocol::Element::Future(future.key().clone());
+        self.append_all(Ok(protocol::Elements::from(&[future][..])), AppendOptions::default())
     }
 
     /// To append several elements, futures and values, all or none; and to give them headers, or to append only if
@@ -129,16 +132,6 @@ impl<T> Channel<T> {
         self.client.connection().flush(Some(self.log))
     }
 
-    fn append_one(
-        &self,
-        element: Result<protocol::Element>,
-    ) -> impl Future<Output = Result<Ack>> + Send + use<T> {
-        self.append_all(
-            element.map(|element| protocol::Elements::from(&[element][..])),
-            AppendOptions::default(),
-        )
-    }
-
     pub(super) fn append_all(
         &self,
         elements: Result<protocol::Elements>,
@@ -146,7 +139,10 @@ impl<T> Channel<T> {
     ) -> impl Future<Output = Result<Ack>> + Send + 'static + use<T> {
         let share =
             elements.and_then(|elements| self.client.connection().append(self.log, &elements, options));
-        async move { share?.await }
+        match share {
+            Ok(share) => Either::Left(share),
+            Err(error) => Either::Right(ready(Err(error))),
+        }
     }
 
     /// Lets the channel take no more elements, and brings how many it has. Readers of its futures and
@@ -279,7 +275,7 @@ impl<T: Serialize> Channel<T> {
     /// Appends a value. Values that wait to be sent share a command, so make many of these calls before waiting for the
     /// first of them. As [`Self::append`] otherwise.
     pub fn append_value(&self, value: &T) -> impl Future<Output = Result<Ack>> + Send + use<T> {
-        self.append_one(element(value))
+        self.append_all(values([value]), AppendOptions::default())
     }
 
     /// Appends several values, all or none, next to each other, and brings their offsets and commit. As
@@ -291,8 +287,7 @@ impl<T: Serialize> Channel<T> {
     where
         T: 'a,
     {
-        let elements: Result<Vec<protocol::Element>> = values.into_iter().map(element).collect();
-        Box::pin(self.append_all(elements.map(protocol::Elements::from), AppendOptions::default()))
+        Box::pin(self.append_all(self::values(values), AppendOptions::default()))
     }
 }
 
@@ -338,6 +333,17 @@ impl<T> fmt::Debug for Channel<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Channel({}, log {})", self.name, self.log)
     }
+}
+
+/// Values as elements.
+pub(super) fn values<'a, T: Serialize + 'a>(
+    values: impl IntoIterator<Item = &'a T>,
+) -> Result<protocol::Elements> {
+    let mut elements = protocol::Elements::default();
+    for value in values {
+        elements.push_value(value).map_err(|why| Error::encode("value", why))?;
+    }
+    Ok(elements)
 }
 
 pub(super) fn element<T: Serialize>(value: &T) -> Result<protocol::Element> {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::ack::Produced;
 use super::batch::AppendBatch;
-use super::channel::{Channel, element};
+use super::channel::{Channel, values};
 use super::error::Result;
 use super::future::TaskFuture;
 use super::handle::wrong_answer;
@@ -197,7 +197,7 @@ impl<T: Serialize> NamedProducer<T> {
         number: u64,
         value: &T,
     ) -> impl Future<Output = Result<Produced>> + Send + 'static + use<T> {
-        let elements = element(value).map(|element| Elements::from(&[element][..]));
+        let elements = values([value]);
         self.append_all(number, elements, AppendOptions::default())
     }
 }

@@ -39,7 +39,7 @@ pub enum Element {
 }
 
 /// An [`Element`] whose value lies elsewhere. The bytes are the same.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LentElement<'a> {
     /// A future.
     Future(TaskKey),

@@ -16,6 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::channel::{Element, LentElement};
 use super::headers::Headers;
+use super::payload::{Codec, Lent, as_bytes, message_pack};
 
 /// What stands before the headers of an element: no element begins so.
 const HEADERS: u8 = 2;
@@ -92,14 +93,33 @@ impl Elements {
 
     /// Adds one behind the others.
     pub fn push(&mut self, element: &Element) {
-        self.count += 1;
         match element {
-            Element::Future(_) => self.futures += 1,
-            Element::Value(payload) => {
-                self.payload_bytes += payload.bytes.len();
-                self.bytes.reserve(payload.bytes.len() + AROUND_PAYLOAD_BYTES);
+            Element::Future(_) => {
+                self.futures += 1;
+                self.put(element);
             }
+            Element::Value(payload) => self.push_lent(payload.lend()),
         }
+    }
+
+    /// Encodes a value, as [`Payload::encode`] does, and adds it behind the others.
+    ///
+    /// # Errors
+    /// As there; these elements are as they were then.
+    pub fn push_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), String> {
+        let bytes = message_pack(value)?;
+        self.push_lent(Lent { codec: Codec::MessagePack, bytes: &bytes });
+        Ok(())
+    }
+
+    fn push_lent(&mut self, payload: Lent<'_>) {
+        self.payload_bytes += payload.bytes.len();
+        self.bytes.reserve(payload.bytes.len() + AROUND_PAYLOAD_BYTES);
+        self.put(&LentElement::Value(payload));
+    }
+
+    fn put(&mut self, element: &impl Serialize) {
+        self.count += 1;
         let bytes = std::mem::take(&mut self.bytes);
         self.bytes =
             postcard::to_extend(element, bytes).expect("elements hold nothing that postcard cannot carry");
@@ -207,14 +227,8 @@ impl Serialize for Elements {
     }
 }
 
-/// Written in one go, not byte by byte.
-struct Run<'a>(&'a [u8]);
-
-impl Serialize for Run<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(self.0)
-    }
-}
+#[derive(Serialize)]
+struct Run<'a>(#[serde(serialize_with = "as_bytes")] &'a [u8]);
 
 impl<'de> Deserialize<'de> for Elements {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -245,6 +259,8 @@ impl<'de> Deserialize<'de> for Elements {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::protocol::{Payload, TaskKey};
 
@@ -270,6 +286,22 @@ mod tests {
         let (mut halves, behind) = (Elements::from(&all()[..2]), Elements::from(&all()[2..]));
         halves.append(&behind);
         assert_eq!(halves, elements);
+    }
+
+    #[test]
+    fn a_value_is_encoded_as_its_payload_is_however_long_it_is() {
+        for length in [0, 1, 200, 255, 256, 257, 70_000] {
+            let text = "x".repeat(length);
+            let mut pushed = Elements::default();
+            pushed.push_value(&text).unwrap();
+            assert_eq!(pushed, Elements::from(vec![Element::Value(Payload::encode(&text).unwrap())]));
+            let (_, element) = pushed.iter().next().unwrap();
+            let Element::Value(payload) = element else { panic!("{element:?}") };
+            assert_eq!(payload.decode::<String>().unwrap(), text);
+        }
+        let mut elements = Elements::from(all());
+        elements.push_value(&BTreeMap::from([([1], 1)])).unwrap();
+        assert_eq!((elements.len(), elements.are_values()), (5, false));
     }
 
     /// All of them, the second and the third with headers.

@@ -2,14 +2,26 @@
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use smallvec::SmallVec;
 
 use super::limits::PAYLOAD_BYTES_MAX;
 use super::size::Bytes as Size;
 
-/// How many bytes are encoded on the stack, so that only what there is of them is allocated.
-pub(crate) const STACK_BYTES: usize = 256;
+/// Bytes that are put together on the stack, if they are few, so that only what there is of them is allocated.
+pub(crate) type Encoded = SmallVec<[u8; 256]>;
+
+/// Such bytes in just the room that they take. (`SmallVec::into_boxed_slice` copies what is on the stack byte by byte.)
+pub(crate) fn boxed(encoded: Encoded) -> Box<[u8]> {
+    if encoded.spilled() { encoded.into_boxed_slice() } else { Box::from(&encoded[..]) }
+}
+
+/// A value as MessagePack with field names.
+pub(super) fn message_pack<T: Serialize + ?Sized>(value: &T) -> Result<Encoded, String> {
+    let mut bytes = Encoded::new();
+    rmp_serde::encode::write_named(&mut bytes, value).map_err(|error| error.to_string())?;
+    Ok(bytes)
+}
 
 /// How a payload's bytes are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,9 +48,12 @@ impl Payload {
     /// # Errors
     /// What serde says of a type that cannot be encoded (a sequence of unknown length, say).
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, String> {
-        let mut bytes = SmallVec::<[u8; STACK_BYTES]>::new();
-        rmp_serde::encode::write_named(&mut bytes, value).map_err(|error| error.to_string())?;
-        Ok(Payload { codec: Codec::MessagePack, bytes: bytes.into_boxed_slice().into() })
+        Ok(Payload { codec: Codec::MessagePack, bytes: boxed(message_pack(value)?).into() })
+    }
+
+    /// The same, where its bytes lie.
+    pub fn lend(&self) -> Lent<'_> {
+        Lent { codec: self.codec, bytes: &self.bytes }
     }
 
     /// Wraps raw bytes.
@@ -51,7 +66,7 @@ impl Payload {
     /// # Errors
     /// What does not fit the type, in words.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, String> {
-        Lent { codec: self.codec, bytes: &self.bytes }.decode()
+        self.lend().decode()
     }
 
     /// The value as JSON, for people and programs that do not know its type. Raw bytes, and bytes
@@ -66,12 +81,18 @@ impl Payload {
 }
 
 /// A payload whose bytes lie elsewhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lent<'a> {
     /// How to read the bytes.
     pub codec: Codec,
     /// The bytes.
+    #[serde(serialize_with = "as_bytes")]
     pub bytes: &'a [u8],
+}
+
+/// Written in one go, not byte by byte.
+pub(super) fn as_bytes<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bytes(bytes)
 }
 
 impl Lent<'_> {

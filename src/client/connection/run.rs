@@ -14,7 +14,9 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
+
+use tokio::task::coop;
 
 use super::Ended;
 use super::pausing::{Pausing, asks};
@@ -203,6 +205,9 @@ impl Share {
 impl Share {
     fn poll_produced(&mut self, context: &mut Context<'_>) -> Poll<Result<Produced>> {
         if let Some(answer) = self.answer() {
+            // One answer is that of thousands: whoever takes one after the other, and appends more for each, would not let
+            // the actor send any of that before it has taken them all.
+            ready!(coop::poll_proceed(context)).made_progress();
             return Poll::Ready(answer);
         }
         let run = self.run.clone();
@@ -311,6 +316,22 @@ mod tests {
             other => panic!("{other:?}"),
         });
         assert_eq!(offsets, [(10..11, seq), (11..13, seq)]);
+    }
+
+    #[tokio::test]
+    async fn who_takes_one_answer_after_the_other_lets_the_actor_have_its_turn() {
+        let mut runs = Runs::default();
+        let (first, taker) = append(&mut runs, &values(&[0]));
+        let others: Vec<Share> = (1..1000).map(|_| append(&mut runs, &values(&[1])).0).collect();
+        let (seq, epoch, durability) = (Seq(7), Epoch(1), Durability::Fsynced);
+        taker.unwrap().answer(Ok(Produced::Appended(Ack { offset: 0, count: 1000, seq, epoch, durability })));
+        let turn = tokio::spawn(async {});
+        first.await.unwrap();
+        assert!(!turn.is_finished());
+        for share in others {
+            share.await.unwrap();
+        }
+        assert!(turn.is_finished());
     }
 
     #[test]

@@ -473,8 +473,11 @@ impl Link {
     }
 
     fn let_go(&mut self, attempt: HeldAttempt) {
-        if let Role::Worker(offer) = &mut self.role {
-            offer.held.retain(|held| *held != attempt);
+        if let Role::Worker(offer) = &mut self.role
+            // Those that were given first are over first, as a rule.
+            && let Some(at) = offer.held.iter().position(|held| *held == attempt)
+        {
+            offer.held.remove(at);
         }
     }
 }

@@ -3,15 +3,13 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use super::deaths::Deaths;
 use super::demand::Demand;
 use super::moments::When;
 use super::small_set::SmallSet;
 use super::value::Value;
 use crate::protocol::equipment::Grant;
-use crate::protocol::payload::STACK_BYTES;
+use crate::protocol::payload::{Encoded, boxed};
 use crate::protocol::result::StoredResult;
 use crate::protocol::session::FunctionOffer;
 use crate::protocol::task::{Argument, Outcome, TaskOptions, TaskStatus};
@@ -237,8 +235,7 @@ impl Call {
 /// Arguments as a call has them: on the stack while they are encoded, if they are short, and in just the room that they take
 /// then.
 fn encoded(arguments: &[Argument]) -> Box<[u8]> {
-    let bytes = SmallVec::<[u8; STACK_BYTES]>::new();
-    postcard::to_extend(arguments, bytes).expect("arguments are plain data").into_boxed_slice()
+    boxed(postcard::to_extend(arguments, Encoded::new()).expect("arguments are plain data"))
 }
 
 /// Where a task stands.
