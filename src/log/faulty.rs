@@ -25,6 +25,8 @@ pub enum Operation {
     Append,
     /// [`Log::flush`].
     Flush,
+    /// [`Log::stow`]: what is durable is so all the same.
+    Stow,
     /// [`Log::trim`].
     Trim,
     /// [`Log::write_snapshot`]. Its faults are the snapshot's alone: the log goes on. Torn, half of it is there.
@@ -174,6 +176,10 @@ impl<L: Log> Log for Faulty<L> {
 
     fn flush(&self) -> Result<(), Error> {
         self.write(Operation::Flush, Some(()), L::flush)
+    }
+
+    fn stow(&self) -> Result<(), Error> {
+        self.write(Operation::Stow, Some(()), L::stow)
     }
 
     fn trim(&self, log: LogId, before: u64) -> Result<(), Error> {

@@ -31,7 +31,7 @@
 //!   store. It is there whole or not at all, and damage to it is noticed when it is read. What is wrong with
 //!   snapshots is wrong with nothing else.
 //!
-//! One writer calls `append` and `flush`. Snapshots may be written and logs trimmed by another thread at the
+//! One writer calls `append`, `flush` and `stow`. Snapshots may be written and logs trimmed by another thread at the
 //! same time, and any number of readers call the others. Every engine passes the same conformance suite, `tests/it/conformance.rs`.
 //!
 //! A replicated engine can come later behind the same trait: a commit names its seq and epoch, and an
@@ -49,6 +49,7 @@ mod directory;
 mod failure;
 mod head;
 pub(crate) mod lost;
+mod pending;
 mod snapshot;
 mod space;
 pub mod step;
@@ -132,6 +133,15 @@ pub trait Log: Send + Sync + 'static {
     /// # Errors
     /// It may have become durable or not.
     fn flush(&self) -> Result<(), Error>;
+
+    /// Puts what is durable into its place, as far as that was put off so that nobody had to wait for it. Whoever writes calls it
+    /// now and then, when nobody waits; what is never stowed here another call does when it must.
+    ///
+    /// # Errors
+    /// What is durable is so, whatever went wrong.
+    fn stow(&self) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// Drops the durable batches of a log that end at or before `before`, durably. Those of its newest
     /// durable commit always stay.

@@ -4,7 +4,7 @@
 //! The newest batches of all logs are kept once for all readers, so that those who follow the tail
 //! leave the disk alone. It is not a queue: nobody's reading changes it, and nobody is waited for.
 //!
-//! What is appended and not durable is here, too, in a place of its own (`Undurable`), for those who ask for it by name;
+//! What is appended and not durable is here, too, in a place of its own, for those who ask for it by name;
 //! nobody else sees it.
 //!
 //! Invariants: only durable batches are in the ring; what is here of one log is dense; a watched head never
@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use tokio::sync::watch;
 
+use super::pending::{Pending, within};
 use super::{Bounds, Error, Last, Log, SnapshotPieces};
 use crate::protocol::batch::{Batch, Commit};
 use crate::protocol::start::Starts;
@@ -41,7 +42,8 @@ pub struct Reader {
 struct Shared {
     log: Arc<dyn Log>,
     recent: RwLock<Recent>,
-    undurable: RwLock<Undurable>,
+    /// What is appended and not durable. The scheduler bounds its bytes.
+    undurable: RwLock<Pending>,
     watched: Mutex<Watched>,
     /// The heads of those who read what is not durable, too.
     watched_appended: Mutex<Watched>,
@@ -57,14 +59,6 @@ struct Recent {
     order: VecDeque<LogId>,
     /// What all of them take, see [`taken`].
     bytes: usize,
-}
-
-/// The commits that are appended and not durable, in order. They are few: the scheduler bounds their bytes.
-#[derive(Default)]
-struct Undurable {
-    commits: Vec<Commit>,
-    /// Their batches, by log.
-    logs: BTreeMap<LogId, Vec<Batch>>,
 }
 
 #[derive(Default)]
@@ -204,20 +198,17 @@ impl Reader {
     /// Publishes what was appended so far: it is durable now.
     pub fn flushed(&self) {
         // A reader finds them in one of the two places at any moment.
-        let commits = self.undurable().commits.clone();
+        let commits: Vec<Commit> = self.undurable().commits().cloned().collect();
         if !commits.is_empty() {
             commits.iter().for_each(|commit| self.publish(commit));
-            *self.undurable_mut() = Undurable::default();
+            *self.undurable_mut() = Pending::default();
         }
     }
 
     /// As [`Self::bounds`], up to what is appended.
     pub fn appended_bounds(&self, log: LogId) -> Bounds {
-        let newest = self
-            .undurable()
-            .of(log)
-            .last()
-            .map(|batch| (batch.header().end_offset(), batch.header().end_index()));
+        let newest =
+            self.undurable().last(log).map(|batch| (batch.header().end_offset(), batch.header().end_index()));
         let durable = self.bounds(log);
         match newest {
             Some((head, elements)) if head > durable.head => Bounds { head, elements, ..durable },
@@ -227,9 +218,7 @@ impl Reader {
 
     /// The newest commit that is appended and not durable and holds something of a log before an offset.
     pub fn appended_before(&self, log: LogId, offset: u64) -> Option<Seq> {
-        let undurable = self.undurable();
-        let before = undurable.of(log).iter().rfind(|batch| batch.header().base_offset < offset);
-        before.map(|batch| batch.header().seq)
+        self.undurable().before(log, offset).map(|batch| batch.header().seq)
     }
 
     /// As [`Self::read`], up to what is appended.
@@ -238,7 +227,8 @@ impl Reader {
     /// As [`Log::read`].
     pub fn read_appended(&self, log: LogId, from: u64, bytes_max: usize) -> Result<Vec<Batch>, Error> {
         // This first: what is durable meanwhile is not passed over.
-        let undurable = self.undurable().read(log, from, bytes_max);
+        let undurable: Vec<Batch> =
+            self.undurable().from(log, from).take_while(within(bytes_max)).cloned().collect();
         if undurable.is_empty() { self.read(log, from, bytes_max) } else { Ok(undurable) }
     }
 
@@ -248,7 +238,7 @@ impl Reader {
     /// As [`Log::find_element`].
     pub fn find_appended_element(&self, log: LogId, index: u64) -> Result<Option<Batch>, Error> {
         // As above.
-        let undurable = self.undurable().holding(log, index);
+        let undurable = self.undurable().holding(log, index).cloned();
         undurable.map_or_else(|| self.find_element(log, index), |batch| Ok(Some(batch)))
     }
 
@@ -258,7 +248,7 @@ impl Reader {
     /// As [`Log::find_time`].
     pub fn find_appended_time(&self, log: LogId, time_ms: TimeMs) -> Result<Option<Batch>, Error> {
         // As above; the first of that time may be durable all the same.
-        let undurable = self.undurable().since(log, time_ms);
+        let undurable = self.undurable().since(log, time_ms).cloned();
         Ok(self.find_time(log, time_ms)?.or(undurable))
     }
 
@@ -267,11 +257,11 @@ impl Reader {
         lock(&self.shared.watched_appended).head(log, || self.appended_bounds(log).head)
     }
 
-    fn undurable(&self) -> RwLockReadGuard<'_, Undurable> {
+    fn undurable(&self) -> RwLockReadGuard<'_, Pending> {
         self.shared.undurable.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn undurable_mut(&self) -> RwLockWriteGuard<'_, Undurable> {
+    fn undurable_mut(&self) -> RwLockWriteGuard<'_, Pending> {
         self.shared.undurable.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -315,51 +305,6 @@ impl Watched {
                 });
             }
         }
-    }
-}
-
-impl Undurable {
-    fn push(&mut self, commit: &Commit) {
-        for batch in &commit.batches {
-            self.logs.entry(batch.header().log).or_default().push(batch.clone());
-        }
-        self.commits.push(commit.clone());
-    }
-
-    fn of(&self, log: LogId) -> &[Batch] {
-        self.logs.get(&log).map_or(&[], Vec::as_slice)
-    }
-
-    /// The batch of a log that holds this element; none when it is not here.
-    fn holding(&self, log: LogId, index: u64) -> Option<Batch> {
-        let batches = self.of(log);
-        batches.first().filter(|first| first.header().base_index <= index)?;
-        batches.iter().find(|batch| batch.header().end_index() > index).cloned()
-    }
-
-    /// The first batch of a log of this time or later.
-    fn since(&self, log: LogId, time_ms: TimeMs) -> Option<Batch> {
-        self.of(log).iter().find(|batch| batch.header().time_ms >= time_ms).cloned()
-    }
-
-    /// Batches of a log from the one that holds `from`; none when that one is not here.
-    fn read(&self, log: LogId, from: u64, bytes_max: usize) -> Vec<Batch> {
-        let batches = self.of(log);
-        if batches.first().is_none_or(|first| first.header().base_offset > from) {
-            return Vec::new();
-        }
-        let start = batches.partition_point(|batch| batch.header().end_offset() <= from);
-        batches[start..].iter().take_while(within(bytes_max)).cloned().collect()
-    }
-}
-
-/// Whether a batch is the first, or keeps the sum of all under so many bytes.
-fn within(bytes_max: usize) -> impl FnMut(&&Batch) -> bool {
-    let mut bytes = 0;
-    move |batch| {
-        let is_first = bytes == 0;
-        bytes += batch.bytes().len();
-        is_first || bytes <= bytes_max
     }
 }
 

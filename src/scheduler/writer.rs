@@ -54,6 +54,9 @@ const LOOK_BYTES: usize = 8 * 1024 * 1024;
 /// something else meanwhile.
 const HERE_BYTES_MAX: usize = 16 * 1024;
 
+/// What was put off is done once so much is durable: 32 KiB, a hundred small commits or more, and some 1 ms.
+const STOW_BYTES: usize = 32 * 1024;
+
 /// A disk that takes longer would keep the driver from all else for more than the hand-overs are worth.
 const HERE_TIME_MAX: Duration = Duration::from_millis(1);
 
@@ -91,8 +94,9 @@ pub(super) fn spawn(
     let (sender, waiting) = std_mpsc::channel::<Work>();
     let (done, written) = mpsc::unbounded_channel();
     let (appended, look, typical) = (log.last().seq, Look::default(), Duration::ZERO);
+    let (unflushed_bytes, unstowed_bytes, has_failed) = Default::default();
     let writer =
-        Writer { log, reader, meters, look, typical, appended, unflushed_bytes: 0, has_failed: false };
+        Writer { log, reader, meters, look, typical, appended, unflushed_bytes, unstowed_bytes, has_failed };
     let writer = Arc::new(Mutex::new(writer));
     let commits = Commits { thread: sender, writer: writer.clone() };
     let thread = std::thread::Builder::new().name("log-writer".to_owned());
@@ -122,10 +126,16 @@ fn serve(writer: &Mutex<Writer>, waiting: &std_mpsc::Receiver<Work>, done: &mpsc
         let due_in = lock(writer).look.due_in();
         let told = match waiting.recv_timeout(due_in) {
             Ok(work) => {
-                let written = lock(writer).write(&work);
+                let mut writer = lock(writer);
+                let written = writer.write(&work);
                 let has_failed = written.is_err();
                 let told = done.send(written);
                 if has_failed {
+                    return;
+                }
+                // Whoever waits for that commit goes on meanwhile.
+                if let Err(error) = writer.stow_if_due() {
+                    let _ = done.send(Err(error));
                     return;
                 }
                 told
@@ -155,6 +165,8 @@ struct Writer {
     /// The newest commit that is appended, and how large those are that are not durable.
     appended: Seq,
     unflushed_bytes: usize,
+    /// How much has become durable since what was put off was done.
+    unstowed_bytes: usize,
     has_failed: bool,
 }
 
@@ -173,21 +185,34 @@ impl Writer {
             work.commit.iter().for_each(|commit| self.reader.appended(commit));
             return Ok(Done::Appended(self.appended));
         }
-        self.meters.flushed(self.unflushed_bytes + work.bytes(), began.elapsed());
-        self.unflushed_bytes = 0;
+        let flushed_bytes = std::mem::take(&mut self.unflushed_bytes) + work.bytes();
+        self.meters.flushed(flushed_bytes, began.elapsed());
+        self.unstowed_bytes += flushed_bytes;
         self.typical = (self.typical * (NEWEST_PART - 1) + began.elapsed()) / NEWEST_PART;
         self.reader.flushed();
         work.commit.iter().for_each(|commit| self.reader.publish(commit));
         Ok(Done::Flushed(self.appended))
     }
 
-    /// Whether it takes no longer than hand-overs would. What is only appended waits for no disk.
+    /// Whether it takes no longer than hand-overs would. What is only appended waits for no disk. What was put off the thread
+    /// does behind the work that it is given.
     fn is_quick(&self, work: &Work) -> bool {
         let is_little = self.unflushed_bytes + work.bytes() <= HERE_BYTES_MAX;
         match work.flush {
-            true => is_little && self.typical < HERE_TIME_MAX,
+            true => is_little && self.typical < HERE_TIME_MAX && self.unstowed_bytes < STOW_BYTES,
             false => work.bytes() <= HERE_BYTES_MAX,
         }
+    }
+
+    /// Does what was put off, if it is enough to be worth it.
+    fn stow_if_due(&mut self) -> Result<(), Error> {
+        if self.unstowed_bytes < STOW_BYTES {
+            return Ok(());
+        }
+        self.unstowed_bytes = 0;
+        let stowed = self.log.stow();
+        self.has_failed |= stowed.is_err();
+        stowed
     }
 
     fn look_if_due(&mut self) -> Option<Option<u64>> {
@@ -302,6 +327,28 @@ mod tests {
         assert_eq!((log.last().seq, heads()), (Seq(3), (3, 3)));
         assert!(commits.write_here(&work(4, 3, 100, true)).unwrap().is_ok());
         assert_eq!(heads(), (4, 4));
+    }
+
+    #[tokio::test]
+    async fn what_was_put_off_is_done_by_the_thread_once_it_is_much_and_behind_the_acknowledgement() {
+        let (log, commits, mut written) = writer();
+        log.inject(Operation::Stow, Fault::NotDone);
+        let bytes = HERE_BYTES_MAX / 2;
+        for at in 0.. {
+            let work = work(at + 1, at, bytes, true);
+            let Some(done) = commits.write_here(&work) else {
+                assert_eq!(at as usize, STOW_BYTES / bytes);
+                commits.send(work);
+                break;
+            };
+            assert_eq!(done.unwrap(), Done::Flushed(Seq(at + 1)));
+        }
+        let newest = Seq((STOW_BYTES / bytes) as u64 + 1);
+        assert_eq!(written.recv().await.unwrap().unwrap(), Done::Flushed(newest));
+        let error = written.recv().await.unwrap().unwrap_err();
+        assert_eq!(error.to_string(), "the store failed: Stow failed");
+        assert!(written.recv().await.is_none(), "it takes no more");
+        assert_eq!(log.inner().last().seq, newest);
     }
 
     #[tokio::test]

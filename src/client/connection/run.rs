@@ -14,9 +14,7 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
-
-use tokio::task::coop;
+use std::task::{Context, Poll, Waker};
 
 use super::Ended;
 use super::pausing::{Pausing, asks};
@@ -40,6 +38,11 @@ pub(super) struct Runs {
 
 /// How many runs there may be at least before it is looked which of them are taken.
 const RUNS_MIN: usize = 64;
+
+/// How many answers of a run are taken at one go. They are there all at once: whoever takes one after the other, and appends
+/// more for each, would not let the actor send any of that before it has taken them all. With 8,192 in flight a client was
+/// faster with 512 than with 128 or 1,024; fewer values than that are better sent together.
+const ANSWERS_PER_TURN: u64 = 512;
 
 #[derive(Debug)]
 struct Run {
@@ -177,11 +180,13 @@ pub struct Share {
     part: Option<(u64, u64)>,
     /// Its place among those who wait.
     waits_at: Option<usize>,
+    /// Whether it has let others have their turn before it brought its answer.
+    has_yielded: bool,
 }
 
 impl Share {
     fn new(run: Arc<Run>, part: Option<(u64, u64)>) -> Share {
-        Share { run, part, waits_at: None }
+        Share { run, part, waits_at: None, has_yielded: false }
     }
 
     /// Waits for what a named producer's append brings.
@@ -205,9 +210,13 @@ impl Share {
 impl Share {
     fn poll_produced(&mut self, context: &mut Context<'_>) -> Poll<Result<Produced>> {
         if let Some(answer) = self.answer() {
-            // One answer is that of thousands: whoever takes one after the other, and appends more for each, would not let
-            // the actor send any of that before it has taken them all.
-            ready!(coop::poll_proceed(context)).made_progress();
+            let place = self.part.map_or(0, |(first, _)| first);
+            if place % ANSWERS_PER_TURN == ANSWERS_PER_TURN - 1
+                && !std::mem::replace(&mut self.has_yielded, true)
+            {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             return Poll::Ready(answer);
         }
         let run = self.run.clone();
@@ -319,19 +328,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_takes_one_answer_after_the_other_lets_the_actor_have_its_turn() {
+    async fn who_takes_one_answer_after_the_other_lets_others_have_their_turn_now_and_then() {
         let mut runs = Runs::default();
         let (first, taker) = append(&mut runs, &values(&[0]));
         let others: Vec<Share> = (1..1000).map(|_| append(&mut runs, &values(&[1])).0).collect();
         let (seq, epoch, durability) = (Seq(7), Epoch(1), Durability::Fsynced);
         taker.unwrap().answer(Ok(Produced::Appended(Ack { offset: 0, count: 1000, seq, epoch, durability })));
         let turn = tokio::spawn(async {});
-        first.await.unwrap();
-        assert!(!turn.is_finished());
-        for share in others {
+        let mut had_its_turn = vec![];
+        for share in [first].into_iter().chain(others) {
             share.await.unwrap();
+            had_its_turn.push(turn.is_finished());
         }
-        assert!(turn.is_finished());
+        assert_eq!(had_its_turn.iter().position(|had| *had), Some(ANSWERS_PER_TURN as usize - 1));
     }
 
     #[test]

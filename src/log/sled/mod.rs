@@ -17,8 +17,9 @@
 //! big-endian) → its first offset (u64); for each of the newest starts `start` and its epoch (u64, big-endian)
 //! → its identity (u64), and `after` and its epoch → the newest commit that it found (u64). Values are little-endian. (A third, `cache`, holds nothing: see
 //! `cache.rs`.) A commit that is appended has its entry in the write-ahead log, and is durable, all of it or nothing, once
-//! that is flushed; then it is put into sled. Where there is no place for it, it is one `apply_batch` on `batches`, which
-//! sled makes atomic, and a **checkpoint**: a flush of all that sled has.
+//! that is flushed. It is put into sled later, when nobody waits (`stow`), and read from memory until then. Where there is no
+//! place for it, it is one `apply_batch` on `batches`, which sled makes atomic, and a **checkpoint**: a flush of all that sled
+//! has.
 //!
 //! # What sled 0.34.7 does, and what is done about it
 //!
@@ -72,6 +73,7 @@ use self::wal::Wal;
 use super::failure::{Failure, guarded};
 use super::head::HeadFile;
 use super::heads::Heads;
+use super::pending::Pending;
 use super::snapshot::{self, BadSnapshot};
 use super::{Bounds, Error, Last, Log, SnapshotPieces, directory, space};
 use crate::protocol::batch::{BadBatch, Batch, Commit};
@@ -120,6 +122,8 @@ pub struct SledLog {
     reads: ReadThreads,
     trees: Arc<Trees>,
     heads: RwLock<Heads>,
+    /// What the write-ahead log has and sled does not. Of it only what is durable is shown.
+    unstowed: RwLock<Pending>,
     writer: Mutex<Writer>,
     /// Why the store takes no more commits, when it does not. What cannot be read then may still be there.
     failed: OnceLock<Error>,
@@ -137,14 +141,6 @@ struct Writer {
     data: File,
     head: HeadFile,
     wal: Wal,
-    /// What sled does not have yet: the write-ahead log has it, and it may not be durable.
-    appended: Vec<Commit>,
-}
-
-impl Writer {
-    fn new(data: File, head: HeadFile, wal: Wal) -> Writer {
-        Writer { data, head, wal, appended: Vec::new() }
-    }
 }
 
 impl SledLog {
@@ -156,6 +152,7 @@ impl SledLog {
             reads: ReadThreads::start(&trees),
             trees,
             heads,
+            unstowed: RwLock::default(),
             writer,
             failed: OnceLock::new(),
             met,
@@ -201,19 +198,33 @@ impl SledLog {
         guarded(call).map_err(|failure| failure.of(&self.dir))
     }
 
-    /// Makes durable what the write-ahead log has, and gives it to sled.
-    fn settle(&self, writer: &mut Writer) -> Result<(), Error> {
-        if writer.appended.is_empty() {
-            return Ok(());
-        }
+    fn unstowed(&self) -> RwLockReadGuard<'_, Pending> {
+        self.unstowed.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unstowed_mut(&self) -> RwLockWriteGuard<'_, Pending> {
+        self.unstowed.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives sled what the write-ahead log has up to this commit, which must be durable.
+    fn give(&self, upto: Seq) -> Result<(), Error> {
+        let is_given = |commit: &&Commit| commit.seq <= upto;
+        let commits: Vec<Commit> = self.unstowed().commits().take_while(is_given).cloned().collect();
+        self.call(|| commits.iter().try_for_each(|commit| self.trees.insert(&commit.batches)))?;
+        // It is in sled before it is no longer here: who looks here first, and then there, finds it.
+        self.unstowed_mut().remove_to(upto);
+        Ok(())
+    }
+
+    /// Gives sled all that the write-ahead log has.
+    fn give_all(&self, writer: &mut Writer) -> Result<(), Error> {
         self.call(|| writer.wal.sync())?;
-        let commits = std::mem::take(&mut writer.appended);
-        self.call(|| commits.iter().try_for_each(|commit| self.trees.insert(&commit.batches)))
+        self.give(Seq(u64::MAX))
     }
 
     /// Makes everything durable that there is, in sled, so that the write-ahead log can begin anew.
     fn checkpoint(&self, writer: &mut Writer) -> Result<(), Error> {
-        self.settle(writer)?;
+        self.give_all(writer)?;
         self.call(|| self.trees.flush())?;
         self.call(|| writer.data.sync_data())?;
         writer.wal.begin_anew();
@@ -223,11 +234,11 @@ impl SledLog {
     /// Puts a commit down, so that it outlives this process.
     fn put_down(&self, writer: &mut Writer, commit: &Commit) -> Result<(), Error> {
         if self.call(|| writer.wal.write(commit))? {
-            writer.appended.push(commit.clone());
+            self.unstowed_mut().push(commit);
             return Ok(());
         }
-        // What is before it first: sled is never given what is not durable.
-        self.settle(writer)?;
+        // What is before it first.
+        self.give_all(writer)?;
         self.call(|| self.trees.insert_whole(&commit.batches))?;
         self.checkpoint(writer)
     }
@@ -274,19 +285,24 @@ impl Log for SledLog {
 
     fn flush(&self) -> Result<(), Error> {
         self.write(|writer| {
-            self.settle(writer)?;
             let last = self.heads().appended();
             if last == self.heads().last() {
                 return Ok(());
             }
+            self.call(|| writer.wal.sync())?;
             self.call(|| writer.head.write(last))?;
             self.heads_mut().flush();
             Ok(())
         })
     }
 
+    fn stow(&self) -> Result<(), Error> {
+        self.write(|_| self.give(self.heads().last().seq))
+    }
+
     fn trim(&self, log: LogId, before: u64) -> Result<(), Error> {
         self.write(|writer| {
+            self.give_all(writer)?;
             let end = self.heads().trim_end(log, before);
             loop {
                 // A batch ends where the next one begins, so one key more than are taken out.
@@ -382,118 +398,4 @@ fn decode(log: LogId, offset: u64, value: Bytes) -> Result<Batch, BadBatch> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::protocol::batch::OpenBatch;
-    use crate::protocol::version::STORE_VERSION;
-
-    #[test]
-    fn a_store_that_says_it_is_newer_is_refused_and_left_as_it_is() {
-        let dir = tempfile::tempdir().unwrap();
-        let open = || SledLog::open(dir.path(), SledOptions::default());
-        open().unwrap().0.trees.set_number(b"version", &9u16.to_le_bytes()).ok().unwrap();
-        for _ in 0..2 {
-            let error = open().err().unwrap().to_string();
-            let expected = format!("store version 9 is newer than {STORE_VERSION}: run a newer headwater");
-            assert!(error.starts_with(&expected), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_store_that_says_it_is_older_is_upgraded_once_and_says_so() {
-        let dir = tempfile::tempdir().unwrap();
-        let open = || SledLog::open(dir.path(), SledOptions::default()).unwrap().0;
-        open().trees.set_number(b"version", &2u16.to_le_bytes()).ok().unwrap();
-        let version = || open().trees.number(b"version").ok().unwrap();
-        assert_eq!(version(), Some(u64::from(STORE_VERSION)));
-        let backup = dir.path().join("backup-of-version-2");
-        assert!(backup.join("store/db").exists());
-        std::fs::remove_dir_all(&backup).unwrap();
-        assert_eq!((version(), backup.exists()), (Some(u64::from(STORE_VERSION)), false));
-    }
-
-    #[test]
-    fn what_cannot_be_read_after_a_write_has_failed_is_no_damage() {
-        let dir = tempfile::tempdir().unwrap();
-        let (log, _) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
-        let epoch = log.begin_epoch().unwrap();
-        let mut open = OpenBatch::new(LogId(1), 0, 0);
-        assert!(open.push(&"record", true));
-        log.append(&Commit { seq: Seq(1), epoch, batches: vec![open.seal(Seq(1), epoch, 0)] }).unwrap();
-        log.flush().unwrap();
-        log.write::<()>(|_| Err(Error::Unknown("the disk is full".to_owned()))).unwrap_err();
-        assert_eq!(log.read(LogId(1), 0, 0).unwrap().len(), 1, "what can be read is");
-        log.trees.remove(LogId(1), &[0]).ok().unwrap();
-        let error = log.read(LogId(1), 0, 0).unwrap_err();
-        assert_eq!(error.to_string(), "the store failed: the disk is full; open the store anew");
-        assert!(!dir.path().join("suspect").exists(), "no salvage for that");
-    }
-
-    #[test]
-    fn batches_that_are_gone_or_others_are_lost_in_their_place_and_the_rest_is_read() {
-        let dir = tempfile::tempdir().unwrap();
-        let (log, _) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
-        let epoch = log.begin_epoch().unwrap();
-        for at in 0..6 {
-            let mut open = OpenBatch::new(LogId(1), at, at);
-            assert!(open.push(&"record", true));
-            let batches = vec![open.seal(Seq(at + 1), epoch, 0)];
-            log.append(&Commit { seq: Seq(at + 1), epoch, batches }).unwrap();
-        }
-        log.flush().unwrap();
-        let first = log.read(LogId(1), 0, 0).unwrap().swap_remove(0);
-        log.trees.remove(LogId(1), &[0, 3]).ok().unwrap();
-        log.trees.put(LogId(1), 5, first.bytes());
-        // Base offset, whether it is lost, and elements of each batch from there on.
-        let read = |from: u64| {
-            let (mut seen, mut next) = (Vec::new(), from);
-            while let Some(batch) = log.read(LogId(1), next, 0).unwrap().first() {
-                let header = *batch.header();
-                seen.push((header.base_offset, batch.damage().is_some(), header.base_index, header.elements));
-                next = header.end_offset();
-            }
-            seen
-        };
-        let whole = |offset: u64| (offset, false, offset, 1);
-        let lost = |offset: u64| (offset, true, offset, 1);
-        let all = [lost(0), whole(1), whole(2), lost(3), whole(4), lost(5)];
-        for from in 0..6 {
-            assert_eq!(read(from), all[from as usize..]);
-            let found = log.find_element(LogId(1), from).unwrap().unwrap();
-            assert_eq!(found.header().base_offset, from);
-        }
-        let words = |at: u64| log.read(LogId(1), at, 0).unwrap()[0].damage().unwrap().to_string();
-        assert_eq!(words(3), "records 3 to 4 are lost: they are gone from the store");
-        assert!(words(5).starts_with("records 5 to 6 are lost: these "), "{}", words(5));
-        let suspect = std::fs::read_to_string(dir.path().join("suspect")).unwrap();
-        assert_eq!(suspect, "records 0 to 1 of log 1: they are gone from the store\n");
-    }
-
-    #[test]
-    fn a_commit_that_sled_has_in_part_is_put_in_again() {
-        let (dir, left) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let (log, _) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
-        let epoch = log.begin_epoch().unwrap();
-        for at in 0..2 {
-            let seq = Seq(at + 1);
-            let batches = [1, 2].map(|id| {
-                let mut open = OpenBatch::new(LogId(id), at, at);
-                assert!(open.push(&"record", true));
-                open.seal(seq, epoch, 0)
-            });
-            log.append(&Commit { seq, epoch, batches: batches.to_vec() }).unwrap();
-            log.flush().unwrap();
-        }
-        // As a crash in the middle of a checkpoint leaves it.
-        log.trees.remove(LogId(2), &[1]).ok().unwrap();
-        log.trees.flush().ok().unwrap();
-        for part in directory::PARTS {
-            directory::copy_entry(&dir.path().join(part), &left.path().join(part)).unwrap();
-        }
-        let (after, opened) = SledLog::open(left.path(), SledOptions::default()).unwrap();
-        assert_eq!((opened.damage, after.last()), (None, log.last()));
-        let read = after.read(LogId(2), 0, usize::MAX).unwrap();
-        let offsets: Vec<u64> = read.iter().map(|batch| batch.header().base_offset).collect();
-        assert_eq!((offsets, read.iter().any(|batch| batch.damage().is_some())), (vec![0, 1], false));
-    }
-}
+mod tests;

@@ -221,7 +221,7 @@ impl<'a> Opening<'a> {
         let fresh = last.seq.0 == 0 && self.known.is_none_or(|known| known.seq.0 == 0) && damage.is_none();
         let Opening { lock, head, options, .. } = self;
         let tells = options.purpose != Purpose::Examine;
-        let writer = Writer::new(data, head, wal);
+        let writer = Writer { data, head, wal };
         Ok((SledLog::new(dir, trees, heads, writer, tells, lock), Opened { fresh, damage }, repair))
     }
 

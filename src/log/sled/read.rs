@@ -9,6 +9,7 @@ use super::trees::Trees;
 use super::{SledLog, decode};
 use crate::log::failure::{Failure, guarded};
 use crate::log::lost::Gap;
+use crate::log::pending::within;
 use crate::log::{Bounds, Error, suspect};
 use crate::protocol::LogId;
 use crate::protocol::batch::Batch;
@@ -33,6 +34,11 @@ impl SledLog {
                 return Ok(Vec::new());
             }
             let from = from.max(bounds.first);
+            // This first: what sled has meanwhile is not passed over.
+            let (unstowed, bounds) = self.unstowed_from(log, from, bytes_max, bounds);
+            if !unstowed.is_empty() {
+                return Ok(unstowed);
+            }
             let read = move |trees: &Trees| guarded(|| read_whole(trees, log, from, bounds.head, bytes_max));
             if let Ok(batches) = self.reads.call(read)
                 && !batches.is_empty()
@@ -76,6 +82,25 @@ impl SledLog {
 
     fn bounds_of(&self, log: LogId) -> Bounds {
         self.heads().bounds(log)
+    }
+
+    /// What is not in sled yet of a log from this offset on, as far as it is durable; none when what is there is in sled. And where
+    /// that ends of which sled has all.
+    fn unstowed_from(
+        &self,
+        log: LogId,
+        from: u64,
+        bytes_max: usize,
+        durable: Bounds,
+    ) -> (Vec<Batch>, Bounds) {
+        let unstowed = self.unstowed();
+        let is_durable = |batch: &&Batch| batch.header().base_offset < durable.head;
+        let batches = unstowed.from(log, from).take_while(is_durable).take_while(within(bytes_max));
+        let in_sled = match unstowed.first(log).filter(is_durable).map(Batch::header) {
+            Some(first) => Bounds { head: first.base_offset, elements: first.base_index, ..durable },
+            None => durable,
+        };
+        (batches.cloned().collect(), in_sled)
     }
 
     /// The gap in which `from` lies, between whole batches, and why it is one.

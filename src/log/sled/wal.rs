@@ -2,8 +2,8 @@
 //!
 //! A flush of sled's costs several hand-overs between its threads and two waits for the disk; one write and one
 //! fdatasync of a file whose blocks are there already cost no hand-over and one wait. So a commit is put down here when it
-//! is appended, and made durable here when it is flushed; then it is given to sled, which keeps it in memory. What sled has
-//! is made durable now and then, a **checkpoint**, and then this file begins anew.
+//! is appended, and made durable here when it is flushed. It is given to sled, which keeps it in memory, when nobody waits for
+//! that; what sled has is made durable now and then, a **checkpoint**, and then this file begins anew.
 //!
 //! ```text
 //!   │ entry │ entry │ entry │ what an earlier round left, or zeros                │
@@ -68,6 +68,8 @@ pub(super) struct Wal {
     zeroed: u64,
     /// What is being written.
     entry: Vec<u8>,
+    /// Whether all of it is durable.
+    is_synced: bool,
 }
 
 impl Wal {
@@ -75,7 +77,7 @@ impl Wal {
     pub fn open(store: &Path) -> io::Result<Wal> {
         let file = File::options().write(true).create(true).truncate(false).open(store.join(NAME))?;
         let zeroed = file.metadata()?.len();
-        Ok(Wal { file, at: 0, zeroed, entry: Vec::new() })
+        Ok(Wal { file, at: 0, zeroed, entry: Vec::new(), is_synced: true })
     }
 
     /// Puts a commit down, unless there is no place for it before the next checkpoint; says whether there was. It is with
@@ -93,6 +95,7 @@ impl Wal {
             self.zeroed = end.next_multiple_of(ZERO_BYTES);
             self.entry.resize((self.zeroed - self.at) as usize, 0);
         }
+        self.is_synced = false;
         self.file.seek(SeekFrom::Start(self.at))?;
         self.file.write_all(&self.entry)?;
         self.at = end;
@@ -100,8 +103,12 @@ impl Wal {
     }
 
     /// Makes durable what was put down.
-    pub fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+    pub fn sync(&mut self) -> io::Result<()> {
+        if !self.is_synced {
+            self.file.sync_data()?;
+            self.is_synced = true;
+        }
+        Ok(())
     }
 
     /// Begins anew: sled has made durable what was put down.
