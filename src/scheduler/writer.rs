@@ -54,8 +54,10 @@ const LOOK_BYTES: usize = 8 * 1024 * 1024;
 /// something else meanwhile.
 const HERE_BYTES_MAX: usize = 16 * 1024;
 
-/// What was put off is done once so much is durable: 32 KiB, a hundred small commits or more, and some 1 ms.
-const STOW_BYTES: usize = 32 * 1024;
+/// What was put off is done once it is so many commits, which take some 1 ms, or so many bytes, 1 MiB: of large batches the engine
+/// writes the less the more come together.
+const STOW_COMMITS: u32 = 128;
+const STOW_BYTES: usize = 1024 * 1024;
 
 /// A disk that takes longer would keep the driver from all else for more than the hand-overs are worth.
 const HERE_TIME_MAX: Duration = Duration::from_millis(1);
@@ -94,9 +96,9 @@ pub(super) fn spawn(
     let (sender, waiting) = std_mpsc::channel::<Work>();
     let (done, written) = mpsc::unbounded_channel();
     let (appended, look, typical) = (log.last().seq, Look::default(), Duration::ZERO);
-    let (unflushed_bytes, unstowed_bytes, has_failed) = Default::default();
+    let (unflushed_bytes, unstowed, has_failed) = Default::default();
     let writer =
-        Writer { log, reader, meters, look, typical, appended, unflushed_bytes, unstowed_bytes, has_failed };
+        Writer { log, reader, meters, look, typical, appended, unflushed_bytes, unstowed, has_failed };
     let writer = Arc::new(Mutex::new(writer));
     let commits = Commits { thread: sender, writer: writer.clone() };
     let thread = std::thread::Builder::new().name("log-writer".to_owned());
@@ -165,8 +167,8 @@ struct Writer {
     /// The newest commit that is appended, and how large those are that are not durable.
     appended: Seq,
     unflushed_bytes: usize,
-    /// How much has become durable since what was put off was done.
-    unstowed_bytes: usize,
+    /// How many commits have become durable since what was put off was done, and how large they are.
+    unstowed: (u32, usize),
     has_failed: bool,
 }
 
@@ -187,7 +189,7 @@ impl Writer {
         }
         let flushed_bytes = std::mem::take(&mut self.unflushed_bytes) + work.bytes();
         self.meters.flushed(flushed_bytes, began.elapsed());
-        self.unstowed_bytes += flushed_bytes;
+        self.unstowed = (self.unstowed.0 + 1, self.unstowed.1 + flushed_bytes);
         self.typical = (self.typical * (NEWEST_PART - 1) + began.elapsed()) / NEWEST_PART;
         self.reader.flushed();
         work.commit.iter().for_each(|commit| self.reader.publish(commit));
@@ -199,17 +201,22 @@ impl Writer {
     fn is_quick(&self, work: &Work) -> bool {
         let is_little = self.unflushed_bytes + work.bytes() <= HERE_BYTES_MAX;
         match work.flush {
-            true => is_little && self.typical < HERE_TIME_MAX && self.unstowed_bytes < STOW_BYTES,
+            true => is_little && self.typical < HERE_TIME_MAX && !self.is_stow_due(),
             false => work.bytes() <= HERE_BYTES_MAX,
         }
     }
 
+    fn is_stow_due(&self) -> bool {
+        let (commits, bytes) = self.unstowed;
+        commits >= STOW_COMMITS || bytes >= STOW_BYTES
+    }
+
     /// Does what was put off, if it is enough to be worth it.
     fn stow_if_due(&mut self) -> Result<(), Error> {
-        if self.unstowed_bytes < STOW_BYTES {
+        if !self.is_stow_due() {
             return Ok(());
         }
-        self.unstowed_bytes = 0;
+        self.unstowed = (0, 0);
         let stowed = self.log.stow();
         self.has_failed |= stowed.is_err();
         stowed
@@ -333,17 +340,16 @@ mod tests {
     async fn what_was_put_off_is_done_by_the_thread_once_it_is_much_and_behind_the_acknowledgement() {
         let (log, commits, mut written) = writer();
         log.inject(Operation::Stow, Fault::NotDone);
-        let bytes = HERE_BYTES_MAX / 2;
         for at in 0.. {
-            let work = work(at + 1, at, bytes, true);
+            let work = work(at + 1, at, 100, true);
             let Some(done) = commits.write_here(&work) else {
-                assert_eq!(at as usize, STOW_BYTES / bytes);
+                assert_eq!(at, u64::from(STOW_COMMITS));
                 commits.send(work);
                 break;
             };
             assert_eq!(done.unwrap(), Done::Flushed(Seq(at + 1)));
         }
-        let newest = Seq((STOW_BYTES / bytes) as u64 + 1);
+        let newest = Seq(u64::from(STOW_COMMITS) + 1);
         assert_eq!(written.recv().await.unwrap().unwrap(), Done::Flushed(newest));
         let error = written.recv().await.unwrap().unwrap_err();
         assert_eq!(error.to_string(), "the store failed: Stow failed");

@@ -15,8 +15,9 @@ pub(super) fn heads(trees: &Trees, known: Last) -> Result<Heads, Failure> {
     let mut newest: Vec<Batch> = Vec::new();
     let mut from = Some(LogId(0));
     while let Some(log) = from.map(|from| trees.first_log(from)).transpose()?.flatten() {
+        from = log.0.checked_add(1).map(LogId);
         let commit = last_commit(trees, log)?;
-        let (Some(base), Some(last)) = (commit.first(), commit.last()) else { break };
+        let (Some(base), Some(last)) = (commit.first(), commit.last()) else { continue };
         let end = End {
             commit_base: base.header().base_offset,
             offset: last.header().end_offset(),
@@ -30,7 +31,6 @@ pub(super) fn heads(trees: &Trees, known: Last) -> Result<Heads, Failure> {
         } else if newest_seq == Some(last.header().seq) {
             newest.extend(commit);
         }
-        from = log.0.checked_add(1).map(LogId);
     }
     let last = newest.first().map_or(Last::default(), |batch| Last {
         seq: batch.header().seq,
@@ -44,11 +44,15 @@ pub(super) fn heads(trees: &Trees, known: Last) -> Result<Heads, Failure> {
     Ok(heads)
 }
 
-/// The batches of the newest commit on a log.
+/// The batches of the newest commit on a log. Places behind them that were made and never filled are removed.
 fn last_commit(trees: &Trees, log: LogId) -> Result<Vec<Batch>, Failure> {
-    let mut commit: Vec<Batch> = Vec::new();
+    let (mut commit, mut unfilled): (Vec<Batch>, Vec<u64>) = Default::default();
     for entry in trees.values(log, 0..u64::MAX).rev() {
         let (offset, value) = entry?;
+        if value.is_empty() && commit.is_empty() {
+            unfilled.push(offset);
+            continue;
+        }
         let batch = decode(log, offset, value)
             .map_err(|why| Failure::Broken(format!("the end of log {log} at offset {offset}: {why}")))?;
         if commit.last().is_some_and(|later| later.header().seq != batch.header().seq) {
@@ -57,5 +61,8 @@ fn last_commit(trees: &Trees, log: LogId) -> Result<Vec<Batch>, Failure> {
         commit.push(batch);
     }
     commit.reverse();
+    if !unfilled.is_empty() {
+        trees.remove(log, &unfilled)?;
+    }
     Ok(commit)
 }

@@ -210,7 +210,10 @@ impl SledLog {
     fn give(&self, upto: Seq) -> Result<(), Error> {
         let is_given = |commit: &&Commit| commit.seq <= upto;
         let commits: Vec<Commit> = self.unstowed().commits().take_while(is_given).cloned().collect();
-        self.call(|| commits.iter().try_for_each(|commit| self.trees.insert(&commit.batches)))?;
+        self.call(|| {
+            self.trees.make_places(commits.iter().flat_map(|commit| &commit.batches))?;
+            commits.iter().try_for_each(|commit| self.trees.insert(&commit.batches))
+        })?;
         // It is in sled before it is no longer here: who looks here first, and then there, finds it.
         self.unstowed_mut().remove_to(upto);
         Ok(())
@@ -239,6 +242,7 @@ impl SledLog {
         }
         // What is before it first.
         self.give_all(writer)?;
+        self.call(|| self.trees.make_places(commit.batches.iter()))?;
         self.call(|| self.trees.insert_whole(&commit.batches))?;
         self.checkpoint(writer)
     }

@@ -84,6 +84,50 @@ fn what_is_lost_ends_where_sled_does_not_have_the_rest_yet() {
     }
 }
 
+/// Copies what there is of an open store, as a process that is killed leaves it.
+fn killed(dir: &Path) -> tempfile::TempDir {
+    let left = tempfile::tempdir().unwrap();
+    for part in directory::PARTS {
+        directory::copy_entry(&dir.join(part), &left.path().join(part)).unwrap();
+    }
+    left
+}
+
+#[test]
+fn places_that_were_never_filled_are_gone_when_the_store_is_opened() {
+    // Some of the places that the commits behind the first few have are filled, and one of a log that has nothing else is not.
+    for (stowed, filled) in [(0, 0), (0, 3), (5, 0), (5, 2), (20, 9)] {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, _) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
+        log.begin_epoch().unwrap();
+        (0..stowed).for_each(|_| append(&log, 20_000));
+        log.flush().unwrap();
+        log.stow().unwrap();
+        (0..10).for_each(|_| append(&log, 20_000));
+        log.flush().unwrap();
+        let commits: Vec<Commit> = log.unstowed().commits().cloned().collect();
+        let batches = || commits.iter().flat_map(|commit| &commit.batches);
+        log.trees.make_places(batches()).ok().unwrap();
+        log.trees.put(LogId(7), 0, &[]);
+        commits[..filled].iter().for_each(|commit| log.trees.insert(&commit.batches).ok().unwrap());
+        log.trees.flush().ok().unwrap();
+        assert_eq!(in_sled(&log).len(), stowed + 10);
+        let left = killed(dir.path());
+        std::fs::remove_file(left.path().join("store/wal")).unwrap();
+        std::fs::remove_file(left.path().join("head")).unwrap();
+        let (alone, opened) = SledLog::open(left.path(), SledOptions::default()).unwrap();
+        assert_eq!(
+            (opened.damage, alone.logs()),
+            (None, if stowed + filled > 0 { vec![LOG] } else { vec![] })
+        );
+        assert_eq!(in_sled(&alone), (0..(stowed + filled) as u64).collect::<Vec<_>>());
+        let (with_wal, opened) = SledLog::open(killed(dir.path()).path(), SledOptions::default()).unwrap();
+        assert_eq!((opened.damage, with_wal.last()), (None, log.last()));
+        assert_eq!(read_from(&with_wal, 0), read_from(&log, 0));
+        assert_eq!(in_sled(&with_wal), (0..stowed as u64 + 10).collect::<Vec<_>>());
+    }
+}
+
 #[test]
 fn a_store_that_says_it_is_newer_is_refused_and_left_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
@@ -170,7 +214,7 @@ fn batches_that_are_gone_or_others_are_lost_in_their_place_and_the_rest_is_read(
 
 #[test]
 fn a_commit_that_sled_has_in_part_is_put_in_again() {
-    let (dir, left) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let dir = tempfile::tempdir().unwrap();
     let (log, _) = SledLog::open(dir.path(), SledOptions::default()).unwrap();
     let epoch = log.begin_epoch().unwrap();
     for at in 0..2 {
@@ -187,9 +231,7 @@ fn a_commit_that_sled_has_in_part_is_put_in_again() {
     log.stow().unwrap();
     log.trees.remove(LogId(2), &[1]).ok().unwrap();
     log.trees.flush().ok().unwrap();
-    for part in directory::PARTS {
-        directory::copy_entry(&dir.path().join(part), &left.path().join(part)).unwrap();
-    }
+    let left = killed(dir.path());
     let (after, opened) = SledLog::open(left.path(), SledOptions::default()).unwrap();
     assert_eq!((opened.damage, after.last()), (None, log.last()));
     let read = after.read(LogId(2), 0, usize::MAX).unwrap();

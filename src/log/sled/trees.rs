@@ -20,6 +20,10 @@ pub(super) const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
 /// How many batches at least come into memory with the first that is read: those of a page of sled's.
 const BATCHES_PER_PAGE: usize = 8;
 
+/// From this size on a batch has its place made before its bytes come, see [`Trees::make_places`]: 8 KiB. Of smaller ones two
+/// calls cost more than what sled writes twice.
+const PLACE_BYTES: usize = 8 * 1024;
+
 /// The open trees of a store.
 #[derive(Debug)]
 pub(super) struct Trees {
@@ -98,6 +102,18 @@ impl Trees {
             numbers.push((key[name.len()..].to_vec(), number));
         }
         Ok(numbers)
+    }
+
+    /// Makes places for those of these batches that are large: their keys, with nothing under them. sled splits a page with its
+    /// 17th key, and writes both halves of it anew, and keys come in order: so each batch was written three times. A page that
+    /// is split while there is next to nothing in it costs next to nothing. What a process that ends leaves of places is at the
+    /// ends of logs, and removed when the store is opened (`find.rs`).
+    pub fn make_places<'a>(&self, batches: impl Iterator<Item = &'a Batch>) -> Result<(), Failure> {
+        for batch in batches.filter(|batch| batch.bytes().len() >= PLACE_BYTES) {
+            let header = batch.header();
+            self.batches.insert(key(header.log, header.base_offset), &[])?;
+        }
+        Ok(())
     }
 
     /// Puts batches under their keys, one after the other.
