@@ -7,12 +7,13 @@ use crate::cluster::{Cluster, Dir};
 use crate::process::{Ended, fields, json, run};
 
 /// What the machine can do, as every scenario gives it that has a ratio to it.
-const LIMITS: [&str; 7] = [
+const LIMITS: [&str; 8] = [
     "bare_file_records_per_s",
     "fdatasync_128_p50_us",
     "fdatasync_128_p99_us",
     "fdatasync_32k_p50_us",
     "loopback_bytes_per_s",
+    "paced_p50_us",
     "pingpong_p50_us",
     "pingpong_p99_us",
 ];

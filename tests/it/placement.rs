@@ -78,6 +78,9 @@ async fn what_is_needed_twice_is_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_that_nobody_can_run_waits_and_says_why() {
     let (_local, client) = cluster().await;
+    // The worker is there once it has run something.
+    let nothing = client.submit(plain, ()).await.unwrap();
+    timeout(SOON, &nothing).await.unwrap().unwrap();
     let future = client.submit(plain, ()).needs("gpus=3").await.unwrap();
     let why = client.explain(future.key()).await.unwrap();
     assert_eq!(why.status, TaskStatus::Pending);

@@ -15,6 +15,11 @@ const SYNCS: usize = 300;
 /// How many times a message of [`PING_BYTES`] goes there and back.
 const PINGS: usize = 2_000;
 
+/// How many times an append with its fdatasync and a message there and back are measured one after the other at a pace, and
+/// from when to when one is: as lone commands come, to cores that were idle meanwhile. That alone makes each take longer.
+const PACED: u32 = 300;
+const PACE: Duration = Duration::from_millis(1);
+
 /// About a small command or its answer with its frame.
 const PING_BYTES: usize = 64;
 
@@ -41,6 +46,7 @@ impl Limits {
         self.add("fdatasync_128_p99_us", quantile(&small, 0.99), "us");
         self.add("fdatasync_32k_p50_us", quantile(&sync_times(&mut file, 32 * 1024)?, 0.5), "us");
         self.add("bare_file_records_per_s", bare_file(&mut file, records, record_bytes)?, "1/s");
+        self.add("paced_p50_us", quantile(&paced(&mut file)?, 0.5), "us");
         std::fs::remove_file(path)?;
         let pings = pingpong()?;
         self.add("pingpong_p50_us", quantile(&pings, 0.5), "us");
@@ -102,19 +108,50 @@ fn connection() -> io::Result<(TcpStream, TcpStream)> {
 
 /// How long a message takes to another thread and back, in microseconds, in order of size.
 fn pingpong() -> io::Result<Vec<f64>> {
+    echoed(|there_and_back| {
+        (0..PINGS)
+            .map(|_| {
+                let started = Instant::now();
+                there_and_back()?;
+                Ok(micros(started))
+            })
+            .collect()
+    })
+}
+
+/// How long an append of 128 bytes with its fdatasync takes, and then a message to another thread and back, at the pace, in
+/// microseconds, in order of size.
+fn paced(file: &mut File) -> io::Result<Vec<f64>> {
+    let (data, begun) = (vec![0x5a; 128], Instant::now());
+    echoed(|there_and_back| {
+        (0..PACED)
+            .map(|at| {
+                thread::sleep((begun + PACE * at).saturating_duration_since(Instant::now()));
+                let started = Instant::now();
+                file.write_all(&data)?;
+                file.sync_data()?;
+                there_and_back()?;
+                Ok(micros(started))
+            })
+            .collect()
+    })
+}
+
+/// Times that are measured with a thread at the other end of a connection that sends back what comes, in order of size.
+fn echoed(
+    measure: impl FnOnce(&mut dyn FnMut() -> io::Result<()>) -> io::Result<Vec<f64>>,
+) -> io::Result<Vec<f64>> {
     let (mut here, mut there) = connection()?;
     let echo = thread::spawn(move || {
         let mut message = [0; PING_BYTES];
         // The other end closes in the end.
         while there.read_exact(&mut message).is_ok() && there.write_all(&message).is_ok() {}
     });
-    let (mut message, mut times) = ([0x5a; PING_BYTES], Vec::with_capacity(PINGS));
-    for _ in 0..PINGS {
-        let started = Instant::now();
+    let mut message = [0x5a; PING_BYTES];
+    let mut times = measure(&mut || {
         here.write_all(&message)?;
-        here.read_exact(&mut message)?;
-        times.push(micros(started));
-    }
+        here.read_exact(&mut message)
+    })?;
     drop(here);
     echo.join().map_err(|_| io::Error::other("the echo broke down"))?;
     times.sort_unstable_by(f64::total_cmp);
@@ -155,6 +192,7 @@ mod tests {
             "fdatasync_128_p99_us",
             "fdatasync_32k_p50_us",
             "loopback_bytes_per_s",
+            "paced_p50_us",
             "pingpong_p50_us",
             "pingpong_p99_us",
         ];

@@ -65,7 +65,10 @@ impl Tail {
                 ("value_bytes", json!(VALUE_BYTES)),
                 ("records_per_commit", json!(commits.records())),
             ]),
-            ratios: BTreeMap::from([("p50_us", figures["p50_us"].median / least)]),
+            ratios: BTreeMap::from([
+                ("p50_us", figures["p50_us"].median / least),
+                ("p50_us_paced", figures["p50_us"].median / limits["paced_p50_us"].median),
+            ]),
             figures,
             limits,
             ..Measured::of("tail")

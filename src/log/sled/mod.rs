@@ -12,7 +12,8 @@
 //! | `snapshots/` | see `../snapshot.rs` |
 //!
 //! sled holds two trees. `batches`: key = log id (u32, big-endian) and base offset (u64, big-endian),
-//! value = one batch as it stands in [`crate::protocol::batch`]. `meta`: `version` → the store's version
+//! value = one batch as it stands in [`crate::protocol::batch`]; or nothing, behind the last batch of a log, where a process
+//! ended that had made places for more (`trees.rs`). `meta`: `version` → the store's version
 //! (u16), `epoch` → the last epoch (u64), and for each log that was trimmed `first` and its id (u32,
 //! big-endian) → its first offset (u64); for each of the newest starts `start` and its epoch (u64, big-endian)
 //! → its identity (u64), and `after` and its epoch → the newest commit that it found (u64). Values are little-endian. (A third, `cache`, holds nothing: see

@@ -9,7 +9,6 @@ use super::trees::Trees;
 use super::{SledLog, decode};
 use crate::log::failure::{Failure, guarded};
 use crate::log::lost::Gap;
-use crate::log::pending::within;
 use crate::log::{Bounds, Error, suspect};
 use crate::protocol::LogId;
 use crate::protocol::batch::Batch;
@@ -29,21 +28,26 @@ impl SledLog {
     /// As [`Log::read`](crate::log::Log::read).
     pub(super) fn read_or_lost(&self, log: LogId, from: u64, bytes_max: usize) -> Result<Vec<Batch>, Error> {
         loop {
-            let bounds = self.bounds_of(log);
-            if from >= bounds.head {
+            let durable = self.bounds_of(log);
+            if from >= durable.head {
                 return Ok(Vec::new());
             }
-            let from = from.max(bounds.first);
+            let from = from.max(durable.first);
+            let mut found = Vec::new();
             // This first: what sled has meanwhile is not passed over.
-            let (unstowed, bounds) = self.unstowed_from(log, from, bytes_max, bounds);
-            if !unstowed.is_empty() {
-                return Ok(unstowed);
+            self.add_unstowed(&mut found, log, from, durable, bytes_max);
+            if !found.is_empty() {
+                return Ok(found);
             }
+            let bounds = self.in_sled(log, durable);
             let read = move |trees: &Trees| guarded(|| read_whole(trees, log, from, bounds.head, bytes_max));
-            if let Ok(batches) = self.reads.call(read)
-                && !batches.is_empty()
+            if let Ok(mut found) = self.reads.call(read)
+                && let Some(last) = found.last()
             {
-                return Ok(batches);
+                if last.header().end_offset() == bounds.head {
+                    self.add_unstowed(&mut found, log, bounds.head, durable, bytes_max);
+                }
+                return Ok(found);
             }
             // sled answers nothing any more: that is no damage, and the next start need not look for any.
             self.check_not_failed()?;
@@ -84,23 +88,27 @@ impl SledLog {
         self.heads().bounds(log)
     }
 
-    /// What is not in sled yet of a log from this offset on, as far as it is durable; none when what is there is in sled. And where
-    /// that ends of which sled has all.
-    fn unstowed_from(
-        &self,
-        log: LogId,
-        from: u64,
-        bytes_max: usize,
-        durable: Bounds,
-    ) -> (Vec<Batch>, Bounds) {
-        let unstowed = self.unstowed();
-        let is_durable = |batch: &&Batch| batch.header().base_offset < durable.head;
-        let batches = unstowed.from(log, from).take_while(is_durable).take_while(within(bytes_max));
-        let in_sled = match unstowed.first(log).filter(is_durable).map(Batch::header) {
-            Some(first) => Bounds { head: first.base_offset, elements: first.base_index, ..durable },
-            None => durable,
-        };
-        (batches.cloned().collect(), in_sled)
+    /// Adds what is durable and not in sled of a log, from the batch that holds `from`, to what was found before it; all of it
+    /// within so many bytes, or one batch.
+    fn add_unstowed(&self, found: &mut Vec<Batch>, log: LogId, from: u64, durable: Bounds, bytes_max: usize) {
+        let mut bytes: usize = found.iter().map(|batch| batch.bytes().len()).sum();
+        for batch in self.unstowed().from(log, from) {
+            bytes += batch.bytes().len();
+            if batch.header().base_offset >= durable.head || (bytes > bytes_max && !found.is_empty()) {
+                break;
+            }
+            found.push(batch.clone());
+        }
+    }
+
+    /// Where that ends of which sled has all.
+    fn in_sled(&self, log: LogId, durable: Bounds) -> Bounds {
+        match self.unstowed().first(log).map(Batch::header) {
+            Some(first) if first.base_offset < durable.head => {
+                Bounds { head: first.base_offset, elements: first.base_index, ..durable }
+            }
+            _ => durable,
+        }
     }
 
     /// The gap in which `from` lies, between whole batches, and why it is one.

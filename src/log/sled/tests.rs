@@ -49,6 +49,8 @@ fn what_sled_does_not_have_yet_is_read_once_it_is_durable() {
             assert_eq!(read_from(&log, from), whole(from..had + 3));
         }
         assert_eq!(read_from(&log, had + 3), [], "it is not durable");
+        let at_once = log.read(LOG, 0, usize::MAX).unwrap();
+        assert_eq!(at_once.last().unwrap().header().base_offset, had + 2, "nor here");
         let found = log.find_element(LOG, had + 2).unwrap().unwrap();
         assert_eq!(found.header().base_offset, had + 2);
         log.stow().unwrap();
