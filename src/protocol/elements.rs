@@ -102,7 +102,7 @@ impl Elements {
         }
     }
 
-    /// Encodes a value, as [`Payload::encode`] does, and adds it behind the others.
+    /// Encodes a value, as [`Payload::encode`](super::Payload::encode) does, and adds it behind the others.
     ///
     /// # Errors
     /// As there; these elements are as they were then.
